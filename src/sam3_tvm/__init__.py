@@ -1,0 +1,1 @@
+"""SAM 3 compiled with Apache TVM."""

@@ -1,0 +1,286 @@
+"""The contract between sources, compiler and runtime: what each compiled function is.
+
+A SAM 3 artifact is a handful of functions ("components"). Sources hand them out as
+torch modules, the compiler lowers them, the runtime calls them and ``verify`` compares
+both sides. This module says, for given model sizes, each function's name, its inputs
+and outputs in order, their dtypes, and which dimensions may vary and how far.
+
+Nothing here needs more than the standard library: every other part stands on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sam3_tvm.errors import Sam3Error
+
+__all__ = [
+    "BATCH",
+    "BOXES",
+    "HEIGHT",
+    "MASKS",
+    "PROMPT",
+    "QUERIES",
+    "WIDTH",
+    "AbiError",
+    "Component",
+    "Dim",
+    "Sizes",
+    "TensorSpec",
+    "abi",
+    "abi_from_json",
+    "abi_to_json",
+    "bind",
+]
+
+
+class AbiError(Sam3Error, ValueError):
+    """A call that breaks the contract; the message names the function, the input and the bound."""
+
+
+@dataclass(frozen=True)
+class Dim:
+    """A dimension that varies from call to call, with its inclusive bounds."""
+
+    name: str
+    min: int
+    max: int
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.min}..{self.max}"
+
+
+# Bounds are part of the contract: memory is planned with the upper ones, and the
+# runtime refuses what lies outside. An exemplar prompt with more than 64 boxes or a
+# picture side above 32768 px has no use that we know of.
+BATCH = Dim("batch", 1, 64)
+BOXES = Dim("boxes", 0, 64)
+PROMPT = Dim("prompt", 1, 128)
+MASKS = Dim("masks", 1, 1024)
+HEIGHT = Dim("height", 1, 32768)
+WIDTH = Dim("width", 1, 32768)
+
+
+def QUERIES(sizes: Sizes) -> Dim:  # noqa: N802 - reads like the other dimensions
+    """Queries for which masks are decoded: only those that were kept, so 1 to all of them."""
+    return Dim("queries", 1, sizes.queries)
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output: its name, its dtype, and its shape of integers and dimensions.
+
+    The dtype ``"shape"`` marks an argument that is no tensor but a list of integers
+    (an output size), whose entries are dimensions of the function.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | Dim, ...]
+
+    def __str__(self) -> str:
+        dims = ", ".join(d.name if isinstance(d, Dim) else str(d) for d in self.shape)
+        return f"{self.name}: {self.dtype}[{dims}]"
+
+
+@dataclass(frozen=True)
+class Component:
+    """One compiled function: name, inputs and outputs in calling order."""
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @property
+    def dims(self) -> dict[str, Dim]:
+        """The function's dynamic dimensions by name, in order of first use."""
+        found: dict[str, Dim] = {}
+        for spec in self.inputs:
+            for d in spec.shape:
+                if isinstance(d, Dim):
+                    found.setdefault(d.name, d)
+        return found
+
+    def __str__(self) -> str:
+        ins = ", ".join(map(str, self.inputs))
+        outs = ", ".join(map(str, self.outputs))
+        return f"{self.name}({ins}) -> {outs}"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The static sizes of one SAM 3 model.
+
+    Attributes:
+        image: side of the square input picture, pixels (1008).
+        grid: side of the coarsest feature map, in patches; S in the docs (72).
+        hidden: width of prompts, memory and queries; D in the docs (256).
+        text_tokens: length to which phrases are padded (32).
+        queries: object queries of the detector; Q in the docs (200).
+        heads: attention heads of the detector's layers (8).
+    """
+
+    image: int
+    grid: int
+    hidden: int
+    text_tokens: int
+    queries: int
+    heads: int
+
+
+def abi(sizes: Sizes) -> dict[str, Component]:
+    """Every component of a picture-segmenting SAM 3 of these sizes, in calling order."""
+    s, d, b = sizes.grid, sizes.hidden, BATCH
+    fpn_0 = TensorSpec("fpn_0", "float32", (b, d, 4 * s, 4 * s))
+    fpn_1 = TensorSpec("fpn_1", "float32", (b, d, 2 * s, 2 * s))
+    fpn_2 = TensorSpec("fpn_2", "float32", (b, d, s, s))
+    prompt = TensorSpec("prompt", "float32", (b, PROMPT, d))
+    prompt_mask = TensorSpec("prompt_mask", "bool", (b, PROMPT))
+    memory = TensorSpec("memory", "float32", (b, s * s, d))
+    queries = TensorSpec("queries", "float32", (b, sizes.queries, d))
+    kept = QUERIES(sizes)
+    tokens = (b, sizes.text_tokens)
+    listed = (
+        Component(
+            "vision_encoder",
+            (TensorSpec("pixel_values", "float32", (b, 3, sizes.image, sizes.image)),),
+            (fpn_0, fpn_1, fpn_2),
+        ),
+        Component(
+            "text_encoder",
+            (
+                TensorSpec("input_ids", "int64", tokens),
+                TensorSpec("attention_mask", "int64", tokens),
+            ),
+            (TensorSpec("text_features", "float32", (*tokens, d)),),
+        ),
+        Component(
+            "geometry_encoder",
+            (
+                TensorSpec("boxes", "float32", (b, BOXES, 4)),
+                TensorSpec("box_labels", "int64", (b, BOXES)),
+                TensorSpec("box_mask", "bool", (b, BOXES)),
+                fpn_2,
+            ),
+            (
+                # One more than the boxes: the CLS token.
+                TensorSpec("features", "float32", (b, Dim("boxes + 1", 1, BOXES.max + 1), d)),
+                TensorSpec("mask", "bool", (b, Dim("boxes + 1", 1, BOXES.max + 1))),
+            ),
+        ),
+        Component("detr_encoder", (fpn_2, prompt, prompt_mask), (memory,)),
+        Component(
+            "detr_decoder",
+            (memory, prompt, prompt_mask),
+            (
+                queries,
+                TensorSpec("boxes", "float32", (b, sizes.queries, 4)),
+                TensorSpec("presence_logits", "float32", (b, 1)),
+            ),
+        ),
+        Component(
+            "scoring",
+            (queries, prompt, prompt_mask),
+            (TensorSpec("logits", "float32", (b, sizes.queries)),),
+        ),
+        Component(
+            "mask_decoder",
+            (
+                TensorSpec("queries", "float32", (b, kept, d)),
+                fpn_0,
+                fpn_1,
+                fpn_2,
+                memory,
+                prompt,
+                prompt_mask,
+            ),
+            (
+                TensorSpec("masks", "float32", (b, kept, 4 * s, 4 * s)),
+                TensorSpec("semantic", "float32", (b, 1, 4 * s, 4 * s)),
+            ),
+        ),
+        Component(
+            "resize_masks",
+            (
+                TensorSpec("masks", "float32", (MASKS, 4 * s, 4 * s)),
+                TensorSpec("size", "shape", (HEIGHT, WIDTH)),
+            ),
+            (TensorSpec("resized", "bool", (MASKS, HEIGHT, WIDTH)),),
+        ),
+    )
+    return {c.name: c for c in listed}
+
+
+def bind(component: Component, shapes: Sequence[Sequence[int]]) -> dict[str, int]:
+    """Match actual input shapes against a component's specs.
+
+    Args:
+        component: the function that is to be called.
+        shapes: one shape per input, in order; for a ``"shape"`` input the values themselves.
+
+    Returns:
+        The value of each dynamic dimension by name.
+
+    Raises:
+        AbiError: a wrong number of inputs, a wrong rank or static size, two inputs that
+            disagree on a dimension, or a dimension outside its bounds.
+    """
+    if len(shapes) != len(component.inputs):
+        raise AbiError(
+            f"{component.name} takes {len(component.inputs)} inputs "
+            f"({', '.join(s.name for s in component.inputs)}), got {len(shapes)}"
+        )
+    values: dict[str, int] = {}
+    for spec, shape in zip(component.inputs, shapes, strict=True):
+        if len(shape) != len(spec.shape):
+            raise AbiError(
+                f"{component.name}: {spec} takes {len(spec.shape)} axes, got shape {tuple(shape)}"
+            )
+        for axis, (want, got) in enumerate(zip(spec.shape, shape, strict=True)):
+            where = f"{component.name}: {spec}, axis {axis}"
+            if not isinstance(want, Dim):
+                if got != want:
+                    raise AbiError(f"{where} must be {want}, got {got}")
+            elif not want.min <= got <= want.max:
+                raise AbiError(f"{where} is {got}, outside {want}")
+            elif values.setdefault(want.name, got) != got:
+                raise AbiError(
+                    f"{where} is {got}, but {want.name} is {values[want.name]} in an earlier input"
+                )
+    return values
+
+
+def _spec_to_json(spec: TensorSpec) -> dict[str, Any]:
+    dims = [asdict(d) if isinstance(d, Dim) else d for d in spec.shape]
+    return {"name": spec.name, "dtype": spec.dtype, "shape": dims}
+
+
+def _spec_from_json(data: Mapping[str, Any]) -> TensorSpec:
+    dims = tuple(Dim(**d) if isinstance(d, dict) else int(d) for d in data["shape"])
+    return TensorSpec(data["name"], data["dtype"], dims)
+
+
+def abi_to_json(components: Mapping[str, Component]) -> list[dict[str, Any]]:
+    """The ABI as plain data for a manifest."""
+    return [
+        {
+            "name": c.name,
+            "inputs": [_spec_to_json(s) for s in c.inputs],
+            "outputs": [_spec_to_json(s) for s in c.outputs],
+        }
+        for c in components.values()
+    ]
+
+
+def abi_from_json(data: Sequence[Mapping[str, Any]]) -> dict[str, Component]:
+    """The inverse of :func:`abi_to_json`."""
+    return {
+        c["name"]: Component(
+            c["name"],
+            tuple(map(_spec_from_json, c["inputs"])),
+            tuple(map(_spec_from_json, c["outputs"])),
+        )
+        for c in data
+    }

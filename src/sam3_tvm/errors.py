@@ -1,0 +1,13 @@
+"""The errors that a user meets: each is one line that says what is wrong and what to do."""
+
+from __future__ import annotations
+
+__all__ = ["Sam3Error"]
+
+
+class Sam3Error(Exception):
+    """Base of every error with a message meant for the user.
+
+    The command line prints it as one line and exits with code 2; anything else is a bug
+    of ours and keeps its traceback.
+    """
