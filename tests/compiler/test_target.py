@@ -1,0 +1,77 @@
+"""The description of the CPU: names, features, and that LLVM believes it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tvm
+from tvm.script import tirx as T
+
+from sam3_tvm.compiler.target import CpuTarget, TargetError
+from sam3_tvm.errors import Sam3Error
+
+LEVELS = ["x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_named_level_does_not_depend_on_this_machine(level):
+    target = CpuTarget.parse(level)
+    assert target == CpuTarget.parse(level)
+    assert target.level == level
+    assert target.vector_bytes == 4 * target.lanes
+    assert target.registers in (16, 32)
+    assert target.l1_bytes < target.l2_bytes < target.l3_bytes
+
+
+def test_native_runs_here_and_is_one_of_the_levels():
+    native = CpuTarget.parse("native")
+    assert native == CpuTarget.native()
+    assert native.level in LEVELS
+    assert native.runs_here()
+    assert native.missing_features() == []
+    assert native.cores >= 1
+
+
+def test_native_is_the_highest_level_that_runs():
+    native = CpuTarget.native()
+    higher = LEVELS[LEVELS.index(native.level) + 1 :]
+    assert not any(CpuTarget.parse(level).runs_here() for level in higher)
+
+
+def test_a_level_of_another_architecture_says_what_is_missing():
+    native = CpuTarget.native()
+    other = "x86-64-v2" if native.level == "aarch64" else "aarch64"
+    assert not CpuTarget.parse(other).runs_here()
+    assert CpuTarget.parse(other).missing_features()
+
+
+@pytest.mark.parametrize("name", ["", "avx2", "x86-64-v5", "cuda", "Native"])
+def test_unknown_name_lists_what_is_accepted(name):
+    with pytest.raises(TargetError, match="accepted are: native, x86-64-v2") as caught:
+        CpuTarget.parse(name)
+    assert isinstance(caught.value, Sam3Error)
+    assert "\n" not in str(caught.value)
+
+
+@T.prim_func(s_tir=True)
+def double(a: T.Buffer((64,), "float32"), b: T.Buffer((64,), "float32")):
+    for i in T.vectorized(64):
+        b[i] = a[i] * T.float32(2)
+
+
+@pytest.mark.parametrize(
+    ("level", "register"),
+    [("x86-64-v2", "xmm"), ("x86-64-v3", "ymm"), ("x86-64-v4", "zmm"), ("aarch64", "v0.4s")],
+)
+def test_llvm_uses_the_vectors_that_the_level_promises(level, register):
+    # Compiles for CPUs other than this one; only the code is looked at.
+    module = tvm.compile(tvm.IRModule({"main": double}), CpuTarget.parse(level).tvm_target())
+    assert register in module.mod.inspect_source("asm")
+
+
+def test_code_for_this_machine_runs():
+    module = tvm.compile(tvm.IRModule({"main": double}), CpuTarget.native().tvm_target())
+    a = tvm.runtime.tensor(np.arange(64, dtype="float32"))
+    b = tvm.runtime.tensor(np.zeros(64, dtype="float32"))
+    module["main"](a, b)
+    np.testing.assert_array_equal(b.numpy(), 2 * a.numpy())
