@@ -1,0 +1,14 @@
+"""One module per family of operators; importing a module registers its converters."""
+
+from __future__ import annotations
+
+import importlib
+
+FAMILIES = ("identity",)
+"""The modules of this package, in the order in which they are loaded."""
+
+
+def load() -> None:
+    """Import every family, once."""
+    for family in FAMILIES:
+        importlib.import_module(f"{__name__}.{family}")

@@ -1,0 +1,177 @@
+"""``import_module``: any torch module becomes a Relax module and its parameters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import tvm
+from torch import fx
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, TensorArgument
+from tvm import relax
+from tvm.relax.frontend import detach_params
+from tvm.relax.frontend.torch import from_exported_program
+from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
+
+from sam3_tvm.importer.errors import UnsupportedOperators
+from sam3_tvm.importer.export import export
+from sam3_tvm.importer.registry import convert_map
+
+__all__ = ["import_module", "import_program", "symbolic_bounds"]
+
+
+def import_module(
+    module: torch.nn.Module,
+    example_args: Sequence[Any],
+    dynamic_shapes: Any = None,
+) -> tuple[tvm.IRModule, dict[str, tvm.runtime.Tensor]]:
+    """Import a torch module into Relax, unmodified and with whole operators.
+
+    Args:
+        module: any ``torch.nn.Module`` that ``torch.export`` can trace with positional inputs.
+        example_args: example inputs: tensors, or Python ints (or a tuple of ints, such as an
+            output size) which become symbolic when ``dynamic_shapes`` marks them.
+        dynamic_shapes: which dimensions vary, as for :func:`torch.export.export`
+            (``{0: Dim("batch", min=1, max=8)}`` per tensor; ``Dim.DYNAMIC`` per int).
+
+    Returns:
+        The module, whose function ``main`` takes the inputs in order (attribute
+        ``num_input`` counts them) followed by the parameters, and the parameters by their
+        names in ``module.named_parameters()``, in the order of those trailing arguments.
+        An int, or a tuple of ints, is one argument of type ``R.Shape``. Buffers and
+        constants are bound into the module. The result is one tensor, or a flat tuple.
+
+    Raises:
+        UnsupportedOperators: operators without a converter, all listed with source lines.
+    """
+    return import_program(export(module, example_args, dynamic_shapes))
+
+
+def import_program(
+    program: ExportedProgram,
+) -> tuple[tvm.IRModule, dict[str, tvm.runtime.Tensor]]:
+    """As :func:`import_module`, from a program exported without decompositions.
+
+    The program is consumed: its graph is rewritten in place.
+    """
+    sizes = _sizes_as_tensors(program)
+    converters = convert_map()
+    _check_supported(program, set(converters))
+    mod = from_exported_program(
+        program,
+        keep_params_as_input=True,
+        unwrap_unit_return_tuple=True,
+        custom_convert_map=converters,
+        run_ep_decomposition=False,
+    )
+    mod, tensors = detach_params(mod)
+    names = list(program.graph_signature.parameters)
+    params = dict(zip(names, tensors.get("main", ()), strict=True))
+    return _sizes_as_shapes(mod, sizes), params
+
+
+def symbolic_bounds(mod: tvm.IRModule, function: str = "main") -> dict[str, tuple[int, int | None]]:
+    """Bounds of each symbolic size: what the caller declared, narrowed by the model's own
+    guards (``torch._check``, assertions on shapes).
+
+    Returns:
+        ``{variable name: (smallest, largest or None)}``, inclusive.
+    """
+    attrs = mod[function].attrs
+    lower = dict(attrs["tir_var_lower_bound"]) if "tir_var_lower_bound" in attrs else {}
+    upper = dict(attrs["tir_var_upper_bound"]) if "tir_var_upper_bound" in attrs else {}
+    return {
+        str(name): (int(lower.get(name, 0)), int(upper[name]) if name in upper else None)
+        for name in {**lower, **upper}
+    }
+
+
+_FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
+
+
+def _source_line(node: fx.Node) -> str:
+    """The innermost frame of the model's own code that made this node."""
+    frames = _FRAME.findall(node.meta.get("stack_trace") or "")
+    return "{}:{} in {}".format(*frames[-1]) if frames else f"graph node {node.name}"
+
+
+def _check_supported(program: ExportedProgram, ours: set[str]) -> None:
+    known = ours | set(ExportedProgramImporter().convert_map)
+    missing: dict[str, list[str]] = {}
+    for node in program.graph.nodes:
+        if node.op != "call_function" or node.target.__name__ in known:
+            continue
+        label = (
+            str(node.target)
+            if isinstance(node.target, torch._ops.OpOverload)
+            else (f"{node.target.__module__}.{node.target.__name__}")
+        )
+        missing.setdefault(label, []).append(_source_line(node))
+    if missing:
+        raise UnsupportedOperators(missing)
+
+
+def _sizes_as_tensors(program: ExportedProgram) -> list[tuple[str, list[str]]]:
+    """Replace symbolic int inputs by tensors of that extent, which TVM's importer can take.
+
+    Returns:
+        Per group of ints that one argument held: the name for the argument, and the names
+        of the stand-in placeholders, in input order. :func:`_sizes_as_shapes` turns each
+        group into one ``R.Shape`` argument.
+    """
+    signature = program.graph_signature
+    placeholders = {n.name: n for n in program.graph.nodes if n.op == "placeholder"}
+    user = [s for s in signature.input_specs if s.kind is InputKind.USER_INPUT]
+    groups: dict[str, list[str]] = {}
+    for spec in user:
+        node = placeholders.get(getattr(spec.arg, "name", ""))
+        value = None if node is None else node.meta.get("val")
+        if node is None or not isinstance(value, torch.SymInt):
+            continue
+        with program.graph.inserting_after(node):
+            size = program.graph.call_function(torch.ops.aten.sym_size.int, (node, 0))
+        size.meta["val"] = value
+        node.replace_all_uses_with(size, delete_user_cb=lambda user, size=size: user is not size)
+        with value.node.shape_env.suppress_guards():
+            fake = _fake_mode(program).from_tensor(torch.empty(2, dtype=torch.int8))
+            node.meta["val"] = fake.new_empty((value,), dtype=torch.int8)
+        node.meta.pop("tensor_meta", None)
+        spec.arg = TensorArgument(name=node.name)
+        # torch names the entries of a tuple argument "size" as size_0, size_1, ...
+        groups.setdefault(re.sub(r"_\d+$", "", node.name), []).append(node.name)
+    program.graph_module.recompile()
+    return list(groups.items())
+
+
+def _fake_mode(program: ExportedProgram) -> Any:
+    for node in program.graph.nodes:
+        mode = getattr(node.meta.get("val"), "fake_mode", None)
+        if mode is not None:
+            return mode
+    raise ValueError("a module without any tensor input has nothing to compile")
+
+
+def _sizes_as_shapes(mod: tvm.IRModule, groups: list[tuple[str, list[str]]]) -> tvm.IRModule:
+    """Turn each group of stand-in tensors into one argument of type ``R.Shape``."""
+    if not groups:
+        return mod
+    func = mod["main"]
+    members = {name: (label, names) for label, names in groups for name in names}
+    params: list[relax.Var] = []
+    for var in func.params:
+        if var.name_hint not in members:
+            params.append(var)
+            continue
+        label, names = members[var.name_hint]
+        if var.name_hint == names[0]:
+            extents = [p.ty.shape[0] for p in func.params if p.name_hint in names]
+            params.append(relax.Var(label, relax.ShapeType(extents)))
+    merged = len(func.params) - len(params)
+    rebuilt = relax.Function(params, func.body, func.ret_ty, func.is_pure, func.attrs)
+    rebuilt = rebuilt.with_attr("num_input", int(func.attrs["num_input"]) - merged)
+    mod = tvm.IRModule(dict(mod.functions), attrs=mod.attrs)
+    mod["main"] = rebuilt
+    return mod
