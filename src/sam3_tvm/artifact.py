@@ -1,0 +1,363 @@
+"""The folder that a compiled SAM 3 is: written whole or not at all, checked when opened.
+
+    manifest.json     what it is: ABI, target, source, versions, every file's length and SHA-256
+    model.so          the compiled functions, a Relax VM executable
+    weights.bin/.json tensors, aligned for memory mapping, and where each one is
+    tokenizer.json    Hugging Face's tokenizer
+    LICENSE.weights   where the source of the weights has one
+    libtvm_runtime.*  TVM's runtime, for machines without TVM
+
+An artifact holds native code: opening one for use runs it. The hashes find damage, they do
+not make a stranger's folder safe.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+
+# NumPy's own CPU detection, which its stubs leave out: the only one that works on every system
+# and that the base installation has anyway.
+from numpy._core._multiarray_umath import __cpu_features__  # type: ignore[import-not-found]
+
+from sam3_tvm import weights as weights_format
+from sam3_tvm.components import Component, Sizes
+from sam3_tvm.manifest import (
+    FORMAT,
+    ArtifactError,
+    Licence,
+    Manifest,
+    Preprocessing,
+    ReferenceRules,
+    Source,
+    StoredFile,
+    Target,
+    TokenizerRules,
+)
+from sam3_tvm.weights import Weights, WeightsWriter, open_weights
+
+__all__ = [
+    "FORMAT",
+    "LICENCE",
+    "MANIFEST",
+    "MODEL",
+    "TOKENIZER",
+    "Artifact",
+    "ArtifactError",
+    "ArtifactWriter",
+    "Licence",
+    "Manifest",
+    "Preprocessing",
+    "ReferenceRules",
+    "Source",
+    "StoredFile",
+    "Target",
+    "TokenizerRules",
+    "Weights",
+    "WeightsWriter",
+    "check_host",
+    "create",
+    "open",
+    "open_weights",
+]
+
+MANIFEST = "manifest.json"
+MODEL = "model.so"
+TOKENIZER = "tokenizer.json"
+LICENCE = "LICENSE.weights"
+
+# What other commands leave in an artifact; replacing it may take these along.
+_REPORTS = ("verify.json", "bench.json")
+
+_MACHINES = {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64"}
+_SYSTEMS = {"darwin": "Darwin", "apple": "Darwin", "windows": "Windows", "linux": "Linux"}
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An opened artifact.
+
+    Attributes:
+        path: its folder.
+        manifest: what it says about itself.
+        fingerprint: SHA-256 of the manifest, and through its hashes of every file.
+    """
+
+    path: Path
+    manifest: Manifest
+    fingerprint: str
+
+    def weights(self) -> Weights:
+        """Its weights, mapped into memory."""
+        return open_weights(self.path)
+
+    def check_host(self) -> None:
+        """Refuse a machine that cannot run its code; see :func:`check_host`."""
+        check_host(self.manifest.target, f"{self.path}")
+
+
+class ArtifactWriter:
+    """An artifact in the making; :func:`create` hands it out.
+
+    Attributes:
+        folder: the temporary folder. What is written there becomes part of the artifact.
+        weights: takes the tensors.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.weights = WeightsWriter(folder)
+        self._described = False
+
+    def add_file(self, name: str, source: str | os.PathLike[str]) -> None:
+        """Copy a file into the artifact under a name."""
+        shutil.copyfile(source, self.folder / name)
+
+    def describe(
+        self,
+        *,
+        source: Source,
+        target: Target,
+        sizes: Sizes,
+        components: Mapping[str, Component],
+        preprocessing: Preprocessing,
+        tokenizer: TokenizerRules,
+        licence: Licence,
+        versions: Mapping[str, str],
+        runtime_libraries: tuple[str, ...],
+    ) -> Manifest:
+        """Finish the weights, hash every file and write the manifest; the last step.
+
+        Raises:
+            ArtifactError: a file that the manifest names is not in the folder.
+        """
+        self.weights.close()
+        files = {
+            path.name: StoredFile(path.stat().st_size, _sha256(path))
+            for path in sorted(self.folder.iterdir())
+        }
+        manifest = Manifest(
+            sam3_tvm=metadata.version("sam3-tvm"),
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            source=source,
+            target=target,
+            versions=dict(versions),
+            sizes=sizes,
+            components=dict(components),
+            preprocessing=preprocessing,
+            tokenizer=tokenizer,
+            licence=licence,
+            runtime_libraries=runtime_libraries,
+            files=files,
+        )
+        if missing := [name for name in _needed(manifest) if name not in files]:
+            raise ArtifactError(f"the artifact would lack {', '.join(missing)}")
+        text = json.dumps(manifest.to_json(), indent=2) + "\n"
+        # What can be written can be read: a manifest that the reader refuses is caught here.
+        Manifest.from_json(json.loads(text))
+        (self.folder / MANIFEST).write_text(text, encoding="utf-8")
+        self._described = True
+        return manifest
+
+
+@contextmanager
+def create(path: str | os.PathLike[str]) -> Iterator[ArtifactWriter]:
+    """Write an artifact: in a temporary folder beside ``path``, renamed when all went well.
+
+    After an error or an interrupt ``path`` is as it was and the temporary folder is gone. An
+    artifact already at ``path`` is replaced by two renames, with an instant between them in
+    which neither is there.
+
+    Args:
+        path: the folder to make: absent, empty, or an artifact to be replaced.
+
+    Raises:
+        ArtifactError: ``path`` is something else, holds files that are no part of an
+            artifact, or cannot be written.
+    """
+    final = Path(path).absolute()
+    _check_replaceable(final)
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        folder = final.with_name(f".{final.name}.{secrets.token_hex(4)}.part")
+        folder.mkdir()
+    except OSError as error:
+        raise ArtifactError(f"{final}: cannot be written ({error.strerror})") from error
+    try:
+        writer = ArtifactWriter(folder)
+        try:
+            yield writer
+        finally:
+            writer.weights.close()
+        if not writer._described:
+            raise ArtifactError(f"{final}: nothing was described, so no artifact was written")
+        _check_replaceable(final)
+        _replace(folder, final)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def open(path: str | os.PathLike[str], integrity: str = "sizes") -> Artifact:
+    """Open an artifact's folder and check it.
+
+    Args:
+        path: the folder.
+        integrity: ``"sizes"`` compares every file's length with the manifest, ``"full"`` its
+            SHA-256 too, which reads everything once.
+
+    Raises:
+        ArtifactError: no such folder, no artifact, a manifest that cannot be read or is newer
+            than this package, a file that is missing, cut, or not the one that was written.
+        ValueError: any other ``integrity``.
+    """
+    if integrity not in ("sizes", "full"):
+        raise ValueError(f"integrity is 'sizes' or 'full', not {integrity!r}")
+    folder = Path(path)
+    if not folder.is_dir():
+        what = "is a file, and an artifact is a folder" if folder.exists() else "does not exist"
+        raise ArtifactError(
+            f"{folder}: {what}; 'sam3-tvm compile CHECKPOINT -o {folder.name}' makes an artifact"
+        )
+    try:
+        raw = (folder / MANIFEST).read_bytes()
+    except OSError as error:
+        hint = "compile it first" if (folder / "config.json").exists() else "compile one there"
+        kind = "a checkpoint" if (folder / "config.json").exists() else "a folder"
+        raise ArtifactError(
+            f"{folder}: {kind} without a readable {MANIFEST}, so not an artifact; {hint} with "
+            "'sam3-tvm compile CHECKPOINT -o DIR'"
+        ) from error
+    try:
+        manifest = Manifest.from_json(json.loads(raw))
+    except ValueError as error:
+        raise ArtifactError(
+            f"{folder / MANIFEST}: not readable JSON ({error}); compile it again"
+        ) from error
+    except ArtifactError as error:
+        raise ArtifactError(f"{folder / MANIFEST}: {error}") from error
+    if missing := [name for name in _needed(manifest) if name not in manifest.files]:
+        raise ArtifactError(f"{folder / MANIFEST}: files lacks {', '.join(missing)}")
+    for name, stored in manifest.files.items():
+        _check_file(folder / name, stored, full=integrity == "full")
+    return Artifact(folder, manifest, hashlib.sha256(raw).hexdigest())
+
+
+def check_host(
+    target: Target,
+    artifact: str,
+    *,
+    system: str | None = None,
+    machine: str | None = None,
+    features: Mapping[str, bool] | None = None,
+) -> None:
+    """Refuse a machine other than the one the code was generated for.
+
+    Args:
+        target: what the artifact was compiled for.
+        artifact: how to name it in the error.
+        system, machine, features: the machine in the words of :func:`platform.system`,
+            :func:`platform.machine` and NumPy's CPU detection; by default this one.
+
+    Raises:
+        ArtifactError: another operating system or architecture, or a CPU that lacks
+            instructions; the message says which.
+    """
+    advice = "compile it again for this machine (sam3-tvm compile CHECKPOINT -o DIR)"
+    arch, _, rest = target.triple.lower().partition("-")
+    here = (machine or platform.machine()).lower()
+    if _MACHINES.get(arch, arch) != _MACHINES.get(here, here):
+        raise ArtifactError(
+            f"{artifact}: built for {arch} processors, and this one is {here}; {advice}"
+        )
+    wanted = next((name for word, name in _SYSTEMS.items() if word in rest), None)
+    running = system or platform.system()
+    if wanted is not None and wanted != running:
+        raise ArtifactError(f"{artifact}: built for {wanted}, and this is {running}; {advice}")
+    if features is None:
+        features = __cpu_features__
+    if lacking := [f for f in target.cpu_features if not features.get(f, False)]:
+        raise ArtifactError(
+            f"{artifact}: built for {target.level}, and this CPU lacks {', '.join(lacking)}; "
+            f"{advice}"
+        )
+
+
+def _needed(manifest: Manifest) -> list[str]:
+    """The files without which an artifact is none."""
+    names = [MODEL, weights_format.DATA, weights_format.INDEX, manifest.tokenizer.file]
+    names += manifest.runtime_libraries
+    if manifest.licence.file is not None:
+        names.append(manifest.licence.file)
+    return names
+
+
+def _check_file(path: Path, stored: StoredFile, *, full: bool) -> None:
+    advice = "copy it again or compile it again"
+    try:
+        size = path.stat().st_size
+        if size != stored.bytes:
+            raise ArtifactError(
+                f"{path}: has {size} bytes where {stored.bytes} were written; {advice}"
+            )
+        if full and _sha256(path) != stored.sha256:
+            raise ArtifactError(f"{path}: is not the file that was written; {advice}")
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror}; {advice}") from error
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse whatever replacing would destroy and that isn't an artifact."""
+    if not path.exists() and not path.is_symlink():
+        return
+    advice = "choose another folder"
+    if not path.is_dir() or path.is_symlink():
+        raise ArtifactError(f"{path}: exists and is not a folder; {advice}")
+    present = {p.name for p in path.iterdir()}
+    if not present:
+        return
+    try:
+        data = json.loads((path / MANIFEST).read_bytes())
+        ours = {*data["files"], MANIFEST, *_REPORTS}
+        known = type(data["format"]) is int and "sam3_tvm" in data
+    except (OSError, ValueError, KeyError, TypeError):
+        known = False
+    if not known:
+        raise ArtifactError(f"{path}: is not empty and not an artifact; {advice}")
+    if foreign := sorted(present - ours):
+        raise ArtifactError(
+            f"{path}: holds files that are no part of the artifact ({', '.join(foreign[:3])}); "
+            f"move them or {advice}"
+        )
+
+
+def _replace(folder: Path, final: Path) -> None:
+    """Move ``folder`` to ``final``, away with what was there, or leave all as it was."""
+    if not final.exists():
+        folder.rename(final)
+        return
+    aside = folder.with_suffix(".old")
+    final.rename(aside)
+    try:
+        folder.rename(final)
+    except BaseException:
+        aside.rename(final)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,262 @@
+"""What an artifact says about itself: the contents of its ``manifest.json``.
+
+The manifest is plain JSON, parsed strictly: a missing, unknown or mistyped entry is an error
+that names its place. ``format`` goes up with every change that an older reader would
+misunderstand.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from sam3_tvm.components import Component, Sizes, abi, abi_from_json, abi_to_json
+from sam3_tvm.errors import Sam3Error
+
+__all__ = [
+    "FORMAT",
+    "ArtifactError",
+    "Licence",
+    "Manifest",
+    "Preprocessing",
+    "ReferenceRules",
+    "Source",
+    "StoredFile",
+    "Target",
+    "TokenizerRules",
+]
+
+FORMAT = 1
+
+
+class ArtifactError(Sam3Error):
+    """An artifact that is missing, damaged, too new, or made for another machine."""
+
+
+@dataclass(frozen=True)
+class ReferenceRules:
+    """Where reference implementations differ, and what this artifact's reference does.
+
+    Attributes:
+        geometry_without_boxes: whether geometry is encoded (its CLS token) without any box.
+        mask_resize: what is interpolated to the picture's size: ``"probabilities"`` (sigmoid,
+            then resize) or ``"logits"`` (resize, then sigmoid). Built into ``resize_masks``.
+        visual_text: the phrase that goes with boxes alone.
+        default_threshold: the score above which the reference keeps an object.
+    """
+
+    geometry_without_boxes: bool
+    mask_resize: str
+    visual_text: str
+    default_threshold: float
+
+    def __post_init__(self) -> None:
+        if self.mask_resize not in ("probabilities", "logits"):
+            raise ArtifactError(
+                f"mask_resize is 'probabilities' or 'logits', not {self.mask_resize!r}"
+            )
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the model came from: the kind of source, the checkpoint, the rules it follows."""
+
+    kind: str
+    checkpoint: str
+    reference: ReferenceRules
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the code was generated for.
+
+    Attributes:
+        kind: TVM's target kind, such as ``"llvm"``.
+        level: the instruction set level in words, such as ``"x86-64-v3"``.
+        mcpu: LLVM's name of the processor.
+        triple: LLVM's triple, such as ``"x86_64-unknown-linux-gnu"``.
+        cpu_features: what the processor must have, in NumPy's spelling (``"X86_V3"``, ``"ASIMD"``).
+    """
+
+    kind: str
+    level: str
+    mcpu: str
+    triple: str
+    cpu_features: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From 8-bit RGB to the network's input: ``(x * rescale - mean) / std`` per channel.
+
+    Attributes:
+        image_size: side of the square to which every picture is resized, pixels.
+        mean, std: one value per channel, in the scale after ``rescale``.
+        rescale: factor on 8-bit values (1 / 255).
+    """
+
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    rescale: float
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != 3 or len(self.std) != 3 or 0 in self.std:
+            raise ArtifactError("preprocessing needs three means and three non-zero deviations")
+
+
+@dataclass(frozen=True)
+class TokenizerRules:
+    """The tokenizer's file (Hugging Face's ``tokenizer.json``) and the id that pads phrases."""
+
+    file: str
+    pad_id: int
+
+
+@dataclass(frozen=True)
+class Licence:
+    """The licence of the weights: its file in the artifact and its name, where there is one."""
+
+    file: str | None
+    name: str | None
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of the artifact: its length in bytes and its SHA-256 in hexadecimal."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything ``manifest.json`` says.
+
+    Attributes:
+        sam3_tvm: version of the package that wrote the artifact.
+        created: when, ISO 8601 with time zone.
+        source, target: where the model came from and what it was compiled for.
+        versions: versions of the packages used, by distribution name.
+        sizes: the model's static sizes.
+        components: the compiled functions' signatures, with the bounds of their dimensions.
+        preprocessing, tokenizer: how pictures and phrases become tensors.
+        licence: the licence of the weights.
+        runtime_libraries: TVM's runtime libraries in the artifact, in loading order.
+        files: every other file of the artifact by name.
+    """
+
+    sam3_tvm: str
+    created: str
+    source: Source
+    target: Target
+    versions: dict[str, str]
+    sizes: Sizes
+    components: dict[str, Component]
+    preprocessing: Preprocessing
+    tokenizer: TokenizerRules
+    licence: Licence
+    runtime_libraries: tuple[str, ...]
+    files: dict[str, StoredFile]
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest as plain data."""
+        data = {"format": FORMAT, **asdict(self)}
+        data["components"] = abi_to_json(self.components)
+        return data
+
+    @classmethod
+    def from_json(cls, data: Any) -> Manifest:
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            ArtifactError: no manifest of format :data:`FORMAT`, an entry that is missing,
+                unknown or of the wrong type, or functions other than those the runtime calls.
+        """
+        if not isinstance(data, dict) or type(data.get("format")) is not int:
+            raise ArtifactError("it has no format number, so it is not an artifact's manifest")
+        if data["format"] > FORMAT:
+            raise ArtifactError(
+                f"it has format {data['format']} and this sam3-tvm reads up to {FORMAT}: "
+                "upgrade sam3-tvm (pip install -U sam3-tvm)"
+            )
+        if data["format"] < 1:
+            raise ArtifactError(f"format {data['format']} does not exist")
+        rest = {k: v for k, v in data.items() if k != "format"}
+        hints = {k: v for k, v in get_type_hints(cls).items() if k != "components"}
+        _check_keys(rest, {*hints, "components"}, "the manifest")
+        values = {name: _parse(kind, rest[name], name) for name, kind in hints.items()}
+        try:
+            components = abi_from_json(rest["components"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ArtifactError(f"components cannot be read ({error!r})") from error
+        manifest = cls(**values, components=components)
+        manifest._check()
+        return manifest
+
+    def _check(self) -> None:
+        if self.preprocessing.image_size != self.sizes.image:
+            raise ArtifactError(
+                f"preprocessing makes pictures of {self.preprocessing.image_size} px, "
+                f"the model takes {self.sizes.image} px"
+            )
+        for name in self.files:
+            if name in ("", ".", "..") or "/" in name or "\\" in name or ":" in name:
+                raise ArtifactError(f"files names {name!r}, which is no plain file name")
+        # The artifact may narrow bounds; names and dtypes are what the runtime is written for.
+        for name, wanted in abi(self.sizes).items():
+            found = self.components.get(name)
+            if found is None:
+                raise ArtifactError(f"components has no function {name}")
+            for side in ("inputs", "outputs"):
+                want = [(s.name, s.dtype, len(s.shape)) for s in getattr(wanted, side)]
+                got = [(s.name, s.dtype, len(s.shape)) for s in getattr(found, side)]
+                if want != got:
+                    raise ArtifactError(
+                        f"components: {name} has other {side} than this sam3-tvm calls it with: "
+                        f"{found}"
+                    )
+
+
+def _check_keys(data: Mapping[str, Any], wanted: set[str], where: str) -> None:
+    if missing := sorted(wanted - set(data)):
+        raise ArtifactError(f"{where} lacks {', '.join(missing)}")
+    if unknown := sorted(set(data) - wanted):
+        raise ArtifactError(f"{where} has unknown entries: {', '.join(unknown)}")
+
+
+def _parse(kind: Any, value: Any, where: str) -> Any:
+    """``value`` as ``kind``: a scalar, or an optional, tuple, dictionary or dataclass of them."""
+    origin, args = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        inner = next(a for a in args if a is not type(None))
+        return None if value is None else _parse(inner, value, where)
+    if origin is tuple:
+        items = _expect(list, value, where, "a list")
+        return tuple(_parse(args[0], v, f"{where}[{i}]") for i, v in enumerate(items))
+    if origin is dict:
+        entries = _expect(dict, value, where, "an object")
+        return {k: _parse(args[1], v, f"{where}.{k}") for k, v in entries.items()}
+    if is_dataclass(kind) and isinstance(kind, type):
+        entries = _expect(dict, value, where, "an object")
+        _check_keys(entries, {f.name for f in fields(kind)}, where)
+        hints = get_type_hints(kind)
+        return kind(**{k: _parse(hints[k], v, f"{where}.{k}") for k, v in entries.items()})
+    if kind is bool:
+        return _expect(bool, value, where, "true or false")
+    if isinstance(value, bool):
+        raise ArtifactError(f"{where} must be {_WORDS[kind]}, got {value!r}")
+    if kind is float:
+        return float(_expect((int, float), value, where, _WORDS[kind]))
+    return _expect(kind, value, where, _WORDS[kind])
+
+
+_WORDS = {int: "an integer", float: "a number", str: "a string"}
+
+
+def _expect(kind: Any, value: Any, where: str, words: str) -> Any:
+    if not isinstance(value, kind):
+        raise ArtifactError(f"{where} must be {words}, got {value!r}")
+    return value
