@@ -1,0 +1,22 @@
+"""Where SAM 3 comes from. A source hands out the ABI's components as torch modules."""
+
+from __future__ import annotations
+
+from sam3_tvm.sources.base import Source, SourceError
+
+__all__ = ["Source", "SourceError", "open_source"]
+
+
+def open_source(checkpoint: str) -> Source:
+    """Open a checkpoint.
+
+    Args:
+        checkpoint: a folder in Hugging Face's layout, a hub id such as ``facebook/sam3``, or
+            ``random:sam3`` / ``random:tiny``, optionally with a seed (``random:tiny:7``).
+
+    Raises:
+        SourceError: nothing of that name, or something that isn't a SAM 3 checkpoint.
+    """
+    from sam3_tvm.sources.transformers import TransformersSource
+
+    return TransformersSource.open(checkpoint)

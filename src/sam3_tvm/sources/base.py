@@ -1,0 +1,144 @@
+"""What a source of SAM 3 hands out, and inputs of the ABI's shapes to try it with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from sam3_tvm.components import Component, Dim, Sizes
+from sam3_tvm.errors import Sam3Error
+
+__all__ = ["Licence", "Preprocessing", "Source", "SourceError", "dynamic_shapes", "sample_inputs"]
+
+
+class SourceError(Sam3Error):
+    """A checkpoint that can't be found, read or understood."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From a picture's bytes to ``pixel_values``: resize, ``x * rescale``, ``(x - mean) / std``."""
+
+    image_size: int
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    rescale: float = 1 / 255
+
+
+@dataclass(frozen=True)
+class Licence:
+    """The licence of the weights, to be carried by every artifact made of them."""
+
+    name: str
+    text: str
+
+
+class Source(Protocol):
+    """One way to get at SAM 3's components in PyTorch."""
+
+    kind: str
+    checkpoint: str
+    sizes: Sizes
+    preprocessing: Preprocessing
+    licence: Licence | None
+    reference: Mapping[str, Any]
+    """The reference's own rules, as they go into the manifest."""
+
+    def component(self, name: str) -> torch.nn.Module:
+        """The module of one component, whose forward takes and gives what the ABI says."""
+        ...
+
+    def patched(self) -> AbstractContextManager[None]:
+        """The scope in which components can be run and exported."""
+        ...
+
+    def tokenizer_json(self) -> str:
+        """The tokenizer, in the format of the ``tokenizers`` library."""
+        ...
+
+    def vocabulary_size(self) -> int: ...
+
+
+def dynamic_shapes(component: Component) -> tuple[Any, ...]:
+    """The ABI's dynamic dimensions in the form that ``torch.export`` takes."""
+    dims = {
+        name: torch.export.Dim(name, min=d.min, max=d.max) for name, d in component.dims.items()
+    }
+    shapes: list[Any] = []
+    for spec in component.inputs:
+        marks = {i: dims[d.name] for i, d in enumerate(spec.shape) if isinstance(d, Dim)}
+        # torch takes no named Dim for an int; its bounds come from the ABI at compile time.
+        unnamed = tuple(torch.export.Dim.DYNAMIC for _ in spec.shape)
+        shapes.append(unnamed if spec.dtype == "shape" else marks)
+    return tuple(shapes)
+
+
+@dataclass
+class _Sampler:
+    """Random inputs by the meaning of their names."""
+
+    generator: torch.Generator
+    vocabulary: int
+    dims: Mapping[str, int] = field(default_factory=dict)
+
+    def values(self, name: str, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
+        g = self.generator
+        if name == "input_ids":
+            return torch.randint(0, self.vocabulary, shape, generator=g)
+        if name == "boxes":
+            centre = torch.rand((*shape[:-1], 2), generator=g) * 0.6 + 0.2
+            side = torch.rand((*shape[:-1], 2), generator=g) * 0.35 + 0.02
+            return torch.cat([centre, side], dim=-1)
+        if name == "box_labels":
+            return torch.randint(0, 2, shape, generator=g)
+        if name.endswith("mask"):
+            # Right-padded rows, each of a length of its own; the first row is full.
+            length = torch.randint(1, max(shape[1], 1) + 1, (shape[0], 1), generator=g)
+            length[0] = shape[1]
+            mask = torch.arange(shape[1])[None, :] < length
+            return mask if dtype == "bool" else mask.to(getattr(torch, dtype))
+        if dtype != "float32":
+            raise ValueError(f"no rule for random values of {name}: {dtype}")
+        return torch.randn(shape, generator=g)
+
+
+def sample_inputs(
+    component: Component, dims: Mapping[str, int], vocabulary: int, seed: int = 0
+) -> tuple[Any, ...]:
+    """Seeded random inputs of a component.
+
+    Args:
+        component: the function's description.
+        dims: a value for each of its dynamic dimensions.
+        vocabulary: number of token ids.
+        seed: of the random generator.
+
+    Returns:
+        One torch tensor per input; a tuple of ints for a ``"shape"`` input.
+    """
+    sampler = _Sampler(torch.Generator().manual_seed(seed), vocabulary, dims)
+
+    def extents() -> Iterator[tuple[Any, tuple[int, ...]]]:
+        for spec in component.inputs:
+            yield spec, tuple(dims[d.name] if isinstance(d, Dim) else d for d in spec.shape)
+
+    return tuple(
+        shape if spec.dtype == "shape" else sampler.values(spec.name, spec.dtype, shape)
+        for spec, shape in extents()
+    )
+
+
+def read_licence(folder: Path) -> Licence | None:
+    """The licence file of a checkpoint folder, if it has one."""
+    for name in ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt"):
+        path = folder / name
+        if path.is_file():
+            text = path.read_text(encoding="utf-8", errors="replace")
+            lines = [line.strip("# ") for line in text.splitlines() if line.strip("# ")]
+            return Licence(lines[0] if lines else name, text)
+    return None

@@ -1,0 +1,121 @@
+"""All that is replaced to run and export SAM 3's torch code here, applied and undone as a whole.
+
+Lesson 8: nothing is patched at import, nothing stays patched. Everything happens inside
+:func:`patched`, which may be entered again while it is active, and leaves torch and the
+model's package as they were, also when the body raises.
+
+What is replaced, and why:
+
+- ``torchvision`` in transformers' SAM 3 module: the CPU build of torch has no torchvision
+  whose compiled operators load. A stand-in offers the one function used, ``ops.roi_align``,
+  by :mod:`sam3_tvm.sources.roi_align`.
+- ``boxes.unbind(0)``: the geometry encoder cuts its boxes into one tensor per picture, which
+  would fix the batch size at export. A torch function mode hands them on whole.
+
+Spatial shapes need no patch: the decoder takes them as an argument, and
+:class:`IntegerShapes` passes integers where it would read a tensor.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from sam3_tvm.sources.roi_align import roi_align
+
+__all__ = ["IntegerShapes", "patched"]
+
+
+class IntegerShapes:
+    """Stands for the tensor ``[[height, width]]`` of one feature level, with plain integers.
+
+    A tensor's entries would be data to ``torch.export``, and ``arange(height)`` of unknown
+    length.
+    """
+
+    shape = (1, 2)
+
+    def __init__(self, height: int, width: int) -> None:
+        self._sizes = (height, width)
+
+    def __getitem__(self, index: tuple[int, int]) -> int:
+        level, axis = index
+        if level != 0:
+            raise IndexError(f"one feature level, asked for level {level}")
+        return self._sizes[axis]
+
+
+class _Unbound:
+    """What ``boxes.unbind(0)`` gives inside :func:`patched`: the batch, still whole."""
+
+    def __init__(self, batch: torch.Tensor) -> None:
+        self.batch = batch
+
+
+class _KeepBoxesWhole(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        # Boxes are the only [B, N, 4] that SAM 3 unbinds along the batch.
+        if func is torch.Tensor.unbind and args[1:] == (0,) and args[0].dim() == 3:
+            return _Unbound(args[0])
+        return func(*args, **(kwargs or {}))
+
+
+def _roi_align(features: torch.Tensor, boxes: Any, output_size: Any) -> torch.Tensor:
+    if not isinstance(boxes, _Unbound):
+        boxes = _Unbound(torch.stack(list(boxes)))
+    return roi_align(features, boxes.batch, output_size)
+
+
+_TORCHVISION = SimpleNamespace(ops=SimpleNamespace(roi_align=_roi_align))
+
+_ABSENT = object()
+
+
+@contextmanager
+def _attribute(module: ModuleType, name: str, value: Any) -> Iterator[None]:
+    before = module.__dict__.get(name, _ABSENT)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        if before is _ABSENT:
+            delattr(module, name)
+        else:
+            setattr(module, name, before)
+
+
+_lock = threading.RLock()
+_depth = 0
+
+
+@contextmanager
+def patched(module: ModuleType) -> Iterator[None]:
+    """Run the body with everything above replaced.
+
+    Re-entrant: an inner use changes nothing and undoes nothing. One thread at a time holds
+    it, since what is replaced belongs to the process.
+
+    Args:
+        module: the Python module that holds the model's code.
+    """
+    global _depth
+    with _lock:
+        _depth += 1
+        try:
+            if _depth > 1:
+                yield
+                return
+            with ExitStack() as stack:
+                stack.enter_context(_attribute(module, "torchvision", _TORCHVISION))
+                stack.enter_context(_KeepBoxesWhole())
+                yield
+        finally:
+            _depth -= 1

@@ -1,0 +1,350 @@
+"""SAM 3 from Hugging Face transformers: ``Sam3Model``, unmodified, cut into components."""
+
+from __future__ import annotations
+
+import json
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+# Not `from transformers import ...`: its lazy modules refuse to hand out classes whose
+# declared backends (here torchvision) are absent.
+import transformers.models.sam3.modeling_sam3 as modeling_sam3
+from transformers import Sam3Config
+from transformers.initialization import no_init_weights
+from transformers.models.sam3.modeling_sam3 import Sam3Model
+
+from sam3_tvm.components import Sizes
+from sam3_tvm.sources.base import Licence, Preprocessing, SourceError, read_licence
+from sam3_tvm.sources.patches import IntegerShapes, patched
+from sam3_tvm.sources.random_weights import CONFIGS, byte_tokenizer, randomise
+
+__all__ = ["TransformersSource"]
+
+
+def _position_encoding(model: Sam3Model, sizes: Sizes) -> torch.Tensor:
+    """The constant position encoding of the coarsest level, ``[1, D, S, S]``."""
+    shape = torch.Size((1, sizes.hidden, sizes.grid, sizes.grid))
+    encoding: torch.Tensor = model.vision_encoder.neck.position_encoding(
+        shape, torch.device("cpu"), torch.float32
+    )
+    return encoding
+
+
+class _VisionEncoder(torch.nn.Module):
+    def __init__(self, model: Sam3Model) -> None:
+        super().__init__()
+        self.vision_encoder = model.vision_encoder
+
+    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        # The fourth, coarsest level is computed by the neck and used by nobody.
+        return tuple(self.vision_encoder(pixel_values).fpn_hidden_states[:3])
+
+
+class _TextEncoder(torch.nn.Module):
+    def __init__(self, model: Sam3Model) -> None:
+        super().__init__()
+        self.text_encoder = model.text_encoder
+        self.text_projection = model.text_projection
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        hidden = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask)
+        projected: torch.Tensor = self.text_projection(hidden.last_hidden_state)
+        return projected
+
+
+class _WithPosition(torch.nn.Module):
+    """A component that needs the coarsest level's position encoding."""
+
+    position: torch.Tensor
+
+    def __init__(self, model: Sam3Model, sizes: Sizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.register_buffer("position", _position_encoding(model, sizes), persistent=False)
+
+    def position_map(self, batch: int) -> torch.Tensor:
+        return self.position.expand(batch, -1, -1, -1)
+
+
+class _GeometryEncoder(_WithPosition):
+    def __init__(self, model: Sam3Model, sizes: Sizes) -> None:
+        super().__init__(model, sizes)
+        self.geometry_encoder = model.geometry_encoder
+
+    def forward(
+        self,
+        boxes: torch.Tensor,
+        box_labels: torch.Tensor,
+        box_mask: torch.Tensor,
+        fpn_2: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        out = self.geometry_encoder(
+            box_embeddings=boxes,
+            box_mask=box_mask,
+            box_labels=box_labels,
+            img_feats=(fpn_2,),
+            img_pos_embeds=(self.position_map(fpn_2.shape[0]),),
+        )
+        return out.last_hidden_state, out.attention_mask
+
+
+class _DetrEncoder(_WithPosition):
+    def __init__(self, model: Sam3Model, sizes: Sizes) -> None:
+        super().__init__(model, sizes)
+        self.detr_encoder = model.detr_encoder
+
+    def forward(
+        self, fpn_2: torch.Tensor, prompt: torch.Tensor, prompt_mask: torch.Tensor
+    ) -> torch.Tensor:
+        out = self.detr_encoder(
+            vision_features=[fpn_2],
+            text_features=prompt,
+            vision_pos_embeds=[self.position_map(fpn_2.shape[0])],
+            text_mask=prompt_mask,
+        )
+        hidden: torch.Tensor = out.last_hidden_state
+        return hidden
+
+
+class _DetrDecoder(_WithPosition):
+    def __init__(self, model: Sam3Model, sizes: Sizes) -> None:
+        super().__init__(model, sizes)
+        self.detr_decoder = model.detr_decoder
+
+    def forward(
+        self, memory: torch.Tensor, prompt: torch.Tensor, prompt_mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        position = self.position_map(memory.shape[0]).flatten(2).transpose(1, 2)
+        out = self.detr_decoder(
+            vision_features=memory,
+            text_features=prompt,
+            vision_pos_encoding=position,
+            text_mask=prompt_mask,
+            spatial_shapes=IntegerShapes(self.sizes.grid, self.sizes.grid),
+        )
+        queries = out.intermediate_hidden_states[-1]
+        # Sam3Model.forward refines the last layer's boxes once more with the shared head.
+        anchors = modeling_sam3.inverse_sigmoid(out.reference_boxes[-1])
+        boxes = (anchors + self.detr_decoder.box_head(queries)).sigmoid()
+        return queries, boxes, out.presence_logits[-1]
+
+
+class _Scoring(torch.nn.Module):
+    def __init__(self, model: Sam3Model) -> None:
+        super().__init__()
+        self.dot_product_scoring = model.dot_product_scoring
+
+    def forward(
+        self, queries: torch.Tensor, prompt: torch.Tensor, prompt_mask: torch.Tensor
+    ) -> torch.Tensor:
+        scores: torch.Tensor = self.dot_product_scoring(
+            decoder_hidden_states=queries[None], text_features=prompt, text_mask=prompt_mask
+        )
+        return scores[0, :, :, 0]
+
+
+class _MaskDecoder(torch.nn.Module):
+    def __init__(self, model: Sam3Model) -> None:
+        super().__init__()
+        self.mask_decoder = model.mask_decoder
+
+    def forward(
+        self,
+        queries: torch.Tensor,
+        fpn_0: torch.Tensor,
+        fpn_1: torch.Tensor,
+        fpn_2: torch.Tensor,
+        memory: torch.Tensor,
+        prompt: torch.Tensor,
+        prompt_mask: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        out = self.mask_decoder(
+            decoder_queries=queries,
+            backbone_features=[fpn_0, fpn_1, fpn_2],
+            encoder_hidden_states=memory,
+            prompt_features=prompt,
+            prompt_mask=prompt_mask,
+        )
+        return out.pred_masks, out.semantic_seg
+
+
+class _ResizeMasks(torch.nn.Module):
+    """Mask logits to the picture's size, as transformers' post-processing does it."""
+
+    def forward(self, masks: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        resized = torch.nn.functional.interpolate(
+            masks.sigmoid()[None], size=size, mode="bilinear", align_corners=False
+        )
+        return resized[0] > 0.5
+
+
+class TransformersSource:
+    """``Sam3Model`` as a :class:`~sam3_tvm.sources.base.Source`."""
+
+    kind = "transformers"
+    reference: dict[str, Any] = {  # noqa: RUF012 - constant
+        "geometry_without_boxes": False,
+        "mask_resize": "probabilities",
+        "visual_text": "visual",
+        "default_threshold": 0.3,
+    }
+
+    def __init__(
+        self,
+        checkpoint: str,
+        model: Sam3Model,
+        tokenizer: str,
+        preprocessing: Preprocessing,
+        licence: Licence | None,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.model = model.eval()
+        self.preprocessing = preprocessing
+        self.licence = licence
+        self._tokenizer = tokenizer
+        self.sizes = _sizes(model.config)
+
+    @classmethod
+    def open(cls, checkpoint: str) -> TransformersSource:
+        """See :func:`sam3_tvm.sources.open_source`."""
+        if checkpoint.startswith("random:"):
+            return cls._random(checkpoint)
+        folder = Path(checkpoint)
+        if not folder.is_dir():
+            folder = _download(checkpoint)
+        return cls._folder(checkpoint, folder)
+
+    @classmethod
+    def _random(cls, checkpoint: str) -> TransformersSource:
+        _, name, *rest = checkpoint.split(":")
+        if name not in CONFIGS or len(rest) > 1 or not all(r.isdigit() for r in rest):
+            accepted = ", ".join(f"random:{n}" for n in CONFIGS)
+            raise SourceError(
+                f"unknown checkpoint {checkpoint!r}; accepted are {accepted}, "
+                "each optionally with a seed, such as random:tiny:7"
+            )
+        config = CONFIGS[name]()
+        with no_init_weights():
+            model = Sam3Model(config)
+        randomise(model, seed=int(rest[0]) if rest else 0)
+        tokenizer = byte_tokenizer(config.text_config.vocab_size).to_str()
+        return cls(checkpoint, model, tokenizer, Preprocessing(config.image_size), None)
+
+    @classmethod
+    def _folder(cls, checkpoint: str, folder: Path) -> TransformersSource:
+        for needed in ("config.json", "tokenizer.json"):
+            if not (folder / needed).is_file():
+                raise SourceError(
+                    f"{folder} has no {needed}; a checkpoint folder holds config.json, "
+                    "model.safetensors and tokenizer.json"
+                )
+        try:
+            config = Sam3Config.from_pretrained(folder)
+            model, report = Sam3Model.from_pretrained(
+                folder, config=config, dtype=torch.float32, output_loading_info=True
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise SourceError(f"{folder} is no SAM 3 checkpoint: {reason}") from error
+        for fault in ("missing_keys", "mismatched_keys"):
+            if report[fault]:
+                raise SourceError(
+                    f"{folder}: {len(report[fault])} {fault.replace('_', ' ')} in the weights, "
+                    f"such as {sorted(map(str, report[fault]))[0]}; nothing is filled in at random"
+                )
+        return cls(
+            checkpoint,
+            model,
+            (folder / "tokenizer.json").read_text(encoding="utf-8"),
+            _preprocessing(folder, model.config.image_size),
+            read_licence(folder),
+        )
+
+    def component(self, name: str) -> torch.nn.Module:
+        """The module of one component; see :class:`~sam3_tvm.sources.base.Source`."""
+        model, sizes = self.model, self.sizes
+        makers = {
+            "vision_encoder": lambda: _VisionEncoder(model),
+            "text_encoder": lambda: _TextEncoder(model),
+            "geometry_encoder": lambda: _GeometryEncoder(model, sizes),
+            "detr_encoder": lambda: _DetrEncoder(model, sizes),
+            "detr_decoder": lambda: _DetrDecoder(model, sizes),
+            "scoring": lambda: _Scoring(model),
+            "mask_decoder": lambda: _MaskDecoder(model),
+            "resize_masks": _ResizeMasks,
+        }
+        module: torch.nn.Module = makers[name]().eval()
+        return module
+
+    def patched(self) -> AbstractContextManager[None]:
+        """The scope in which components can be run and exported."""
+        return patched(modeling_sam3)
+
+    def tokenizer_json(self) -> str:
+        """The tokenizer, in the format of the ``tokenizers`` library."""
+        return self._tokenizer
+
+    def vocabulary_size(self) -> int:
+        """Number of token ids."""
+        size: int = self.model.config.text_config.vocab_size
+        return size
+
+
+def _sizes(config: Sam3Config) -> Sizes:
+    vision = config.vision_config.backbone_config
+    return Sizes(
+        image=vision.image_size,
+        grid=vision.image_size // vision.patch_size,
+        hidden=config.detr_encoder_config.hidden_size,
+        text_tokens=config.text_config.max_position_embeddings,
+        queries=config.detr_decoder_config.num_queries,
+        heads=config.detr_decoder_config.num_attention_heads,
+    )
+
+
+def _preprocessing(folder: Path, image_size: int) -> Preprocessing:
+    for name in ("processor_config.json", "preprocessor_config.json"):
+        path = folder / name
+        if not path.is_file():
+            continue
+        data = json.loads(path.read_text(encoding="utf-8"))
+        data = data.get("image_processor", data)
+        default = Preprocessing(image_size)
+        return Preprocessing(
+            image_size,
+            tuple(data.get("image_mean") or default.mean),
+            tuple(data.get("image_std") or default.std),
+            data.get("rescale_factor", default.rescale),
+        )
+    return Preprocessing(image_size)
+
+
+def _download(checkpoint: str) -> Path:
+    """Fetch a hub repository's checkpoint files (or find them in the cache)."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError
+
+    if checkpoint.count("/") != 1:
+        raise SourceError(
+            f"no checkpoint {checkpoint!r}: neither a folder here nor a hub id "
+            "(owner/name) nor random:sam3 or random:tiny"
+        )
+    try:
+        return Path(
+            snapshot_download(
+                checkpoint,
+                allow_patterns=["*.json", "model*.safetensors", "LICENSE*", "LICENCE*"],
+            )
+        )
+    except GatedRepoError as error:
+        raise SourceError(
+            f"{checkpoint} is gated: accept its licence on its hub page, then run `hf auth login`"
+        ) from error
+    except HFValidationError as error:
+        raise SourceError(f"{checkpoint!r} is neither a folder nor a valid hub id") from error
+    except (HfHubHTTPError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SourceError(f"{checkpoint} can't be fetched from the hub: {reason}") from error
