@@ -12,22 +12,13 @@ import torch
 
 from sam3_tvm.components import Component, Dim, Sizes
 from sam3_tvm.errors import Sam3Error
+from sam3_tvm.manifest import Preprocessing, ReferenceRules
 
-__all__ = ["Licence", "Preprocessing", "Source", "SourceError", "dynamic_shapes", "sample_inputs"]
+__all__ = ["Licence", "Source", "SourceError", "dynamic_shapes", "sample_inputs"]
 
 
 class SourceError(Sam3Error):
     """A checkpoint that can't be found, read or understood."""
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """From a picture's bytes to ``pixel_values``: resize, ``x * rescale``, ``(x - mean) / std``."""
-
-    image_size: int
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    rescale: float = 1 / 255
 
 
 @dataclass(frozen=True)
@@ -46,8 +37,9 @@ class Source(Protocol):
     sizes: Sizes
     preprocessing: Preprocessing
     licence: Licence | None
-    reference: Mapping[str, Any]
-    """The reference's own rules, as they go into the manifest."""
+    reference: ReferenceRules
+    pad_id: int
+    """Token id that pads phrases."""
 
     def component(self, name: str) -> torch.nn.Module:
         """The module of one component, whose forward takes and gives what the ABI says."""

@@ -12,12 +12,14 @@ import torch
 # Not `from transformers import ...`: its lazy modules refuse to hand out classes whose
 # declared backends (here torchvision) are absent.
 import transformers.models.sam3.modeling_sam3 as modeling_sam3
+from tokenizers import Tokenizer
 from transformers import Sam3Config
 from transformers.initialization import no_init_weights
 from transformers.models.sam3.modeling_sam3 import Sam3Model
 
 from sam3_tvm.components import Sizes
-from sam3_tvm.sources.base import Licence, Preprocessing, SourceError, read_licence
+from sam3_tvm.manifest import Preprocessing, ReferenceRules
+from sam3_tvm.sources.base import Licence, SourceError, read_licence
 from sam3_tvm.sources.patches import IntegerShapes, patched
 from sam3_tvm.sources.random_weights import CONFIGS, byte_tokenizer, randomise
 
@@ -185,18 +187,19 @@ class TransformersSource:
     """``Sam3Model`` as a :class:`~sam3_tvm.sources.base.Source`."""
 
     kind = "transformers"
-    reference: dict[str, Any] = {  # noqa: RUF012 - constant
-        "geometry_without_boxes": False,
-        "mask_resize": "probabilities",
-        "visual_text": "visual",
-        "default_threshold": 0.3,
-    }
+    reference = ReferenceRules(
+        geometry_without_boxes=False,
+        mask_resize="probabilities",
+        visual_text="visual",
+        default_threshold=0.3,
+    )
 
     def __init__(
         self,
         checkpoint: str,
         model: Sam3Model,
         tokenizer: str,
+        pad_id: int,
         preprocessing: Preprocessing,
         licence: Licence | None,
     ) -> None:
@@ -205,6 +208,7 @@ class TransformersSource:
         self.preprocessing = preprocessing
         self.licence = licence
         self._tokenizer = tokenizer
+        self.pad_id = pad_id
         self.sizes = _sizes(model.config)
 
     @classmethod
@@ -230,8 +234,10 @@ class TransformersSource:
         with no_init_weights():
             model = Sam3Model(config)
         randomise(model, seed=int(rest[0]) if rest else 0)
-        tokenizer = byte_tokenizer(config.text_config.vocab_size).to_str()
-        return cls(checkpoint, model, tokenizer, Preprocessing(config.image_size), None)
+        vocabulary = config.text_config.vocab_size
+        tokenizer = byte_tokenizer(vocabulary).to_str()
+        preprocessing = _preprocessing(None, config.image_size)
+        return cls(checkpoint, model, tokenizer, vocabulary - 1, preprocessing, None)
 
     @classmethod
     def _folder(cls, checkpoint: str, folder: Path) -> TransformersSource:
@@ -255,10 +261,12 @@ class TransformersSource:
                     f"{folder}: {len(report[fault])} {fault.replace('_', ' ')} in the weights, "
                     f"such as {sorted(map(str, report[fault]))[0]}; nothing is filled in at random"
                 )
+        tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
         return cls(
             checkpoint,
             model,
-            (folder / "tokenizer.json").read_text(encoding="utf-8"),
+            tokenizer,
+            _pad_id(folder, tokenizer),
             _preprocessing(folder, model.config.image_size),
             read_licence(folder),
         )
@@ -305,21 +313,36 @@ def _sizes(config: Sam3Config) -> Sizes:
     )
 
 
-def _preprocessing(folder: Path, image_size: int) -> Preprocessing:
+def _preprocessing(folder: Path | None, image_size: int) -> Preprocessing:
+    """The checkpoint's own values; SAM 3's where it says nothing."""
+    data: dict[str, Any] = {}
     for name in ("processor_config.json", "preprocessor_config.json"):
-        path = folder / name
-        if not path.is_file():
-            continue
-        data = json.loads(path.read_text(encoding="utf-8"))
-        data = data.get("image_processor", data)
-        default = Preprocessing(image_size)
-        return Preprocessing(
-            image_size,
-            tuple(data.get("image_mean") or default.mean),
-            tuple(data.get("image_std") or default.std),
-            data.get("rescale_factor", default.rescale),
+        if folder is not None and (folder / name).is_file():
+            data = json.loads((folder / name).read_text(encoding="utf-8"))
+            data = data.get("image_processor", data)
+            break
+    return Preprocessing(
+        image_size,
+        tuple(data.get("image_mean") or (0.5, 0.5, 0.5)),
+        tuple(data.get("image_std") or (0.5, 0.5, 0.5)),
+        data.get("rescale_factor") or 1 / 255,
+    )
+
+
+def _pad_id(folder: Path, tokenizer: str) -> int:
+    """The padding token: the checkpoint's word, or CLIP's end of text, which CLIP pads with."""
+    token: Any = None
+    path = folder / "tokenizer_config.json"
+    if path.is_file():
+        token = json.loads(path.read_text(encoding="utf-8")).get("pad_token")
+        token = token.get("content") if isinstance(token, dict) else token
+    found = Tokenizer.from_str(tokenizer).token_to_id(token or "<|endoftext|>")
+    if found is None:
+        raise SourceError(
+            f"{folder}: tokenizer.json has no token {token or '<|endoftext|>'!r} to pad with; "
+            "name one as pad_token in tokenizer_config.json"
         )
-    return Preprocessing(image_size)
+    return int(found)
 
 
 def _download(checkpoint: str) -> Path:
