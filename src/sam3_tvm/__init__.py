@@ -1,1 +1,67 @@
-"""SAM 3 compiled with Apache TVM."""
+"""SAM 3 compiled with Apache TVM.
+
+>>> import sam3_tvm
+>>> model = sam3_tvm.load("sam3-cpu/")
+>>> result = model.segment("photo.jpg", text="dog")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sam3_tvm.errors import Sam3Error
+
+if TYPE_CHECKING:
+    from sam3_tvm.compiler import compile
+    from sam3_tvm.runtime import EncodedImage, Model, Result, load
+
+    __version__: str
+
+__all__ = [
+    "EncodedImage",
+    "MissingExtraError",
+    "Model",
+    "Result",
+    "Sam3Error",
+    "__version__",
+    "compile",
+    "load",
+]
+
+_RUNTIME = ("EncodedImage", "Model", "Result", "load")
+
+# The top-level packages of the extra [compile].
+_COMPILE_EXTRA = ("torch", "transformers", "tvm", "huggingface_hub")
+
+
+class MissingExtraError(Sam3Error, ImportError):
+    """Compiling was asked for in an installation that can only run artifacts."""
+
+
+def __getattr__(name: str) -> Any:
+    # On first use, so that importing the package costs nothing, and running artifacts doesn't
+    # need what compiling them does.
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("sam3-tvm")
+    if name in _RUNTIME:
+        import sam3_tvm.runtime
+
+        return getattr(sam3_tvm.runtime, name)
+    if name == "compile":
+        try:
+            from sam3_tvm.compiler import compile as compile_
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] in _COMPILE_EXTRA:
+                raise MissingExtraError(
+                    f"compiling needs {error.name}, which is not installed: "
+                    "pip install 'sam3-tvm[compile]'"
+                ) from error
+            raise
+        return compile_
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,106 @@
+"""The thread on which a model's functions run, and TVM's threads beside it.
+
+TVM keeps a pool of worker threads per calling thread. A service that calls a model from many
+threads would have as many pools, all of them spinning for work; so each model has one thread
+that makes every call, whose pool has the size asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from sam3_tvm.errors import Sam3Error
+
+__all__ = ["Engine", "default_threads"]
+
+_T = TypeVar("_T")
+
+# tvm::runtime::threading::ThreadGroup::AffinityMode: any worker may run on any of the CPUs.
+_SHARE_ALL_CORES = -3
+
+# Configuring a pool sets a limit that is global to the process and read when the pool of a
+# thread is made: two engines must not do it at once.
+_configuring = threading.Lock()
+
+
+class Engine:
+    """One thread that makes all of a model's calls.
+
+    Args:
+        threads: how many threads a call computes with, at least 1; by default
+            :func:`default_threads`.
+
+    Raises:
+        Sam3Error: a number of threads below 1.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        self.threads = default_threads() if threads is None else threads
+        if self.threads < 1:
+            raise Sam3Error(f"threads must be at least 1, got {threads}")
+        self._executor: ThreadPoolExecutor | None = None
+        self._process = 0
+        self._starting = threading.Lock()
+
+    def run(self, call: Callable[[], _T]) -> _T:
+        """The result of ``call``, made on the engine's thread. Calls queue up."""
+        with self._starting:
+            # A forked child has a copy of this object but none of the threads.
+            if self._executor is None or self._process != os.getpid():
+                self._executor = ThreadPoolExecutor(1, thread_name_prefix="sam3-tvm")
+                self._process = os.getpid()
+                self._executor.submit(_configure_pool, self.threads).result()
+            executor = self._executor
+        return executor.submit(call).result()
+
+
+def default_threads() -> int:
+    """``TVM_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the cores this process may use.
+
+    Cores are physical where the system tells (Linux): arithmetic this dense gains nothing from
+    a second thread on the same core. TVM's own default would halve the CPUs on every x86
+    machine, also on those with one thread a core.
+    """
+    for name in ("TVM_NUM_THREADS", "OMP_NUM_THREADS"):
+        value = os.environ.get(name, "")
+        if value.isdigit() and int(value) > 0:
+            return int(value)
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    topology = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+    cores = set()
+    for cpu in os.sched_getaffinity(0):
+        try:
+            cores.add(Path(topology.format(cpu)).read_text())
+        except OSError:
+            cores.add(f"{cpu}")
+    return min(len(cores), _cpu_quota())
+
+
+def _cpu_quota() -> int:
+    """Whole CPUs that the control group grants (Linux, version 2): no limit where it has none."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, int(quota) // int(period))
+    except (OSError, ValueError):
+        return 1 << 16
+
+
+def _configure_pool(threads: int) -> None:
+    """Give the calling thread a pool in which ``threads`` threads compute, itself included."""
+    import tvm_ffi
+
+    # Without this TVM pins its workers, and the calling thread, to the machine's first cores:
+    # where other processes, or other models, are pinned as well.
+    os.environ.setdefault("TVM_BIND_THREADS", "0")
+    configure = tvm_ffi.get_global_func("runtime.config_threadpool")
+    # The length of the list is the size of the pool. A list of one would make a limit of one
+    # thread for all pools of the process, so that other models ran serially.
+    cpus = [str(i) for i in range(max(2, threads))]
+    with _configuring:
+        configure(_SHARE_ALL_CORES, threads, cpus)

@@ -1,0 +1,134 @@
+"""Loads an artifact's compiled functions through tvm_ffi; TVM itself isn't needed."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam3_tvm.artifact import MODEL, Artifact, ArtifactError
+from sam3_tvm.runtime.engine import Engine
+from sam3_tvm.runtime.functions import FunctionTable, Input, aligned
+
+__all__ = ["load_functions", "load_runtime"]
+
+_CPU = 1  # kDLCPU of DLPack
+
+# tvm::runtime::memory::AllocatorType. The pooled allocator keeps every freed buffer, by exact
+# size, until the process ends; with pictures of all sizes it would only grow.
+_NAIVE_ALLOCATOR = 1
+
+# Registered by libtvm_runtime when it is loaded.
+_RUNTIME_MARK = "vm.builtin.alloc_shape_heap"
+
+_loading = threading.Lock()
+_loaded_version: str | None = None
+
+
+def load_functions(artifact: Artifact, threads: int | None = None) -> FunctionTable:
+    """The compiled functions of an artifact, with its weights mapped into memory.
+
+    Args:
+        artifact: opened and checked for this machine.
+        threads: how many threads a call computes with; by default the cores available.
+
+    Raises:
+        ArtifactError: a library that cannot be loaded or a function that isn't in it.
+        Sam3Error: a number of threads below 1.
+    """
+    import tvm_ffi
+
+    load_runtime(artifact)
+    path = artifact.path / MODEL
+    components = artifact.manifest.components
+    try:
+        executable = tvm_ffi.load_module(path)
+        vm = executable["vm_load_executable"]()
+        vm["vm_initialization"](_CPU, 0, _NAIVE_ALLOCATOR)
+        functions = {name: vm[name] for name in components}
+    except (AttributeError, RuntimeError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ArtifactError(f"{path}: cannot be loaded ({reason}); compile it again") from error
+    weights = artifact.weights()
+    last = {
+        name: (tvm_ffi.Array([_tensor(w) for w in arrays]),) if arrays else ()
+        for name in components
+        for arrays in [weights.function(name)]
+    }
+    engine = Engine(threads)
+
+    def invoke(name: str, inputs: Sequence[Input]) -> list[NDArray[Any]]:
+        arguments = [
+            _tensor(value) if isinstance(value, np.ndarray) else tvm_ffi.Shape(value)
+            for value in inputs
+        ]
+        outputs = engine.run(lambda: functions[name](*arguments, *last[name]))
+        if isinstance(outputs, tvm_ffi.Tensor):
+            outputs = [outputs]
+        return [np.from_dlpack(tensor) for tensor in outputs]
+
+    return FunctionTable(components, invoke)
+
+
+def load_runtime(artifact: Artifact) -> None:
+    """Make TVM's runtime available in this process, once.
+
+    Where TVM is installed in the version that the artifact was built with, its own libraries
+    are loaded, so that importing ``tvm`` before or after finds the same ones; they register
+    their functions globally and must not be there twice. Elsewhere the artifact's copies are.
+
+    Raises:
+        ArtifactError: another version of the runtime is in the process already, or a library
+            cannot be loaded.
+    """
+    global _loaded_version
+    import tvm_ffi
+
+    wanted = artifact.manifest.versions.get("apache-tvm", "")
+    with _loading:
+        if tvm_ffi.get_global_func(_RUNTIME_MARK, allow_missing=True) is not None:
+            # Loaded by us for another artifact, or by importing tvm.
+            present = _loaded_version or _installed("apache-tvm")
+            if present is not None and present != wanted:
+                raise ArtifactError(
+                    f"{artifact.path}: built with TVM {wanted}, and this process has loaded TVM "
+                    f"{present}; use a process of its own, or compile it again"
+                )
+            return
+        for name in artifact.manifest.runtime_libraries:
+            path = artifact.path / name
+            if _installed("apache-tvm") == wanted:
+                twin = Path(str(metadata.distribution("apache-tvm").locate_file(f"tvm/lib/{name}")))
+                path = twin if twin.exists() else path
+            try:
+                ctypes.CDLL(str(path.resolve()), mode=ctypes.RTLD_GLOBAL)
+            except OSError as error:
+                built = artifact.manifest.versions.get("apache-tvm-ffi")
+                here = _installed("apache-tvm-ffi")
+                raise ArtifactError(
+                    f"{path}: cannot be loaded ({error}); it was built with apache-tvm-ffi "
+                    f"{built}, and {here} is installed"
+                ) from error
+        _loaded_version = wanted
+
+
+def _tensor(array: NDArray[Any]) -> Any:
+    """The array as a tvm_ffi tensor that shares its memory."""
+    import tvm_ffi
+
+    # The versioned capsule carries read-only memory, such as mapped weights; NumPy refuses to
+    # export that through the older protocol, which tvm_ffi would ask for.
+    return tvm_ffi.from_dlpack(aligned(array).__dlpack__(max_version=(1, 0)))
+
+
+def _installed(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,135 @@
+"""Draws masks, boxes and labels over a picture, legibly from thumbnails to posters."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+__all__ = ["draw_overlay", "object_colour"]
+
+_Colour = tuple[int, int, int]
+_Box = tuple[int, int, int, int]
+
+
+def object_colour(index: int) -> _Colour:
+    """The colour of the n-th object, 8-bit RGB: vivid, and unlike its neighbours'.
+
+    Hues go around the circle by the golden ratio, so that however many there are they stay
+    apart; every other turn is darker, as hue alone does not tell dozens of them apart.
+    """
+    hue = (0.56 + index * 0.618033988749895) % 1
+    lightness = (0.55, 0.45, 0.65)[index // 5 % 3]
+    red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.95)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def draw_overlay(
+    rgb: NDArray[np.uint8],
+    masks: Iterable[NDArray[np.bool_]],
+    boxes: NDArray[np.float32] | None,
+    labels: Sequence[str] | None,
+    *,
+    opacity: float,
+) -> Image.Image:
+    """The picture with coloured masks and their outlines, boxes, and labels.
+
+    Line widths and text follow the picture's size. The first object's frame lies on top.
+
+    Args:
+        rgb: uint8 [H, W, 3].
+        masks: bool [H, W] each, taken one at a time.
+        boxes: float32 [N, 4], x0, y0, x1, y1 in pixels, or None for no boxes.
+        labels: one per object, or None for none.
+        opacity: of the masks' colour, 0 to 1.
+    """
+    canvas = np.array(rgb)
+    height, width = canvas.shape[:2]
+    line = max(1, round((height * width) ** 0.5 / 350))
+    anchors: list[_Box] = []
+    for index, mask in enumerate(masks):
+        anchors.append(_tint(canvas, mask, object_colour(index), opacity, line))
+    image = Image.fromarray(canvas)
+    draw = ImageDraw.Draw(image)
+    if boxes is not None:
+        for index in reversed(range(len(boxes))):
+            box = _pixels(boxes[index], width, height)
+            anchors[index] = box
+            _frame(draw, box, object_colour(index), line)
+    if labels is not None:
+        font = ImageFont.load_default(max(9, round(5.5 * (height * width) ** 0.5 / 190)))
+        taken: list[_Box] = []
+        for index, label in enumerate(labels):
+            _label(draw, anchors[index], label, object_colour(index), font, line, taken)
+    return image
+
+
+def _tint(
+    canvas: NDArray[np.uint8], mask: NDArray[np.bool_], colour: _Colour, opacity: float, line: int
+) -> _Box:
+    """Colour the mask and its rim; returns its bounding box. Works on that box alone."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if rows.size == 0:
+        return (0, 0, 0, 0)
+    y0, y1 = int(rows[0]), int(rows[-1]) + 1
+    x0, x1 = int(columns[0]), int(columns[-1]) + 1
+    inside = mask[y0:y1, x0:x1]
+    # A mean below one over the neighbourhood marks the pixels near the mask's edge.
+    padded = Image.fromarray(np.pad(inside, line).astype(np.uint8) * 255)
+    mean = np.asarray(padded.filter(ImageFilter.BoxBlur(line)))[line:-line, line:-line]
+    rim = inside & (mean < 255)
+    weight = np.where(rim, np.float32(max(opacity, 0.9)), np.float32(opacity))[..., None]
+    region = canvas[y0:y1, x0:x1]
+    mixed = region + (np.array(colour, np.float32) - region) * weight
+    np.copyto(region, np.rint(mixed).astype(np.uint8), where=inside[..., None])
+    return (x0, y0, x1 - 1, y1 - 1)
+
+
+def _pixels(box: NDArray[np.float32], width: int, height: int) -> _Box:
+    """The box in whole pixels, cut at the picture's edges, its corners in order."""
+    last = np.array([width - 1, height - 1] * 2)
+    x0, y0, x1, y1 = np.rint(box).clip(0, last).astype(int).tolist()
+    return (x0, y0, max(x0, x1), max(y0, y1))
+
+
+def _frame(draw: ImageDraw.ImageDraw, box: _Box, colour: _Colour, line: int) -> None:
+    """A coloured frame on a dark one, which keeps it apart from a background of its colour."""
+    x0, y0, x1, y1 = box
+    edge = max(1, line // 2)
+    outer = (x0 - edge, y0 - edge, x1 + edge, y1 + edge)
+    draw.rectangle(outer, outline=(20, 20, 20), width=line + edge)
+    draw.rectangle(box, outline=colour, width=line)
+
+
+def _label(
+    draw: ImageDraw.ImageDraw,
+    box: _Box,
+    text: str,
+    colour: _Colour,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    line: int,
+    taken: list[_Box],
+) -> None:
+    """The label on a plate at the box's upper left corner, moved to where it can be read."""
+    width, height = draw.im.size
+    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+    pad = max(2, line)
+    w, h = int(right - left) + 2 * pad, int(bottom - top) + 2 * pad
+    x = max(0, min(box[0], width - w))
+    # Above the box if there is room, else inside it; below the labels that are there already.
+    y = box[1] - h if box[1] >= h else box[1]
+    for other in sorted(taken, key=lambda p: p[1]):
+        if x < other[2] and other[0] < x + w and y < other[3] and other[1] < y + h:
+            y = other[3]
+    y = max(0, min(y, height - h))
+    plate = (x, y, x + w, y + h)
+    taken.append(plate)
+    draw.rounded_rectangle((x, y, x + w - 1, y + h - 1), radius=pad, fill=colour)
+    # Black or white, whichever contrasts more: by relative luminance, ITU-R BT.709.
+    red, green, blue = ((c / 255) ** 2.2 for c in colour)
+    bright = 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179
+    ink = (0, 0, 0) if bright else (255, 255, 255)
+    draw.text((x + pad - left, y + pad - top), text, fill=ink, font=font)

@@ -1,0 +1,334 @@
+"""The model: pictures and prompts in, masks, boxes and scores out."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sam3_tvm import artifact
+from sam3_tvm.components import BATCH, Dim
+from sam3_tvm.manifest import Manifest
+from sam3_tvm.runtime.encoded import EncodedImage
+from sam3_tvm.runtime.functions import FunctionTable
+from sam3_tvm.runtime.image import Picture, preprocess, read_picture
+from sam3_tvm.runtime.module import load_functions
+from sam3_tvm.runtime.prompts import Prompt, build_prompts, check_threshold
+from sam3_tvm.runtime.results import Result
+from sam3_tvm.runtime.tokenizer import Tokenizer
+
+__all__ = ["Model", "Progress", "load"]
+
+#: Told the step that begins, how many prompts are done, and how many there are.
+Progress = Callable[[str, int, int], None]
+
+# Prompts that go through the detector together. More gain little: by then every matrix
+# product is large, and memory grows with each.
+_PROMPTS_AT_ONCE = 8
+
+# A phrase's features are 32 KB at SAM 3's size.
+_CACHED_PHRASES = 256
+
+_Features = tuple[NDArray[np.float32], NDArray[np.bool_]]
+
+
+def load(
+    path: str | os.PathLike[str], threads: int | None = None, integrity: str = "sizes"
+) -> Model:
+    """Load an artifact, made by ``sam3-tvm compile``, to segment pictures with.
+
+    Loading runs native code from the folder: load only what you made or trust.
+
+    Args:
+        path: the artifact's folder.
+        threads: threads that a model computes with; by default ``TVM_NUM_THREADS`` or
+            ``OMP_NUM_THREADS`` from the environment, else the cores that the process may use.
+        integrity: ``"sizes"`` checks the length of every file, ``"full"`` its SHA-256 as well.
+
+    Raises:
+        ArtifactError: no artifact, a damaged or too new one, or one for another machine.
+        Sam3Error: a number of threads below 1.
+    """
+    opened = artifact.open(path, integrity)
+    opened.check_host()
+    manifest = opened.manifest
+    rules = manifest.tokenizer
+    tokenizer = Tokenizer(opened.path / rules.file, manifest.sizes.text_tokens, rules.pad_id)
+    return Model(load_functions(opened, threads), tokenizer, manifest, opened.fingerprint)
+
+
+class Model:
+    """A compiled SAM 3. Any number of threads may use one at the same time.
+
+    Args:
+        functions: the compiled functions.
+        tokenizer: phrases to ids and mask, int64 [phrases, tokens] each.
+        manifest: sizes, preprocessing and the reference's rules.
+        fingerprint: the artifact's; encoded images carry it.
+
+    Attributes:
+        manifest: as given.
+        fingerprint: as given.
+    """
+
+    def __init__(
+        self,
+        functions: FunctionTable,
+        tokenizer: Callable[[Sequence[str]], tuple[NDArray[np.int64], NDArray[np.int64]]],
+        manifest: Manifest,
+        fingerprint: str,
+    ) -> None:
+        self.manifest = manifest
+        self.fingerprint = fingerprint
+        self._call = functions
+        self._tokenize = tokenizer
+        self._phrases: OrderedDict[str, _Features] = OrderedDict()
+        self._phrases_lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        source, target = self.manifest.source, self.manifest.target
+        return f"Model({source.checkpoint} from {source.kind}, for {target.level})"
+
+    def encode_image(self, picture: Picture) -> EncodedImage:
+        """Run the vision encoder: the costly part, which all prompts of a picture share.
+
+        Args:
+            picture: a path, a PIL image, or an array; see :func:`read_picture` for which. An
+                EXIF orientation is applied, and coordinates are those of the upright picture.
+
+        Raises:
+            ImageError: what cannot be read or is no picture.
+        """
+        return self._encode(read_picture(picture), picture)
+
+    def load_image(self, path: str | os.PathLike[str]) -> EncodedImage:
+        """Read an encoded picture that :meth:`EncodedImage.save` wrote, bit for bit.
+
+        Raises:
+            ImageError: no such file, another kind of file, or one that another artifact made.
+        """
+        return EncodedImage.load(path, self.fingerprint)
+
+    @overload
+    def segment(
+        self,
+        image: EncodedImage | Picture,
+        text: str | None = None,
+        boxes: ArrayLike | None = None,
+        box_labels: ArrayLike | None = None,
+        threshold: float = 0.5,
+        progress: Progress | None = None,
+    ) -> Result: ...
+
+    @overload
+    def segment(
+        self,
+        image: EncodedImage | Picture,
+        text: list[str] | tuple[str, ...],
+        boxes: ArrayLike | Sequence[ArrayLike | None] | None = None,
+        box_labels: ArrayLike | Sequence[ArrayLike | None] | None = None,
+        threshold: float = 0.5,
+        progress: Progress | None = None,
+    ) -> list[Result]: ...
+
+    def segment(
+        self,
+        image: EncodedImage | Picture,
+        text: str | list[str] | tuple[str, ...] | None = None,
+        boxes: Any = None,
+        box_labels: Any = None,
+        threshold: float = 0.5,
+        progress: Progress | None = None,
+    ) -> Result | list[Result]:
+        """Find every object that a phrase names, that looks like those in boxes, or both.
+
+        Args:
+            image: a picture, or one that :meth:`encode_image` made, which saves encoding it.
+            text: a phrase; a list of them gives a list of results; None with boxes alone.
+            boxes: examples, x0, y0, x1, y1 in the picture's pixels, [N, 4]; cut at its edges.
+                With a list of phrases either one array for all or a list with one, or None,
+                for each.
+            box_labels: 1 for objects like the one in the box, 0 for objects unlike it, one per
+                box and arranged like them; by default all 1.
+            threshold: objects with a higher score are kept, 0 to 1.
+            progress: called when a step begins.
+
+        Returns:
+            What was found, best first; a list of results if ``text`` is a list.
+
+        Raises:
+            PromptError: a phrase, a box, a label or a threshold that cannot be used.
+            ImageError: a picture that cannot be read, or that another artifact encoded.
+        """
+        check_threshold(threshold)
+        encoded = image if isinstance(image, EncodedImage) else None
+        # The prompts are checked before the picture is encoded, which takes a while.
+        if encoded is not None:
+            encoded.check_made_by(self.fingerprint)
+            rgb, size = None, encoded.size
+        else:
+            rgb = read_picture(image)  # type: ignore[arg-type]
+            size = (rgb.shape[0], rgb.shape[1])
+        prompts = build_prompts(
+            text,
+            boxes,
+            box_labels,
+            size,
+            visual_text=self.manifest.source.reference.visual_text,
+            max_boxes=self._bound("geometry_encoder", "boxes", 1),
+        )
+        report = progress or (lambda step, done, of: None)
+        if encoded is None:
+            report("picture", 0, len(prompts))
+            assert rgb is not None
+            encoded = self._encode(rgb, image)  # type: ignore[arg-type]
+        results = self._segment(encoded, prompts, threshold, report)
+        return results[0] if text is None or isinstance(text, str) else results
+
+    def _encode(self, rgb: NDArray[np.uint8], picture: Picture) -> EncodedImage:
+        pixels = preprocess(rgb, self.manifest.preprocessing)
+        features = self._call("vision_encoder", pixels)
+        return EncodedImage(features, (rgb.shape[0], rgb.shape[1]), self.fingerprint, picture)
+
+    def _segment(
+        self, image: EncodedImage, prompts: Sequence[Prompt], threshold: float, report: Progress
+    ) -> list[Result]:
+        results: dict[int, Result] = {}
+        for chunk in self._chunks(prompts):
+            report("detect", len(results), len(prompts))
+            chosen = [prompts[i] for i in chunk]
+            prompt, prompt_mask = self._encode_prompts(image, chosen)
+            coarse = np.repeat(image.features[2], len(chunk), 0)
+            (memory,) = self._call("detr_encoder", coarse, prompt, prompt_mask)
+            queries, boxes, presence = self._call("detr_decoder", memory, prompt, prompt_mask)
+            (logits,) = self._call("scoring", queries, prompt, prompt_mask)
+            scores = _sigmoid(logits) * _sigmoid(presence)
+            for row, index in enumerate(chunk):
+                report("masks", len(results), len(prompts))
+                kept = np.flatnonzero(scores[row] > threshold)
+                kept = kept[np.argsort(-scores[row, kept], kind="stable")]
+                at = slice(row, row + 1)
+                masks = self._masks(
+                    image, queries[at, kept], memory[at], prompt[at], prompt_mask[at]
+                )
+                results[index] = Result(
+                    chosen[row].text,
+                    image.size,
+                    _to_pixels(boxes[row, kept], image.size),
+                    scores[row, kept],
+                    masks,
+                    self._resize_masks,
+                    image.picture,
+                )
+        report("done", len(results), len(prompts))
+        return [results[i] for i in range(len(prompts))]
+
+    def _chunks(self, prompts: Sequence[Prompt]) -> Iterator[list[int]]:
+        """Indices of prompts that go through the detector together.
+
+        Geometry lengthens the prompt, even by its CLS token alone: prompts that have it and
+        prompts that don't are kept apart, so that each is what the reference makes of it.
+        """
+        for geometry in (False, True):
+            chosen = [i for i, p in enumerate(prompts) if self._has_geometry(p) == geometry]
+            step = min(_PROMPTS_AT_ONCE, self._bound("detr_encoder", BATCH.name, 0))
+            yield from (chosen[i : i + step] for i in range(0, len(chosen), step))
+
+    def _has_geometry(self, prompt: Prompt) -> bool:
+        return len(prompt.boxes) > 0 or self.manifest.source.reference.geometry_without_boxes
+
+    def _encode_prompts(self, image: EncodedImage, prompts: Sequence[Prompt]) -> _Features:
+        """The prompts' tokens: float32 [B, P, D], and which of them count, bool [B, P]."""
+        phrases = [p.text for p in prompts]
+        cached = self._encode_phrases(phrases)
+        features = np.concatenate([cached[phrase][0] for phrase in phrases])
+        mask = np.concatenate([cached[phrase][1] for phrase in phrases])
+        if not self._has_geometry(prompts[0]):
+            return features, mask
+        count = max(len(p.boxes) for p in prompts)
+        boxes = np.zeros((len(prompts), count, 4), np.float32)
+        labels = np.zeros((len(prompts), count), np.int64)
+        given = np.zeros((len(prompts), count), np.bool_)
+        for row, p in enumerate(prompts):
+            boxes[row, : len(p.boxes)] = p.boxes
+            labels[row, : len(p.boxes)] = p.labels
+            given[row, : len(p.boxes)] = True
+        coarse = np.repeat(image.features[2], len(prompts), 0)
+        geometry, geometry_mask = self._call("geometry_encoder", boxes, labels, given, coarse)
+        return (
+            np.concatenate([features, geometry], 1),
+            np.concatenate([mask, geometry_mask], 1),
+        )
+
+    def _encode_phrases(self, phrases: Sequence[str]) -> dict[str, _Features]:
+        """Each phrase's features and mask, with one call for those that are not cached."""
+        found: dict[str, _Features] = {}
+        with self._phrases_lock:
+            for phrase in phrases:
+                if phrase in self._phrases:
+                    self._phrases.move_to_end(phrase)
+                    found[phrase] = self._phrases[phrase]
+        new = [phrase for phrase in dict.fromkeys(phrases) if phrase not in found]
+        if not new:
+            return found
+        ids, mask = self._tokenize(new)
+        (features,) = self._call("text_encoder", ids, mask)
+        for row, phrase in enumerate(new):
+            # A copy, or one phrase would keep the whole batch in memory.
+            found[phrase] = (features[row : row + 1].copy(), mask[row : row + 1].astype(np.bool_))
+        with self._phrases_lock:
+            self._phrases.update((phrase, found[phrase]) for phrase in new)
+            while len(self._phrases) > _CACHED_PHRASES:
+                self._phrases.popitem(last=False)
+        return found
+
+    def _masks(
+        self,
+        image: EncodedImage,
+        queries: NDArray[np.float32],
+        memory: NDArray[np.float32],
+        prompt: NDArray[np.float32],
+        prompt_mask: NDArray[np.bool_],
+    ) -> NDArray[np.float32]:
+        """Mask logits of the kept queries [1, K, D] of one prompt: float32 [K, 4S, 4S].
+
+        One prompt at a time: the finest features are 85 MB at SAM 3's size.
+        """
+        if queries.shape[1] == 0:
+            side = image.features[0].shape[2]
+            return np.zeros((0, side, side), np.float32)
+        masks, _semantic = self._call(
+            "mask_decoder", queries, *image.features, memory, prompt, prompt_mask
+        )
+        logits: NDArray[np.float32] = masks[0]
+        return logits
+
+    def _resize_masks(
+        self, logits: NDArray[np.float32], size: tuple[int, int]
+    ) -> NDArray[np.bool_]:
+        (resized,) = self._call("resize_masks", logits, size)
+        return resized
+
+    def _bound(self, function: str, dim: str, axis: int) -> int:
+        """The most that a dimension of a function's first input may be."""
+        size: int | Dim = self.manifest.components[function].inputs[0].shape[axis]
+        return size.max if isinstance(size, Dim) else size
+
+
+def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # exp of a large number is infinite, and its inverse 0
+        y: NDArray[np.float32] = np.float32(1) / (np.float32(1) + np.exp(-x))
+    return y
+
+
+def _to_pixels(boxes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Centre, width and height as fractions to x0, y0, x1, y1 in pixels."""
+    centre, half = boxes[:, :2], boxes[:, 2:] * np.float32(0.5)
+    scale = np.array([size[1], size[0]] * 2, np.float32)
+    corners: NDArray[np.float32] = np.concatenate([centre - half, centre + half], 1) * scale
+    return corners
