@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+
+from torch import fx
 
 from sam3_tvm.errors import Sam3Error
 
-__all__ = ["UnsupportedOperators"]
+__all__ = ["ConversionError", "UnsupportedOperators", "source_line"]
+
+_FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
+
+
+def source_line(node: fx.Node) -> str:
+    """The innermost frame of the model's own code that made this node."""
+    frames = _FRAME.findall(node.meta.get("stack_trace") or "")
+    return "{}:{} in {}".format(*frames[-1]) if frames else f"graph node {node.name}"
+
+
+class ConversionError(Sam3Error):
+    """An operator whose arguments its converter can't take, or whose result is not PyTorch's.
+
+    Attributes:
+        node: the graph node.
+    """
+
+    def __init__(self, node: fx.Node, problem: str) -> None:
+        self.node = node
+        super().__init__(f"{node.target} at {source_line(node)}: {problem}")
 
 
 class UnsupportedOperators(Sam3Error):

@@ -8,17 +8,17 @@ from typing import Any
 
 import torch
 import tvm
-from torch import fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, TensorArgument
 from tvm import relax
 from tvm.relax.frontend import detach_params
 from tvm.relax.frontend.torch import from_exported_program
-from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
-from sam3_tvm.importer.errors import UnsupportedOperators
+from sam3_tvm.importer import complex_numbers
+from sam3_tvm.importer.errors import UnsupportedOperators, source_line
 from sam3_tvm.importer.export import export
-from sam3_tvm.importer.registry import convert_map
+from sam3_tvm.importer.registry import ImportState, convert_map
+from sam3_tvm.importer.sizes import SizeTable
 
 __all__ = ["import_module", "import_program", "symbolic_bounds"]
 
@@ -43,6 +43,8 @@ def import_module(
         names in ``module.named_parameters()``, in the order of those trailing arguments.
         An int, or a tuple of ints, is one argument of type ``R.Shape``. Buffers and
         constants are bound into the module. The result is one tensor, or a flat tuple.
+        Complex inputs, outputs, parameters and buffers of shape S are real ones of shape
+        ``(*S, 2)`` (:mod:`sam3_tvm.importer.complex_numbers`).
 
     Raises:
         UnsupportedOperators: operators without a converter, all listed with source lines.
@@ -58,7 +60,10 @@ def import_program(
     The program is consumed: its graph is rewritten in place.
     """
     sizes = _sizes_as_tensors(program)
-    converters = convert_map()
+    state = ImportState(sizes=SizeTable(_ranges(program)))
+    converters = convert_map(state)
+    _check_supported(program, set(converters))
+    complex_numbers.rewrite(program)
     _check_supported(program, set(converters))
     mod = from_exported_program(
         program,
@@ -89,27 +94,36 @@ def symbolic_bounds(mod: tvm.IRModule, function: str = "main") -> dict[str, tupl
     }
 
 
-_FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
+def _ranges(program: ExportedProgram) -> dict[str, tuple[int, int | None]]:
+    """The inclusive bounds of every symbol, by torch's name for it."""
+    ranges: dict[str, tuple[int, int | None]] = {}
+    for symbol, bounds in program.range_constraints.items():
+        if symbol.is_Symbol and symbol.is_integer:
+            high = bounds.upper
+            ranges[str(symbol)] = (
+                max(int(bounds.lower), -(1 << 40)) if bounds.lower.is_Integer else -(1 << 40),
+                int(high) if high.is_Integer else None,
+            )
+    return ranges
 
 
-def _source_line(node: fx.Node) -> str:
-    """The innermost frame of the model's own code that made this node."""
-    frames = _FRAME.findall(node.meta.get("stack_trace") or "")
-    return "{}:{} in {}".format(*frames[-1]) if frames else f"graph node {node.name}"
-
-
-def _check_supported(program: ExportedProgram, ours: set[str]) -> None:
-    known = ours | set(ExportedProgramImporter().convert_map)
+def _check_supported(program: ExportedProgram, known: set[str]) -> None:
     missing: dict[str, list[str]] = {}
     for node in program.graph.nodes:
-        if node.op != "call_function" or node.target.__name__ in known:
+        if node.op != "call_function":
+            continue
+        if complex_numbers.touches_complex(node):
+            supported = complex_numbers.has_rule(node)
+        else:
+            supported = node.target.__name__ in known
+        if supported:
             continue
         label = (
             str(node.target)
             if isinstance(node.target, torch._ops.OpOverload)
             else (f"{node.target.__module__}.{node.target.__name__}")
         )
-        missing.setdefault(label, []).append(_source_line(node))
+        missing.setdefault(label, []).append(source_line(node))
     if missing:
         raise UnsupportedOperators(missing)
 

@@ -13,16 +13,29 @@ as its ``custom_convert_map``; nothing of torch or TVM is patched.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import tvm
 from torch import fx
-from tvm import relax
+from tvm import relax, tirx
+from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
-__all__ = ["Context", "Converter", "convert_map", "converter", "dtype_name", "is_symbolic"]
+from sam3_tvm.importer.errors import ConversionError
+from sam3_tvm.importer.sizes import SizeTable, is_symbolic, static_value
+
+__all__ = [
+    "Context",
+    "Converter",
+    "ImportState",
+    "constant",
+    "convert_map",
+    "converter",
+    "dtype_name",
+    "is_symbolic",
+]
 
 Converter = Callable[..., Any]
 """``(Context, *arguments by schema name) -> Relax expression, TIR expression or tuple``."""
@@ -74,12 +87,29 @@ def converter(*targets: Any) -> Callable[[Converter], Converter]:
     return register
 
 
+@dataclass
+class ImportState:
+    """What one import shares between its converters.
+
+    Attributes:
+        sizes: the TIR variable of every symbolic size.
+        constants: tensors that stand in for folded subgraphs, by key.
+    """
+
+    sizes: SizeTable = field(default_factory=SizeTable)
+    constants: dict[str, relax.Expr] = field(default_factory=dict)
+    graph: fx.Graph | None = None
+    importer: Any = None
+    stock: dict[str, Callable[[fx.Node], Any]] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Context:
     """What a converter may use: the node at hand, TVM's importer, and shorthands."""
 
     node: fx.Node
     importer: Any  # tvm.relax.frontend.torch.exported_program_translator.ExportedProgramImporter
+    state: ImportState = field(default_factory=ImportState)
 
     @property
     def builder(self) -> relax.BlockBuilder:
@@ -99,14 +129,50 @@ class Context:
         """The result's dtype by PyTorch's promotion rules, spelled as TVM does."""
         return dtype_name(self.result.dtype)
 
+    @property
+    def sizes(self) -> SizeTable:
+        """torch's symbolic sizes as TIR expressions."""
+        return self.state.sizes
+
+    @property
+    def shape(self) -> list[Any]:
+        """The result's shape as torch knows it: ints and TIR expressions."""
+        return self.shape_of(self.result)
+
+    def shape_of(self, fake: torch.Tensor) -> list[Any]:
+        """The shape of a fake tensor (``cx.result``, or an entry of it): ints and TIR."""
+        return [self.sizes.expr(s) for s in fake.shape]
+
+    def fake(self, position: int) -> Any:
+        """torch's idea of the positional argument: a fake tensor, a size, or the value."""
+        argument = self.node.args[position]
+        return argument.meta.get("val") if isinstance(argument, fx.Node) else argument
+
+    def reshape(self, x: relax.Expr, shape: Sequence[Any]) -> relax.Expr:
+        """``x`` with another shape; a literal 0 means an empty axis, as in PyTorch."""
+        if any(static_value(s) == 0 for s in shape):
+            return self.emit(relax.op.zeros(list(shape), x.ty.dtype.dtype))
+        have = x.ty.shape
+        if have is not None and len(have) == len(shape) and all(map(self.sizes.equal, have, shape)):
+            return x
+        return self.emit(relax.op.reshape(x, list(shape)))
+
+    def cast(self, x: relax.Expr, dtype: str) -> relax.Expr:
+        """``x`` as ``dtype`` by TVM's rules; converters.creation has PyTorch's for floats to
+        narrow integers."""
+        return x if x.ty.dtype.dtype == dtype else self.emit(relax.op.astype(x, dtype))
+
     def tensor(self, value: Any, dtype: str | None = None) -> relax.Expr:
         """A tensor of ``value``: an expression, a number, a symbolic size; cast to ``dtype``."""
         if isinstance(value, torch.Tensor):
-            value = relax.const(value.detach().cpu().numpy())
+            value = constant(value)
         if isinstance(value, bool | int | float):
             default = {bool: "bool", int: "int64", float: "float32"}[type(value)]
-            return relax.const(value, dtype or default)
+            return _scalar_constant(value, dtype or default)
         if is_symbolic(value):
+            if value.ty.dtype == "bool":
+                one, zero = (tirx.const(v, "int64") for v in (1, 0))
+                return self.cast(self.tensor(tirx.Select(value, one, zero)), dtype or "bool")
             # A symbolic size becomes data by way of a one-element range; Relax has no
             # other operator that takes a shape variable and yields a tensor.
             one = self.emit(relax.op.arange(value, value + 1, 1, "int64"))
@@ -114,6 +180,20 @@ class Context:
         if dtype is not None and value.ty.dtype.dtype != dtype:
             value = self.emit(relax.op.astype(value, dtype))
         return value
+
+
+def constant(value: torch.Tensor) -> relax.Expr:
+    """A Relax constant of any real dtype, bfloat16 included."""
+    value = value.detach().cpu().contiguous()
+    if value.dtype is torch.bool:
+        return relax.const(value.numpy())
+    return relax.const(tvm.runtime.from_dlpack(value.clone()))
+
+
+def _scalar_constant(value: bool | int | float, dtype: str) -> relax.Expr:
+    # torch's own conversion: it wraps integers and rounds as PyTorch does at run time.
+    as_torch = torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else None)
+    return constant(as_torch.to(getattr(torch, dtype)))
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -128,11 +208,6 @@ def dtype_name(dtype: torch.dtype) -> str:
     return name
 
 
-def is_symbolic(value: Any) -> bool:
-    """Whether a converted argument is a symbolic integer (a TIR expression)."""
-    return isinstance(value, tvm.ir.Expr) and tvm.ir.is_prim_expr(value)
-
-
 def _bind(node: fx.Node, importer: Any) -> dict[str, Any]:
     """The node's arguments by schema name, defaults filled in, graph nodes translated."""
 
@@ -140,7 +215,7 @@ def _bind(node: fx.Node, importer: Any) -> dict[str, Any]:
         if isinstance(value, fx.Node):
             found = importer.env[value]
             if isinstance(found, torch.Tensor):
-                return relax.const(found.detach().cpu().numpy())
+                return constant(found)
             return found
         if isinstance(value, list | tuple):
             return [translate(v) for v in value]
@@ -162,18 +237,79 @@ def _bind(node: fx.Node, importer: Any) -> dict[str, Any]:
     return bound
 
 
-def _adapt(function: Converter) -> Callable[[fx.Node, Any], Any]:
-    def convert(node: fx.Node, importer: Any) -> Any:
-        bound = _bind(node, importer)
-        positional = bound.pop("args", [])
-        return function(Context(node, importer), *positional, **bound)
+def _settle(cx: Context, value: Any, fake: Any) -> Any:
+    """Hold a converter's result to what torch says of it.
+
+    A wrong dtype, rank or static size is an error here and not a wrong number later.
+    Symbolic sizes that Relax can't prove equal to torch's are asserted (``match_cast``),
+    so that every later operator sees one spelling of each size.
+    """
+    if isinstance(fake, list | tuple):
+        if isinstance(value, list | tuple):
+            return [_settle(cx, v, f) for v, f in zip(value, fake, strict=True)]
+        if isinstance(value, relax.Expr) and isinstance(value.ty, relax.TupleType):
+            parts = [cx.emit(relax.TupleGetItem(value, i)) for i in range(len(fake))]
+            return [_settle(cx, v, f) for v, f in zip(parts, fake, strict=True)]
+        return value
+    if not isinstance(fake, torch.Tensor) or fake.dtype.is_complex:
+        return value
+    if not isinstance(value, relax.Expr) or not isinstance(value.ty, relax.TensorType):
+        return value
+    have = value.ty
+    if have.dtype.dtype != dtype_name(fake.dtype):
+        raise ConversionError(cx.node, f"gave {have.dtype.dtype}, PyTorch has {fake.dtype}")
+    if have.ndim not in (-1, fake.ndim):
+        raise ConversionError(cx.node, f"gave rank {have.ndim}, PyTorch has {fake.ndim}")
+    if not all(map(cx.sizes.knows, fake.shape)):
+        return value
+    want = cx.shape_of(fake)
+    if have.shape is not None:
+        for ours, theirs in zip(have.shape, want, strict=True):
+            a, b = static_value(ours), static_value(theirs)
+            if a is not None and b is not None and a != b:
+                raise ConversionError(cx.node, f"gave shape {have.shape}, PyTorch has {want}")
+        if all(cx.sizes.equal(a, b) for a, b in zip(have.shape, want, strict=True)):
+            return value
+    return cx.builder.match_cast(value, relax.TensorType(want, have.dtype.dtype))
+
+
+def _adapt(name: str, state: ImportState) -> Callable[..., Any]:
+    """The converter in the form that TVM's importer calls."""
+    function = _CONVERTERS.get(name)
+
+    # TVM calls converters inside the branches of ``cond`` without the importer.
+    def convert(node: fx.Node, importer: Any = None) -> Any:
+        if state.importer is None:
+            state.importer = importer
+            state.graph = node.graph
+            state.stock = importer.create_convert_map()
+            state.sizes.define_from(
+                v for n, v in importer.env.items() if isinstance(v.ty, relax.TensorType)
+            )
+        cx = Context(node, state.importer, state)
+        if function is None:
+            value = state.stock[name](node)
+        else:
+            bound = _bind(node, state.importer)
+            positional = bound.pop("args", [])
+            value = function(cx, *positional, **bound)
+        return _settle(cx, value, cx.result) if node.graph is state.graph else value
 
     return convert
 
 
-def convert_map() -> dict[str, Callable[[fx.Node, Any], Any]]:
-    """Every registered converter in the form that ``custom_convert_map`` takes."""
+def convert_map(state: ImportState | None = None) -> dict[str, Callable[..., Any]]:
+    """Every converter, ours and TVM's, in the form that ``custom_convert_map`` takes.
+
+    Ours win over TVM's of the same name. TVM's are listed too so that their results are
+    checked against torch's dtype, rank and sizes like ours.
+
+    Args:
+        state: what one import shares; a map serves one import.
+    """
     from sam3_tvm.importer import converters
 
     converters.load()
-    return {key: _adapt(function) for key, function in _CONVERTERS.items()}
+    state = state or ImportState()
+    names = {**ExportedProgramImporter().convert_map, **_CONVERTERS}
+    return {name: _adapt(name, state) for name in names}

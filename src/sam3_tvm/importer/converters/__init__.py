@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import importlib
 
-FAMILIES = ("identity",)
+FAMILIES = (
+    "identity",
+    "symbolic",
+    "shapes",
+    "indexing",
+    "scatter",
+    "attention",
+    "linear",
+    "norms",
+    "roi_align",
+)
 """The modules of this package, in the order in which they are loaded."""
 
 
