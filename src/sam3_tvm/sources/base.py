@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sam3_tvm.components import Component, Dim, Sizes
 from sam3_tvm.errors import Sam3Error
 from sam3_tvm.manifest import Preprocessing, ReferenceRules
 
-__all__ = ["Licence", "Source", "SourceError", "dynamic_shapes", "sample_inputs"]
+__all__ = [
+    "Licence",
+    "PromptSpec",
+    "Reference",
+    "ReferenceResult",
+    "Source",
+    "SourceError",
+    "dynamic_shapes",
+    "read_licence",
+    "sample_inputs",
+]
 
 
 class SourceError(Sam3Error):
@@ -27,6 +39,46 @@ class Licence:
 
     name: str
     text: str
+
+
+@dataclass(frozen=True)
+class PromptSpec:
+    """A phrase, example boxes (x0, y0, x1, y1, pixels) with labels 1 or 0, or both."""
+
+    text: str | None
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
+    labels: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        signs = "".join("+" if label else "-" for label in self.labels)
+        phrase = f"'{self.text}'" if self.text else "visual"
+        return f"{phrase} {signs}".strip()
+
+
+@dataclass(frozen=True)
+class ReferenceResult:
+    """Every query of one prompt, as the reference sees it.
+
+    Attributes:
+        scores: float32 ``[Q]``, query score x presence.
+        boxes: float32 ``[Q, 4]``, x0, y0, x1, y1 in the picture's pixels.
+        masks: from query numbers ``[K]`` to their masks at the picture's size, bool
+            ``[K, H, W]``.
+    """
+
+    scores: NDArray[np.float32]
+    boxes: NDArray[np.float32]
+    masks: Callable[[NDArray[np.int64]], NDArray[np.bool_]]
+
+
+class Reference(Protocol):
+    """The source's own end to end result for pictures."""
+
+    def segment(
+        self, rgb: NDArray[np.uint8], prompts: Sequence[PromptSpec]
+    ) -> list[ReferenceResult]:
+        """All queries of each prompt in a picture ``[H, W, 3]`` of 8-bit RGB."""
+        ...
 
 
 class Source(Protocol):
@@ -53,7 +105,13 @@ class Source(Protocol):
         """The tokenizer, in the format of the ``tokenizers`` library."""
         ...
 
-    def vocabulary_size(self) -> int: ...
+    def vocabulary_size(self) -> int:
+        """Number of token ids."""
+        ...
+
+    def reference_segmenter(self) -> Reference:
+        """The source's model end to end, for comparison."""
+        ...
 
 
 def dynamic_shapes(component: Component) -> tuple[Any, ...]:

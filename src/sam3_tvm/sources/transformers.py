@@ -22,6 +22,7 @@ from sam3_tvm.manifest import Preprocessing, ReferenceRules
 from sam3_tvm.sources.base import Licence, SourceError, read_licence
 from sam3_tvm.sources.patches import IntegerShapes, patched
 from sam3_tvm.sources.random_weights import CONFIGS, byte_tokenizer, randomise
+from sam3_tvm.sources.transformers_reference import TransformersReference
 
 __all__ = ["TransformersSource"]
 
@@ -197,7 +198,7 @@ class TransformersSource:
     def __init__(
         self,
         checkpoint: str,
-        model: Sam3Model,
+        model: Any,
         tokenizer: str,
         pad_id: int,
         preprocessing: Preprocessing,
@@ -299,6 +300,12 @@ class TransformersSource:
         """Number of token ids."""
         size: int = self.model.config.text_config.vocab_size
         return size
+
+    def reference_segmenter(self) -> TransformersReference:
+        """``Sam3Model`` end to end."""
+        return TransformersReference(
+            self.model, self._tokenizer, self.pad_id, self.preprocessing, self.patched
+        )
 
 
 def _sizes(config: Sam3Config) -> Sizes:

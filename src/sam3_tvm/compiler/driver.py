@@ -1,0 +1,285 @@
+"""``compile``: a checkpoint becomes an artifact."""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+from numpy.typing import NDArray
+from tvm import relax
+
+from sam3_tvm import artifact
+from sam3_tvm.compiler import pipeline
+from sam3_tvm.compiler.passes.lift_params import lift_constants, lift_params, transform_name
+from sam3_tvm.compiler.pipeline import LAYER_NORM, Options
+from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.components import Component, Dim, abi
+from sam3_tvm.errors import Sam3Error
+from sam3_tvm.importer import import_module
+from sam3_tvm.progress import Progress, silent
+from sam3_tvm.sources import open_source
+from sam3_tvm.sources.base import Source, dynamic_shapes, sample_inputs
+
+__all__ = ["CompileError", "CompileReport", "compile", "import_component", "import_components"]
+
+# Example values for tracing. All different, and none 0 or 1, which torch would take for
+# special; the ABI's bounds are what holds afterwards.
+_EXAMPLE = {
+    "batch": 2,
+    "boxes": 3,
+    "prompt": 5,
+    "queries": 7,
+    "masks": 6,
+    "height": 11,
+    "width": 13,
+}
+
+_RUNTIME_LIBRARIES = {
+    "linux": ("libtvm_runtime.so",),
+    "darwin": ("libtvm_runtime.dylib",),
+    "win32": ("tvm_runtime.dll",),
+}
+
+
+class CompileError(Sam3Error):
+    """An option or a machine that can't compile."""
+
+
+@dataclass
+class CompileReport:
+    """What a compilation made and what it took.
+
+    Attributes:
+        path: the artifact.
+        seconds: wall time by step.
+        peak_bytes: most memory the process held at once, by the operating system's count.
+        artifact_bytes: size of the artifact.
+        parameters: parameters of the model that the artifact uses.
+    """
+
+    path: Path
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_bytes: int = 0
+    artifact_bytes: int = 0
+    parameters: int = 0
+
+    @property
+    def total_seconds(self) -> float:
+        """Wall time of everything."""
+        return sum(self.seconds.values())
+
+
+class _Steps:
+    """Announces each step and takes its time."""
+
+    def __init__(self, report: CompileReport, progress: Progress, total: int) -> None:
+        self.report = report
+        self.progress = progress
+        self.total = total
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        self.progress(name, len(self.report.seconds), self.total)
+        start = time.perf_counter()
+        yield
+        self.report.seconds[name] = time.perf_counter() - start
+
+
+def compile(
+    checkpoint: str,
+    output: str | os.PathLike[str],
+    *,
+    target: str = "native",
+    layer_norm: str = "fused",
+    dump: str | os.PathLike[str] | None = None,
+    progress: Progress = silent,
+) -> CompileReport:
+    """Compile a SAM 3 checkpoint into an artifact.
+
+    Args:
+        checkpoint: a folder, a hub id, or ``random:sam3`` / ``random:tiny``; see
+            :func:`sam3_tvm.sources.open_source`.
+        output: the artifact's folder: new, empty, or an artifact to be replaced.
+        target: ``"native"`` or a CPU level; see :meth:`CpuTarget.parse`.
+        layer_norm: ``"fused"`` or ``"decomposed"`` (lesson 6).
+        dump: a folder for the module after each phase, as TVMScript.
+        progress: told of each step.
+
+    Raises:
+        Sam3Error: a checkpoint, a target or an output folder that can't be used; nothing is
+            left at ``output`` then.
+    """
+    if layer_norm not in LAYER_NORM:
+        raise CompileError(f"layer_norm is {' or '.join(LAYER_NORM)}, not {layer_norm!r}")
+    options = Options(CpuTarget.parse(target), layer_norm, None if dump is None else Path(dump))
+    report = CompileReport(Path(output))
+    # Beside the components' own: open, one per shared phase, code, link and write.
+    steps = _Steps(report, progress, total=2 * len(_component_names()) + 5)
+    with artifact.create(output) as writer:
+        with steps.step("open the checkpoint"):
+            source = open_source(checkpoint)
+        components = abi(source.sizes)
+        mod, params = tvm.IRModule(), {}
+        for name, component in components.items():
+            with steps.step(f"import {name}"):
+                imported, params[name] = import_component(source, component)
+                mod.update(imported)
+        with steps.step("optimise"):
+            for number in (pipeline.IMPORT, pipeline.CANONICAL, pipeline.DISPATCH):
+                mod = pipeline.run_phase(mod, number, options)
+            mod, transform, inputs = _split_weights(mod, params, options)
+        for name in components:
+            with steps.step(f"pack the weights of {name}"):
+                report.parameters += sum(_elements(t) for t in params[name].values())
+                keys = []
+                for key, array in _transformed(name, transform, inputs.pop(name), options):
+                    writer.weights.add(key, array)
+                    keys.append(key)
+                if keys:
+                    writer.weights.function(name, keys)
+        with steps.step("generate code"):
+            executable = pipeline.build(mod, options)
+        with steps.step("link"):
+            executable.export_library(str(writer.folder / artifact.MODEL))
+        with steps.step("write the artifact"):
+            _describe(writer, source, components, options.target)
+    progress("done", steps.total, steps.total)
+    report.peak_bytes = _peak_bytes()
+    report.artifact_bytes = sum(p.stat().st_size for p in report.path.iterdir())
+    return report
+
+
+def _component_names() -> list[str]:
+    from sam3_tvm.components import Sizes
+
+    return list(abi(Sizes(14, 1, 8, 8, 1, 1)))
+
+
+def import_component(
+    source: Source, component: Component
+) -> tuple[tvm.IRModule, dict[str, tvm.runtime.Tensor]]:
+    """Import one component under its own name.
+
+    Returns:
+        A module with one function named like the component, with the ABI's bounds, and its
+        parameters by name, in order.
+    """
+    inputs = sample_inputs(component, _EXAMPLE, source.vocabulary_size())
+    with source.patched():
+        mod, params = import_module(
+            source.component(component.name), inputs, dynamic_shapes(component)
+        )
+    return _rename(mod, component), params
+
+
+def import_components(
+    source: Source,
+) -> tuple[tvm.IRModule, dict[str, dict[str, tvm.runtime.Tensor]]]:
+    """Phase 0 as a whole: every component in one module, and the parameters of each."""
+    mod, params = tvm.IRModule(), {}
+    for name, component in abi(source.sizes).items():
+        imported, params[name] = import_component(source, component)
+        mod.update(imported)
+    return mod, params
+
+
+def _rename(mod: tvm.IRModule, component: Component) -> tvm.IRModule:
+    func = mod["main"].with_attr("global_symbol", component.name)
+    # The planner would reserve memory for the largest batch that the ABI allows; without an
+    # upper bound it plans by the sizes of the call.
+    func = func.without_attr("tir_var_upper_bound").without_attr("tir_var_lower_bound")
+    func = func.with_attr("tir_var_lower_bound", _lower_bounds(func, component))
+    return tvm.IRModule({component.name: func})
+
+
+def _lower_bounds(func: relax.Function, component: Component) -> dict[str, int]:
+    """The ABI's lower bound of each symbolic size; torch's own may be narrower (0 and 1)."""
+    bounds: dict[str, int] = {}
+    for var, spec in zip(func.params, component.inputs, strict=False):
+        extents = var.ty.values if spec.dtype == "shape" else var.ty.shape
+        for extent, dim in zip(extents, spec.shape, strict=True):
+            if isinstance(dim, Dim) and isinstance(extent, tvm.tirx.Var):
+                bounds[str(extent.name)] = dim.min
+    return bounds
+
+
+def _split_weights(
+    mod: tvm.IRModule, params: Mapping[str, Mapping[str, Any]], options: Options
+) -> tuple[tvm.IRModule, tvm.IRModule, dict[str, dict[str, Any]]]:
+    """Phase 3. Returns the module, the transform module, and each function's inputs to it."""
+    mod, constants = lift_constants(mod)
+    inputs = {name: {**params[name], **constants.get(name, {})} for name in params}
+    mod, transform = lift_params(mod, [name for name, tensors in inputs.items() if tensors])
+    return pipeline.run_phase(mod, pipeline.WEIGHTS, options), transform, inputs
+
+
+def _transformed(
+    name: str, transform: tvm.IRModule, inputs: Mapping[str, Any], options: Options
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Run one function's transform over its weights: pairs of key and array, in order.
+
+    One function at a time, so that only its weights are in memory twice.
+    """
+    entry = transform_name(name)
+    if entry not in [g.name_hint for g in transform.get_global_vars()]:
+        return
+    alone = relax.transform.DeadCodeElimination([entry])(transform)
+    machine = relax.VirtualMachine(
+        pipeline.build(alone, options, f"_{entry}"), tvm.cpu(), memory_cfg="naive"
+    )
+    known = {tensor.data_ptr(): key for key, tensor in inputs.items()} if inputs else {}
+    for position, tensor in enumerate(machine[entry](list(inputs.values()))):
+        stem = known.get(tensor.data_ptr(), f"packed_{position}")
+        yield f"{name}.{stem}", tensor.numpy()
+    del machine
+    gc.collect()
+
+
+def _elements(tensor: Any) -> int:
+    return int(np.prod(tuple(tensor.shape), dtype=np.int64))
+
+
+def _describe(
+    writer: artifact.ArtifactWriter,
+    source: Source,
+    components: Mapping[str, Component],
+    target: CpuTarget,
+) -> None:
+    (writer.folder / artifact.TOKENIZER).write_text(source.tokenizer_json(), encoding="utf-8")
+    licence = artifact.Licence(None, None)
+    if source.licence is not None:
+        (writer.folder / artifact.LICENCE).write_text(source.licence.text, encoding="utf-8")
+        licence = artifact.Licence(artifact.LICENCE, source.licence.name)
+    libraries = _RUNTIME_LIBRARIES[sys.platform]
+    for library in libraries:
+        writer.add_file(library, Path(tvm.__file__).parent / "lib" / library)
+    packages = ("apache-tvm", "apache-tvm-ffi", "torch", "transformers")
+    writer.describe(
+        source=artifact.Source(source.kind, source.checkpoint, source.reference),
+        target=artifact.Target(
+            "llvm", target.level, target.mcpu, target.triple, target.cpu_features
+        ),
+        sizes=source.sizes,
+        components=components,
+        preprocessing=source.preprocessing,
+        tokenizer=artifact.TokenizerRules(artifact.TOKENIZER, source.pad_id),
+        licence=licence,
+        versions={package: metadata.version(package) for package in packages},
+        runtime_libraries=libraries,
+    )
+
+
+def _peak_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

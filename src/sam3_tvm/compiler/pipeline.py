@@ -1,0 +1,152 @@
+"""The passes, in order, in numbered phases; each phase can dump the module that it leaves.
+
+0 import       one Relax function per component, whole operators, parameters as inputs
+1 canonical    dead code, equal subexpressions and unused parameters go
+2 dispatch     patterns become calls of our kernels; weights are packed by operators on them
+3 weights      what depends on weights alone leaves for the transform module, and large
+               constants become weights
+4 legalize     every remaining operator becomes TIR; elementwise work is fused
+5 schedule     TIR without a schedule of its own gets one
+6 lower        memory is planned, and the module becomes VM code
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm import relax
+
+from sam3_tvm.compiler.passes.schedule_cpu import ScheduleCpu
+from sam3_tvm.compiler.target import CpuTarget
+
+__all__ = ["LAYER_NORM", "Options", "Phase", "build", "phases", "run_phase"]
+
+LAYER_NORM = ("fused", "decomposed")
+"""How layer norm is compiled: one kernel, or mean, subtract, multiply, rsqrt (lesson 6)."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the passes depend on.
+
+    Attributes:
+        target: the CPU compiled for.
+        layer_norm: one of :data:`LAYER_NORM`.
+        dump: folder for the module after each phase, as TVMScript; or None.
+    """
+
+    target: CpuTarget
+    layer_norm: str = "fused"
+    dump: Path | None = None
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A numbered step of the pipeline.
+
+    Attributes:
+        number, name: its place, also in the names of dumps.
+        passes: its passes for given options, in order.
+    """
+
+    number: int
+    name: str
+    passes: Callable[[Options], Sequence[Any]]
+
+
+def _canonical(options: Options) -> list[Any]:
+    transform = relax.transform
+    return [
+        transform.CanonicalizeBindings(),
+        transform.EliminateCommonSubexpr(),
+        transform.RemoveRedundantReshape(),
+        transform.DeadCodeElimination(),
+    ]
+
+
+def _dispatch(options: Options) -> list[Any]:
+    return []
+
+
+def _legalize(options: Options) -> list[Any]:
+    transform = relax.transform
+    return [
+        relax.backend.DispatchSortScan(),
+        transform.LegalizeOps(),
+        transform.AnnotateTIROpPattern(),
+        transform.FoldConstant(),
+        transform.FuseOps(),
+        transform.FuseTIR(),
+        transform.DeadCodeElimination(),
+    ]
+
+
+def _schedule(options: Options) -> list[Any]:
+    return [ScheduleCpu(options.target)]
+
+
+def _lower(options: Options) -> list[Any]:
+    transform = relax.transform
+    return [
+        transform.RewriteDataflowReshape(),
+        transform.ToNonDataflow(),
+        transform.RemovePurityChecking(),
+        transform.CallTIRRewrite(),
+        transform.StaticPlanBlockMemory(),
+        transform.LowerAllocTensor(),
+        transform.KillAfterLastUse(),
+        transform.LowerRuntimeBuiltin(),
+        transform.ComputePrimValue(),
+        transform.VMShapeLower(),
+        transform.AttachGlobalSymbol(),
+    ]
+
+
+IMPORT, CANONICAL, DISPATCH, WEIGHTS, LEGALIZE, SCHEDULE, LOWER = range(7)
+
+phases: tuple[Phase, ...] = (
+    Phase(IMPORT, "import", lambda _: []),
+    Phase(CANONICAL, "canonical", _canonical),
+    Phase(DISPATCH, "dispatch", _dispatch),
+    # Its work yields weights besides a module, so the driver does it.
+    Phase(WEIGHTS, "weights", lambda _: []),
+    Phase(LEGALIZE, "legalize", _legalize),
+    Phase(SCHEDULE, "schedule", _schedule),
+    Phase(LOWER, "lower", _lower),
+)
+
+
+def run_phase(mod: tvm.IRModule, number: int, options: Options, label: str = "") -> tvm.IRModule:
+    """Run one phase, and dump what it leaves if asked to.
+
+    Args:
+        mod: what the phase before left.
+        number: the phase.
+        options: what the passes depend on.
+        label: distinguishes the dumps of several modules.
+    """
+    phase = phases[number]
+    with options.target.tvm_target(), tvm.transform.PassContext(opt_level=3):
+        mod = tvm.transform.Sequential(list(phase.passes(options)))(mod)
+    if options.dump is not None:
+        options.dump.mkdir(parents=True, exist_ok=True)
+        name = f"{phase.number}_{phase.name}{label}.py"
+        (options.dump / name).write_text(mod.script(), encoding="utf-8")
+    return mod
+
+
+def build(mod: tvm.IRModule, options: Options, label: str = "") -> Any:
+    """Phases 4 to 6, then code generation.
+
+    Returns:
+        A ``tvm.relax.VMExecutable``.
+    """
+    for number in (LEGALIZE, SCHEDULE, LOWER):
+        mod = run_phase(mod, number, options, label)
+    # The phases above are the whole of the Relax pipeline.
+    nothing = tvm.transform.Sequential([])
+    return tvm.compile(mod, options.target.tvm_target(), relax_pipeline=nothing)
