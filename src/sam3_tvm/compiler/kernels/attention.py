@@ -1,0 +1,350 @@
+"""Attention without its matrix: softmax(q k^T scale + bias) v, block by block of keys.
+
+The running maximum and sum that let a softmax be taken in one sweep are those of Milakov and
+Gimelshein, "Online normalizer calculation for softmax" (2018); doing so inside the product,
+with the result rescaled whenever the maximum grows, is FlashAttention (Dao et al., 2022).
+
+Scores are computed transposed, keys down and queries across the lanes. That has three uses on
+a CPU. Maximum, sum and rescaling are lane by lane, so nothing is ever reduced across a vector.
+Keys and values enter both products as the broadcast operand, so neither is transposed or
+packed; only the queries are transposed, once per task, for all the keys. And a block may end
+at any key: no score is computed that would have to be masked away.
+
+A task is one head of one batch entry and up to 192 queries, in panels of one register tile's
+width (48 queries on AVX-512, 24 on AVX2). Per block of 128 keys (head size 64, AVX-512):
+
+- registers: 8 keys x 48 queries of scores, then 8 components x 48 queries of the result:
+  24 accumulators + 3 vectors + 1 broadcast of 32 (4 x 3 on AVX2: all 16). Head sizes are
+  multiples of 8, not of the linear layers' 12;
+- L1: the panel's scores, 128 x 48 values = 24 KiB (12 KiB);
+- L2: a copy of the block's keys and values, 32 KiB each, used by all the task's panels. Read
+  in place, the heads of a [B, L, H, D] array would lie 4096 bytes apart and fight for one
+  cache set. Queries and results of the task: 48 KiB each;
+- L3: keys and values once per 192 queries: 96 FLOP a byte.
+
+The exponential takes 13 operations a vector where the products take 2 x D: 9 % at D = 64,
+17 % at D = 32.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tvm import tirx
+
+from sam3_tvm.compiler.kernels.emit import (
+    Expr,
+    accumulators,
+    as_index,
+    bind,
+    ceil_div,
+    kernel,
+    load,
+    loop,
+    parallel,
+    ramp,
+    scratch,
+    size_var,
+    splat,
+    store,
+    tensor,
+)
+from sam3_tvm.compiler.kernels.register_tile import multiply_accumulate, wide_tile
+from sam3_tvm.compiler.kernels.vector_math import exp_nonpositive, maximum
+from sam3_tvm.compiler.target import CpuTarget
+
+__all__ = ["AttentionSpec", "attention_kernel"]
+
+_TASK_QUERIES = 192
+_BLOCK_KEYS = 128
+_LOWEST = -3.4028234663852886e38  # the lowest finite float32
+
+
+@dataclass(frozen=True)
+class AttentionSpec:
+    """Everything about an attention that is known when it is compiled.
+
+    Attributes:
+        heads: number of heads.
+        head_dim: components of a query and of a key.
+        value_dim: components of a value.
+        scale: factor of the scores.
+        query, key, value, result: order of the axes in memory, a permutation of "BLHD" that
+            ends in D.
+        bias: None, or for each axis of [B, H, Lq, Lk] whether the bias varies along it (it has
+            size 1 where not).
+        causal: None, or "TopLeft" (query i sees keys 0 .. i) or "BottomRight" (the last query
+            sees all the keys).
+    """
+
+    heads: int
+    head_dim: int
+    value_dim: int
+    scale: float
+    query: str = "BLHD"
+    key: str = "BLHD"
+    value: str = "BLHD"
+    result: str = "BLHD"
+    bias: tuple[bool, bool, bool, bool] | None = None
+    causal: str | None = None
+
+
+def _order(layout: str, **axes: Expr | int) -> tuple[Expr | int, ...]:
+    return tuple(axes[axis] for axis in layout)
+
+
+def _kernel_name(spec: AttentionSpec) -> str:
+    """Names say what differs, since a profile lists kernels by name."""
+    layouts = (spec.query, spec.key, spec.value, spec.result)
+    parts = [f"attention_{spec.heads}x{spec.head_dim}"]
+    if any(layout != "BLHD" for layout in layouts):
+        parts.append("_".join(layout.lower() for layout in dict.fromkeys(layouts)))
+    if spec.bias is not None:
+        along = "".join(a for a, varies in zip("bhqk", spec.bias, strict=True) if varies)
+        parts.append(f"bias_{along}" if along else "bias")
+    if spec.causal is not None:
+        parts.append("causal")
+    return "_".join(parts)
+
+
+def attention_kernel(target: CpuTarget, spec: AttentionSpec) -> Expr:
+    """The PrimFunc ``(q, k, v, [bias], y)``, all float32, with B, Lq and Lk symbolic.
+
+    A row whose every score is -inf gives zeros, as PyTorch's scaled_dot_product_attention
+    does; so does a row without keys.
+    """
+    return _Attention(target, spec).build()
+
+
+class _Attention:
+    """The generator's state: sizes, the tensors and the task's workspaces."""
+
+    def __init__(self, target: CpuTarget, spec: AttentionSpec) -> None:
+        self.spec = spec
+        self.tile = wide_tile(target)
+        self.lanes = self.tile.lanes
+        self.width = self.tile.columns  # queries of a panel
+        self.panels = max(1, _TASK_QUERIES // self.width)
+
+    def build(self) -> Expr:
+        spec, task_queries = self.spec, self.panels * self.width
+        with kernel(_kernel_name(spec)) as made:
+            batch, self.lq, self.lk = size_var("batch"), size_var("lq"), size_var("lk")
+
+            def argument(name: str, layout: str, length: Expr, dim: int) -> Expr:
+                return tensor(name, _order(layout, B=batch, L=length, H=spec.heads, D=dim))
+
+            self.q = argument("q", spec.query, self.lq, spec.head_dim)
+            self.k = argument("k", spec.key, self.lk, spec.head_dim)
+            self.v = argument("v", spec.value, self.lk, spec.value_dim)
+            self.bias = None
+            if spec.bias is not None:
+                sizes = (batch, spec.heads, self.lq, self.lk)
+                shape = tuple(s if n else 1 for s, n in zip(sizes, spec.bias, strict=True))
+                self.bias = tensor("bias", shape)
+            self.y = argument("y", spec.result, self.lq, spec.value_dim)
+
+            tiles = bind(ceil_div(self.lq, task_queries))
+            with parallel(batch * as_index(spec.heads) * tiles) as task:
+                head = bind(task // tiles)
+                self.b = bind(head // as_index(spec.heads))
+                self.h = bind(head % as_index(spec.heads))
+                self.q0 = bind(task % tiles * as_index(task_queries))
+                self._task()
+        return made.func
+
+    def _task(self) -> None:
+        spec, width = self.spec, self.width
+        self.queries = scratch(self.panels * spec.head_dim * width)
+        self.results = scratch(self.panels * spec.value_dim * width)
+        self.maxima = scratch(self.panels * width)
+        self.sums = scratch(self.panels * width)
+        self.scales = scratch(width)
+        self.scores = scratch(_BLOCK_KEYS * width)
+        self.keys = scratch(_BLOCK_KEYS * spec.head_dim)
+        self.values = scratch(_BLOCK_KEYS * spec.value_dim)
+        self.biases = scratch(_BLOCK_KEYS * width) if self._bias_varies_by_query else None
+
+        here = bind(tirx.min(as_index(self.panels * width), self.lq - self.q0))
+        panels = bind(ceil_div(here, width))
+        self._load_queries(panels)
+        self._fill(self.maxima, _LOWEST, panels * as_index(width))
+        self._fill(self.sums, 0.0, panels * as_index(width))
+        self._fill(self.results, 0.0, panels * as_index(spec.value_dim * width))
+        with loop(ceil_div(self.lk, _BLOCK_KEYS)) as block:
+            k0 = bind(block * as_index(_BLOCK_KEYS))
+            count = bind(tirx.min(as_index(_BLOCK_KEYS), self.lk - k0))
+            self._copy_rows(self.keys, self.k, spec.key, spec.head_dim, k0, count)
+            self._copy_rows(self.values, self.v, spec.value, spec.value_dim, k0, count)
+            with loop(panels) as panel:
+                self._block(panel, k0, count)
+        self._store_results(here)
+
+    @property
+    def _bias_varies_by_query(self) -> bool:
+        return self.spec.bias is not None and self.spec.bias[2]
+
+    def _fill(self, buffer: Expr, value: float, size: Expr) -> None:
+        """Set the first ``size`` values, a multiple of the lanes."""
+        with loop(size // as_index(self.lanes)) as i:
+            store(buffer, splat(value, self.lanes), i * as_index(self.lanes), lanes=self.lanes)
+
+    def _load_queries(self, panels: Expr) -> None:
+        """Queries times scale, transposed: [panel, component, query]. The last one repeats."""
+        spec, width = self.spec, as_index(self.width)
+        with loop(panels) as p, loop(width) as i:
+            row = bind(tirx.min(self.q0 + p * width + i, self.lq - as_index(1)))
+            with loop(spec.head_dim) as d:
+                value = load(self.q, *_order(spec.query, B=self.b, L=row, H=self.h, D=d))
+                at = (p * as_index(spec.head_dim) + d) * width + i
+                store(self.queries, value * splat(spec.scale, 1), at)
+
+    def _copy_rows(
+        self, to: Expr, source: Expr, layout: str, dim: int, k0: Expr, count: Expr
+    ) -> None:
+        """The head's rows k0 .. k0 + count - 1 of keys or values, one after another."""
+        lanes = math.gcd(dim, self.lanes)
+        with loop(count) as i, loop(dim // lanes) as v:
+            d = v * as_index(lanes)
+            row = _order(layout, B=self.b, L=k0 + i, H=self.h, D=d)
+            store(to, load(source, *row, lanes=lanes), i * as_index(dim) + d, lanes=lanes)
+
+    def _block(self, panel: Expr, k0: Expr, count: Expr) -> None:
+        """One panel of queries against one block of keys."""
+        tile, lanes, width = self.tile, self.lanes, self.width
+        if self._bias_varies_by_query:
+            self._transpose_bias(panel, k0, count)
+        (largest,) = accumulators(1, tile.vectors, lanes)
+        state = bind(panel * as_index(width))
+        for j in range(tile.vectors):
+            store(largest, load(self.maxima, state + as_index(j * lanes), lanes=lanes), j)
+        whole = bind(count // as_index(tile.rows))
+        with loop(whole) as t:
+            self._score_tile(tile.rows, panel, k0, t * as_index(tile.rows), largest)
+        done = bind(whole * as_index(tile.rows))
+        with loop(count - done, done) as key:
+            self._score_tile(1, panel, k0, key, largest)
+
+        (sums,) = accumulators(1, tile.vectors, lanes)
+        for j in range(tile.vectors):
+            at = state + as_index(j * lanes)
+            new = bind(largest[as_index(j)])
+            scale = bind(exp_nonpositive(load(self.maxima, at, lanes=lanes) - new, lanes))
+            store(self.maxima, new, at, lanes=lanes)
+            store(self.scales, scale, j * lanes, lanes=lanes)
+            store(sums, load(self.sums, at, lanes=lanes) * scale, j)
+        with loop(count) as key:
+            for j in range(tile.vectors):
+                at = key * as_index(width) + as_index(j * lanes)
+                score = load(self.scores, at, lanes=lanes)
+                weight = bind(exp_nonpositive(score - largest[as_index(j)], lanes))
+                store(self.scores, weight, at, lanes=lanes)
+                store(sums, sums[as_index(j)] + weight, j)
+        for j in range(tile.vectors):
+            store(self.sums, sums[as_index(j)], state + as_index(j * lanes), lanes=lanes)
+
+        with loop(self.spec.value_dim // tile.rows) as t:
+            self._result_tile(tile.rows, panel, t * as_index(tile.rows), count)
+        rest = self.spec.value_dim % tile.rows
+        if rest:
+            self._result_tile(rest, panel, as_index(self.spec.value_dim - rest), count)
+
+    def _transpose_bias(self, panel: Expr, k0: Expr, count: Expr) -> None:
+        """The bias of a panel and a block as [key, query]."""
+        width = as_index(self.width)
+        with loop(width) as i:
+            row = bind(tirx.min(self.q0 + panel * width + i, self.lq - as_index(1)))
+            with loop(count) as key:
+                store(self.biases, self._bias_at(row, k0 + key), key * width + i)
+
+    def _bias_at(self, query: Expr, key: Expr) -> Expr:
+        index = (self.b, self.h, query, key)
+        varies = self.spec.bias
+        assert varies is not None
+        return load(self.bias, *(i if n else 0 for i, n in zip(index, varies, strict=True)))
+
+    def _score_tile(self, rows: int, panel: Expr, k0: Expr, key0: Expr, largest: Expr) -> None:
+        """Scores of ``rows`` keys from key0 of the block on; ``largest`` takes their maximum."""
+        spec, tile, lanes, width = self.spec, self.tile, self.lanes, self.width
+        key0 = bind(key0)
+        sums = accumulators(rows, tile.vectors, lanes)
+        for row in sums:
+            for j in range(tile.vectors):
+                store(row, splat(0.0, lanes), j)
+        q_panel = bind(panel * as_index(spec.head_dim * width))
+        keys = bind(key0 * as_index(spec.head_dim))
+        multiply_accumulate(
+            sums,
+            spec.head_dim,
+            vectors=tile.vectors,
+            lanes=lanes,
+            a=lambda r, d: load(self.keys, keys + as_index(r * spec.head_dim) + d),
+            b=lambda d, j: load(
+                self.queries, q_panel + d * as_index(width) + as_index(j * lanes), lanes=lanes
+            ),
+        )
+        for r, row in enumerate(sums):
+            key = key0 + as_index(r)
+            for j in range(tile.vectors):
+                score = row[as_index(j)]
+                at = key * as_index(width) + as_index(j * lanes)
+                if self.biases is not None:
+                    score = score + load(self.biases, at, lanes=lanes)
+                elif self.bias is not None:
+                    score = score + splat(self._bias_at(as_index(0), k0 + key), lanes)
+                if spec.causal is not None:
+                    score = self._causal(score, panel, j, k0 + key)
+                score = bind(score)
+                store(self.scores, score, at, lanes=lanes)
+                store(largest, maximum(largest[as_index(j)], score), j)
+
+    def _causal(self, score: Expr, panel: Expr, vector: int, key: Expr) -> Expr:
+        """-inf where the key comes after the query."""
+        first = self.q0 + panel * as_index(self.width) + as_index(vector * self.lanes)
+        if self.spec.causal == "BottomRight":
+            first = first + self.lk - self.lq
+        queries = ramp(first, self.lanes)
+        after = queries < (key if self.lanes == 1 else tirx.Broadcast(key, self.lanes))
+        return tirx.Select(after, splat(-math.inf, self.lanes), score)
+
+    def _result_tile(self, rows: int, panel: Expr, d0: Expr, count: Expr) -> None:
+        """Add weights times values to ``rows`` components of the panel's result."""
+        spec, tile, lanes, width = self.spec, self.tile, self.lanes, self.width
+        d0 = bind(d0)
+        base = bind((panel * as_index(spec.value_dim) + d0) * as_index(width))
+        sums = accumulators(rows, tile.vectors, lanes)
+
+        def at(r: int, j: int) -> Expr:
+            return base + as_index(r * width + j * lanes)
+
+        for r, row in enumerate(sums):
+            for j in range(tile.vectors):
+                scale = load(self.scales, j * lanes, lanes=lanes)
+                store(row, load(self.results, at(r, j), lanes=lanes) * scale, j)
+        multiply_accumulate(
+            sums,
+            count,
+            vectors=tile.vectors,
+            lanes=lanes,
+            a=lambda r, key: load(self.values, key * as_index(spec.value_dim) + d0 + as_index(r)),
+            b=lambda key, j: load(
+                self.scores, key * as_index(width) + as_index(j * lanes), lanes=lanes
+            ),
+        )
+        for r, row in enumerate(sums):
+            for j in range(tile.vectors):
+                store(self.results, row[as_index(j)], at(r, j), lanes=lanes)
+
+    def _store_results(self, here: Expr) -> None:
+        """The task's results, divided by their sums and transposed back."""
+        spec, width = self.spec, as_index(self.width)
+        with loop(here) as i:
+            total = bind(load(self.sums, i))
+            inverse = bind(
+                tirx.Select(total.equal(splat(0.0, 1)), splat(0.0, 1), splat(1.0, 1) / total)
+            )
+            with loop(spec.value_dim) as d:
+                at = (i // width * as_index(spec.value_dim) + d) * width + i % width
+                y_at = _order(spec.result, B=self.b, L=self.q0 + i, H=self.h, D=d)
+                store(self.y, load(self.results, at) * inverse, *y_at)

@@ -1,0 +1,162 @@
+"""Vocabulary of the kernel generators: a thin layer over TVM's IRBuilder.
+
+A kernel here is a Python function that emits TIR statement by statement. Compared with
+TVMScript this lets kernels share pieces that are ordinary Python functions (a register tile,
+an exponential), unrolled by ordinary Python loops; compared with schedules it says exactly
+which values live in registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.tirx.script.builder import ir as T
+
+__all__ = [
+    "Expr",
+    "accumulators",
+    "as_index",
+    "bind",
+    "ceil_div",
+    "kernel",
+    "load",
+    "loop",
+    "parallel",
+    "ramp",
+    "scratch",
+    "size_var",
+    "splat",
+    "store",
+    "tensor",
+    "when",
+]
+
+# TVM ships no types; an expression, a buffer and a PrimFunc are all opaque to mypy.
+Expr = Any
+
+
+def as_index(value: Expr | int) -> Expr:
+    """An int64 expression. All index arithmetic is in int64: SAM 3's tensors reach 2^27
+    values, and a symbolic product of dimensions gives TVM no bound to narrow by."""
+    return tirx.const(value, "int64") if isinstance(value, int) else value
+
+
+def size_var(name: str) -> Expr:
+    """A symbolic dimension."""
+    return tirx.Var(name, "int64")
+
+
+def ceil_div(a: Expr | int, b: int) -> Expr:
+    """Smallest integer not below ``a / b``, of Python ints or index expressions."""
+    return -(-a // b) if isinstance(a, int) else (a + as_index(b - 1)) // as_index(b)
+
+
+class _Kernel:
+    """A PrimFunc under construction; :attr:`func` is there once the block has ended."""
+
+    func: Expr = None
+
+
+@contextmanager
+def kernel(name: str) -> Iterator[_Kernel]:
+    """Everything emitted inside becomes the body of one PrimFunc, left in ``.func``.
+
+    The function is marked as scheduled and opaque, so that TVM's fusion and default schedules
+    leave it as it is, and its arguments as not aliasing each other.
+    """
+    made = _Kernel()
+    with IRBuilder() as builder, T.prim_func(is_private=True, s_tir=True):
+        T.func_name(name)
+        T.func_attr(
+            {
+                "op_pattern": _OPAQUE,
+                "tirx.noalias": True,
+                "tirx.is_scheduled": True,
+            }
+        )
+        yield made
+    made.func = builder.get()
+
+
+# relax's OpPatternKind: an opaque function is never fused with its neighbours.
+_OPAQUE = 8
+
+
+def tensor(name: str, shape: tuple[Expr | int, ...], dtype: str = "float32") -> Expr:
+    """The next tensor argument of the kernel: compact, row-major."""
+    return T.arg(name, T.buffer(tuple(map(as_index, shape)), dtype))
+
+
+def loop(extent: Expr | int, start: Expr | int = 0) -> Expr:
+    """``with loop(n) as i``: a serial loop over ``start .. start + n - 1``."""
+    if isinstance(start, int) and start == 0:
+        return T.serial(as_index(0), as_index(extent))
+    return T.serial(as_index(start), as_index(start) + as_index(extent))
+
+
+def parallel(extent: Expr | int) -> Expr:
+    """``with parallel(n) as i``: iterations shared among the threads, in contiguous runs."""
+    return T.parallel(as_index(0), as_index(extent))
+
+
+@contextmanager
+def when(condition: Expr) -> Iterator[None]:
+    """Statements that run only where the condition holds."""
+    with T.If(condition), T.Then():
+        yield
+
+
+def bind(value: Expr) -> Expr:
+    """A name for a value, so that it is computed once."""
+    return T.Bind(value)
+
+
+def scratch(size: int) -> Expr:
+    """A flat float32 workspace of the current task, 64-byte aligned, taken from TVM's pool.
+
+    Flat on purpose: TVM compacts a multi-dimensional buffer to the region that is used, and
+    would take the padding out that keeps rows in different cache sets.
+    """
+    return T.alloc_buffer((as_index(size),), "float32")
+
+
+def accumulators(rows: int, vectors: int, lanes: int) -> list[Expr]:
+    """One small buffer per row of a register tile; ``tile[r][j]`` reads vector j of row r.
+
+    One buffer per row because TVM puts a buffer on the stack, where LLVM can promote it to
+    registers, only below 1 KiB; a larger one would come from the heap and every update would
+    be stored.
+    """
+    return [
+        T.alloc_buffer((as_index(vectors),), f"float32x{lanes}" if lanes > 1 else "float32")
+        for _ in range(rows)
+    ]
+
+
+def ramp(start: Expr | int, lanes: int) -> Expr:
+    """Consecutive indices from ``start``: a vector load or store."""
+    start = as_index(start)
+    return start if lanes == 1 else tirx.Ramp(start, as_index(1), lanes)
+
+
+def splat(value: Expr | float, lanes: int) -> Expr:
+    """The same float32 in every lane."""
+    if isinstance(value, float | int):
+        value = tirx.const(value, "float32")
+    return value if lanes == 1 else tirx.Broadcast(value, lanes)
+
+
+def load(buffer: Expr, *indices: Expr | int, lanes: int = 1) -> Expr:
+    """``lanes`` consecutive values along the last axis."""
+    *outer, last = indices
+    return buffer[(*map(as_index, outer), ramp(last, lanes))]
+
+
+def store(buffer: Expr, value: Expr, *indices: Expr | int, lanes: int = 1) -> None:
+    """The inverse of :func:`load`."""
+    *outer, last = indices
+    T.buffer_store(buffer, value, [*map(as_index, outer), ramp(last, lanes)])

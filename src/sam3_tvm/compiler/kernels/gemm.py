@@ -1,0 +1,231 @@
+"""One task of a blocked matrix product, shared by the linear and the matmul kernel.
+
+C[rows, columns] of a task is built block by block along K (Goto and van de Geijn, "Anatomy of
+High-Performance Matrix Multiplication", 2008):
+
+    for each block of ``depth`` steps of K:
+        copy A[rows, depth] to scratch
+        for each panel of B[depth, tile columns]:
+            for each tile of rows: the register tile, adding to C in scratch
+
+What sits where, for 32 registers of 16 lanes and K, N of at least 256 (16 of 8 in brackets):
+
+- registers: the 12 x 32 tile of C (6 x 16);
+- L1: a panel of B, 256 x 32 values = 32 KiB (16 KiB), swept once per tile of rows, and a tile
+  of A, 12 KiB (6); panels that do not quite fit stream from L2 at 5 (11) bytes a cycle, which
+  its 32 bytes a cycle and the prefetchers serve;
+- L2: the block of A and the chunk of C, 96 KiB each;
+- L3 or memory: B, read once per 96 rows, which is 48 FLOP a byte: 2 GB/s per core at full
+  speed.
+
+Why A is copied although its rows are read as they are: rows of 1024 values lie 4096 bytes
+apart, the way size of a 32 KiB 8-way L1, so all 12 rows of a tile would fight for the same
+set. In scratch a row is ``depth`` + one vector apart. The copy also serves the rows past the
+end of M. It costs one load and store per vector and 256 columns of work, 1 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tvm import tirx
+
+from sam3_tvm.compiler.kernels.emit import (
+    Expr,
+    accumulators,
+    as_index,
+    bind,
+    ceil_div,
+    load,
+    loop,
+    scratch,
+    splat,
+    store,
+    when,
+)
+from sam3_tvm.compiler.kernels.register_tile import RegisterTile, gemm_tile, multiply_accumulate
+from sam3_tvm.compiler.target import CpuTarget
+
+__all__ = ["GemmBlocks", "emit_task", "gemm_blocks"]
+
+
+@dataclass(frozen=True)
+class GemmBlocks:
+    """How a product is cut: see the module's docstring.
+
+    Attributes:
+        tile: the register tile.
+        rows: rows of C per task, a multiple of the tile's.
+        panels: panels of B (tile.columns wide) per task.
+        depth: steps of K per block, a multiple of the lanes.
+    """
+
+    tile: RegisterTile
+    rows: int
+    panels: int
+    depth: int
+
+    @property
+    def stride(self) -> int:
+        """Distance of A's rows in scratch: one vector more than the depth (cache sets)."""
+        return self.depth + self.tile.lanes
+
+    @property
+    def columns(self) -> int:
+        """Columns of C per task."""
+        return self.panels * self.tile.columns
+
+
+_ROWS = 96
+_DEPTH = 256
+_COLUMNS = 256
+
+
+def gemm_blocks(target: CpuTarget, columns: int | None, depth: int | None) -> GemmBlocks:
+    """Blocks for a product with N = ``columns`` and K = ``depth`` (None: symbolic).
+
+    K is cut into equal blocks of at most 256. A narrow N gets narrow tasks, so that a few
+    hundred rows still make work for every core.
+    """
+    tile = gemm_tile(target)
+    depth = _DEPTH if depth is None else max(1, depth)
+    per_block = -(-depth // -(-depth // _DEPTH))
+    per_block = -(-per_block // tile.lanes) * tile.lanes
+    wide = _COLUMNS if columns is None or columns >= 4 * _COLUMNS else _COLUMNS // 2
+    panels = max(1, wide // tile.columns)
+    if columns is not None:
+        panels = min(panels, -(-columns // tile.columns))
+    return GemmBlocks(tile, _ROWS // tile.rows * tile.rows, panels, per_block)
+
+
+def emit_task(
+    blocks: GemmBlocks,
+    *,
+    rows: Expr,
+    columns: Expr | int,
+    first_column: Expr,
+    depth: Expr | int,
+    load_a: Callable[[Expr, Expr, int], Expr],
+    panel: Callable[[Expr, Expr, Expr], Callable[[Expr, int], Expr]],
+    write: Callable[[Expr, Expr, Expr, int], None],
+) -> None:
+    """Emit one task: C rows ``0 .. rows - 1`` of its block of at most ``blocks.rows``.
+
+    Args:
+        blocks: how the product is cut.
+        rows: rows of C that exist in this block, at least 1.
+        columns: N of the whole product.
+        first_column: the task's first column, a multiple of ``blocks.columns``.
+        depth: K.
+        load_a: ``(row, k, lanes)``, a vector of A; the row is of this block and exists.
+        panel: ``(column, k0, steps)`` makes the panel of B that starts at a column and a step
+            readable (packing it if need be) and returns ``b(k, j)``, with k from k0 on.
+        write: ``(row, column, value, lanes)`` stores what is made of one finished vector of C
+            (past the last whole vector of a row: of one value).
+    """
+    tile = blocks.tile
+    lanes, stride, width = tile.lanes, blocks.stride, tile.columns
+    a_block = scratch(blocks.rows * stride)
+    c_block = scratch(blocks.rows * blocks.columns)
+    tiles = bind(ceil_div(rows, tile.rows))
+    panels = bind(
+        tirx.min(as_index(blocks.panels), ceil_div(as_index(columns) - first_column, width))
+    )
+
+    def c_at(panel_index: Expr, row: Expr, vector: int) -> Expr:
+        # Panel by panel, each row's vectors together: tiles are contiguous.
+        return (panel_index * as_index(blocks.rows) + row) * as_index(width) + as_index(
+            vector * lanes
+        )
+
+    # One block even where a symbolic depth is 0, so that C is zeroed.
+    with loop(tirx.max(as_index(1), as_index(ceil_div(depth, blocks.depth)))) as block:
+        k0 = bind(block * as_index(blocks.depth))
+        steps = bind(tirx.min(as_index(blocks.depth), as_index(depth) - k0))
+        _copy_rows(a_block, stride, rows, tiles * as_index(tile.rows), k0, steps, lanes, load_a)
+        with loop(panels) as p:
+            b = panel(first_column + p * as_index(width), k0, steps)
+            with loop(tiles) as t:
+                row0 = bind(t * as_index(tile.rows))
+                sums = accumulators(tile.rows, tile.vectors, lanes)
+                with when(block == as_index(0)):
+                    for row in sums:
+                        for j in range(tile.vectors):
+                            store(row, splat(0.0, lanes), j)
+                with when(block > as_index(0)):
+                    for r, row in enumerate(sums):
+                        for j in range(tile.vectors):
+                            at = c_at(p, row0 + as_index(r), j)
+                            store(row, load(c_block, at, lanes=lanes), j)
+                a_tile = bind(row0 * as_index(stride))
+                multiply_accumulate(
+                    sums,
+                    steps,
+                    vectors=tile.vectors,
+                    lanes=lanes,
+                    a=lambda r, k: load(a_block, a_tile + as_index(r * stride) + k),
+                    b=b,
+                )
+                for r, row in enumerate(sums):
+                    for j in range(tile.vectors):
+                        store(
+                            c_block, row[as_index(j)], c_at(p, row0 + as_index(r), j), lanes=lanes
+                        )
+
+    with loop(rows) as r, loop(panels) as p:
+        for j in range(tile.vectors):
+            column = bind(first_column + p * as_index(width) + as_index(j * lanes))
+            at = c_at(p, r, j)
+            _write_vector(c_block, at, r, column, columns, width, lanes, write)
+
+
+def _copy_rows(
+    a_block: Expr,
+    stride: int,
+    rows: Expr,
+    padded_rows: Expr,
+    k0: Expr,
+    steps: Expr,
+    lanes: int,
+    load_a: Callable[[Expr, Expr, int], Expr],
+) -> None:
+    """A[rows, k0 .. k0 + steps] to scratch; rows past the end repeat the last one."""
+    with loop(padded_rows) as r:
+        row = bind(tirx.min(r, rows - as_index(1)))
+        full = bind(steps // as_index(lanes))
+        with loop(full) as v:
+            at = v * as_index(lanes)
+            store(a_block, load_a(row, k0 + at, lanes), r * as_index(stride) + at, lanes=lanes)
+        with loop(steps - full * as_index(lanes), full * as_index(lanes)) as k:
+            store(a_block, load_a(row, k0 + k, 1), r * as_index(stride) + k)
+
+
+def _write_vector(
+    c_block: Expr,
+    at: Expr,
+    row: Expr,
+    column: Expr,
+    columns: Expr | int,
+    width: int,
+    lanes: int,
+    write: Callable[[Expr, Expr, Expr, int], None],
+) -> None:
+    """Hand a vector of C to ``write``, value by value where it crosses the last column."""
+
+    def whole() -> None:
+        write(row, column, bind(load(c_block, at, lanes=lanes)), lanes)
+
+    if isinstance(columns, int) and columns % width == 0:
+        whole()
+        return
+    end = as_index(columns)
+    with when(column + as_index(lanes) <= end):
+        whole()
+    if isinstance(columns, int) and columns % lanes == 0:
+        return
+    with (
+        when(tirx.all(column < end, column + as_index(lanes) > end)),
+        loop(end - column) as lane,
+    ):
+        write(row, column + lane, bind(load(c_block, at + lane)), 1)

@@ -1,0 +1,68 @@
+"""Errors of the vectorised exponential and GELU over their whole ranges."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import tvm
+
+from sam3_tvm.compiler.kernels.emit import ceil_div, kernel, load, loop, store, tensor
+from sam3_tvm.compiler.kernels.vector_math import exp_nonpositive, gelu, relu
+from sam3_tvm.compiler.target import CpuTarget
+
+
+def evaluate(function, x, lanes):
+    """``function`` on every value of a float32 vector, ``lanes`` at a time."""
+    padded = np.zeros(ceil_div(x.size, lanes) * lanes, "float32")
+    padded[: x.size] = x
+    with kernel("elementwise") as made:
+        a = tensor("a", (padded.size,))
+        b = tensor("b", (padded.size,))
+        with loop(padded.size // lanes) as i:
+            store(b, function(load(a, i * lanes, lanes=lanes), lanes), i * lanes, lanes=lanes)
+    module = tvm.compile(
+        tvm.IRModule({"main": made.func.with_attr("global_symbol", "main")}),
+        CpuTarget.native().tvm_target(),
+    )
+    out = tvm.runtime.tensor(np.full_like(padded, np.nan))
+    module["main"](tvm.runtime.tensor(padded), out)
+    return out.numpy()[: x.size]
+
+
+LANES = [1, 4, CpuTarget.native().lanes]
+
+
+@pytest.mark.parametrize("lanes", LANES)
+def test_exp_is_within_its_stated_error(lanes):
+    x = np.concatenate([-np.geomspace(1e-9, 87.6, 200_001), [0.0]]).astype("float32")
+    want = np.exp(x.astype("float64"))
+    error = np.abs(evaluate(exp_nonpositive, x, lanes) / want - 1)
+    assert error.max() < 5e-7, f"relative error {error.max():.2e} at {x[error.argmax()]}"
+
+
+@pytest.mark.parametrize("lanes", LANES)
+def test_exp_vanishes_exactly_and_keeps_nan(lanes):
+    x = np.array([-88.5, -1000.0, -3.4028235e38, -np.inf, np.nan, 0.0], "float32")
+    got = evaluate(exp_nonpositive, x, lanes)
+    np.testing.assert_array_equal(got[:4], 0.0)
+    assert np.isnan(got[4])
+    assert abs(got[5] - 1) < 5e-7
+
+
+@pytest.mark.parametrize("lanes", LANES)
+def test_gelu_is_within_its_stated_error(lanes):
+    magnitude = np.geomspace(1e-6, 100, 100_001)
+    x = np.concatenate([-magnitude, [0.0], magnitude]).astype("float32")
+    exact = np.array([0.5 * v * math.erfc(-v / math.sqrt(2)) for v in x.astype("float64")])
+    # Beyond |x| = 6 the result is x or 0 and only float32's own rounding is left.
+    bound = np.maximum(4e-7, 1.2e-7 * np.abs(exact))
+    error = np.abs(evaluate(gelu, x, lanes) - exact)
+    assert (error <= bound).all(), f"error {error.max():.2e} at {x[(error - bound).argmax()]}"
+
+
+def test_gelu_and_relu_at_the_ends():
+    x = np.array([np.inf, -np.inf, 2.0**100, -(2.0**100), np.nan, -0.0], "float32")
+    np.testing.assert_array_equal(evaluate(gelu, x, 4), [np.inf, 0, 2.0**100, 0, np.nan, 0])
+    np.testing.assert_array_equal(evaluate(relu, x, 4), [np.inf, 0, 2.0**100, 0, np.nan, 0])
