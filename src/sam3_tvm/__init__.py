@@ -50,15 +50,15 @@ def __getattr__(name: str) -> Any:
 
         return getattr(sam3_tvm.runtime, name)
     if name == "compile":
-        try:
-            from sam3_tvm.compiler import compile as compile_
-        except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] in _COMPILE_EXTRA:
-                raise MissingExtraError(
-                    f"compiling needs {error.name}, which is not installed: "
-                    "pip install 'sam3-tvm[compile]'"
-                ) from error
-            raise
+        from importlib.util import find_spec
+
+        if missing := [package for package in _COMPILE_EXTRA if find_spec(package) is None]:
+            raise MissingExtraError(
+                f"compiling needs {', '.join(missing)}, which this installation lacks: "
+                "pip install 'sam3-tvm[compile]'"
+            )
+        from sam3_tvm.compiler import compile as compile_
+
         return compile_
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

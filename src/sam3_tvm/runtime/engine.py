@@ -29,7 +29,7 @@ _configuring = threading.Lock()
 
 
 class Engine:
-    """One thread that makes all of a model's calls.
+    """One thread that makes all of a model's calls. TVM's runtime is loaded by then.
 
     Args:
         threads: how many threads a call computes with, at least 1; by default

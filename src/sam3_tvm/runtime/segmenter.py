@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from sam3_tvm import artifact
 from sam3_tvm.components import BATCH, Dim
 from sam3_tvm.manifest import Manifest
+from sam3_tvm.progress import Progress, silent
 from sam3_tvm.runtime.encoded import EncodedImage
 from sam3_tvm.runtime.functions import FunctionTable
 from sam3_tvm.runtime.image import Picture, preprocess, read_picture
@@ -22,10 +23,7 @@ from sam3_tvm.runtime.prompts import Prompt, build_prompts, check_threshold
 from sam3_tvm.runtime.results import Result
 from sam3_tvm.runtime.tokenizer import Tokenizer
 
-__all__ = ["Model", "Progress", "load"]
-
-#: Told the step that begins, how many prompts are done, and how many there are.
-Progress = Callable[[str, int, int], None]
+__all__ = ["Model", "load"]
 
 # Prompts that go through the detector together. More gain little: by then every matrix
 # product is large, and memory grows with each.
@@ -122,7 +120,7 @@ class Model:
         boxes: ArrayLike | None = None,
         box_labels: ArrayLike | None = None,
         threshold: float = 0.5,
-        progress: Progress | None = None,
+        progress: Progress = silent,
     ) -> Result: ...
 
     @overload
@@ -133,7 +131,7 @@ class Model:
         boxes: ArrayLike | Sequence[ArrayLike | None] | None = None,
         box_labels: ArrayLike | Sequence[ArrayLike | None] | None = None,
         threshold: float = 0.5,
-        progress: Progress | None = None,
+        progress: Progress = silent,
     ) -> list[Result]: ...
 
     def segment(
@@ -143,7 +141,7 @@ class Model:
         boxes: Any = None,
         box_labels: Any = None,
         threshold: float = 0.5,
-        progress: Progress | None = None,
+        progress: Progress = silent,
     ) -> Result | list[Result]:
         """Find every object that a phrase names, that looks like those in boxes, or both.
 
@@ -156,7 +154,7 @@ class Model:
             box_labels: 1 for objects like the one in the box, 0 for objects unlike it, one per
                 box and arranged like them; by default all 1.
             threshold: objects with a higher score are kept, 0 to 1.
-            progress: called when a step begins.
+            progress: called when a step begins, with the prompts done and all of them.
 
         Returns:
             What was found, best first; a list of results if ``text`` is a list.
@@ -182,12 +180,11 @@ class Model:
             visual_text=self.manifest.source.reference.visual_text,
             max_boxes=self._bound("geometry_encoder", "boxes", 1),
         )
-        report = progress or (lambda step, done, of: None)
         if encoded is None:
-            report("picture", 0, len(prompts))
+            progress("picture", 0, len(prompts))
             assert rgb is not None
             encoded = self._encode(rgb, image)  # type: ignore[arg-type]
-        results = self._segment(encoded, prompts, threshold, report)
+        results = self._segment(encoded, prompts, threshold, progress)
         return results[0] if text is None or isinstance(text, str) else results
 
     def _encode(self, rgb: NDArray[np.uint8], picture: Picture) -> EncodedImage:
@@ -196,11 +193,11 @@ class Model:
         return EncodedImage(features, (rgb.shape[0], rgb.shape[1]), self.fingerprint, picture)
 
     def _segment(
-        self, image: EncodedImage, prompts: Sequence[Prompt], threshold: float, report: Progress
+        self, image: EncodedImage, prompts: Sequence[Prompt], threshold: float, progress: Progress
     ) -> list[Result]:
         results: dict[int, Result] = {}
         for chunk in self._chunks(prompts):
-            report("detect", len(results), len(prompts))
+            progress("detect", len(results), len(prompts))
             chosen = [prompts[i] for i in chunk]
             prompt, prompt_mask = self._encode_prompts(image, chosen)
             coarse = np.repeat(image.features[2], len(chunk), 0)
@@ -209,7 +206,7 @@ class Model:
             (logits,) = self._call("scoring", queries, prompt, prompt_mask)
             scores = _sigmoid(logits) * _sigmoid(presence)
             for row, index in enumerate(chunk):
-                report("masks", len(results), len(prompts))
+                progress("masks", len(results), len(prompts))
                 kept = np.flatnonzero(scores[row] > threshold)
                 kept = kept[np.argsort(-scores[row, kept], kind="stable")]
                 at = slice(row, row + 1)
@@ -225,7 +222,6 @@ class Model:
                     self._resize_masks,
                     image.picture,
                 )
-        report("done", len(results), len(prompts))
         return [results[i] for i in range(len(prompts))]
 
     def _chunks(self, prompts: Sequence[Prompt]) -> Iterator[list[int]]:
