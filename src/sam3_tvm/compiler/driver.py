@@ -148,6 +148,8 @@ def compile(
                     keys.append(key)
                 if keys:
                     writer.weights.function(name, keys)
+                params.pop(name)
+                gc.collect()
         with steps.step("generate code"):
             executable = pipeline.build(mod, options)
         with steps.step("link"):
@@ -232,18 +234,27 @@ def _transformed(
     One function at a time, so that only its weights are in memory twice.
     """
     entry = transform_name(name)
-    if entry not in [g.name_hint for g in transform.get_global_vars()]:
+    alone = tvm.IRModule(
+        {
+            g: f
+            for g, f in transform.functions_items()
+            if g.name_hint == entry or not isinstance(f, relax.Function)
+        }
+    )
+    if not any(isinstance(f, relax.Function) for f in alone.functions.values()):
         return
-    alone = relax.transform.DeadCodeElimination([entry])(transform)
+    alone = relax.transform.DeadCodeElimination([entry])(alone)
     machine = relax.VirtualMachine(
         pipeline.build(alone, options, f"_{entry}"), tvm.cpu(), memory_cfg="naive"
     )
-    known = {tensor.data_ptr(): key for key, tensor in inputs.items()} if inputs else {}
+    known = {_address(tensor): key for key, tensor in inputs.items()}
     for position, tensor in enumerate(machine[entry](list(inputs.values()))):
-        stem = known.get(tensor.data_ptr(), f"packed_{position}")
+        stem = known.get(_address(tensor), f"packed_{position}")
         yield f"{name}.{stem}", tensor.numpy()
-    del machine
-    gc.collect()
+
+
+def _address(tensor: Any) -> int:
+    return int(tensor.numpy().__array_interface__["data"][0])
 
 
 def _elements(tensor: Any) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -275,7 +276,7 @@ class TransformersSource:
     def component(self, name: str) -> torch.nn.Module:
         """The module of one component; see :class:`~sam3_tvm.sources.base.Source`."""
         model, sizes = self.model, self.sizes
-        makers = {
+        makers: dict[str, Callable[[], torch.nn.Module]] = {
             "vision_encoder": lambda: _VisionEncoder(model),
             "text_encoder": lambda: _TextEncoder(model),
             "geometry_encoder": lambda: _GeometryEncoder(model, sizes),
@@ -285,8 +286,7 @@ class TransformersSource:
             "mask_decoder": lambda: _MaskDecoder(model),
             "resize_masks": _ResizeMasks,
         }
-        module: torch.nn.Module = makers[name]().eval()
-        return module
+        return makers[name]().eval()
 
     def patched(self) -> AbstractContextManager[None]:
         """The scope in which components can be run and exported."""
