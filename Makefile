@@ -1,0 +1,72 @@
+# Every target does its own set-up in .venv; Python >= 3.10 and gcc are all that must be there.
+# The set-up runs again when pyproject.toml has changed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PHOTOS := src/sam3_tvm/assets/photos
+ARTIFACT := out/tiny
+
+# The embedded checkpoint has random weights: its scores say nothing, so a few of the highest
+# are shown whatever they are.
+THRESHOLD ?= 0.25
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-full lint format setup setup-dev clean distclean
+
+help:
+	@echo "make demo       compile the embedded checkpoint and segment photographs with it"
+	@echo "make test       ruff, mypy and the tests"
+	@echo "make test-full  the tests at SAM 3's real size (minutes, gigabytes)"
+	@echo "make lint       ruff and mypy alone        make format  ruff format"
+	@echo "make clean      remove what was built      make distclean  and .venv"
+
+# Two stamps: the demo needs no test tools, and the tests need what the demo does.
+$(VENV)/.stamp-compile: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "error: $(PYTHON) is older than 3.10; name a newer one: make PYTHON=python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "error: no venv could be made; install the venv module (Debian: python3-venv)"; exit 1; }
+	$(BIN)/python -m pip install --quiet -e '.[compile]'
+	@touch $@
+
+$(VENV)/.stamp-dev: $(VENV)/.stamp-compile
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.stamp-compile
+
+setup-dev: $(VENV)/.stamp-dev
+
+demo: $(VENV)/.stamp-compile
+	$(BIN)/sam3-tvm compile random:tiny -o $(ARTIFACT)
+	$(BIN)/sam3-tvm segment $(ARTIFACT) $(PHOTOS)/cat.jpg --text cat --threshold $(THRESHOLD) \
+	  -o out/demo/phrase
+	$(BIN)/sam3-tvm segment $(ARTIFACT) $(PHOTOS)/coffee.jpg --box 120,40,470,360 \
+	  --threshold $(THRESHOLD) -o out/demo/box
+	@echo
+	@echo "The pictures: out/demo/phrase/cat.png (a phrase), out/demo/box/coffee.png (a box)."
+	@echo "The weights are random, so what they show means nothing; README.md says more."
+
+lint: $(VENV)/.stamp-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.stamp-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# One thread for each of the two workers: more would only get in each other's way.
+test: lint
+	TVM_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+test-full: $(VENV)/.stamp-dev
+	$(BIN)/pytest -m full
+
+clean:
+	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV) src/*.egg-info

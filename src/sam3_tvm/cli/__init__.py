@@ -1,0 +1,78 @@
+"""The command line. A command parses and prints; the work is done by the package's functions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from sam3_tvm.cli.compile import command as _compile
+from sam3_tvm.cli.doctor import command as _doctor
+from sam3_tvm.cli.info import command as _info
+from sam3_tvm.cli.segment import command as _segment
+from sam3_tvm.cli.terminal import complain, say
+from sam3_tvm.cli.verify import command as _verify
+from sam3_tvm.errors import Sam3Error
+
+__all__ = ["app", "main"]
+
+
+class _Commands(TyperGroup):
+    """Turns the errors meant for users into one line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Sam3Error as error:
+            complain(f"error: {error}")
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            complain("interrupted")
+            raise typer.Exit(130) from error
+
+
+app = typer.Typer(
+    name="sam3-tvm",
+    cls=_Commands,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    # A traceback is for a bug of ours, and then the plain one is the one to report.
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import sam3_tvm
+
+        say(f"sam3-tvm {sam3_tvm.__version__}")
+        raise typer.Exit
+
+
+@app.callback(
+    epilog="Start with: sam3-tvm compile random:tiny -o out/tiny, then sam3-tvm segment "
+    "out/tiny photo.jpg --text cat. Each command explains itself with --help.",
+)
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """SAM 3 compiled with Apache TVM: a checkpoint becomes a folder that runs without PyTorch."""
+
+
+app.command("compile")(_compile)
+app.command("segment")(_segment)
+app.command("verify")(_verify)
+app.command("info")(_info)
+app.command("doctor")(_doctor)
+
+
+def main() -> None:
+    """The entry point ``sam3-tvm``."""
+    app()

@@ -1,0 +1,88 @@
+"""``sam3-tvm compile``."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sam3_tvm.cli.terminal import byte_size, console, need_extra, reporting, say, table
+
+__all__ = ["command"]
+
+
+class LayerNorm(str, Enum):
+    """How layer norm is compiled."""
+
+    fused = "fused"
+    decomposed = "decomposed"
+
+
+def command(
+    checkpoint: Annotated[
+        str,
+        typer.Argument(
+            help="A folder in Hugging Face's layout, a hub id such as facebook/sam3, or seeded "
+            "random weights: random:sam3 (real size), random:tiny.",
+            metavar="CHECKPOINT",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The artifact's folder.", metavar="DIR")
+    ],
+    target: Annotated[
+        str,
+        typer.Option(
+            help="The CPU to compile for: native, or a level (x86-64-v2, x86-64-v3, x86-64-v4, "
+            "aarch64) that the machine it will run on has.",
+            metavar="TARGET",
+        ),
+    ] = "native",
+    layer_norm: Annotated[
+        LayerNorm,
+        typer.Option(
+            help="One kernel, or elementary operators where LLVM refuses the kernel (lesson 6)."
+        ),
+    ] = LayerNorm.fused,
+    dump: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the module after each phase of the compiler to this folder.", metavar="DIR"
+        ),
+    ] = None,
+) -> None:
+    """Compile a checkpoint into an artifact: a folder that runs without PyTorch.
+
+    The folder appears whole or not at all. One that holds an artifact is replaced.
+
+    [bold]Examples[/bold]
+
+    sam3-tvm compile random:tiny -o out/tiny
+    sam3-tvm compile facebook/sam3 -o sam3-cpu --target x86-64-v3
+    sam3-tvm compile ./checkpoint -o sam3-cpu --dump phases
+    """
+    with need_extra("compiling"):
+        from sam3_tvm.compiler import compile as compile_
+
+    with reporting() as progress:
+        report = compile_(
+            checkpoint,
+            output,
+            target=target,
+            layer_norm=layer_norm.value,
+            dump=dump,
+            progress=progress,
+        )
+    rows = table(f"{report.path}", "step", "seconds", right=("seconds",))
+    for step, seconds in report.seconds.items():
+        rows.add_row(step, f"{seconds:.1f}")
+    rows.add_section()
+    rows.add_row("total", f"{sum(report.seconds.values()):.1f}")
+    console().print(rows)
+    say(
+        f"{report.parameters / 1e6:.1f} million parameters; artifact "
+        f"{byte_size(report.artifact_bytes)}; peak memory {byte_size(report.peak_bytes)}"
+    )
+    say(f"next: sam3-tvm segment {report.path} PICTURE --text PHRASE")

@@ -1,0 +1,208 @@
+"""``sam3-tvm doctor``."""
+
+from __future__ import annotations
+
+import importlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sam3_tvm import _COMPILE_EXTRA
+from sam3_tvm.cli.terminal import byte_size, complain, console, json_text, reporting, say, table
+
+if TYPE_CHECKING:
+    from sam3_tvm.cli.machine import Machine, Package
+    from sam3_tvm.importer.lessons import LessonReport, Outcome
+
+__all__ = ["command"]
+
+# What each ability imports; the last of each is this package's own part.
+_TO_RUN = ("numpy", "PIL", "tokenizers", "safetensors", "pycocotools.mask", "tvm_ffi")
+_TO_COMPILE = (*_COMPILE_EXTRA, "sam3_tvm.compiler")
+
+# What a package that is there but broken raises: a shared library that does not load, names
+# that another version has.
+_BROKEN = (ImportError, OSError, RuntimeError, AttributeError)
+
+# A table stays readable with this much of an error's text; --json has all of it.
+_DETAIL = 90
+
+
+def command(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Leave out the lessons, which take about a minute.")
+    ] = False,
+    cases: Annotated[
+        bool, typer.Option("--cases", help="List every case of every lesson.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document instead.")
+    ] = False,
+) -> None:
+    """Say what this machine and these versions can do, lesson by lesson.
+
+    A lesson is a fault on the way from PyTorch to TVM. Its cases are run through
+    the installed TVM's own importer and through ours, and compared with PyTorch.
+    Where only the runtime is installed, only running is examined.
+    The exit code is 1 if artifacts cannot be run here, or if ours fails a lesson.
+
+    [bold]Examples[/bold]
+
+    sam3-tvm doctor
+    sam3-tvm doctor --cases
+    sam3-tvm doctor --quick --json
+    """
+    from sam3_tvm.cli import machine
+
+    here, found, linker = machine.describe(), machine.packages(), machine.linker()
+    cannot_run = _problems(_TO_RUN)
+    cannot_import = _problems(_TO_COMPILE)
+    cannot_link = [] if linker else ["no C compiler to link with: install gcc or clang"]
+    cannot_compile = list(dict.fromkeys([*cannot_run, *cannot_import, *cannot_link]))
+    lessons = None if quick or cannot_import else _run_lessons()
+    failed = [r.lesson.id for r in lessons or () if not r.holds]
+    if as_json:
+        document = {
+            "machine": asdict(here),
+            "packages": [{**asdict(p), "as_tested": p.as_tested} for p in found],
+            "linker": linker,
+            "run": {"works": not cannot_run, "problems": cannot_run},
+            "compile": {"works": not cannot_compile, "problems": cannot_compile},
+            "lessons": None if lessons is None else list(map(_lesson_json, lessons)),
+        }
+        say(json_text(document))
+    else:
+        console().print(_machine_table(here, linker))
+        console().print(_package_table(found))
+        _say_what_works("run artifacts", cannot_run)
+        _say_what_works("compile checkpoints", cannot_compile)
+        if lessons is not None:
+            say("")
+            console().print(_case_table(lessons) if cases else _lesson_table(lessons))
+        elif not quick:
+            say("lessons: not run, since they need what compiling needs")
+    if failed:
+        ids = ", ".join(map(str, failed))
+        complain(f"ours fails in lesson {ids}: install the tested versions, or report it")
+    if cannot_run or failed:
+        raise typer.Exit(1)
+
+
+def _problems(modules: Sequence[str]) -> list[str]:
+    """Why these modules can't be imported, a line each; empty if all can."""
+    problems: dict[str, None] = {}
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            extra = (error.name or "").partition(".")[0] in _COMPILE_EXTRA
+            package = "sam3-tvm[compile]" if extra else "sam3-tvm"
+            problems[f"{error.name} is not installed: pip install '{package}'"] = None
+        except _BROKEN as error:
+            reason = " ".join(f"{error}".split())
+            problems[f"{name} is installed but does not load: {reason}"] = None
+    return list(problems)
+
+
+def _run_lessons() -> list[LessonReport]:
+    from sam3_tvm.importer.lessons import run_lessons
+
+    with reporting() as progress:
+        return run_lessons(progress)
+
+
+def _machine_table(here: Machine, linker: str | None) -> Any:
+    rows = table("This machine", "", "")
+    rows.show_header = False
+    memory = "unknown" if here.memory_bytes is None else byte_size(here.memory_bytes)
+    for name, value in {
+        "system": f"{here.system}, Python {here.python}",
+        "CPU": here.cpu,
+        "CPU level": here.level,
+        "cores": f"{here.cores}",
+        "memory": memory,
+        "C compiler": linker or "none",
+    }.items():
+        rows.add_row(name, value)
+    return rows
+
+
+def _package_table(found: Sequence[Package]) -> Any:
+    rows = table("Versions", "package", "tested", "installed", "", "needed to")
+    for package in found:
+        verdict = "ok" if package.as_tested else "not tested"
+        rows.add_row(
+            package.name,
+            package.tested,
+            package.installed or "none",
+            verdict if package.installed else "missing",
+            package.extra or "run",
+        )
+    return rows
+
+
+def _say_what_works(what: str, problems: Sequence[str]) -> None:
+    say(f"{what}: {'yes' if not problems else 'no'}")
+    for problem in problems:
+        say(f"  {problem}")
+
+
+def _lesson_table(lessons: Sequence[LessonReport]) -> Any:
+    """A row per lesson: how its cases end, and one that ends badly in the installed TVM."""
+    rows = table("Lessons", "", "lesson", "this TVM by itself", "for example", "sam3-tvm")
+    for report in lessons:
+        faults = [c for c in report.cases if not c.stock.right]
+        example = f"{faults[0].case.name}: {_outcome(faults[0].stock)}" if faults else ""
+        rows.add_row(
+            f"{report.lesson.id}",
+            report.lesson.title,
+            _count([c.stock for c in report.cases]),
+            _cut(example),
+            _count([c.ours for c in report.cases]),
+        )
+    return rows
+
+
+def _case_table(lessons: Sequence[LessonReport]) -> Any:
+    """A row per case."""
+    rows = table("Lessons", "", "lesson", "case", "this TVM by itself", "sam3-tvm")
+    for report in lessons:
+        for number, case in enumerate(report.cases):
+            first = (f"{report.lesson.id}", report.lesson.title) if number == 0 else ("", "")
+            rows.add_row(
+                *first, case.case.name, _cut(_outcome(case.stock)), _cut(_outcome(case.ours))
+            )
+        rows.add_section()
+    return rows
+
+
+def _count(outcomes: Sequence[Outcome]) -> str:
+    """How outcomes divide: ``right``, or the like of ``2 right, 1 error``."""
+    kinds = Counter(outcome.kind for outcome in outcomes)
+    if len(kinds) == 1:
+        return next(iter(kinds))
+    return ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
+
+
+def _outcome(outcome: Outcome) -> str:
+    return f"{outcome.kind}: {outcome.detail}" if outcome.detail else outcome.kind
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _DETAIL else text[: _DETAIL - 4] + " ..."
+
+
+def _lesson_json(report: LessonReport) -> dict[str, Any]:
+    return {
+        "id": report.lesson.id,
+        "title": report.lesson.title,
+        "fault_remains": report.fault_remains,
+        "holds": report.holds,
+        "cases": [
+            {"name": c.case.name, "stock": asdict(c.stock), "ours": asdict(c.ours)}
+            for c in report.cases
+        ],
+    }

@@ -1,0 +1,110 @@
+"""``sam3-tvm info``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sam3_tvm.cli.terminal import byte_size, console, json_text, say, table
+
+if TYPE_CHECKING:
+    from sam3_tvm.artifact import Artifact
+
+__all__ = ["command"]
+
+
+def command(
+    artifact: Annotated[Path, typer.Argument(help="The artifact's folder.", metavar="DIR")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document instead.")
+    ] = False,
+) -> None:
+    """Say what is in an artifact: where it came from, what it runs on, its functions.
+
+    Opens the manifest and compares the sizes of the files; no code of the artifact is run.
+
+    [bold]Examples[/bold]
+
+    sam3-tvm info out/tiny
+    sam3-tvm info out/tiny --json
+    """
+    from sam3_tvm import artifact as artifacts
+
+    opened = artifacts.open(artifact)
+    reason = _why_not_here(opened)
+    if as_json:
+        say(
+            json_text(
+                {
+                    "path": f"{opened.path}",
+                    "fingerprint": opened.fingerprint,
+                    "runs_here": reason is None,
+                    "bytes": sum(f.bytes for f in opened.manifest.files.values()),
+                    **opened.manifest.to_json(),
+                }
+            )
+        )
+        return
+    for part in (_summary(opened, reason), _functions(opened), _files(opened)):
+        console().print(part)
+
+
+def _why_not_here(opened: Artifact) -> str | None:
+    """Why this machine can't run the artifact, or None if it can."""
+    from sam3_tvm.artifact import ArtifactError
+
+    try:
+        opened.check_host()
+    except ArtifactError as error:
+        return f"{error}"
+    return None
+
+
+def _summary(opened: Artifact, reason: str | None) -> Any:
+    manifest = opened.manifest
+    source, target, sizes = manifest.source, manifest.target, manifest.sizes
+    rules = source.reference
+    geometry = "always" if rules.geometry_without_boxes else "with boxes only"
+    rows = table(f"{opened.path}", "", "")
+    versions = {"sam3-tvm": manifest.sam3_tvm, **manifest.versions}
+    for name, value in {
+        "source": f"{source.kind}, checkpoint {source.checkpoint}",
+        "reference rules": f"geometry encoded {geometry}; masks: {rules.mask_resize} are resized; "
+        f"boxes alone go with {rules.visual_text!r}; keeps scores above {rules.default_threshold}",
+        "target": f"{target.level} ({target.kind}, mcpu {target.mcpu}, {target.triple})",
+        "needs": " ".join(target.cpu_features) or "nothing beyond the architecture",
+        "runs here": reason or "yes",
+        "sizes": f"picture {sizes.image} px, grid {sizes.grid}, hidden {sizes.hidden}, "
+        f"{sizes.text_tokens} text tokens, {sizes.queries} queries, {sizes.heads} heads",
+        "created": manifest.created,
+        "versions": ", ".join(f"{k} {v}" for k, v in versions.items()),
+        "licence of the weights": manifest.licence.name or "none stated by the source",
+        "fingerprint": opened.fingerprint,
+    }.items():
+        rows.add_row(name, value)
+    return rows
+
+
+def _functions(opened: Artifact) -> Any:
+    rows = table("Functions", "name", "inputs", "outputs", "dynamic")
+    for c in opened.manifest.components.values():
+        rows.add_row(
+            c.name,
+            "\n".join(map(str, c.inputs)),
+            "\n".join(map(str, c.outputs)),
+            "\n".join(map(str, c.dims.values())),
+        )
+        rows.add_section()
+    return rows
+
+
+def _files(opened: Artifact) -> Any:
+    files = opened.manifest.files
+    rows = table("Files", "name", "size", "SHA-256", right=("size",))
+    for name, stored in files.items():
+        rows.add_row(name, byte_size(stored.bytes), stored.sha256[:16])
+    rows.add_section()
+    rows.add_row("total", byte_size(sum(f.bytes for f in files.values())), "")
+    return rows

@@ -1,0 +1,81 @@
+"""What the command line looks for, checked before anything is loaded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sam3_tvm.errors import Sam3Error
+
+__all__ = ["Prompts", "UsageError", "parse_box", "parse_prompts"]
+
+Box = tuple[float, float, float, float]
+
+
+class UsageError(Sam3Error, ValueError):
+    """Options that make no sense together, or a value that cannot be read."""
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Phrases, and boxes that go with each of them.
+
+    Attributes:
+        texts: the phrases; none to search by boxes alone.
+        boxes: x0, y0, x1, y1 in the picture's pixels; none to search by phrases alone.
+        labels: one per box, 1 for a box around an example, 0 for one around what is not meant.
+    """
+
+    texts: tuple[str, ...]
+    boxes: tuple[Box, ...]
+    labels: tuple[int, ...]
+
+
+def parse_box(text: str, option: str = "--box") -> Box:
+    """A box in the form ``x0,y0,x1,y1``, pixels from the upper left corner.
+
+    Raises:
+        UsageError: not four finite numbers, or corners that are not the upper left and the
+            lower right one.
+    """
+    form = f"{option} takes x0,y0,x1,y1 in pixels, such as {option} 40,25,310,280"
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"{option} {text!r}: not four numbers with commas; {form}") from None
+    if len(numbers) != 4:
+        raise UsageError(f"{option} {text!r}: {len(numbers)} numbers instead of four; {form}")
+    x0, y0, x1, y1 = numbers
+    if not all(map(math.isfinite, numbers)):
+        raise UsageError(f"{option} {text!r}: not a finite number; {form}")
+    if x1 <= x0 or y1 <= y0:
+        raise UsageError(
+            f"{option} {text!r}: x1 must be greater than x0 and y1 greater than y0; {form}"
+        )
+    return x0, y0, x1, y1
+
+
+def parse_prompts(
+    texts: Sequence[str], boxes: Sequence[str], negative_boxes: Sequence[str]
+) -> Prompts:
+    """The prompts of one command.
+
+    Raises:
+        UsageError: nothing to look for, an empty phrase, or a box that cannot be read.
+    """
+    if any(not text.strip() for text in texts):
+        raise UsageError("--text is empty: give a phrase, such as --text 'black cat'")
+    if not texts and not boxes:
+        only = "a --negative-box says only what is not meant" if negative_boxes else ""
+        raise UsageError(
+            f"{only or 'nothing to look for'}: give --text PHRASE or --box x0,y0,x1,y1"
+        )
+    like = [parse_box(box) for box in boxes]
+    unlike = [parse_box(box, "--negative-box") for box in negative_boxes]
+    # A phrase given twice would be searched and drawn twice.
+    return Prompts(
+        tuple(dict.fromkeys(texts)),
+        (*like, *unlike),
+        (*(1 for _ in like), *(0 for _ in unlike)),
+    )

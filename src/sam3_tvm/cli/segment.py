@@ -1,0 +1,221 @@
+"""``sam3-tvm segment``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sam3_tvm.cli.pictures import OutputFolder, find_pictures
+from sam3_tvm.cli.prompts import Prompts, UsageError, parse_prompts
+from sam3_tvm.cli.terminal import complain, console, json_text, reporting, say, table
+
+if TYPE_CHECKING:
+    from sam3_tvm.runtime import Model, Result
+
+__all__ = ["command"]
+
+# More rows than anyone reads; --json has them all.
+_ROWS_PER_PROMPT = 20
+
+# Masks of a picture are kept between counting and drawing up to this many bytes; beyond, they
+# are made twice.
+_KEPT_MASK_BYTES = 512 << 20
+
+
+@dataclass
+class _Segmented:
+    """One picture's outcome, without its masks."""
+
+    picture: Path
+    size: tuple[int, int]
+    found: list[tuple[str, list[dict[str, Any]]]]
+    overlays: list[Path] = field(default_factory=list)
+
+
+def command(
+    artifact: Annotated[Path, typer.Argument(help="The artifact's folder.", metavar="DIR")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(help="Pictures, and folders with pictures in them.", metavar="IMAGE"),
+    ],
+    text: Annotated[
+        list[str], typer.Option(help="A phrase to look for; repeatable.", metavar="PHRASE")
+    ] = [],  # noqa: B006 - typer copies it
+    box: Annotated[
+        list[str],
+        typer.Option(
+            help="An example of what to look for, in the picture's pixels; repeatable. Goes with "
+            "every phrase.",
+            metavar="X0,Y0,X1,Y1",
+        ),
+    ] = [],  # noqa: B006
+    negative_box: Annotated[
+        list[str],
+        typer.Option(help="An example of what is not meant; repeatable.", metavar="X0,Y0,X1,Y1"),
+    ] = [],  # noqa: B006
+    threshold: Annotated[
+        float,
+        typer.Option(help="Objects with a higher score are kept, 0 to 1.", metavar="SCORE"),
+    ] = 0.5,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--output", help="Folder for the overlays, one PNG per phrase.", metavar="OUT"
+        ),
+    ] = Path("sam3-out"),
+    overlay: Annotated[
+        bool, typer.Option("--overlay/--no-overlay", help="Draw what was found, or don't.")
+    ] = True,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="Print one JSON document in COCO's layout, masks run-length encoded."
+        ),
+    ] = False,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads to compute with; by default every core.", metavar="N"),
+    ] = None,
+) -> None:
+    """Find every object that a phrase names or that looks like those in boxes.
+
+    Prints a table, and writes the picture with masks, boxes and scores on it.
+    A picture that cannot be read is skipped; the exit code is 1 then.
+
+    [bold]Examples[/bold]
+
+    sam3-tvm segment sam3-cpu photo.jpg --text "yellow school bus"
+    sam3-tvm segment sam3-cpu holidays/ --text dog --text ball -o found
+    sam3-tvm segment sam3-cpu shelf.jpg --box 40,25,110,180
+    sam3-tvm segment sam3-cpu photo.jpg --text dog --json --no-overlay > dogs.json
+    """
+    prompts = parse_prompts(text, box, negative_box)
+    if not 0 <= threshold <= 1:
+        raise UsageError(f"--threshold {threshold:g}: scores lie between 0 and 1")
+    pictures = find_pictures(images)
+    folder = OutputFolder(output, pictures) if overlay else None
+
+    import sam3_tvm
+    from sam3_tvm.components import AbiError
+    from sam3_tvm.runtime import ImageError, PromptError
+
+    model = sam3_tvm.load(artifact, threads=threads)
+    done: list[_Segmented] = []
+    failed: dict[Path, str] = {}
+    for number, picture in enumerate(pictures):
+        # Opened anew for each picture, so that its table isn't printed through the bar.
+        with reporting(lines=len(pictures) > 1) as progress:
+            progress(f"{picture}", number, len(pictures))
+            try:
+                outcome = _segment(model, picture, prompts, threshold, folder)
+            except (AbiError, ImageError, PromptError) as error:
+                failed[picture] = f"{error}"
+                complain(f"error: {error}")
+                continue
+        done.append(outcome)
+        if not as_json:
+            _print_table(outcome, threshold)
+    if as_json:
+        say(json_text(_coco(done, failed, prompts, threshold, model)))
+    if failed:
+        names = ", ".join(map(str, failed))
+        complain(f"{len(failed)} of {len(pictures)} pictures failed: {names}")
+        raise typer.Exit(1)
+
+
+def _segment(
+    model: Model, picture: Path, prompts: Prompts, threshold: float, folder: OutputFolder | None
+) -> _Segmented:
+    boxes = [list(box) for box in prompts.boxes] or None
+    labels = list(prompts.labels) or None
+    results: Sequence[Result]
+    if prompts.texts:
+        results = model.segment(
+            picture, text=list(prompts.texts), boxes=boxes, box_labels=labels, threshold=threshold
+        )
+    else:
+        results = [model.segment(picture, boxes=boxes, box_labels=labels, threshold=threshold)]
+    outcome = _Segmented(picture, results[0].size, [])
+    for result in results:
+        height, width = result.size
+        if folder is not None and len(result) * height * width <= _KEPT_MASK_BYTES:
+            result.masks  # noqa: B018 - computed once and kept, for both uses below
+        outcome.found.append((result.text, result.to_coco()))
+        if folder is not None:
+            path = folder.name(picture, result.text if len(results) > 1 else None)
+            folder.write(result.overlay(), path)
+            outcome.overlays.append(path)
+    return outcome
+
+
+def _print_table(outcome: _Segmented, threshold: float) -> None:
+    height, width = outcome.size
+    rows = table(
+        f"{outcome.picture} ({width} x {height})",
+        *("text", "score", "box (x0, y0, x1, y1)", "area", "mask px"),
+        right=("score", "area", "mask px"),
+    )
+    for text, objects in outcome.found:
+        if not objects:
+            rows.add_row(text, "", f"nothing above {threshold:g}", "", "")
+        for one in objects[:_ROWS_PER_PROMPT]:
+            x, y, w, h = one["bbox"]
+            rows.add_row(
+                text,
+                f"{one['score']:.3f}",
+                f"{x:.1f}, {y:.1f}, {x + w:.1f}, {y + h:.1f}",
+                f"{one['area'] / (height * width):.1%}",
+                f"{one['area']}",
+            )
+        if len(objects) > _ROWS_PER_PROMPT:
+            more = len(objects) - _ROWS_PER_PROMPT
+            rows.add_row(text, "", f"... and {more} more (--json lists all)", "", "")
+    console().print(rows)
+    for path in outcome.overlays:
+        say(f"wrote {path}")
+
+
+def _coco(
+    done: Sequence[_Segmented],
+    failed: dict[Path, str],
+    prompts: Prompts,
+    threshold: float,
+    model: Model,
+) -> dict[str, Any]:
+    """What was found as one document in the layout of COCO's annotation files."""
+    source = model.manifest.source
+    phrases = prompts.texts or (source.reference.visual_text,)
+    annotations = [
+        {"id": 0, "image_id": image, "category_id": phrases.index(text) + 1, "iscrowd": 0, **one}
+        for image, outcome in enumerate(done, 1)
+        for text, objects in outcome.found
+        for one in objects
+    ]
+    for number, annotation in enumerate(annotations, 1):
+        annotation["id"] = number
+    return {
+        "info": {
+            "description": f"SAM 3 ({source.checkpoint}) by sam3-tvm {model.manifest.sam3_tvm}",
+            "artifact": model.fingerprint,
+            "threshold": threshold,
+            "boxes": [list(box) for box in prompts.boxes],
+            "box_labels": list(prompts.labels),
+        },
+        "images": [
+            {
+                "id": image,
+                "file_name": f"{outcome.picture}",
+                "height": outcome.size[0],
+                "width": outcome.size[1],
+                "overlays": [f"{path}" for path in outcome.overlays],
+            }
+            for image, outcome in enumerate(done, 1)
+        ],
+        "categories": [{"id": number, "name": text} for number, text in enumerate(phrases, 1)],
+        "annotations": annotations,
+        "failed": [{"file_name": f"{path}", "error": why} for path, why in failed.items()],
+    }
