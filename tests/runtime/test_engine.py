@@ -44,6 +44,7 @@ def test_the_pool_has_the_threads_asked_for_whatever_other_engines_have():
 
 
 def test_threads_come_from_the_environment_else_from_the_cpus(monkeypatch):
+    monkeypatch.delenv("TVM_NUM_THREADS", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert default_threads() == 5
     monkeypatch.setenv("TVM_NUM_THREADS", "3")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toy
-from conftest import HERE, run_python
+from toy import HERE, run_python
 
 from sam3_tvm.artifact import ArtifactError
 from sam3_tvm.components import AbiError
@@ -169,7 +169,9 @@ def test_it_runs_where_only_the_runtime_is_installed(compiled, tmp_path):
     (site / "sam3_tvm-0.dist-info").mkdir()
     # Without site-packages (-S, -I) there is nothing but the links and the standard library.
     check = "import importlib.util as u; assert u.find_spec('tvm') is u.find_spec('torch') is None"
-    lines = segment_elsewhere(compiled, paths=(str(site), str(SRC)), before=check, flags=("-I", "-S"))
+    lines = segment_elsewhere(
+        compiled, paths=(str(site), str(SRC)), before=check, flags=("-I", "-S")
+    )
     assert lines[0].startswith("(3, (3, 40, 60)")
     assert lines[-1] == "[]"
     # The installed runtime, with TVM's own library, gives the same bits.

@@ -6,6 +6,9 @@ compiled by TVM are in ``toy_relax.py``, for tests of how they are called.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -19,6 +22,11 @@ from tokenizers.processors import TemplateProcessing
 
 from sam3_tvm import artifact
 from sam3_tvm.components import Sizes, abi
+from sam3_tvm.runtime.functions import FunctionTable
+from sam3_tvm.runtime.segmenter import Model
+from sam3_tvm.runtime.tokenizer import Tokenizer
+
+HERE = Path(__file__).parent
 
 SIZES = Sizes(image=16, grid=2, hidden=4, text_tokens=6, queries=3, heads=1)
 COMPONENTS = abi(SIZES)
@@ -165,3 +173,24 @@ def write_artifact(path: Path, model: bytes = b"no code", **changes) -> artifact
             writer.weights.function(function, list(tensors))
         describe(writer, **changes)
     return artifact.open(path)
+
+
+def make_model(opened: artifact.Artifact, functions: ToyFunctions, manifest=None) -> Model:
+    """A model with the artifact's manifest, or another, and functions that NumPy computes."""
+    manifest = manifest or opened.manifest
+    tokenizer = Tokenizer(opened.path / "tokenizer.json", SIZES.text_tokens, PAD)
+    table = FunctionTable(manifest.components, functions)
+    return Model(table, tokenizer, manifest, opened.fingerprint)
+
+
+def run_python(*arguments: str, env: dict[str, str] | None = None) -> str:
+    """What a fresh interpreter prints; its errors are this test's."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
