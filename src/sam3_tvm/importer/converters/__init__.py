@@ -10,6 +10,8 @@ FAMILIES = (
     "shapes",
     "indexing",
     "scatter",
+    "arithmetic",
+    "elementwise",
     "attention",
     "linear",
     "norms",

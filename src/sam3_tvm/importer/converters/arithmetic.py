@@ -1,0 +1,409 @@
+"""Two-operand arithmetic, comparisons, choices, bits and logic.
+
+Lesson 3: PyTorch mixes ints, floats, bools, Python numbers and sizes freely; Relax wants
+equal dtypes. Operands are cast to PyTorch's promoted dtype, in which the operator then
+is Relax's own. Division by zero of ints is an error in PyTorch and undefined here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from tvm import relax
+
+from sam3_tvm.importer.converters._tensors import HALF, accumulator, dtype_of
+from sam3_tvm.importer.converters.shapes import broadcast
+from sam3_tvm.importer.registry import Context, converter, dtype_name, is_symbolic
+
+aten = torch.ops.aten
+
+BinaryOperator = Callable[[relax.Expr, relax.Expr], relax.Expr]
+
+
+def is_float(dtype: str) -> bool:
+    return dtype.startswith(("float", "bfloat"))
+
+
+def is_tensor(value: Any) -> bool:
+    return isinstance(value, relax.Expr) and not is_symbolic(value)
+
+
+def common_dtype(cx: Context, *positions: int) -> str:
+    """PyTorch's promoted dtype of these arguments of the node, for a comparison or a choice.
+
+    Python numbers and 0-d tensors count less than tensors with axes.
+    """
+    stand_ins: list[Any] = []
+    for position in positions:
+        fake = cx.fake(position)
+        if isinstance(fake, torch.Tensor):
+            stand_ins.append(torch.empty((1,) if fake.ndim else (), dtype=fake.dtype))
+        else:
+            number = {torch.SymInt: 0, torch.SymFloat: 0.0, torch.SymBool: False}
+            stand_ins.append(number.get(type(fake), fake))
+    if len(stand_ins) == 1:
+        return dtype_name(stand_ins[0].dtype)
+    found = torch.result_type(stand_ins[0], stand_ins[1])
+    for other in stand_ins[2:]:
+        found = torch.result_type(torch.empty((1,), dtype=found), other)
+    return dtype_name(found)
+
+
+def apply(
+    cx: Context, operator: BinaryOperator, a: Any, b: Any, dtype: str, wide: bool = False
+) -> relax.Expr:
+    """``operator(a, b)`` in ``dtype``.
+
+    PyTorch computes half precision in float32 and rounds once, which shows where an
+    operand is a number that a half can't hold, or the operator is inexact (``wide``).
+    """
+    numbers = not (is_tensor(a) and is_tensor(b))
+    work = accumulator(dtype) if wide or numbers else dtype
+    found = cx.emit(operator(cx.tensor(a, work), cx.tensor(b, work)))
+    return cx.cast(found, dtype) if dtype_of(found) == work else found
+
+
+@converter(
+    aten.add.Tensor,
+    aten.add.Scalar,
+    aten.sub.Tensor,
+    aten.sub.Scalar,
+    aten.subtract.Tensor,
+    aten.subtract.Scalar,
+)
+def add(cx: Context, self: Any, other: Any, alpha: Any = 1) -> relax.Expr:
+    """``self + alpha * other``, or minus; of bools, their union."""
+    if cx.dtype == "bool":
+        return cx.emit(relax.op.logical_or(cx.tensor(self), cx.tensor(other)))
+    minus = cx.node.target.__name__.startswith("sub")
+    return _add(cx, self, other, alpha, minus)
+
+
+def _add(cx: Context, a: Any, b: Any, alpha: Any, minus: bool) -> relax.Expr:
+    dtype = cx.dtype
+    work = accumulator(dtype) if alpha != 1 or not (is_tensor(a) and is_tensor(b)) else dtype
+    b = cx.tensor(b, work)
+    if is_symbolic(alpha) or alpha != 1:
+        b = cx.emit(relax.op.multiply(b, cx.tensor(alpha, work)))
+    operator = relax.op.subtract if minus else relax.op.add
+    return cx.cast(cx.emit(operator(cx.tensor(a, work), b)), dtype)
+
+
+@converter(aten.rsub.Tensor, aten.rsub.Scalar)
+def rsub(cx: Context, self: Any, other: Any, alpha: Any = 1) -> relax.Expr:
+    """``other - alpha * self``."""
+    return _add(cx, other, self, alpha, True)
+
+
+@converter(aten.mul.Tensor, aten.mul.Scalar, aten.multiply.Tensor, aten.multiply.Scalar)
+def mul(cx: Context, self: Any, other: Any) -> relax.Expr:
+    if cx.dtype == "bool":
+        return cx.emit(relax.op.logical_and(cx.tensor(self), cx.tensor(other)))
+    return apply(cx, relax.op.multiply, self, other, cx.dtype)
+
+
+def trunc_mod(cx: Context, a: relax.Expr, b: relax.Expr) -> relax.Expr:
+    """The remainder with the sign of ``a``, as C's ``fmod`` and ``%``."""
+    return cx.emit(relax.op.mod(a, b))
+
+
+def _floor_mod_float(cx: Context, a: relax.Expr, b: relax.Expr) -> relax.Expr:
+    """The remainder with the sign of ``b``, from the exact ``fmod`` as PyTorch forms it."""
+    zero = relax.const(0, dtype_of(a))
+    mod = trunc_mod(cx, a, b)
+    opposite = cx.emit(
+        relax.op.logical_xor(cx.emit(relax.op.less(mod, zero)), cx.emit(relax.op.less(b, zero)))
+    )
+    wrong = cx.emit(relax.op.logical_and(opposite, cx.emit(relax.op.not_equal(mod, zero))))
+    return cx.emit(relax.op.where(wrong, cx.emit(relax.op.add(mod, b)), mod))
+
+
+def _floor_div_float(cx: Context, a: relax.Expr, b: relax.Expr) -> relax.Expr:
+    """Python's floor division of floats, which PyTorch follows.
+
+    ``floor(a / b)`` isn't it: 1.0 / 0.1 rounds to 10, but 0.1 is a little more than a
+    tenth and fits 9 times.
+    """
+    dtype = dtype_of(a)
+    mod = _floor_mod_float(cx, a, b)
+    exact = cx.emit(relax.op.divide(cx.emit(relax.op.subtract(a, mod)), b))
+    # The quotient is an integer but for rounding errors.
+    whole = cx.emit(relax.op.floor(cx.emit(relax.op.add(exact, relax.const(0.5, dtype)))))
+    nothing = cx.emit(relax.op.equal(b, relax.const(0, dtype)))
+    return cx.emit(relax.op.where(nothing, cx.emit(relax.op.divide(a, b)), whole))
+
+
+def _divide(cx: Context, a: Any, b: Any, mode: str | None) -> relax.Expr:
+    dtype = cx.dtype
+    if mode is None:
+        return apply(cx, relax.op.divide, a, b, dtype, wide=True)
+    if not is_float(dtype):
+        operator = relax.op.floor_divide if mode == "floor" else relax.op.divide
+        return apply(cx, operator, a, b, dtype)
+    work = accumulator(dtype)
+    a, b = cx.tensor(a, work), cx.tensor(b, work)
+    if mode == "floor":
+        return cx.cast(_floor_div_float(cx, a, b), dtype)
+    return cx.cast(cx.emit(relax.op.trunc(cx.emit(relax.op.divide(a, b)))), dtype)
+
+
+@converter(
+    aten.div.Tensor,
+    aten.div.Scalar,
+    aten.div.Tensor_mode,
+    aten.div.Scalar_mode,
+    aten.divide.Tensor,
+    aten.divide.Scalar,
+    aten.divide.Tensor_mode,
+    aten.divide.Scalar_mode,
+    aten.true_divide.Tensor,
+    aten.true_divide.Scalar,
+)
+def div(cx: Context, self: Any, other: Any, rounding_mode: str | None = None) -> relax.Expr:
+    """True division, or rounded towards minus infinity (``floor``) or zero (``trunc``)."""
+    return _divide(cx, self, other, rounding_mode)
+
+
+@converter(aten.floor_divide.default, aten.floor_divide.Scalar)
+def floor_divide(cx: Context, self: Any, other: Any) -> relax.Expr:
+    return _divide(cx, self, other, "floor")
+
+
+@converter(aten.remainder.Tensor, aten.remainder.Scalar, aten.remainder.Scalar_Tensor)
+def remainder(cx: Context, self: Any, other: Any) -> relax.Expr:
+    """The remainder with the divisor's sign."""
+    dtype = cx.dtype
+    work = accumulator(dtype)
+    a, b = cx.tensor(self, work), cx.tensor(other, work)
+    if not is_float(dtype):
+        return cx.emit(relax.op.floor_mod(a, b))
+    return cx.cast(_floor_mod_float(cx, a, b), dtype)
+
+
+@converter(aten.fmod.Tensor, aten.fmod.Scalar)
+def fmod(cx: Context, self: Any, other: Any) -> relax.Expr:
+    """The remainder with the dividend's sign."""
+    return apply(cx, relax.op.mod, self, other, cx.dtype, wide=True)
+
+
+def _power_of_ints(cx: Context, base: relax.Expr, exponent: Any) -> relax.Expr:
+    """Integer powers by squaring, wrapping around as PyTorch's do."""
+    dtype = dtype_of(base)
+    one = relax.const(1, dtype)
+    if isinstance(exponent, int):
+        found = None
+        while exponent:
+            if exponent & 1:
+                found = base if found is None else cx.emit(relax.op.multiply(found, base))
+            exponent >>= 1
+            if exponent:
+                base = cx.emit(relax.op.multiply(base, base))
+        return broadcast(cx, one, cx.shape) if found is None else found
+    # Beyond 63 only 0, 1 and -1 don't overflow, and for these only the parity counts.
+    zero = relax.const(0, dtype)
+    odd = cx.emit(relax.op.bitwise_and(exponent, one))
+    large = cx.emit(relax.op.greater(exponent, relax.const(63, dtype)))
+    negative = cx.emit(relax.op.less(exponent, zero))
+    parity = cx.emit(relax.op.add(relax.const(62, dtype), odd))
+    unit = cx.emit(relax.op.equal(cx.emit(relax.op.multiply(base, base)), one))
+    bits = cx.emit(relax.op.where(cx.emit(relax.op.logical_or(large, negative)), parity, exponent))
+    found = one
+    for bit in range(6):
+        chosen = cx.emit(relax.op.bitwise_and(bits, relax.const(1 << bit, dtype)))
+        factor = cx.emit(relax.op.where(cx.emit(relax.op.equal(chosen, zero)), one, base))
+        found = cx.emit(relax.op.multiply(found, factor))
+        base = cx.emit(relax.op.multiply(base, base))
+    # A reciprocal truncates to 0, except for 1 and -1.
+    gone = cx.emit(relax.op.logical_and(negative, cx.emit(relax.op.logical_not(unit))))
+    return cx.emit(relax.op.where(gone, zero, found))
+
+
+@converter(
+    aten.pow.Tensor_Tensor,
+    aten.pow.Tensor_Scalar,
+    aten.pow.Scalar,
+    aten.float_power.Tensor_Scalar,
+    aten.float_power.Tensor_Tensor,
+    aten.float_power.Scalar,
+)
+def power(cx: Context, self: Any, exponent: Any) -> relax.Expr:
+    dtype = cx.dtype
+    if not is_float(dtype):
+        if not isinstance(exponent, int):
+            exponent = cx.tensor(exponent, dtype)
+        return _power_of_ints(cx, cx.tensor(self, dtype), exponent)
+    work = accumulator(dtype)
+    x = cx.tensor(self, work)
+    if exponent == 0.5:
+        return cx.cast(cx.emit(relax.op.sqrt(x)), dtype)
+    if exponent in (2, 3, -1, -2) and not is_tensor(exponent):
+        found = x
+        for _ in range(abs(int(exponent)) - 1):
+            found = cx.emit(relax.op.multiply(found, x))
+        if exponent < 0:
+            found = cx.emit(relax.op.divide(relax.const(1, work), found))
+        return cx.cast(found, dtype)
+    return cx.cast(cx.emit(relax.op.power(x, cx.tensor(exponent, work))), dtype)
+
+
+def differs(cx: Context, a: relax.Expr, b: relax.Expr) -> relax.Expr:
+    """``a != b``, true where either is NaN.
+
+    Relax's ``not_equal`` is ordered (false for NaN), and TVM rewrites the negation of
+    ``equal`` into it; a detour over int8 keeps it from doing so.
+    """
+    if not is_float(dtype_of(a)):
+        return cx.emit(relax.op.not_equal(a, b))
+    same = cx.cast(cx.emit(relax.op.equal(a, b)), "int8")
+    return cx.emit(relax.op.equal(same, relax.const(0, "int8")))
+
+
+def isnan(cx: Context, x: relax.Expr) -> relax.Expr:
+    """Where a float tensor is NaN."""
+    return cx.emit(relax.op.isnan(cx.cast(x, accumulator(dtype_of(x)))))
+
+
+def _comparison(operator: BinaryOperator) -> Callable[..., relax.Expr]:
+    def compare(cx: Context, self: Any, other: Any) -> relax.Expr:
+        dtype = common_dtype(cx, 0, 1)
+        # Relax orders numbers only.
+        dtype = "uint8" if dtype == "bool" else dtype
+        a, b = cx.tensor(self, dtype), cx.tensor(other, dtype)
+        return differs(cx, a, b) if operator is relax.op.not_equal else cx.emit(operator(a, b))
+
+    return compare
+
+
+for _names, _operator in (
+    (("eq",), relax.op.equal),
+    (("ne", "not_equal"), relax.op.not_equal),
+    (("lt", "less"), relax.op.less),
+    (("le", "less_equal"), relax.op.less_equal),
+    (("gt", "greater"), relax.op.greater),
+    (("ge", "greater_equal"), relax.op.greater_equal),
+):
+    for _name in _names:
+        _packet = getattr(aten, _name)
+        converter(_packet.Tensor, _packet.Scalar)(_comparison(_operator))
+
+
+@converter(aten.where.self, aten.where.ScalarOther, aten.where.ScalarSelf, aten.where.Scalar)
+def where(cx: Context, condition: relax.Expr, self: Any, other: Any) -> relax.Expr:
+    chosen = relax.op.where(
+        truth(cx, condition), cx.tensor(self, cx.dtype), cx.tensor(other, cx.dtype)
+    )
+    return broadcast(cx, cx.emit(chosen), cx.shape)
+
+
+def maximum(cx: Context, a: relax.Expr, b: relax.Expr, least: bool = False) -> relax.Expr:
+    """The larger (or ``least``) of two tensors of one dtype, NaN where either is NaN.
+
+    Relax's maximum is ``a > b ? a : b``: it passes on NaN from ``b`` alone.
+    """
+    dtype = dtype_of(a)
+    if dtype == "bool":
+        return cx.emit((relax.op.logical_and if least else relax.op.logical_or)(a, b))
+    found = cx.emit((relax.op.minimum if least else relax.op.maximum)(b, a))
+    if is_float(dtype):
+        found = cx.emit(relax.op.where(isnan(cx, b), b, found))
+    return found
+
+
+@converter(aten.maximum.default, aten.max.other)
+def maximum_of(cx: Context, self: relax.Expr, other: relax.Expr) -> relax.Expr:
+    return maximum(cx, cx.tensor(self, cx.dtype), cx.tensor(other, cx.dtype))
+
+
+@converter(aten.minimum.default, aten.min.other)
+def minimum_of(cx: Context, self: relax.Expr, other: relax.Expr) -> relax.Expr:
+    return maximum(cx, cx.tensor(self, cx.dtype), cx.tensor(other, cx.dtype), least=True)
+
+
+def _bounded(cx: Context, x: relax.Expr, bound: Any, least: bool) -> relax.Expr:
+    if bound is None:
+        return x
+    limit = cx.tensor(bound, dtype_of(x))
+    if is_tensor(bound):
+        return maximum(cx, x, limit, least)
+    # The number stands first: what isn't greater than it, NaN included, is kept.
+    return cx.emit((relax.op.minimum if least else relax.op.maximum)(limit, x))
+
+
+@converter(
+    aten.clamp.default,
+    aten.clamp.Tensor,
+    aten.clip.default,
+    aten.clip.Tensor,
+    aten.clamp_min.default,
+    aten.clamp_min.Tensor,
+    aten.clamp_max.default,
+    aten.clamp_max.Tensor,
+)
+def clamp(cx: Context, self: relax.Expr, min: Any = None, max: Any = None) -> relax.Expr:
+    """At least ``min``, then at most ``max``; either may be absent. NaN stays NaN."""
+    x = cx.cast(self, cx.dtype)
+    return _bounded(cx, _bounded(cx, x, min, least=False), max, least=True)
+
+
+def truth(cx: Context, x: Any) -> relax.Expr:
+    """Whether each entry differs from zero: bool."""
+    x = cx.tensor(x)
+    dtype = dtype_of(x)
+    return x if dtype == "bool" else differs(cx, x, relax.const(0, dtype))
+
+
+def _bitwise(on_ints: BinaryOperator, on_bools: BinaryOperator) -> Callable[..., relax.Expr]:
+    def combine(cx: Context, self: Any, other: Any) -> relax.Expr:
+        if cx.dtype == "bool":
+            return cx.emit(on_bools(truth(cx, self), truth(cx, other)))
+        return cx.emit(on_ints(cx.tensor(self, cx.dtype), cx.tensor(other, cx.dtype)))
+
+    return combine
+
+
+def _logical(operator: BinaryOperator) -> Callable[..., relax.Expr]:
+    def combine(cx: Context, self: relax.Expr, other: relax.Expr) -> relax.Expr:
+        return cx.emit(operator(truth(cx, self), truth(cx, other)))
+
+    return combine
+
+
+for _name, _on_ints, _on_bools in (
+    ("and", relax.op.bitwise_and, relax.op.logical_and),
+    ("or", relax.op.bitwise_or, relax.op.logical_or),
+    ("xor", relax.op.bitwise_xor, relax.op.logical_xor),
+):
+    _bits, _dunder = getattr(aten, f"bitwise_{_name}"), getattr(aten, f"__{_name}__")
+    converter(_bits.Tensor, _bits.Scalar, _bits.Scalar_Tensor, _dunder.Tensor, _dunder.Scalar)(
+        _bitwise(_on_ints, _on_bools)
+    )
+    converter(getattr(aten, f"logical_{_name}").default)(_logical(_on_bools))
+
+
+@converter(
+    aten.bitwise_left_shift.Tensor,
+    aten.bitwise_left_shift.Tensor_Scalar,
+    aten.bitwise_left_shift.Scalar_Tensor,
+    aten.__lshift__.Tensor,
+    aten.__lshift__.Scalar,
+)
+def left_shift(cx: Context, self: Any, other: Any) -> relax.Expr:
+    return apply(cx, relax.op.left_shift, self, other, cx.dtype)
+
+
+@converter(
+    aten.bitwise_right_shift.Tensor,
+    aten.bitwise_right_shift.Tensor_Scalar,
+    aten.bitwise_right_shift.Scalar_Tensor,
+    aten.__rshift__.Tensor,
+    aten.__rshift__.Scalar,
+)
+def right_shift(cx: Context, self: Any, other: Any) -> relax.Expr:
+    return apply(cx, relax.op.right_shift, self, other, cx.dtype)
+
+
+@converter(aten.atan2.default, aten.arctan2.default)
+def atan2(cx: Context, self: relax.Expr, other: relax.Expr) -> relax.Expr:
+    return apply(cx, relax.op.atan2, self, other, cx.dtype, wide=cx.dtype in HALF)
