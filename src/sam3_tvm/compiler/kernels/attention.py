@@ -54,7 +54,7 @@ from sam3_tvm.compiler.kernels.register_tile import multiply_accumulate, wide_ti
 from sam3_tvm.compiler.kernels.vector_math import exp_nonpositive, maximum
 from sam3_tvm.compiler.target import CpuTarget
 
-__all__ = ["AttentionSpec", "attention_kernel"]
+__all__ = ["AttentionSpec", "attention_kernel", "kernel_name"]
 
 _TASK_QUERIES = 192
 _BLOCK_KEYS = 128
@@ -94,8 +94,8 @@ def _order(layout: str, **axes: Expr | int) -> tuple[Expr | int, ...]:
     return tuple(axes[axis] for axis in layout)
 
 
-def _kernel_name(spec: AttentionSpec) -> str:
-    """Names say what differs, since a profile lists kernels by name."""
+def kernel_name(spec: AttentionSpec) -> str:
+    """What a profile lists the kernel as."""
     layouts = (spec.query, spec.key, spec.value, spec.result)
     parts = [f"attention_{spec.heads}x{spec.head_dim}"]
     if any(layout != "BLHD" for layout in layouts):
@@ -129,7 +129,7 @@ class _Attention:
 
     def build(self) -> Expr:
         spec, task_queries = self.spec, self.panels * self.width
-        with kernel(_kernel_name(spec)) as made:
+        with kernel(kernel_name(spec)) as made:
             batch, self.lq, self.lk = size_var("batch"), size_var("lq"), size_var("lk")
 
             def argument(name: str, layout: str, length: Expr, dim: int) -> Expr:

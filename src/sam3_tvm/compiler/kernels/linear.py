@@ -34,7 +34,7 @@ from sam3_tvm.compiler.kernels.register_tile import gemm_tile
 from sam3_tvm.compiler.kernels.vector_math import gelu, relu
 from sam3_tvm.compiler.target import CpuTarget
 
-__all__ = ["ACTIVATIONS", "Epilogue", "linear_kernel", "packed_shape"]
+__all__ = ["ACTIVATIONS", "Epilogue", "kernel_name", "linear_kernel", "packed_shape"]
 
 ACTIVATIONS = {"gelu": gelu, "relu": relu}
 
@@ -60,6 +60,13 @@ def packed_shape(target: CpuTarget, n: int, k: int) -> tuple[int, int, int]:
     return -(-n // width), k, width
 
 
+def kernel_name(n: int, k: int, epilogue: Epilogue) -> str:
+    """What a profile lists the kernel as."""
+    parts = ["linear", f"{k}x{n}", "bias" if epilogue.bias else "", epilogue.activation or ""]
+    parts.append("residual" if epilogue.residual else "")
+    return "_".join(filter(None, parts))
+
+
 def linear_kernel(target: CpuTarget, n: int, k: int, epilogue: Epilogue) -> Expr:
     """The PrimFunc ``(x [M, K], packed, [bias], [residual [M, N]], y [M, N])``, all float32.
 
@@ -73,16 +80,7 @@ def linear_kernel(target: CpuTarget, n: int, k: int, epilogue: Epilogue) -> Expr
     blocks = gemm_blocks(target, n, k)
     panels, _, width = packed_shape(target, n, k)
     chunks = ceil_div(n, blocks.columns)
-    suffix = "".join(
-        f"_{part}"
-        for part in (
-            "bias" if epilogue.bias else "",
-            epilogue.activation or "",
-            "residual" if epilogue.residual else "",
-        )
-        if part
-    )
-    with kernel(f"linear_{k}x{n}{suffix}") as made:
+    with kernel(kernel_name(n, k, epilogue)) as made:
         m = size_var("m")
         x = tensor("x", (m, k))
         weight = tensor("weight", (panels, k, width))

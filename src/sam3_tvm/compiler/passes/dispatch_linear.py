@@ -1,0 +1,197 @@
+"""Gives every linear layer its kernel: weights packed offline, epilogue fused.
+
+A linear layer is ``matmul(x, permute_dims(w))`` with a float32 weight that depends on the
+parameters alone (``matmul(x, w)`` counts too), and takes along, where each is the only user of
+what comes before it: the add of a parameter vector, GELU or ReLU, the add of an array of the
+result's shape. Packing is written as operators on the weight, for LiftTransformParams to move
+to compile time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any
+
+import tvm
+from tvm import relax
+from tvm.relax.expr_functor import PyExprMutator, mutator
+
+from sam3_tvm.compiler.kernels.linear import Epilogue, kernel_name, linear_kernel, packed_shape
+from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of, same_shape, shape_of, static_int
+from sam3_tvm.compiler.target import CpuTarget
+
+__all__ = ["DispatchLinear"]
+
+Expr = Any
+
+_ACTIVATIONS = {"relax.nn.gelu": "gelu", "relax.nn.relu": "relu"}
+
+
+@tvm.ir.transform.module_pass(opt_level=0, name="DispatchLinear")
+class DispatchLinear:
+    """The pass; functions say which arguments are parameters by their attribute ``num_input``."""
+
+    def __init__(self, target: CpuTarget) -> None:
+        self.target = target
+
+    def transform_module(
+        self, mod: tvm.IRModule, _ctx: tvm.ir.transform.PassContext
+    ) -> tvm.IRModule:
+        """Rewrite every Relax function of the module."""
+        mod = relax.transform.Normalize()(mod)
+        rewriter = _Rewriter(mod, self.target)
+        for gvar, func in mod.functions_items():
+            if isinstance(func, relax.Function):
+                rewriter.layers = find_linear_layers(Dataflow(func))
+                if rewriter.layers:
+                    rewritten = rewriter.visit_expr(func)
+                    rewriter.builder_.update_func(gvar, relax.analysis.remove_all_unused(rewritten))
+        return rewriter.builder_.get()
+
+
+@dataclass
+class LinearLayer:
+    """One match. ``weight`` is [N, K] where ``transposed``, else [K, N]; ``chain`` is every
+    variable that the kernel replaces, the last being the one that it defines."""
+
+    x: Expr
+    weight: Expr
+    transposed: bool
+    n: int
+    k: int
+    bias: Expr | None = None
+    residual: Expr | None = None
+    epilogue: Epilogue = field(default_factory=Epilogue)
+    chain: list[Expr] = field(default_factory=list)
+
+
+def find_linear_layers(flow: Dataflow) -> dict[Expr, LinearLayer]:
+    """The linear layers of a function, each under the variable that it defines."""
+    found: dict[Expr, LinearLayer] = {}
+    claimed: set[Expr] = set()
+    for binding in flow.bindings:
+        layer = _match_product(flow, binding)
+        if layer is not None:
+            _extend(flow, layer, claimed)
+            claimed.update(layer.chain)
+            found[layer.chain[-1]] = layer
+    return found
+
+
+def _match_product(flow: Dataflow, binding: Expr) -> LinearLayer | None:
+    call = call_of(binding.value, "relax.matmul")
+    if call is None or shape_of(binding.var) is None:
+        return None
+    x, weight = call.args
+    x_shape, w_shape = shape_of(x), shape_of(weight)
+    if not x_shape or w_shape is None or len(w_shape) != 2:
+        return None
+    if flow.is_offline(x) or not flow.is_offline(weight):
+        return None
+    k, n = map(static_int, w_shape)
+    if k is None or n is None or k == 0 or n == 0:
+        return None
+    permute = call_of(flow.definition(weight), "relax.permute_dims")
+    if permute is not None:
+        # Of two axes the only permutation but the identity, which nobody writes.
+        axes = permute.attrs.axes
+        if axes is None or [int(a) for a in axes] == [1, 0]:
+            return LinearLayer(x, permute.args[0], True, n, k, chain=[binding.var])
+    return LinearLayer(x, weight, False, n, k, chain=[binding.var])
+
+
+def _extend(flow: Dataflow, layer: LinearLayer, claimed: set[Expr]) -> None:
+    """Take along what follows the product, as far as the kernel's epilogue goes."""
+    shape = shape_of(layer.chain[0])
+    while layer.residual is None:
+        last = layer.chain[-1]
+        user = flow.only_user(last)
+        if user is None or user in claimed:
+            return
+        call = flow.definition(user)
+        activation = _ACTIVATIONS.get(getattr(call.op, "name", ""))
+        if activation is not None:
+            if layer.epilogue.activation is not None:
+                return
+            layer.epilogue = replace(layer.epilogue, activation=activation)
+        elif call_of(call, "relax.add") is not None:
+            other = call.args[1] if call.args[0] == last else call.args[0]
+            other_shape = shape_of(other)
+            if other_shape is None:
+                return
+            plain = layer.epilogue == Epilogue()
+            if plain and flow.is_offline(other) and _is_vector(other_shape, layer.n):
+                layer.bias = other
+                layer.epilogue = replace(layer.epilogue, bias=True)
+            elif same_shape(other_shape, shape or []):
+                layer.residual = other
+                layer.epilogue = replace(layer.epilogue, residual=True)
+            else:
+                return
+        else:
+            return
+        layer.chain.append(user)
+
+
+def _is_vector(shape: list[Expr], n: int) -> bool:
+    """Whether a tensor is [n], or that with leading axes of size 1."""
+    sizes = [static_int(d) for d in shape]
+    return bool(sizes) and sizes[-1] == n and all(s == 1 for s in sizes[:-1])
+
+
+@mutator
+class _Rewriter(PyExprMutator):  # type: ignore[misc]
+    """Replaces the variable that each layer defines; what fed it is left without users."""
+
+    def __init__(self, mod: tvm.IRModule, target: CpuTarget) -> None:
+        super().__init__(mod)
+        self.target = target
+        self.layers: dict[Expr, LinearLayer] = {}
+
+    def visit_var_binding_(self, binding: relax.VarBinding) -> None:
+        layer = self.layers.get(binding.var)
+        if layer is not None:
+            binding = relax.VarBinding(binding.var, self._dispatch(layer))
+        super().visit_var_binding_(binding)
+
+    def _dispatch(self, layer: LinearLayer) -> Expr:
+        shape = shape_of(layer.chain[-1]) or []
+        m = prod(shape[:-1], start=tvm.tirx.const(1, "int64"))
+        args = [
+            self._reshape(layer.x, (m, layer.k)),
+            self._pack(layer),
+        ]
+        if layer.bias is not None:
+            args.append(self._pad(self._reshape(layer.bias, (layer.n,)), layer.n))
+        if layer.residual is not None:
+            args.append(self._reshape(layer.residual, (m, layer.n)))
+        func = linear_kernel(self.target, layer.n, layer.k, layer.epilogue)
+        kernel = self.builder_.add_func(func, kernel_name(layer.n, layer.k, layer.epilogue))
+        call = relax.call_tir(kernel, args, relax.TensorType((m, layer.n), "float32"))
+        return call if len(shape) == 2 else relax.op.reshape(self.builder_.emit(call), shape)
+
+    def _reshape(self, tensor: Expr, shape: tuple[Expr, ...]) -> Expr:
+        """The tensor in another shape; a tensor of that many axes has it already."""
+        tensor = self.visit_expr(tensor)
+        if tensor.ty.ndim == len(shape):
+            return tensor
+        return self.builder_.emit(relax.op.reshape(tensor, shape))
+
+    def _pack(self, layer: LinearLayer) -> Expr:
+        emit, op = self.builder_.emit, relax.op
+        panels, k, width = packed_shape(self.target, layer.n, layer.k)
+        weight = self.visit_expr(layer.weight)
+        if not layer.transposed:
+            weight = emit(op.permute_dims(weight))
+        rows = emit(op.reshape(self._pad(weight, layer.n), (panels, width, k)))
+        return emit(op.permute_dims(rows, [0, 2, 1]))
+
+    def _pad(self, tensor: Expr, n: int) -> Expr:
+        """Zeros after the first axis, up to a whole number of panels."""
+        panels, _, width = packed_shape(self.target, n, 1)
+        missing = panels * width - n
+        if not missing:
+            return tensor
+        widths = [0, missing] + [0, 0] * (tensor.ty.ndim - 1)
+        return self.builder_.emit(relax.op.nn.pad(tensor, widths))

@@ -1,0 +1,165 @@
+"""Which attentions get the kernel, which transpositions vanish, and that the numbers stay."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tvm
+from dispatch_testing import TARGET, build, close, kernels, operators, randoms, run
+from tvm.relax import op as R
+
+from sam3_tvm.compiler.passes.dispatch_attention import DispatchAttention
+
+HEADS_FIRST = [0, 2, 1, 3]
+
+
+def dispatched(mod):
+    return DispatchAttention(TARGET)(mod)
+
+
+def attend(q, k, v, bias=0.0, scale=None):
+    """softmax(q k^T scale + bias) v on [..., L, D] in float64; rows of -inf give zeros."""
+    s = q.astype("float64") @ np.swapaxes(k, -1, -2) * (scale or q.shape[-1] ** -0.5) + bias
+    top = np.maximum(s.max(-1, keepdims=True), -1e30)
+    p = np.exp(s - top)
+    return p @ v / np.maximum(p.sum(-1, keepdims=True), 1e-30)
+
+
+def heads_second(x):
+    return x.transpose(HEADS_FIRST)
+
+
+def test_plain_attention():
+    mod = build(
+        [("q", ("b", "n", 2, 16)), ("k", ("b", "m", 2, 16)), ("v", ("b", "m", 2, 24))],
+        [],
+        lambda emit, q, k, v: R.nn.attention(q, k, v, scale=0.3),
+    )
+    after = dispatched(mod)
+    assert kernels(after) == ["attention_2x16"]
+    assert operators(after) == {"call_tir"}
+    for b, n, m in [(1, 1, 1), (2, 7, 131)]:
+        q, k, v = randoms((b, n, 2, 16), (b, m, 2, 16), (b, m, 2, 24))
+        want = heads_second(attend(*map(heads_second, (q, k, v)), scale=0.3))
+        close(run(after, q, k, v), want)
+
+
+def test_transpositions_around_it_are_absorbed():
+    def body(emit, q, k, v):
+        q, k, v = (emit(R.permute_dims(x, HEADS_FIRST)) for x in (q, k, v))
+        return R.permute_dims(emit(R.nn.attention(q, k, v)), HEADS_FIRST)
+
+    shape = ("b", 3, "n", 8)
+    after = dispatched(build([("q", shape), ("k", shape), ("v", shape)], [], body))
+    assert kernels(after) == ["attention_3x8_bhld"]
+    assert operators(after) == {"call_tir"}
+    q, k, v = randoms(*[(2, 3, 50, 8)] * 3)
+    close(run(after, q, k, v), attend(q, k, v))
+
+
+def test_transpositions_that_cancel_leave_the_original():
+    def body(emit, x):
+        x = emit(R.permute_dims(emit(R.permute_dims(x, HEADS_FIRST)), HEADS_FIRST))
+        y = emit(R.nn.attention(x, x, x))
+        return R.permute_dims(emit(R.permute_dims(y, HEADS_FIRST)), HEADS_FIRST)
+
+    after = dispatched(build([("x", ("b", "n", 3, 8))], [], body))
+    assert kernels(after) == ["attention_3x8"]
+    assert operators(after) == {"call_tir"}
+    (x,) = randoms((2, 20, 3, 8))
+    close(run(after, x), heads_second(attend(*[heads_second(x)] * 3)))
+
+
+def test_operands_in_orders_of_their_own():
+    def body(emit, q, k, v):
+        q = emit(R.permute_dims(q, [1, 2, 0, 3]))  # stored as H, B, L, D
+        k = emit(R.permute_dims(k, [1, 0, 2, 3]))  # stored as L, B, H, D
+        v = emit(R.permute_dims(v, [0, 3, 1, 2]))  # stored as B, H, D, L: stays transposed
+        return R.permute_dims(emit(R.nn.attention(q, k, v)), [1, 0, 2, 3])
+
+    inputs = [("q", (3, "b", "n", 8)), ("k", ("m", "b", 3, 8)), ("v", ("b", 3, 8, "m"))]
+    after = dispatched(build(inputs, [], body))
+    assert kernels(after) == ["attention_3x8_hbld_lbhd_blhd"]
+    assert operators(after) == {"call_tir", "permute_dims"}
+    q, k, v = randoms((3, 2, 9, 8), (5, 2, 3, 8), (2, 3, 8, 5))
+    v_as_used = v.transpose(0, 3, 1, 2)
+    want = attend(q.transpose(1, 0, 2, 3), k.transpose(1, 2, 0, 3), heads_second(v_as_used))
+    close(run(after, q, k, v), want.transpose(2, 0, 1, 3))
+
+
+def test_a_transposed_result_that_is_also_used_as_it_is_stays():
+    def body(emit, x):
+        y = emit(R.nn.attention(x, x, x))
+        return R.add(emit(R.permute_dims(y, [0, 2, 1, 3])), emit(R.sum(y)))
+
+    after = dispatched(build([("x", ("b", "n", 3, 8))], [], body))
+    assert kernels(after) == ["attention_3x8"]
+    assert "permute_dims" in operators(after)
+    (x,) = randoms((1, 4, 3, 8))
+    y = attend(*[heads_second(x)] * 3)
+    close(run(after, x), y + y.sum())
+
+
+@pytest.mark.parametrize(
+    ("shape", "name"),
+    [
+        (("b", 1, 1, "m"), "attention_2x16_bias_bk"),
+        (("b", 2, "n", "m"), "attention_2x16_bias_bhqk"),
+        ((1, 2, "n", "m"), "attention_2x16_bias_hqk"),
+        ((1, 1, "n", 1), "attention_2x16_bias_q"),
+        ((1, 1, 1, 1), "attention_2x16_bias"),
+    ],
+)
+def test_bias_is_broadcast_and_masked_rows_give_zeros(shape, name):
+    def body(emit, q, k, v, bias):
+        return R.nn.attention(q, k, v, bias)
+
+    kv = ("b", "m", 2, 16)
+    inputs = [("q", ("b", "n", 2, 16)), ("k", kv), ("v", kv), ("bias", shape)]
+    after = dispatched(build(inputs, [], body))
+    assert kernels(after) == [name]
+    sizes = {"b": 3, "n": 10, "m": 140}
+    q, k, v, bias = randoms(
+        (3, 10, 2, 16), (3, 140, 2, 16), (3, 140, 2, 16), [sizes.get(d, d) for d in shape]
+    )
+    bias[..., bias.shape[-1] // 2 :] = -np.inf
+    bias[-1, -1, -1] = -np.inf
+    got = run(after, q, k, v, bias)
+    close(got, heads_second(attend(*map(heads_second, (q, k, v)), bias)))
+    assert not np.isnan(got).any()
+
+
+@pytest.mark.parametrize("causal", ["TopLeft", "BottomRight"])
+def test_causal_mask(causal):
+    mod = build(
+        [("q", ("b", 5, 2, 16)), ("k", ("b", 9, 2, 16)), ("v", ("b", 9, 2, 16))],
+        [],
+        lambda emit, q, k, v: R.nn.attention(q, k, v, causal_mask=causal),
+    )
+    after = dispatched(mod)
+    assert kernels(after) == ["attention_2x16_causal"]
+    q, k, v = randoms((1, 5, 2, 16), (1, 9, 2, 16), (1, 9, 2, 16))
+    last = np.arange(5)[:, None] + (4 if causal == "BottomRight" else 0)
+    bias = np.where(np.arange(9) <= last, 0, -np.inf)
+    close(run(after, q, k, v), heads_second(attend(*map(heads_second, (q, k, v)), bias)))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "key_heads", "window"),
+    [("float16", 2, None), ("float32", 1, None), ("float32", 2, 4)],
+    ids=["float16", "grouped", "window"],
+)
+def test_what_the_kernel_cannot_do_stays_as_it_is(dtype, key_heads, window):
+    def body(emit, q, k, v):
+        causal = "TopLeft" if window else None
+        return R.nn.attention(q, k, v, causal_mask=causal, window_size=window)
+
+    kv = ("b", "n", key_heads, 16)
+    inputs = [("q", ("b", "n", 2, 16), dtype), ("k", kv, dtype), ("v", kv, dtype)]
+    before = build(inputs, [], body)
+    tvm.ir.assert_structural_equal(dispatched(before), before)
+
+
+def test_a_function_without_attention_stays_as_it_is():
+    before = build([("x", ("n", 4))], [], lambda emit, x: R.permute_dims(x))
+    tvm.ir.assert_structural_equal(dispatched(before), before)
