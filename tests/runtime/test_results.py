@@ -164,6 +164,16 @@ class TestOverlay:
         assert (self.draw(boxes=True, labels=False) != plain).any()
         assert (self.draw(boxes=False, labels=True) != plain).any()
 
+    def test_labels_never_cover_each_other_or_most_of_a_small_picture(self):
+        def plates(size):
+            result = make(8, size, np.zeros((*size, 3), np.uint8))
+            result._logits[:] = -1  # no masks: what is drawn is labels alone
+            return np.asarray(result.overlay(boxes=False)).any(2)
+
+        assert plates((480, 800)).any()
+        assert plates((75, 100)).mean() < 0.5
+        assert not plates((20, 20)).any()
+
     def test_the_given_picture_is_not_drawn_on(self):
         self.draw()
         assert (self.grey == 120).all()

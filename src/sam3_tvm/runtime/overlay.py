@@ -31,7 +31,7 @@ def draw_overlay(
     rgb: NDArray[np.uint8],
     masks: Iterable[NDArray[np.bool_]],
     boxes: NDArray[np.float32] | None,
-    labels: Sequence[str] | None,
+    labels: Sequence[Sequence[str]] | None,
     *,
     opacity: float,
 ) -> Image.Image:
@@ -43,12 +43,12 @@ def draw_overlay(
         rgb: uint8 [H, W, 3].
         masks: bool [H, W] each, taken one at a time.
         boxes: float32 [N, 4], x0, y0, x1, y1 in pixels, or None for no boxes.
-        labels: one per object, or None for none.
+        labels: the wordings of each object's label, longest first, or None for no labels.
         opacity: of the masks' colour, 0 to 1.
     """
     canvas = np.array(rgb)
     height, width = canvas.shape[:2]
-    line = max(1, round((height * width) ** 0.5 / 350))
+    line = max(1, round((height * width) ** 0.5 / 260))
     anchors: list[_Box] = []
     for index, mask in enumerate(masks):
         anchors.append(_tint(canvas, mask, object_colour(index), opacity, line))
@@ -60,10 +60,10 @@ def draw_overlay(
             anchors[index] = box
             _frame(draw, box, object_colour(index), line)
     if labels is not None:
-        font = ImageFont.load_default(max(9, round(5.5 * (height * width) ** 0.5 / 190)))
+        font = ImageFont.load_default(max(9, round((height * width) ** 0.5 / 35)))
         taken: list[_Box] = []
-        for index, label in enumerate(labels):
-            _label(draw, anchors[index], label, object_colour(index), font, line, taken)
+        for index, wordings in enumerate(labels):
+            _label(draw, anchors[index], wordings, object_colour(index), font, line, taken)
     return image
 
 
@@ -107,25 +107,35 @@ def _frame(draw: ImageDraw.ImageDraw, box: _Box, colour: _Colour, line: int) -> 
 def _label(
     draw: ImageDraw.ImageDraw,
     box: _Box,
-    text: str,
+    wordings: Sequence[str],
     colour: _Colour,
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     line: int,
     taken: list[_Box],
 ) -> None:
-    """The label on a plate at the box's upper left corner, moved to where it can be read."""
+    """The label on a plate at the box's upper left corner, moved to where it can be read.
+
+    The longest wording that takes less than half of the picture's width is written; without
+    room for any, none is.
+    """
     width, height = draw.im.size
-    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     pad = max(2, line)
-    w, h = int(right - left) + 2 * pad, int(bottom - top) + 2 * pad
+    for text in wordings:
+        left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+        w, h = int(right - left) + 2 * pad, int(bottom - top) + 2 * pad
+        if 2 * w <= width and 4 * h <= height:
+            break
+    else:
+        return
     x = max(0, min(box[0], width - w))
     # Above the box if there is room, else inside it; below the labels that are there already.
     y = box[1] - h if box[1] >= h else box[1]
     for other in sorted(taken, key=lambda p: p[1]):
-        if x < other[2] and other[0] < x + w and y < other[3] and other[1] < y + h:
+        if _overlap((x, y, x + w, y + h), other):
             y = other[3]
-    y = max(0, min(y, height - h))
     plate = (x, y, x + w, y + h)
+    if y + h > height or any(_overlap(plate, other) for other in taken):
+        return
     taken.append(plate)
     draw.rounded_rectangle((x, y, x + w - 1, y + h - 1), radius=pad, fill=colour)
     # Black or white, whichever contrasts more: by relative luminance, ITU-R BT.709.
@@ -133,3 +143,7 @@ def _label(
     bright = 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179
     ink = (0, 0, 0) if bright else (255, 255, 255)
     draw.text((x + pad - left, y + pad - top), text, fill=ink, font=font)
+
+
+def _overlap(a: _Box, b: _Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

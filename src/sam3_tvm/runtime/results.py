@@ -127,7 +127,8 @@ class Result:
                 segmented, read again.
             opacity: of the masks' colour, 0 to 1.
             boxes: draw the boxes.
-            labels: write the phrase and the score at each object.
+            labels: write the phrase and the score at each object; the score alone where the
+                picture is too narrow, nothing where there is no room.
 
         Returns:
             An RGB image of the picture's size.
@@ -149,7 +150,7 @@ class Result:
             rgb,
             self._each_mask(),
             self.boxes if boxes else None,
-            [f"{self.text} {score:.2f}" for score in self.scores] if labels else None,
+            [(f"{self.text} {s:.2f}", f"{s:.2f}") for s in self.scores] if labels else None,
             opacity=opacity,
         )
 
