@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -207,6 +209,24 @@ class TestCreate:
         with pytest.raises(error):
             interrupted()
         assert list(tmp_path.iterdir()) == []
+
+    def test_a_full_disk_is_one_line_and_other_errors_stay_as_they_are(self, tmp_path):
+        def fail(number):
+            with artifact.create(tmp_path / "a"):
+                raise OSError(number, os.strerror(number))
+
+        with pytest.raises(ArtifactError, match="a: cannot be written"):
+            fail(errno.ENOSPC)
+        with pytest.raises(PermissionError):
+            fail(errno.EACCES)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_link_to_an_artifact_stays_a_link(self, made):
+        link = made.path.with_name("link")
+        link.symlink_to(made.path)
+        toy.write_artifact(link, model=b"other code")
+        assert link.is_symlink()
+        assert (made.path / "model.so").read_bytes() == b"other code"
 
     def test_an_error_leaves_the_old_artifact(self, made):
         with pytest.raises(RuntimeError), artifact.create(made.path):

@@ -13,6 +13,7 @@ not make a stranger's folder safe.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -78,6 +79,8 @@ LICENCE = "LICENSE.weights"
 
 # What other commands leave in an artifact; replacing it may take these along.
 _REPORTS = ("verify.json", "bench.json")
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _MACHINES = {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64"}
 _SYSTEMS = {"darwin": "Darwin", "apple": "Darwin", "windows": "Windows", "linux": "Linux"}
@@ -185,7 +188,7 @@ def create(path: str | os.PathLike[str]) -> Iterator[ArtifactWriter]:
         ArtifactError: ``path`` is something else, holds files that are no part of an
             artifact, or cannot be written.
     """
-    final = Path(path).absolute()
+    final = Path(path).resolve()
     _check_replaceable(final)
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -203,6 +206,11 @@ def create(path: str | os.PathLike[str]) -> Iterator[ArtifactWriter]:
             raise ArtifactError(f"{final}: nothing was described, so no artifact was written")
         _check_replaceable(final)
         _replace(folder, final)
+    except OSError as error:
+        # Those of the place written to. Others, such as an unreadable source, are not ours.
+        if error.errno in _NO_ROOM:
+            raise ArtifactError(f"{final}: cannot be written ({error.strerror})") from error
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -325,10 +333,10 @@ def _sha256(path: Path) -> str:
 
 def _check_replaceable(path: Path) -> None:
     """Refuse whatever replacing would destroy and that isn't an artifact."""
-    if not path.exists() and not path.is_symlink():
+    if not path.exists():
         return
     advice = "choose another folder"
-    if not path.is_dir() or path.is_symlink():
+    if not path.is_dir():
         raise ArtifactError(f"{path}: exists and is not a folder; {advice}")
     present = {p.name for p in path.iterdir()}
     if not present:
@@ -354,7 +362,12 @@ def _replace(folder: Path, final: Path) -> None:
         folder.rename(final)
         return
     aside = folder.with_suffix(".old")
-    final.rename(aside)
+    try:
+        final.rename(aside)
+    except OSError as error:
+        raise ArtifactError(
+            f"{final}: cannot be replaced ({error.strerror}); is it in use? choose another folder"
+        ) from error
     try:
         folder.rename(final)
     except BaseException:
