@@ -42,7 +42,7 @@ demo: $(VENV)/.stamp-compile
 	$(BIN)/sam3-tvm compile random:tiny -o $(ARTIFACT)
 	$(BIN)/sam3-tvm segment $(ARTIFACT) $(PHOTOS)/cat.jpg --text cat --threshold $(THRESHOLD) \
 	  -o out/demo/phrase
-	$(BIN)/sam3-tvm segment $(ARTIFACT) $(PHOTOS)/coffee.jpg --box 120,40,470,360 \
+	$(BIN)/sam3-tvm segment $(ARTIFACT) $(PHOTOS)/coffee.jpg --box 170,15,412,308 \
 	  --threshold $(THRESHOLD) -o out/demo/box
 	@echo
 	@echo "The pictures: out/demo/phrase/cat.png (a phrase), out/demo/box/coffee.png (a box)."

@@ -82,7 +82,7 @@ def command(
     if not report.ok:
         broken = sum(not row.ok for row in report.functions)
         broken += sum(not row.ok for row in report.end_to_end)
-        complain(f"{broken} comparisons broke a bound")
+        complain(f"bounds broken: {broken}")
         raise typer.Exit(1)
     say("every comparison is within its bound")
 

@@ -1,0 +1,149 @@
+"""``doctor``: what it says of the machine, the versions and the lessons."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+import pytest
+
+from sam3_tvm.cli import doctor, machine
+
+V2 = "SSE3 SSSE3 SSE41 SSE42 POPCNT"
+V3 = f"{V2} AVX F16C FMA3 AVX2"
+
+
+@pytest.mark.parametrize(
+    ("arch", "features", "level"),
+    [
+        ("x86_64", V2, "x86-64-v2"),
+        ("AMD64", V3, "x86-64-v3"),
+        ("x86_64", f"{V3} AVX512F AVX512CD AVX512VL AVX512BW AVX512DQ", "x86-64-v4"),
+        ("x86_64", f"{V3} AVX512F", "x86-64-v3"),
+        ("x86_64", "SSE3 AVX AVX2 F16C FMA3", "below x86-64-v2, for which there is no target"),
+        ("arm64", "NEON", "aarch64"),
+        ("riscv64", "", "riscv64, for which there is no target"),
+    ],
+)
+def test_the_cpu_level_is_the_highest_that_is_complete(arch, features, level):
+    assert machine.cpu_level(arch, dict.fromkeys(features.split(), True)) == level
+
+
+def test_the_cpu_level_is_the_compilers():
+    target = pytest.importorskip("sam3_tvm.compiler.target")
+    assert machine.describe().level == target.CpuTarget.native().level
+
+
+def test_packages_are_those_of_the_metadata():
+    found = {p.name: p for p in machine.packages()}
+    assert found["apache-tvm-ffi"].extra == ""
+    assert found["apache-tvm"].extra == "compile"
+    assert "pytest" not in found
+    assert found["numpy"].as_tested
+
+
+@pytest.mark.parametrize(
+    ("tested", "installed", "verdict"),
+    [
+        ("==2.13.0", "2.13.0+cpu", True),
+        ("==0.27.0.post1", "0.27.0", False),
+        (">=2.0,<3", "3.0.1", False),
+        ("==1.0", None, False),
+    ],
+)
+def test_a_version_is_as_tested_or_it_is_not(tested, installed, verdict):
+    assert machine.Package("x", tested, installed, "").as_tested is verdict
+
+
+def test_quick_doctor_as_json(cli):
+    result = cli("doctor", "--quick", "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["run"]["works"] is True
+    assert report["machine"]["cores"] >= 1
+    assert report["machine"]["memory_bytes"] > 1 << 28
+    assert {p["name"] for p in report["packages"]} >= {"numpy", "torch", "apache-tvm"}
+    assert report["lessons"] is None
+
+
+def test_a_package_that_cannot_load_is_named(cli, monkeypatch):
+    monkeypatch.setattr(doctor, "_TO_RUN", ("numpy", "sam3_tvm_of_nowhere"))
+    result = cli("doctor", "--quick")
+    assert result.exit_code == 1
+    assert "run artifacts: no" in result.stdout
+    assert "sam3_tvm_of_nowhere is not installed" in result.stdout
+
+
+@dataclass
+class Outcome:
+    kind: str
+    detail: str = ""
+    max_error: float | None = None
+
+    @property
+    def right(self) -> bool:
+        return self.kind == "right"
+
+
+@dataclass
+class Named:
+    name: str = ""
+    id: int = 1
+    title: str = "floor division"
+
+
+@dataclass
+class CaseReport:
+    case: Named
+    stock: Outcome
+    ours: Outcome
+
+
+@dataclass
+class LessonReport:
+    lesson: Named
+    cases: list[CaseReport]
+    fault_remains: bool = True
+    holds: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.holds = all(c.ours.right for c in self.cases)
+
+
+def reports(ours: str) -> list[LessonReport]:
+    error = Outcome("error", "TypeError: Binary operators must have the same datatype " + "x" * 99)
+    return [
+        LessonReport(
+            Named(),
+            [
+                CaseReport(Named("float // int"), error, Outcome("right", max_error=0.0)),
+                CaseReport(Named("int // int"), Outcome("right"), Outcome(ours)),
+            ],
+        )
+    ]
+
+
+@pytest.mark.parametrize(("ours", "code"), [("right", 0), ("wrong numbers", 1)])
+def test_lessons_are_tabled_and_judged(cli, monkeypatch, ours, code):
+    monkeypatch.setattr(doctor, "_run_lessons", lambda: reports(ours))
+    result = cli("doctor")
+    assert result.exit_code == code, result.output
+    (row,) = [line for line in result.stdout.splitlines() if "floor division" in line]
+    assert "1 error, 1 right" in row
+    assert "float // int: error: TypeError" in row
+    assert (ours in row.rsplit("...")[-1]) is True
+    assert ("ours fails in lesson 1" in result.stderr) is (code == 1)
+
+
+def test_every_case_is_listed_on_demand(cli, monkeypatch):
+    monkeypatch.setattr(doctor, "_run_lessons", lambda: reports("right"))
+    result = cli("doctor", "--cases")
+    assert "float // int" in result.stdout
+    assert "int // int" in result.stdout
+
+
+def test_lessons_as_json_say_all(cli, monkeypatch):
+    monkeypatch.setattr(doctor, "_run_lessons", lambda: reports("right"))
+    (lesson,) = json.loads(cli("doctor", "--json").stdout)["lessons"]
+    assert lesson["holds"] is True
+    assert lesson["cases"][0]["stock"]["detail"].endswith("xxx")

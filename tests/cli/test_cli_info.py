@@ -1,0 +1,67 @@
+"""``info`` and ``verify --integrity``: what is in an artifact, and whether it is intact."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import toy
+
+from sam3_tvm import artifact
+
+
+def test_info_tells_what_is_in_an_artifact(cli, toy_artifact):
+    result = cli("info", toy_artifact.path)
+    assert result.exit_code == 0, result.output
+    for said in (
+        "random:toy",
+        "keeps scores above 0.3",
+        "probabilities are resized",
+        "boxes in 0..64",
+        "pixel_values: float32[batch, 3, 16, 16]",
+        "weights.bin",
+        "apache-tvm 0.27.0.post1",
+        "none stated by the source",
+        toy_artifact.fingerprint,
+    ):
+        assert said in result.stdout
+    assert all(name in result.stdout for name in toy.COMPONENTS)
+
+
+def test_info_as_json_holds_the_whole_manifest(cli, toy_artifact):
+    result = cli("info", toy_artifact.path, "--json")
+    assert result.exit_code == 0, result.output
+    data = json.loads(result.stdout)
+    extra = {key: data.pop(key) for key in ("path", "fingerprint", "runs_here", "bytes")}
+    assert artifact.Manifest.from_json(data) == toy_artifact.manifest
+    assert extra["runs_here"] is True
+    sizes = [p.stat().st_size for p in toy_artifact.path.iterdir() if p.name != artifact.MANIFEST]
+    assert extra["bytes"] == sum(sizes)
+
+
+def test_info_describes_an_artifact_of_another_machine(cli, tmp_path):
+    other = artifact.Target("llvm", "riscv", "generic", "riscv64-unknown-linux-gnu", ())
+    made = toy.write_artifact(tmp_path / "other", target=other)
+    result = cli("info", made.path)
+    assert result.exit_code == 0, result.output
+    assert "built for riscv64 processors" in result.stdout
+    assert json.loads(cli("info", made.path, "--json").stdout)["runs_here"] is False
+
+
+def test_integrity_counts_what_it_read(cli, toy_artifact):
+    result = cli("verify", toy_artifact.path, "--integrity")
+    assert result.exit_code == 0, result.output
+    assert "4 files" in result.stdout
+
+
+@pytest.mark.parametrize("name", ["weights.bin", "model.so", "tokenizer.json"])
+def test_integrity_finds_a_changed_byte(cli, toy_artifact, tmp_path, name):
+    copy = shutil.copytree(toy_artifact.path, tmp_path / "copy")
+    data = bytearray((copy / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / name).write_bytes(data)
+    assert cli("info", copy).exit_code == 0
+    result = cli("verify", copy, "--integrity")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: {copy / name}: is not the file that was written")

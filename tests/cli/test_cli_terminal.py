@@ -1,0 +1,72 @@
+"""How commands print."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import warnings
+
+import pytest
+
+from sam3_tvm.cli import terminal
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_a_bar_on_a_terminal(monkeypatch):
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    with terminal.reporting() as progress:
+        for done, step in enumerate(["import [a]", "link", "done"]):
+            progress(step, done, 2)
+    shown = screen.getvalue()
+    assert "2/2" in shown
+    # A bar redraws its line; lines of text would not.
+    assert "\x1b[" in shown
+
+
+def test_progress_is_a_line_per_step_elsewhere(capsys):
+    with terminal.reporting() as progress:
+        for done, step in enumerate(["import [a]", "link", "done"]):
+            progress(step, done, 2)
+    assert capsys.readouterr() == ("", "[1/2] import [a]\n[2/2] link\n")
+
+
+def test_progress_lines_can_be_left_out(capsys):
+    with terminal.reporting(lines=False) as progress:
+        progress("import", 0, 1)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_deprecations_in_libraries_are_kept_back():
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with terminal.reporting(lines=False):
+            warnings.warn("old", FutureWarning, stacklevel=1)
+            warnings.warn("look", UserWarning, stacklevel=1)
+    assert [f"{w.message}" for w in seen] == ["look"]
+
+
+def test_json_has_null_for_what_is_no_number():
+    data = {"a": [float("nan"), 1.5], "b": ({"c": float("inf")},), "d": "ü"}
+    assert json.loads(terminal.json_text(data)) == {"a": [None, 1.5], "b": [{"c": None}], "d": "ü"}
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0.0 KiB"), (1536, "1.5 KiB"), (3 << 20, "3.0 MiB"), (5 << 29, "2.50 GiB")],
+)
+def test_byte_sizes_take_the_unit_that_reads_well(count, text):
+    assert terminal.byte_size(count) == text
+
+
+def test_a_table_in_a_pipe_is_not_cut(capsys):
+    rows = terminal.table("T", "wide", "number", right=("number",))
+    rows.add_row("x" * 150, "1")
+    terminal.console().print(rows)
+    assert "x" * 150 in capsys.readouterr().out

@@ -1,0 +1,73 @@
+"""``verify``: what it prints of a report, and when it fails."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+verify = pytest.importorskip("sam3_tvm.verify")
+
+
+@pytest.fixture
+def reported(monkeypatch):
+    """Makes ``sam3_tvm.verify.verify`` give this report, and keeps what it was asked."""
+    asked = {}
+
+    def give(*, relative: float = 1e-6, same_kept: bool = True) -> dict:
+        bounds = verify.Bounds()
+        report = verify.VerifyReport("a", "random:toy", bounds)
+        report.functions = [
+            verify.FunctionRow(
+                "scoring", "logits", "batch=2", 2e-6, 1e-7, relative, 1e-4, relative <= 1e-4
+            )
+        ]
+        report.end_to_end = [
+            verify.EndToEndRow("x.jpg", "'dog'", 0.4, 3, same_kept, 1.0, 1.0, 0.01, 1e-6, same_kept)
+        ]
+
+        def fake(path, **options):
+            asked.update(options, path=path)
+            options["progress"]("scoring batch=2", 0, 1)
+            return report
+
+        monkeypatch.setattr(verify, "verify", fake)
+        return asked
+
+    return give
+
+
+def test_a_report_within_its_bounds(cli, folder, reported):
+    asked = reported()
+    result = cli("verify", "a", "--function", "scoring")
+    assert result.exit_code == 0, result.output
+    assert asked["functions"] == ["scoring"]
+    assert asked["images"] == []
+    assert result.stderr == "[1/1] scoring batch=2\n"
+    assert "scoring.logits" in result.stdout
+    assert "1.00e-06" in result.stdout
+    assert json.loads((folder / "verify.json").read_text())["ok"] is True
+
+
+@pytest.mark.parametrize("broken", [{"relative": 2e-4}, {"same_kept": False}])
+def test_a_broken_bound_exits_with_1_and_still_writes_the_report(cli, folder, reported, broken):
+    reported(**broken)
+    result = cli("verify", "a", "-o", "r.json")
+    assert result.exit_code == 1
+    assert "BROKEN" in result.stdout
+    assert "bounds broken: 1" in result.stderr
+    assert json.loads((folder / "r.json").read_text())["ok"] is False
+
+
+def test_not_a_number_is_broken_and_the_report_stays_json(cli, folder, reported):
+    reported(relative=float("nan"))
+    assert cli("verify", "a").exit_code == 1
+    assert json.loads((folder / "verify.json").read_text())["functions"][0]["relative"] is None
+
+
+def test_a_report_that_could_not_be_written_is_refused_before_the_work(cli, folder, reported):
+    asked = reported()
+    result = cli("verify", "a", "-o", "nowhere/r.json")
+    assert result.exit_code == 2
+    assert "its folder does not exist" in result.stderr
+    assert not asked
