@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
 from torch.export import ExportedProgram
 
-__all__ = ["export"]
+__all__ = ["decompose_unknown", "export"]
 
 
 def export(
@@ -42,3 +42,29 @@ def export(
     finally:
         for m in training:
             m.training = True
+
+
+def decompose_unknown(program: ExportedProgram, known: Collection[str]) -> ExportedProgram:
+    """Let torch decompose the operators that have no converter, and no others.
+
+    Args:
+        program: a functional program.
+        known: names of operators with a converter, as ``add.Tensor``.
+
+    Returns:
+        An equivalent program, in which an operator outside ``known`` has no decomposition.
+    """
+    table = torch.export.default_decompositions()
+    while True:
+        unknown = {
+            node.target
+            for node in program.graph.nodes
+            if node.op == "call_function"
+            and isinstance(node.target, torch._ops.OpOverload)
+            and node.target.__name__ not in known
+        }
+        chosen = {op: table[op] for op in unknown if op in table}
+        if not chosen:
+            return program
+        with torch.no_grad():
+            program = program.run_decompositions(chosen)

@@ -16,7 +16,7 @@ from tvm.relax.frontend.torch import from_exported_program
 
 from sam3_tvm.importer import complex_numbers
 from sam3_tvm.importer.errors import UnsupportedOperators, source_line
-from sam3_tvm.importer.export import export
+from sam3_tvm.importer.export import decompose_unknown, export
 from sam3_tvm.importer.registry import ImportState, convert_map
 from sam3_tvm.importer.sizes import SizeTable
 
@@ -59,6 +59,7 @@ def import_program(
 
     The program is consumed: its graph is rewritten in place.
     """
+    program = decompose_unknown(program, convert_map())
     sizes = _sizes_as_tensors(program)
     state = ImportState(sizes=SizeTable(_ranges(program)))
     converters = convert_map(state)

@@ -12,10 +12,14 @@ FAMILIES = (
     "scatter",
     "arithmetic",
     "elementwise",
+    "creation",
+    "reductions",
     "attention",
     "linear",
     "norms",
     "roi_align",
+    "resampling",
+    "antialias",
 )
 """The modules of this package, in the order in which they are loaded."""
 
