@@ -21,7 +21,8 @@ def make(count=3, size=SIZE, picture=None, resize=toy.ToyFunctions.resize_masks)
     ones = np.ones(count, np.float32)
     boxes = np.stack([left, 0 * ones, left + size[1] / 8, size[0] * ones], 1)
     scores = np.linspace(0.93, 0.55, count).astype(np.float32)
-    return Result("dog", size, boxes, scores, logits, resize, picture)
+    queries = np.arange(count)[::-1]
+    return Result("dog", size, boxes, scores, queries, logits, resize, picture)
 
 
 def test_masks_are_at_the_pictures_size_and_computed_once():
@@ -81,6 +82,7 @@ def test_indexing_gives_results(index, chosen, masked):
     assert len(part) == len(chosen)
     np.testing.assert_array_equal(part.boxes, result.boxes[chosen])
     np.testing.assert_array_equal(part.scores, result.scores[chosen])
+    np.testing.assert_array_equal(part.queries, result.queries[chosen])
     np.testing.assert_array_equal(part.masks, whole[chosen])
 
 

@@ -33,7 +33,7 @@ def image(model, picture):
 
 
 def expected(model, image, text, boxes=(), labels=(), threshold=0.5):
-    """One prompt by the book: boxes, scores and mask logits of what is kept, best first."""
+    """One prompt by the book: boxes, scores, queries and masks of what is kept, best first."""
     words = [toy.START, *(toy.WORDS.index(w) for w in text.split()), toy.END]
     ids = np.array([words + [toy.PAD] * (6 - len(words))])
     mask = np.array([[1] * len(words) + [0] * (6 - len(words))])
@@ -58,14 +58,15 @@ def expected(model, image, text, boxes=(), labels=(), threshold=0.5):
     corners = np.stack([cx - bw / 2, cy - bh / 2, cx + bw / 2, cy + bh / 2], -1)
     corners *= [image.size[1], image.size[0]] * 2
     masks = (queries[0, order] @ image.features[0].reshape(4, 64)).reshape(-1, 8, 8)
-    return corners, scores[order], t.resize_masks(masks, image.size)
+    return corners, scores[order], order, t.resize_masks(masks, image.size)
 
 
 def assert_same(result, wanted):
-    boxes, scores, masks = wanted
+    boxes, scores, queries, masks = wanted
     assert len(result) == len(scores)
     np.testing.assert_allclose(result.boxes, boxes, rtol=1e-5)
     np.testing.assert_allclose(result.scores, scores, rtol=1e-5)
+    assert result.queries.tolist() == queries
     np.testing.assert_array_equal(result.masks, masks)
 
 
@@ -275,7 +276,7 @@ def test_threads_share_a_model(toy_artifact, picture):
         work.waiting = False
         done = first + list(threads.map(work, phrases[6:]))
     for phrase, scores, masks in done:
-        _, wanted_scores, wanted_masks = expected(model, image, phrase, BOX, [1], 0.1)
+        _, wanted_scores, _, wanted_masks = expected(model, image, phrase, BOX, [1], 0.1)
         np.testing.assert_allclose(scores, wanted_scores, rtol=1e-5)
         np.testing.assert_array_equal(masks, wanted_masks)
     # Two threads may both find a phrase missing, but not once it is there.

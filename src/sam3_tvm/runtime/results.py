@@ -34,6 +34,7 @@ class Result:
         boxes: float32 [N, 4], x0, y0, x1, y1 in the picture's pixels; like the reference's, not
             cut at its edges.
         scores: float32 [N] between 0 and 1, highest first.
+        queries: int64 [N], which of the detector's queries found each object.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Result:
         size: tuple[int, int],
         boxes: NDArray[np.float32],
         scores: NDArray[np.float32],
+        queries: NDArray[np.int64],
         mask_logits: NDArray[np.float32],
         resize: Resize,
         picture: Picture | None = None,
@@ -50,6 +52,7 @@ class Result:
         self.size = size
         self.boxes = boxes
         self.scores = scores
+        self.queries = queries
         self._logits = mask_logits
         self._resize = resize
         self._picture = picture
@@ -95,6 +98,7 @@ class Result:
             self.size,
             self.boxes[index],
             self.scores[index],
+            self.queries[index],
             self._logits[index],
             self._resize,
             self._picture,

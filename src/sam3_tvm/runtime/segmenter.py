@@ -218,6 +218,7 @@ class Model:
                     image.size,
                     _to_pixels(boxes[row, kept], image.size),
                     scores[row, kept],
+                    kept,
                     masks,
                     self._resize_masks,
                     image.picture,
