@@ -1,0 +1,39 @@
+"""What the kernel tests share."""
+
+from __future__ import annotations
+
+import numpy as np
+import tvm
+
+from sam3_tvm.compiler.target import CpuTarget
+
+_LEVELS = ["x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"]
+RUNNABLE = [level for level in _LEVELS if CpuTarget.parse(level).runs_here()]
+NOT_RUNNABLE = [level for level in _LEVELS if level not in RUNNABLE]
+
+
+def compiled(func, target):
+    """The kernel as a Python function on NumPy arrays; it returns the last, the result."""
+    module = tvm.compile(
+        tvm.IRModule({"main": func.with_attr("global_symbol", "main")}), target.tvm_target()
+    )
+
+    def call(*arrays):
+        tensors = [tvm.runtime.tensor(np.ascontiguousarray(a)) for a in arrays]
+        module["main"](*tensors)
+        return tensors[-1].numpy()
+
+    return call
+
+
+def empty(*shape):
+    """A result to be: NaN, so that what isn't written shows."""
+    return np.full(shape, np.nan, "float32")
+
+
+def assert_close(got, want, tolerance=2e-6):
+    """Compare with a float64 reference: relative to its largest value."""
+    assert got.shape == want.shape
+    if got.size:
+        error = np.abs(got - want).max() / max(1.0, np.abs(want).max())
+        assert error <= tolerance, f"max error {error:.2e} of the largest value"
