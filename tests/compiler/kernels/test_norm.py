@@ -1,0 +1,89 @@
+"""Normalisation kernels against float64, over awkward sizes and large means."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tvm
+
+from sam3_tvm.compiler.kernels.norm import group_norm_kernel, layer_norm_kernel
+from sam3_tvm.compiler.target import CpuTarget
+
+TARGET = CpuTarget.native()
+
+
+def _run(func: tvm.tirx.PrimFunc, *arrays: np.ndarray) -> np.ndarray:
+    module = tvm.compile(
+        tvm.IRModule({"main": func.with_attr("global_symbol", "main")}), TARGET.tvm_target()
+    )
+    result = tvm.runtime.tensor(np.full_like(arrays[0], np.nan))
+    module["main"](*map(tvm.runtime.tensor, arrays), result)
+    return result.numpy()
+
+
+def _normalised(x: np.ndarray, epsilon: float) -> np.ndarray:
+    """Zero mean and unit variance along the last axis, in float64."""
+    x = x.astype("float64")
+    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + epsilon)
+
+
+def _inputs(shape: tuple[int, ...], params: int, offset: float) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(shape) + offset
+    return [a.astype("float32") for a in (x, *rng.standard_normal((2, params)))]
+
+
+def _assert_close(got: np.ndarray, want: np.ndarray) -> None:
+    error = np.abs(got - want).max(initial=0)
+    scale = np.abs(want).max(initial=1)
+    assert error <= 1e-6 * scale, f"max error {error:.2e} at values up to {scale:.2e}"
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+@pytest.mark.parametrize(("m", "n"), [(5, 1024), (0, 256), (1, 1), (3, 7), (4, 65), (2, 201)])
+def test_layer_norm(m: int, n: int, offset: float) -> None:
+    x, gamma, beta = _inputs((m, n), n, offset)
+    got = _run(layer_norm_kernel(TARGET, n, 1e-5), x, gamma, beta)
+    _assert_close(got, _normalised(x, 1e-5) * gamma + beta)
+
+
+def test_layer_norm_of_equal_values_is_beta() -> None:
+    x = np.full((2, 100), 3.7, "float32")
+    gamma, beta = np.full((2, 100), 2.0, "float32")[0], np.arange(100, dtype="float32")
+    np.testing.assert_allclose(
+        _run(layer_norm_kernel(TARGET, 100, 1e-5), x, gamma, beta), [beta, beta], atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("with_relu", [False, True])
+@pytest.mark.parametrize(
+    ("batch", "channels", "groups", "pixels", "offset"),
+    [
+        (2, 32, 8, 144, 0.0),
+        (1, 12, 4, 35, 1e4),
+        (3, 6, 6, 1, 0.0),
+        (2, 5, 1, 17, -300.0),
+        (0, 8, 2, 9, 0.0),
+    ],
+)
+def test_group_norm(
+    batch: int, channels: int, groups: int, pixels: int, offset: float, with_relu: bool
+) -> None:
+    x, gamma, beta = _inputs((batch, channels, pixels), channels, offset)
+    # Channels of one group that lie far apart: their own spread is not the group's.
+    x += np.arange(channels, dtype="float32")[:, None]
+    got = _run(group_norm_kernel(TARGET, channels, groups, pixels, 1e-5, with_relu), x, gamma, beta)
+    flat = _normalised(x.reshape(batch, groups, channels // groups * pixels), 1e-5)
+    want = flat.reshape(x.shape) * gamma[:, None] + beta[:, None]
+    _assert_close(got, np.maximum(want, 0) if with_relu else want)
+
+
+@pytest.mark.parametrize("level", ["x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"])
+def test_every_target_level_compiles(level: str) -> None:
+    target = CpuTarget.parse(level)
+    funcs = {
+        "layer_norm": layer_norm_kernel(target, 100, 1e-5),
+        "group_norm": group_norm_kernel(target, 12, 4, 35, 1e-5, True),
+    }
+    mod = tvm.IRModule({k: f.with_attr("global_symbol", k) for k, f in funcs.items()})
+    tvm.compile(mod, target.tvm_target())
