@@ -87,6 +87,10 @@ ARITHMETIC = {
     "divide by a complex number": lambda x, y, r: x / (3 - 4j),
     "divide a number": lambda x, y, r: 2 / y,
     "reciprocal": lambda x, y, r: torch.reciprocal(x),
+    "multiply by a size": lambda x, y, r: x * x.shape[0],
+    "add a size": lambda x, y, r: x + x.shape[0],
+    "subtract from a size": lambda x, y, r: x.shape[0] - x,
+    "divide by a size": lambda x, y, r: x / x.shape[0],
     "negate": lambda x, y, r: -x,
     "conjugate": lambda x, y, r: x.conj(),
     "conjugate in memory": lambda x, y, r: torch.conj_physical(x) * 1,
@@ -109,16 +113,10 @@ ARITHMETIC = {
 }
 
 
-@pytest.mark.parametrize("symbolic", [False, True], ids=["static", "symbolic"])
-def test_arithmetic_broadcasts(symbolic: bool) -> None:
+def test_arithmetic_broadcasts() -> None:
     args = (draw(3, 1, 4), draw(2, 4, seed=1), torch.randn(3, 2, 4))
     more = (draw(5, 1, 4), draw(2, 4, seed=2), torch.randn(5, 2, 4))
-    check_each(
-        ARITHMETIC,
-        *args,
-        dynamic_shapes=({0: ROWS}, None, {0: ROWS}) if symbolic else None,
-        also=[more] if symbolic else (),
-    )
+    check_each(ARITHMETIC, *args, dynamic_shapes=({0: ROWS}, None, {0: ROWS}), also=[more])
 
 
 SHAPE = {
@@ -221,13 +219,12 @@ CREATION = {
 }
 
 
-@pytest.mark.parametrize("symbolic", [False, True], ids=["static", "symbolic"])
-def test_creation_and_conversion(symbolic: bool) -> None:
+def test_creation_and_conversion() -> None:
     check_each(
         CREATION,
         draw(3, 2),
-        dynamic_shapes=({0: ROWS},) if symbolic else None,
-        also=[(draw(1, 2, seed=4),), (draw(6, 2, seed=5),)] if symbolic else (),
+        dynamic_shapes=({0: ROWS},),
+        also=[(draw(1, 2, seed=4),), (draw(6, 2, seed=5),)],
     )
 
 
@@ -410,13 +407,13 @@ def test_graph_without_complex_tensors_is_left_alone() -> None:
 def test_unsupported_complex_operators_are_listed_with_their_lines() -> None:
     class Spectrum(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            z = torch.fft.fft(x)
-            return torch.linalg.det(z * torch.sinh(z)).real
+            z = torch.complex(x, x)
+            return torch.erfinv(torch.asin(z * torch.sinh(z)).real)
 
     with pytest.raises(UnsupportedOperators) as caught:
         import_module(Spectrum(), (torch.randn(3, 3),))
     listed = caught.value.operators
-    assert {"aten.sinh.default", "aten.fft_fft.default"} <= set(listed)
+    assert {"aten.sinh.default", "aten.asin.default", "aten.erfinv.default"} == set(listed)
     assert all("test_complex_numbers.py" in place for p in listed.values() for place in p), listed
 
 

@@ -84,6 +84,11 @@ def rule(*targets: Any, when: Callable[[fx.Node], bool] | None = None) -> Callab
     return register
 
 
+def is_tensor(value: Any) -> bool:
+    """Whether a rule's argument is a node that gives a (real) tensor."""
+    return isinstance(value, fx.Node) and isinstance(value.meta["val"], torch.Tensor)
+
+
 def is_complex(value: Any) -> bool:
     """Whether a node's value is a complex tensor, or a list that holds one."""
     return any(isinstance(v, torch.Tensor) and v.is_complex() for v in tree_iter(value))
@@ -137,9 +142,10 @@ class Emitter:
         return node
 
     def cast(self, value: Any, dtype: torch.dtype | None = None) -> Any:
-        """A real tensor in ``dtype`` (default: that of the result's parts); numbers as they are."""
+        """A real tensor in ``dtype`` (default: that of the result's parts); numbers and
+        symbolic sizes as they are."""
         dtype = self.real_dtype if dtype is None else dtype
-        if not isinstance(value, fx.Node) or value.meta["val"].dtype == dtype:
+        if not is_tensor(value) or value.meta["val"].dtype == dtype:
             return value
         return self.call(aten._to_copy.default, value, dtype=dtype)
 
@@ -187,7 +193,7 @@ class Emitter:
         if isinstance(value, Pair):
             cast = self.cast(value.node)
             return value if cast is value.node else Pair(cast)
-        if isinstance(value, fx.Node) and isinstance(value.meta["val"], torch.Tensor):
+        if is_tensor(value):
             real = self.cast(value)
             return self.join(real, self.call(aten.zeros_like.default, real))
         return self.full([], value)
