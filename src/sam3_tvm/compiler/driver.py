@@ -18,6 +18,7 @@ import numpy as np
 import tvm
 from numpy.typing import NDArray
 from tvm import relax
+from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from sam3_tvm import artifact
 from sam3_tvm.compiler import pipeline
@@ -197,12 +198,35 @@ def import_components(
 
 
 def _rename(mod: tvm.IRModule, component: Component) -> tvm.IRModule:
+    """Give a module's function the component's name, and its helpers names of their own."""
     func = mod["main"].with_attr("global_symbol", component.name)
     # The planner would reserve memory for the largest batch that the ABI allows; without an
     # upper bound it plans by the sizes of the call.
-    func = func.without_attr("tir_var_upper_bound").without_attr("tir_var_lower_bound")
+    func = func.without_attr("tir_var_upper_bound")
     func = func.with_attr("tir_var_lower_bound", _lower_bounds(func, component))
-    return tvm.IRModule({component.name: func})
+    builder, renamer = relax.BlockBuilder(), _GlobalVarRenamer({})
+    for gvar, helper in mod.functions_items():
+        if isinstance(helper, tvm.tirx.PrimFunc):
+            # Two components may each have an "interpolate" of their own sizes.
+            name = f"{component.name}_{gvar.name_hint}"
+            if "global_symbol" in helper.attrs:
+                helper = helper.with_attr("global_symbol", name)
+            renamer.names[gvar.name_hint] = builder.add_func(helper, name)
+    renamed = builder.get()
+    renamed[component.name] = renamer.visit_expr(func) if renamer.names else func
+    return renamed
+
+
+@mutator
+class _GlobalVarRenamer(PyExprMutator):  # type: ignore[misc]
+    """Replaces references to functions of a module."""
+
+    def __init__(self, names: dict[str, tvm.ir.GlobalVar]) -> None:
+        super().__init__()
+        self.names = names
+
+    def visit_global_var_(self, op: Any) -> Any:
+        return self.names.get(op.name_hint, op)
 
 
 def _lower_bounds(func: relax.Function, component: Component) -> dict[str, int]:
@@ -250,11 +274,12 @@ def _transformed(
     known = {_address(tensor): key for key, tensor in inputs.items()}
     for position, tensor in enumerate(machine[entry](list(inputs.values()))):
         stem = known.get(_address(tensor), f"packed_{position}")
-        yield f"{name}.{stem}", tensor.numpy()
+        yield f"{name}.{stem}", np.from_dlpack(tensor)
 
 
 def _address(tensor: Any) -> int:
-    return int(tensor.numpy().__array_interface__["data"][0])
+    # .numpy() copies; the DLPack view shows where the tensor itself is.
+    return int(np.from_dlpack(tensor).__array_interface__["data"][0])
 
 
 def _elements(tensor: Any) -> int:

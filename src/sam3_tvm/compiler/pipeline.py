@@ -20,6 +20,9 @@ from typing import Any
 import tvm
 from tvm import relax
 
+from sam3_tvm.compiler.passes.dispatch_attention import DispatchAttention
+from sam3_tvm.compiler.passes.dispatch_conv import DispatchConv
+from sam3_tvm.compiler.passes.dispatch_linear import DispatchLinear
 from sam3_tvm.compiler.passes.schedule_cpu import ScheduleCpu
 from sam3_tvm.compiler.target import CpuTarget
 
@@ -69,7 +72,8 @@ def _canonical(options: Options) -> list[Any]:
 
 
 def _dispatch(options: Options) -> list[Any]:
-    return []
+    target = options.target
+    return [DispatchAttention(target), DispatchConv(target), DispatchLinear(target)]
 
 
 def _legalize(options: Options) -> list[Any]:
