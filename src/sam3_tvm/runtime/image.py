@@ -16,6 +16,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from sam3_tvm.errors import Sam3Error
 from sam3_tvm.manifest import Preprocessing
+from sam3_tvm.runtime.resample import resize
 
 __all__ = ["ImageError", "Picture", "preprocess", "read_picture"]
 
@@ -65,8 +66,8 @@ def read_picture(picture: Picture) -> NDArray[np.uint8]:
 def preprocess(rgb: NDArray[np.uint8], rules: Preprocessing) -> NDArray[np.float32]:
     """The network's input: resized to a square, rescaled, normalised.
 
-    The resize is Pillow's antialiased bilinear on 8-bit values, with which torch's on uint8
-    agrees to one level; the aspect ratio isn't kept. Both as the reference does.
+    The resize is the reference's, antialiased bilinear on 8-bit values; the aspect ratio isn't
+    kept.
 
     Args:
         rgb: uint8, shape [H, W, 3].
@@ -75,8 +76,7 @@ def preprocess(rgb: NDArray[np.uint8], rules: Preprocessing) -> NDArray[np.float
     Returns:
         float32, shape [1, 3, size, size].
     """
-    size = (rules.image_size, rules.image_size)
-    resized = np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BILINEAR))
+    resized = resize(rgb, rules.image_size, rules.image_size)
     scaled = resized.astype(np.float32) * np.float32(rules.rescale)
     normal = (scaled - np.array(rules.mean, np.float32)) / np.array(rules.std, np.float32)
     return np.ascontiguousarray(normal.transpose(2, 0, 1)[None])
