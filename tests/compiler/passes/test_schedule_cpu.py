@@ -167,6 +167,9 @@ def test_results_are_those_of_the_plain_loops(machines, name: str, n: int) -> No
     plain, scheduled = machines
     inputs = _inputs(name, n)
     want, got = plain[name](*inputs).numpy(), scheduled[name](*inputs).numpy()
+    if name == "sum_symbolic" and n == 0:
+        # The plain loops never write it; test_empty_reductions.py has the definition.
+        want = np.zeros_like(want)
     assert got.shape == want.shape
     assert got.dtype == want.dtype
     # Sums are added up in another order; everything else is the same arithmetic.

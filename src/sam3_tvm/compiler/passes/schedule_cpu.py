@@ -75,6 +75,7 @@ def _schedule(func: Any, lanes: int) -> Any:
     sch = _inline_producers(sch)
     rowwise = _attempt(sch, _row, lanes)
     if rowwise is not None:
+        _initialise_apart(rowwise)
         return rowwise.mod["main"]
     for block in _children(sch):
         for rule in (_column_reduction, _row_reduction, _map, _outer):
@@ -82,7 +83,35 @@ def _schedule(func: Any, lanes: int) -> Any:
             if result is not None:
                 sch = result
                 break
+    _initialise_apart(sch)
     return sch.mod["main"]
+
+
+def _initialise_apart(sch: Any) -> None:
+    """Take the first value of a reduction out of its loops where they may be empty.
+
+    TVM writes it in the first iteration, so that a sum over no elements (a prompt without
+    boxes) would leave whatever the memory held.
+    """
+    found = []
+
+    def visit(stmt: Any) -> None:
+        if stmt.init is not None:
+            found.append(stmt)
+
+    tvm_ffi.structural_walk(sch.mod["main"].body, (s_tir.SBlock, visit))
+    for stmt in found:
+        reduced = [it for it in stmt.iter_vars if it.iter_type == tirx.IterVar.CommReduce]
+        if all(isinstance(it.dom.extent, tirx.IntImm) for it in reduced):
+            continue
+        block = sch.get_sblock(stmt.name_hint)
+        for loop in sch.get_loops(block):
+            var = sch.get(loop).loop_var
+            values = _realize_of(sch, block).iter_values
+            bound = zip(stmt.iter_vars, values, strict=True)
+            if any(it.iter_type == tirx.IterVar.CommReduce and _uses(v, var) for it, v in bound):
+                sch.decompose_reduction(block, loop)
+                break
 
 
 def _attempt(sch: Any, rule: Callable[..., bool], *args: Any) -> Any | None:
