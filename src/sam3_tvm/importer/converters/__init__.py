@@ -20,6 +20,7 @@ FAMILIES = (
     "roi_align",
     "resampling",
     "antialias",
+    "grid_sampling",
 )
 """The modules of this package, in the order in which they are loaded."""
 

@@ -7,13 +7,13 @@ stand for the masked scores, and divides 0 by 0 once all visible scores are far 
 So a pass has two forms to match, and masks are always an additive bias
 ``[batch | 1, heads | 1, queries | 1, keys]``:
 
-- a boolean mask gives 0 where a key takes part and the lowest finite value elsewhere, so
-  that no intermediate is infinite in a kernel that works through the keys in blocks;
+- a boolean mask gives 0 where a key takes part and ``-inf`` elsewhere;
 - a float mask is passed as it is, and may hold ``-inf``.
 
 PyTorch defines the result as zero for a query that sees no key, while a softmax over such
 a row is not a number. Where a mask could do so, ``where(visible, attention, 0)`` follows.
-A kernel that yields zero for such rows by itself can match the pair and drop the guard.
+A kernel that yields zero for a row whose every score is ``-inf`` can match the pair and
+drop the guard.
 """
 
 from __future__ import annotations
@@ -163,9 +163,8 @@ def _bias(
         visible = cx.emit(relax.op.astype(seen, "bool"))
         visible = cx.emit(relax.op.permute_dims(visible, [0, 2, 1, 3]))
     if boolean:
-        lowest = float(np.finfo(dtype).min)
-        zero, low = relax.const(0.0, dtype), relax.const(lowest, dtype)
-        return cx.emit(relax.op.where(mask, zero, low)), visible
+        hidden = relax.const(-math.inf, dtype)
+        return cx.emit(relax.op.where(mask, relax.const(0.0, dtype), hidden)), visible
     return cast(cx, mask, dtype), visible
 
 
@@ -201,10 +200,10 @@ def _causal_bias(cx: Context, queries: Any, keys: Any, dtype: str) -> relax.Expr
     """``[1, 1, queries, keys]``: query i sees keys 0..i, also where the lengths differ."""
 
     def causal_bias(q: Any, k: Any) -> te.Tensor:
-        lowest, zero = tirx.min_value(dtype), tirx.const(0, dtype)
+        hidden, zero = tirx.const(-math.inf, dtype), tirx.const(0, dtype)
         return te.compute(
             (1, 1, q, k),
-            lambda _b, _h, i, j: tirx.Select(j <= i, zero, lowest),
+            lambda _b, _h, i, j: tirx.Select(j <= i, zero, hidden),
             name="causal_bias",
         )
 

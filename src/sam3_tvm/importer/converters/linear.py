@@ -174,9 +174,9 @@ def _take_diagonals(cx: Context, labels: str, x: relax.Expr) -> tuple[str, relax
     distinct = "".join(dict.fromkeys(labels))
     if distinct == labels:
         return labels, x
-    sizes = [extents(x)[labels.index(c)] for c in distinct]
 
     def diagonal(data: te.Tensor) -> te.Tensor:
+        sizes = [data.shape[labels.index(c)] for c in distinct]
         return te.compute(
             sizes, lambda *i: data(*(i[distinct.index(c)] for c in labels)), name="diagonal"
         )
