@@ -62,6 +62,7 @@ CASES = {
     "sum_last": (lambda x: ops.sum(x, axis=-1), [(("n", 12, 576), F)]),
     "sum_last_odd": (lambda x: ops.sum(x, axis=-1, keepdims=True), [(("n", 12, 57), F)]),
     "sum_middle": (lambda x: ops.sum(x, axis=1), [(("n", 33, 96), F)]),
+    "sum_columns": (lambda x: ops.sum(x, axis=0), [((33, "n"), F)]),
     "sum_symbolic": (lambda x: ops.sum(x, axis=1), [((33, "n"), F)]),
     "sum_space": (lambda x: ops.sum(x, axis=[2, 3]), [(("n", 12, 18, 16), F)]),
     "mean_all": (lambda x: ops.mean(x), [((64, 80), F)]),
@@ -166,7 +167,12 @@ def _inputs(name: str, n: int) -> list[tvm.runtime.Tensor]:
 def test_results_are_those_of_the_plain_loops(machines, name: str, n: int) -> None:
     plain, scheduled = machines
     inputs = _inputs(name, n)
-    want, got = plain[name](*inputs).numpy(), scheduled[name](*inputs).numpy()
+    got = scheduled[name](*inputs).numpy()
+    if name == "sum_symbolic" and n == 0:
+        # The plain loops leave a sum over nothing unwritten.
+        want = np.zeros(33, "float32")
+    else:
+        want = plain[name](*inputs).numpy()
     if name == "sum_symbolic" and n == 0:
         # The plain loops never write it; test_empty_reductions.py has the definition.
         want = np.zeros_like(want)
