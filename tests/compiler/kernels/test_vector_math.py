@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 import pytest
-import tvm
+from kernel_testing import compiled
 
 from sam3_tvm.compiler.kernels.emit import ceil_div, kernel, load, loop, store, tensor
-from sam3_tvm.compiler.kernels.vector_math import exp_nonpositive, gelu, relu
+from sam3_tvm.compiler.kernels.vector_math import exp_nonpositive, gelu, relu, transposed
 from sam3_tvm.compiler.target import CpuTarget
 
 
@@ -22,13 +22,7 @@ def evaluate(function, x, lanes):
         b = tensor("b", (padded.size,))
         with loop(padded.size // lanes) as i:
             store(b, function(load(a, i * lanes, lanes=lanes), lanes), i * lanes, lanes=lanes)
-    module = tvm.compile(
-        tvm.IRModule({"main": made.func.with_attr("global_symbol", "main")}),
-        CpuTarget.native().tvm_target(),
-    )
-    out = tvm.runtime.tensor(np.full_like(padded, np.nan))
-    module["main"](tvm.runtime.tensor(padded), out)
-    return out.numpy()[: x.size]
+    return compiled(made.func, CpuTarget.native())(padded, np.full_like(padded, np.nan))[: x.size]
 
 
 LANES = [1, 4, CpuTarget.native().lanes]
@@ -66,3 +60,16 @@ def test_gelu_and_relu_at_the_ends():
     x = np.array([np.inf, -np.inf, 2.0**100, -(2.0**100), np.nan, -0.0], "float32")
     np.testing.assert_array_equal(evaluate(gelu, x, 4), [np.inf, 0, 2.0**100, 0, np.nan, 0])
     np.testing.assert_array_equal(evaluate(relu, x, 4), [np.inf, 0, 2.0**100, 0, np.nan, 0])
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 4, 8, 16])
+def test_transposition(lanes):
+    with kernel("transpose") as made:
+        a = tensor("a", (lanes, lanes))
+        b = tensor("b", (lanes, lanes))
+        rows = [load(a, i, 0, lanes=lanes) for i in range(lanes)]
+        for i, row in enumerate(transposed(rows, lanes)):
+            store(b, row, i, 0, lanes=lanes)
+    x = np.arange(lanes * lanes, dtype="float32").reshape(lanes, lanes)
+    got = compiled(made.func, CpuTarget.native())(x, np.full_like(x, np.nan))
+    np.testing.assert_array_equal(got, x.T)

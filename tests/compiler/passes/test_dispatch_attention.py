@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tvm
 from dispatch_testing import TARGET, build, close, kernels, operators, randoms, run
+from tvm import relax
 from tvm.relax import op as R
 
 from sam3_tvm.compiler.passes.dispatch_attention import DispatchAttention
@@ -127,6 +128,61 @@ def test_bias_is_broadcast_and_masked_rows_give_zeros(shape, name):
     got = run(after, q, k, v, bias)
     close(got, heads_second(attend(*map(heads_second, (q, k, v)), bias)))
     assert not np.isnan(got).any()
+
+
+def guarded(emit, q, k, v, bias, seen, order=HEADS_FIRST):
+    """Attention as the importer writes it for a mask that may hide every key of a query."""
+    sees = emit(R.max(emit(R.astype(seen, "int8")), axis=-1, keepdims=True))
+    sees = emit(R.permute_dims(emit(R.astype(sees, "bool")), order))
+    y = emit(R.nn.attention(q, k, v, bias))
+    return R.permute_dims(emit(R.where(sees, y, relax.const(0.0, "float32"))), HEADS_FIRST)
+
+
+QKV = [(name, ("b", 6, 2, 16)) for name in "qkv"]
+
+
+def test_guard_of_a_boolean_mask_is_dropped():
+    def body(emit, q, k, v, mask):
+        zero, hidden = relax.const(0.0, "float32"), relax.const(-np.inf, "float32")
+        return guarded(emit, q, k, v, emit(R.where(mask, zero, hidden)), mask)
+
+    after = dispatched(build([*QKV, ("mask", ("b", 1, 6, 6), "bool")], [], body))
+    assert kernels(after) == ["attention_2x16_blhd_bhld_bias_bqk"]
+    assert operators(after) == {"call_tir", "where"}  # the bias itself
+    q, k, v = randoms(*[(2, 6, 2, 16)] * 3)
+    mask = np.random.default_rng(1).random((2, 1, 6, 6)) < 0.4
+    mask[:, :, 2] = False
+    bias = np.where(mask, 0, -np.inf)
+    close(run(after, q, k, v, mask), attend(*map(heads_second, (q, k, v)), bias))
+
+
+def test_guard_of_a_float_mask_is_dropped():
+    def body(emit, q, k, v, bias):
+        seen = emit(R.greater(bias, relax.const(-np.inf, "float32")))
+        return guarded(emit, q, k, v, bias, seen)
+
+    after = dispatched(build([*QKV, ("bias", ("b", 2, 6, 6))], [], body))
+    assert kernels(after) == ["attention_2x16_blhd_bhld_bias_bhqk"]
+    assert operators(after) == {"call_tir"}
+
+
+@pytest.mark.parametrize("other", ["mask", "values", "axes"])
+def test_a_where_that_is_no_guard_of_the_bias_stays(other):
+    def body(emit, q, k, v, mask, another):
+        hidden = relax.const(-1.0 if other == "values" else -np.inf, "float32")
+        bias = emit(R.where(mask, relax.const(0.0, "float32"), hidden))
+        order = [0, 1, 2, 3] if other == "axes" else HEADS_FIRST
+        return guarded(emit, q, k, v, bias, another if other == "mask" else mask, order)
+
+    masks = [(name, ("b", 1, 1, 6), "bool") for name in ("mask", "another")]
+    after = dispatched(build([*QKV, *masks], [], body))
+    assert kernels(after) == ["attention_2x16_bias_bk"]
+    assert {"where", "max"} <= operators(after)
+    q, k, v = randoms(*[(1, 6, 2, 16)] * 3)
+    yes = np.ones((1, 1, 1, 6), bool)
+    got = run(after, q, k, v, yes, ~yes)
+    want = attend(*map(heads_second, (q, k, v)))
+    close(got, 0 * want if other == "mask" else want)
 
 
 @pytest.mark.parametrize("causal", ["TopLeft", "BottomRight"])

@@ -29,6 +29,7 @@ The exponential takes 13 operations a vector where the products take 2 x D: 9 % 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tvm import tirx
@@ -49,9 +50,10 @@ from sam3_tvm.compiler.kernels.emit import (
     splat,
     store,
     tensor,
+    when,
 )
 from sam3_tvm.compiler.kernels.register_tile import multiply_accumulate, wide_tile
-from sam3_tvm.compiler.kernels.vector_math import exp_nonpositive, maximum
+from sam3_tvm.compiler.kernels.vector_math import exp_nonpositive, maximum, transposed
 from sam3_tvm.compiler.target import CpuTarget
 
 __all__ = ["AttentionSpec", "attention_kernel", "kernel_name"]
@@ -179,7 +181,7 @@ class _Attention:
             self._copy_rows(self.values, self.v, spec.value, spec.value_dim, k0, count)
             with loop(panels) as panel:
                 self._block(panel, k0, count)
-        self._store_results(here)
+        self._store_results(here, panels)
 
     @property
     def _bias_varies_by_query(self) -> bool:
@@ -193,12 +195,34 @@ class _Attention:
     def _load_queries(self, panels: Expr) -> None:
         """Queries times scale, transposed: [panel, component, query]. The last one repeats."""
         spec, width = self.spec, as_index(self.width)
-        with loop(panels) as p, loop(width) as i:
-            row = bind(tirx.min(self.q0 + p * width + i, self.lq - as_index(1)))
-            with loop(spec.head_dim) as d:
-                value = load(self.q, *_order(spec.query, B=self.b, L=row, H=self.h, D=d))
-                at = (p * as_index(spec.head_dim) + d) * width + i
-                store(self.queries, value * splat(spec.scale, 1), at)
+        with loop(panels) as p:
+            base = bind(p * as_index(spec.head_dim) * width)
+
+            def query(i: Expr, d: Expr, lanes: int) -> Expr:
+                row = tirx.min(self.q0 + p * width + i, self.lq - as_index(1))
+                at = _order(spec.query, B=self.b, L=row, H=self.h, D=d)
+                return load(self.q, *at, lanes=lanes) * splat(spec.scale, lanes)
+
+            self._transpose(query, spec.head_dim, self.queries, base)
+
+    def _transpose(
+        self, row: Callable[[Expr, Expr, int], Expr], columns: Expr | int, to: Expr, base: Expr
+    ) -> None:
+        """``to[base + column * width + i] = row(i, column, 1)`` for a panel's queries i, taken
+        ``lanes`` columns at a time where there are as many."""
+        lanes, width = self.lanes, as_index(self.width)
+        step = as_index(lanes)
+        blocks = bind(as_index(columns) // step)
+        with loop(self.tile.vectors) as part:
+            i0 = bind(part * step)
+            with loop(blocks) as block:
+                c0 = bind(block * step)
+                square = [bind(row(i0 + as_index(i), c0, lanes)) for i in range(lanes)]
+                for c, vector in enumerate(transposed(square, lanes)):
+                    store(to, vector, base + (c0 + as_index(c)) * width + i0, lanes=lanes)
+            done = bind(blocks * step)
+            with loop(as_index(columns) - done, done) as c, loop(lanes) as i:
+                store(to, row(i0 + i, c, 1), base + c * width + i0 + i)
 
     def _copy_rows(
         self, to: Expr, source: Expr, layout: str, dim: int, k0: Expr, count: Expr
@@ -252,17 +276,23 @@ class _Attention:
 
     def _transpose_bias(self, panel: Expr, k0: Expr, count: Expr) -> None:
         """The bias of a panel and a block as [key, query]."""
-        width = as_index(self.width)
-        with loop(width) as i:
-            row = bind(tirx.min(self.q0 + panel * width + i, self.lq - as_index(1)))
-            with loop(count) as key:
-                store(self.biases, self._bias_at(row, k0 + key), key * width + i)
+        assert self.spec.bias is not None
+        varies_by_key = self.spec.bias[3]
 
-    def _bias_at(self, query: Expr, key: Expr) -> Expr:
+        def bias(i: Expr, key: Expr, lanes: int) -> Expr:
+            row = tirx.min(self.q0 + panel * as_index(self.width) + i, self.lq - as_index(1))
+            if varies_by_key:
+                return self._bias_at(row, k0 + key, lanes)
+            return splat(self._bias_at(row, as_index(0)), lanes)
+
+        self._transpose(bias, count, self.biases, as_index(0))
+
+    def _bias_at(self, query: Expr, key: Expr, lanes: int = 1) -> Expr:
         index = (self.b, self.h, query, key)
         varies = self.spec.bias
         assert varies is not None
-        return load(self.bias, *(i if n else 0 for i, n in zip(index, varies, strict=True)))
+        at = [i if n else 0 for i, n in zip(index, varies, strict=True)]
+        return load(self.bias, *at, lanes=lanes)
 
     def _score_tile(self, rows: int, panel: Expr, k0: Expr, key0: Expr, largest: Expr) -> None:
         """Scores of ``rows`` keys from key0 of the block on; ``largest`` takes their maximum."""
@@ -336,15 +366,33 @@ class _Attention:
             for j in range(tile.vectors):
                 store(self.results, row[as_index(j)], at(r, j), lanes=lanes)
 
-    def _store_results(self, here: Expr) -> None:
+    def _store_results(self, here: Expr, panels: Expr) -> None:
         """The task's results, divided by their sums and transposed back."""
-        spec, width = self.spec, as_index(self.width)
-        with loop(here) as i:
-            total = bind(load(self.sums, i))
-            inverse = bind(
-                tirx.Select(total.equal(splat(0.0, 1)), splat(0.0, 1), splat(1.0, 1) / total)
-            )
-            with loop(spec.value_dim) as d:
-                at = (i // width * as_index(spec.value_dim) + d) * width + i % width
-                y_at = _order(spec.result, B=self.b, L=self.q0 + i, H=self.h, D=d)
-                store(self.y, load(self.results, at) * inverse, *y_at)
+        spec, tile, lanes = self.spec, self.tile, self.lanes
+        zero, one = splat(0.0, lanes), splat(1.0, lanes)
+        with loop(panels) as p, loop(tile.vectors) as part:
+            i0 = bind(p * as_index(self.width) + part * as_index(lanes))
+            base = bind(p * as_index(spec.value_dim * self.width) + part * as_index(lanes))
+            total = bind(load(self.sums, i0, lanes=lanes))
+            # A select, because a row without any visible key has the sum 0.
+            store(self.scales, tirx.Select(total > zero, one / total, zero), 0, lanes=lanes)
+
+            def result(d: Expr) -> Expr:
+                value = load(self.results, base + d * as_index(self.width), lanes=lanes)
+                return bind(value * load(self.scales, 0, lanes=lanes))
+
+            def write(i: int, value: Expr, d: Expr, lanes: int) -> None:
+                row = i0 + as_index(i)
+                with when(row < here):
+                    at = _order(spec.result, B=self.b, L=self.q0 + row, H=self.h, D=d)
+                    store(self.y, value, *at, lanes=lanes)
+
+            with loop(spec.value_dim // lanes) as block:
+                d0 = bind(block * as_index(lanes))
+                square = [result(d0 + as_index(d)) for d in range(lanes)]
+                for i, vector in enumerate(transposed(square, lanes)):
+                    write(i, vector, d0, lanes)
+            for d in range(spec.value_dim // lanes * lanes, spec.value_dim):
+                store(self.scores, result(as_index(d)), 0, lanes=lanes)
+                for i in range(lanes):
+                    write(i, load(self.scores, i), as_index(d), 1)

@@ -1,9 +1,9 @@
-"""Exponential and GELU on vectors, without a call to a scalar libm function.
+"""Exponential, GELU and transposition on vectors, without a call to a scalar libm function.
 
-Both are straight-line arithmetic, so LLVM keeps them in vector registers. Coefficients were
-fitted for this file by weighted least squares with Lawson's reweighting (C. L. Lawson, 1961),
-which converges to the minimax fit; errors stated are of the float32 evaluation, measured over
-the whole range (tests/compiler/kernels/test_vector_math.py).
+The functions are straight-line arithmetic, so LLVM keeps them in vector registers. Their
+coefficients were fitted for this file by weighted least squares with Lawson's reweighting
+(C. L. Lawson, 1961), which converges to the minimax fit; errors stated are of the float32
+evaluation, measured over the whole range (tests/compiler/kernels/test_vector_math.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tvm import tirx
 
 from sam3_tvm.compiler.kernels.emit import Expr, bind, splat
 
-__all__ = ["exp_nonpositive", "gelu", "maximum", "polynomial", "relu"]
+__all__ = ["exp_nonpositive", "gelu", "maximum", "polynomial", "relu", "transposed"]
 
 # e^r for |r| <= ln(2) / 2, lowest power first; relative error of the fit 7.5e-08.
 _EXP = (
@@ -101,3 +101,27 @@ def gelu(x: Expr, lanes: int) -> Expr:
     root = bind(root * root)
     root = bind(root * root)
     return relu(x, lanes) - t / (root * root)
+
+
+def transposed(rows: Sequence[Expr], lanes: int) -> list[Expr]:
+    """The square of ``lanes`` vectors of ``lanes`` values, transposed in registers.
+
+    The recursive exchange of off-diagonal blocks: log2(lanes) rounds of one two-input shuffle
+    a vector, a quarter of a shuffle per value at 16 lanes.
+    """
+    square = list(rows)
+    half = lanes // 2
+    while half:
+        for i in range(lanes):
+            if not i & half:
+                # Lanes with the bit ``half`` of one row change places with those without it
+                # of its partner.
+                pair = [square[i], square[i + half]]
+                low = [k if not k & half else lanes + k - half for k in range(lanes)]
+                high = [k + half if not k & half else lanes + k for k in range(lanes)]
+                square[i], square[i + half] = (
+                    bind(tirx.Shuffle(pair, [tirx.const(k, "int32") for k in order]))
+                    for order in (low, high)
+                )
+        half //= 2
+    return square

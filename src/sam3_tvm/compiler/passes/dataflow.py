@@ -13,6 +13,7 @@ from tvm.sym import Analyzer
 __all__ = [
     "Dataflow",
     "call_of",
+    "constant",
     "same_shape",
     "shape_of",
     "static_int",
@@ -64,11 +65,13 @@ class Dataflow:
 
     def definition(self, expr: Expr) -> Expr:
         """The value that a variable is bound to, through plain renames; other things as is."""
-        while expr in self._value:
-            value = self._value[expr]
-            if not isinstance(value, relax.Var):
-                return value
-            expr = value
+        root = self.root(expr)
+        return self._value.get(root, root)
+
+    def root(self, expr: Expr) -> Expr:
+        """The variable behind plain renames; other things as is."""
+        while isinstance(self._value.get(expr), relax.Var):
+            expr = self._value[expr]
         return expr
 
     def only_user(self, var: Expr) -> Expr | None:
@@ -103,6 +106,13 @@ def call_of(value: Expr, *operators: str) -> Expr | None:
     if not isinstance(value, relax.Call):
         return None
     return value if getattr(value.op, "name", None) in operators else None
+
+
+def constant(expr: Expr) -> float | None:
+    """The number of a scalar constant, else None."""
+    if isinstance(expr, GenericConst) and expr.value.shape == ():
+        return float(expr.value.numpy())
+    return None
 
 
 def shape_of(expr: Expr) -> list[Expr] | None:

@@ -2,7 +2,8 @@
 
 ``nn.attention`` and ``nn.attention_bias`` take and give [B, L, heads, head_dim]; PyTorch has
 heads before L, so transpositions surround them. The kernel reads and writes any order of
-axes that ends in head_dim, so those are not executed.
+axes that ends in head_dim, so those are not executed. Nor is the ``where`` by which the
+importer gives zeros to queries that see no key: the kernel does that by itself.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from sam3_tvm.compiler.kernels.attention import AttentionSpec, attention_kernel, kernel_name
-from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of, shape_of, static_int
+from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of, constant, shape_of, static_int
 from sam3_tvm.compiler.target import CpuTarget
 
 __all__ = ["DispatchAttention"]
@@ -67,7 +68,7 @@ def find_attention(flow: Dataflow) -> dict[Expr, AttentionCall]:
             continue
         spec = _spec(call)
         if spec is not None:
-            var, layout = _result(flow, binding.var)
+            var, layout = _result(flow, _guarded(flow, call, binding.var))
             stored = [_source(flow, operand) for operand in call.args[:3]]
             query, key, value = (order for _, order in stored)
             spec = AttentionSpec(
@@ -131,6 +132,45 @@ def _result(flow: Dataflow, var: Expr) -> tuple[Expr, str]:
         if names[-1] == "D":
             best = (var, names)
     return best
+
+
+def _guarded(flow: Dataflow, call: Expr, var: Expr) -> Expr:
+    """The variable of ``where(the query sees a key, attention, 0)`` if that is the only use of
+    an attention with bias, else the attention's own.
+
+    The guard goes only if its mask is provably that of the bias: ``seen`` in
+    ``bias = where(seen, 0, -inf)``, or ``seen = bias > -inf``.
+    """
+    user = flow.only_user(var)
+    guard = None if user is None else call_of(flow.definition(user), "relax.where")
+    if guard is None or len(call.args) < 4 or guard.args[1] != var or constant(guard.args[2]) != 0:
+        return var
+    seen = _reduced_mask(flow, guard.args[0])
+    if seen is None:
+        return var
+    bias = flow.root(call.args[3])
+    choice = call_of(flow.definition(bias), "relax.where")
+    if choice is not None:
+        same = flow.root(choice.args[0]) == seen
+        values = (constant(choice.args[1]), constant(choice.args[2]))
+        return user if same and values == (0, -math.inf) else var
+    test = call_of(flow.definition(seen), "relax.greater")
+    if test is not None and flow.root(test.args[0]) == bias and constant(test.args[1]) == -math.inf:
+        return user
+    return var
+
+
+def _reduced_mask(flow: Dataflow, condition: Expr) -> Expr | None:
+    """``seen`` of a condition that says, as [B, Lq, heads, 1], whether any key is seen."""
+    permute = call_of(flow.definition(condition), "relax.permute_dims")
+    if permute is None or _permutation(permute) != [0, 2, 1, 3]:
+        return None
+    truth = call_of(flow.definition(permute.args[0]), "relax.astype")
+    largest = None if truth is None else call_of(flow.definition(truth.args[0]), "relax.max")
+    if largest is None or [int(a) % 4 for a in largest.attrs.axis or []] != [3]:
+        return None
+    number = call_of(flow.definition(largest.args[0]), "relax.astype")
+    return None if number is None else flow.root(number.args[0])
 
 
 def _permutation(call: Expr) -> list[int]:
