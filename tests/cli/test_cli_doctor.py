@@ -71,7 +71,7 @@ def test_a_package_that_cannot_load_is_named(cli, monkeypatch):
     result = cli("doctor", "--quick")
     assert result.exit_code == 1
     assert "run artifacts: no" in result.stdout
-    assert "sam3_tvm_of_nowhere is not installed" in result.stdout
+    assert "not installed: sam3_tvm_of_nowhere; pip install 'sam3-tvm'" in result.stdout
 
 
 @dataclass

@@ -28,7 +28,7 @@ _TO_COMPILE = (*_COMPILE_EXTRA, "sam3_tvm.compiler")
 _BROKEN = (ImportError, OSError, RuntimeError, AttributeError)
 
 # A table stays readable with this much of an error's text; --json has all of it.
-_DETAIL = 90
+_DETAIL = 70
 
 
 def command(
@@ -93,18 +93,23 @@ def command(
 
 def _problems(modules: Sequence[str]) -> list[str]:
     """Why these modules can't be imported, a line each; empty if all can."""
-    problems: dict[str, None] = {}
+    missing: dict[str, list[str]] = {}
+    broken = []
     for name in modules:
         try:
             importlib.import_module(name)
         except ModuleNotFoundError as error:
-            extra = (error.name or "").partition(".")[0] in _COMPILE_EXTRA
-            package = "sam3-tvm[compile]" if extra else "sam3-tvm"
-            problems[f"{error.name} is not installed: pip install '{package}'"] = None
+            top = (error.name or name).partition(".")[0]
+            package = "sam3-tvm[compile]" if top in _COMPILE_EXTRA else "sam3-tvm"
+            if top not in missing.setdefault(package, []):
+                missing[package].append(top)
         except _BROKEN as error:
-            reason = " ".join(f"{error}".split())
-            problems[f"{name} is installed but does not load: {reason}"] = None
-    return list(problems)
+            broken.append(f"{name} is installed but does not load: {' '.join(f'{error}'.split())}")
+    absent = [
+        f"not installed: {', '.join(names)}; pip install '{package}'"
+        for package, names in missing.items()
+    ]
+    return absent + broken
 
 
 def _run_lessons() -> list[LessonReport]:
