@@ -20,9 +20,12 @@ from typing import Any
 import tvm
 from tvm import relax
 
+from sam3_tvm.compiler.passes.decompose_layer_norm import DecomposeLayerNorm
 from sam3_tvm.compiler.passes.dispatch_attention import DispatchAttention
 from sam3_tvm.compiler.passes.dispatch_conv import DispatchConv
 from sam3_tvm.compiler.passes.dispatch_linear import DispatchLinear
+from sam3_tvm.compiler.passes.dispatch_matmul import DispatchMatmul
+from sam3_tvm.compiler.passes.dispatch_norm import DispatchNorm
 from sam3_tvm.compiler.passes.schedule_cpu import ScheduleCpu
 from sam3_tvm.compiler.target import CpuTarget
 
@@ -73,7 +76,16 @@ def _canonical(options: Options) -> list[Any]:
 
 def _dispatch(options: Options) -> list[Any]:
     target = options.target
-    return [DispatchAttention(target), DispatchConv(target), DispatchLinear(target)]
+    decomposed = [DecomposeLayerNorm()] if options.layer_norm == "decomposed" else []
+    return [
+        *decomposed,
+        DispatchAttention(target),
+        DispatchConv(target),
+        # Before DispatchMatmul, which would take the products with weights too.
+        DispatchLinear(target),
+        DispatchMatmul(target),
+        DispatchNorm(target),
+    ]
 
 
 def _legalize(options: Options) -> list[Any]:

@@ -1,0 +1,110 @@
+import json
+import re
+
+import pytest
+import tvm
+
+from sam3_tvm import artifact
+from sam3_tvm.artifact import ArtifactError
+from sam3_tvm.compiler import CompileError, compile
+from sam3_tvm.compiler.driver import import_components
+from sam3_tvm.compiler.target import CpuTarget, TargetError
+from sam3_tvm.components import abi
+from sam3_tvm.sources import SourceError, open_source
+
+
+@pytest.fixture(scope="module")
+def opened(tiny_artifact):
+    return artifact.open(tiny_artifact, integrity="full")
+
+
+def test_an_artifact_says_what_it_is(opened):
+    manifest = opened.manifest
+    assert manifest.source.checkpoint == "random:tiny"
+    assert manifest.components == abi(manifest.sizes)
+    assert manifest.target.level == CpuTarget.native().level
+    assert set(manifest.versions) == {"apache-tvm", "apache-tvm-ffi", "torch", "transformers"}
+
+
+def test_the_library_holds_code_and_no_weights(opened):
+    """Parameters and large constants are inputs: model.so grows with the code alone."""
+    sizes = {name: stored.bytes for name, stored in opened.manifest.files.items()}
+    parameters = sum(p.numel() for p in open_source("random:tiny").model.parameters())
+    assert sizes["weights.bin"] > 4 * 0.95 * parameters
+    assert sizes["model.so"] < 4_000_000
+
+
+def test_every_weight_is_aligned_and_belongs_to_a_function(opened):
+    index = json.loads((opened.path / "weights.json").read_text())
+    assert all(entry["offset"] % 64 == 0 for entry in index["tensors"].values())
+    used = {key for keys in index["functions"].values() for key in keys}
+    assert used == set(index["tensors"])
+
+
+def test_position_encodings_and_rotary_tables_are_stored_once(opened):
+    """Layers that share a constant share its bytes."""
+    index = json.loads((opened.path / "weights.json").read_text())
+    constants = [e for k, e in index["tensors"].items() if ".constant_" in k]
+    assert constants
+    assert len({e["offset"] for e in constants}) <= len(constants)
+
+
+def test_every_phase_can_be_dumped(tmp_path):
+    compile("random:tiny", tmp_path / "out", dump=tmp_path / "dump")
+    names = {p.name for p in (tmp_path / "dump").iterdir()}
+    shared = {n for n in names if "_transform_params" not in n}
+    assert shared == {
+        "0_import.py",
+        "1_canonical.py",
+        "2_dispatch.py",
+        "3_weights.py",
+        "4_legalize.py",
+        "5_schedule.py",
+        "6_lower.py",
+    }
+    last = (tmp_path / "dump" / "3_weights.py").read_text()
+    for name in abi(open_source("random:tiny").sizes):
+        assert f"def {name}(" in last
+
+
+def test_no_weight_is_transposed_at_run_time(tmp_path):
+    """After phase 3 no operator reads nothing but weights."""
+    compile("random:tiny", tmp_path / "out", dump=tmp_path / "dump")
+    text = (tmp_path / "dump" / "3_weights.py").read_text()
+    weights = set(re.findall(r"(\w+): R\.Tensor\(.*\) = params\w*\[\d+\]", text))
+    assert weights
+    for name, arguments in re.findall(r"R\.(permute_dims|reshape|layout_transform)\((\w+)", text):
+        assert arguments not in weights, f"R.{name}({arguments}) runs on every call"
+
+
+def test_importing_the_components_in_any_order_gives_equal_functions():
+    source = open_source("random:tiny")
+    first, params = import_components(source)
+    again, _ = import_components(source)
+    tvm.ir.assert_structural_equal(first, again)
+    for name in params:
+        used = len(first[name].params) - int(first[name].attrs["num_input"])
+        assert used == len(params[name])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"checkpoint": "random:big"}, SourceError, "random:tiny"),
+        ({"target": "z80"}, TargetError, "x86-64-v3"),
+        ({"layer_norm": "slow"}, CompileError, "fused or decomposed"),
+    ],
+)
+def test_a_wrong_option_leaves_nothing_behind(tmp_path, options, error, says):
+    arguments = {"checkpoint": "random:tiny", **options}
+    with pytest.raises(error, match=says) as caught:
+        compile(output=tmp_path / "out", **arguments)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_no_artifact_is_not_overwritten(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ArtifactError, match="not an artifact"):
+        compile("random:tiny", tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"

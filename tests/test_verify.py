@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+
+import sam3_tvm.verify as module
+from sam3_tvm.components import abi
+from sam3_tvm.verify import Bounds, VerifyError, VerifyReport, verify
+
+
+@pytest.fixture(scope="module")
+def report(tiny_artifact):
+    return verify(tiny_artifact)
+
+
+def test_the_tiny_model_keeps_every_bound(report):
+    for row in report.functions:
+        print(row.name, row.output, row.case, row.max_error, row.mean_error, row.relative)
+    for row in report.end_to_end:
+        print(row)
+    assert [row for row in (*report.functions, *report.end_to_end) if not row.ok] == []
+    assert report.ok
+
+
+def test_every_function_is_compared_at_its_smallest_and_largest_sizes(report):
+    cases = {}
+    for row in report.functions:
+        cases.setdefault(row.name, set()).add(row.case)
+    from sam3_tvm.sources import open_source
+
+    assert set(cases) == set(abi(open_source("random:tiny").sizes))
+    assert all(len(found) >= 2 for found in cases.values())
+    assert any("boxes=0" in case for case in cases["geometry_encoder"])
+    assert any("boxes=64" in case for case in cases["geometry_encoder"])
+    assert any("prompt=128" in case for case in cases["detr_encoder"])
+
+
+def test_real_photographs_are_segmented_with_words_boxes_and_both(report):
+    assert len({row.picture for row in report.end_to_end}) == 3
+    assert len({row.prompt for row in report.end_to_end}) == 3
+    assert any(row.kept for row in report.end_to_end)
+
+
+def test_functions_can_be_chosen(tiny_artifact):
+    report = verify(tiny_artifact, functions=["scoring"])
+    assert {row.name for row in report.functions} == {"scoring"}
+    assert report.end_to_end == []
+
+
+def test_an_unknown_function_says_which_there_are(tiny_artifact):
+    with pytest.raises(VerifyError, match="vision_encoder, text_encoder"):
+        verify(tiny_artifact, functions=["decoder"])
+
+
+def test_a_wrong_number_breaks_a_bound():
+    """The comparison can fail: by value, by NaN, and by a flipped entry of a mask."""
+    good = np.linspace(-1, 1, 1000, dtype="float32")
+    off, nan = good.copy(), good.copy()
+    off[3] += 2e-4
+    nan[3] = np.nan
+    row = module._function_row
+    assert row("f", "o", "c", good, good, Bounds()).ok
+    assert not row("f", "o", "c", off, good, Bounds()).ok
+    assert not row("f", "o", "c", nan, good, Bounds()).ok
+    mask, flipped = good > 0, good > 0
+    flipped = flipped.copy()
+    flipped[:2] = True
+    assert row("f", "o", "c", mask, mask, Bounds()).ok
+    assert not row("f", "o", "c", flipped, mask, Bounds()).ok
+
+
+def test_nothing_compared_is_no_success():
+    assert not VerifyReport("here", "random:tiny", Bounds()).ok
