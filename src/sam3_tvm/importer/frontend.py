@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,8 +15,18 @@ from tvm.relax.frontend import detach_params
 from tvm.relax.frontend.torch import from_exported_program
 
 from sam3_tvm.importer import complex_numbers
+from sam3_tvm.importer.dimensions import (
+    bounds_by_symbol,
+    default_names,
+    input_symbols,
+    name_inputs,
+    names_by_symbol,
+    note_bounds,
+    unique_names,
+)
 from sam3_tvm.importer.errors import UnsupportedOperators, source_line
 from sam3_tvm.importer.export import decompose_unknown, export
+from sam3_tvm.importer.folding import fold
 from sam3_tvm.importer.registry import ImportState, convert_map
 from sam3_tvm.importer.sizes import SizeTable
 
@@ -49,22 +59,34 @@ def import_module(
     Raises:
         UnsupportedOperators: operators without a converter, all listed with source lines.
     """
-    return import_program(export(module, example_args, dynamic_shapes))
+    program = export(module, example_args, dynamic_shapes)
+    names = names_by_symbol(module, example_args, dynamic_shapes, program)
+    return import_program(program, names)
 
 
 def import_program(
     program: ExportedProgram,
+    names: Mapping[str, str] | None = None,
 ) -> tuple[tvm.IRModule, dict[str, tvm.runtime.Tensor]]:
     """As :func:`import_module`, from a program exported without decompositions.
 
     The program is consumed: its graph is rewritten in place.
+
+    Args:
+        program: a functional program, as :func:`sam3_tvm.importer.export.export` gives it.
+        names: names for symbolic sizes by torch's (``{"s77": "batch"}``); the others are
+            named after the first input that has them, ``image_2`` for axis 2 of ``image``.
     """
     program = decompose_unknown(program, convert_map())
+    names = unique_names(input_symbols(program), {**default_names(program), **(names or {})})
+    bounds = bounds_by_symbol(program)
     sizes = _sizes_as_tensors(program)
-    state = ImportState(sizes=SizeTable(_ranges(program)))
+    name_inputs(program, names)
+    state = ImportState(sizes=SizeTable(bounds, {new: old for old, new in names.items()}))
     converters = convert_map(state)
     _check_supported(program, set(converters))
     complex_numbers.rewrite(program)
+    fold(program, state)
     _check_supported(program, set(converters))
     mod = from_exported_program(
         program,
@@ -74,9 +96,9 @@ def import_program(
         run_ep_decomposition=False,
     )
     mod, tensors = detach_params(mod)
-    names = list(program.graph_signature.parameters)
-    params = dict(zip(names, tensors.get("main", ()), strict=True))
-    return _sizes_as_shapes(mod, sizes), params
+    parameters = program.graph_signature.parameters
+    params = dict(zip(parameters, tensors.get("main", ()), strict=True))
+    return _sizes_as_shapes(note_bounds(mod, names, bounds), sizes), params
 
 
 def symbolic_bounds(mod: tvm.IRModule, function: str = "main") -> dict[str, tuple[int, int | None]]:
@@ -93,19 +115,6 @@ def symbolic_bounds(mod: tvm.IRModule, function: str = "main") -> dict[str, tupl
         str(name): (int(lower.get(name, 0)), int(upper[name]) if name in upper else None)
         for name in {**lower, **upper}
     }
-
-
-def _ranges(program: ExportedProgram) -> dict[str, tuple[int, int | None]]:
-    """The inclusive bounds of every symbol, by torch's name for it."""
-    ranges: dict[str, tuple[int, int | None]] = {}
-    for symbol, bounds in program.range_constraints.items():
-        if symbol.is_Symbol and symbol.is_integer:
-            high = bounds.upper
-            ranges[str(symbol)] = (
-                max(int(bounds.lower), -(1 << 40)) if bounds.lower.is_Integer else -(1 << 40),
-                int(high) if high.is_Integer else None,
-            )
-    return ranges
 
 
 def _check_supported(program: ExportedProgram, known: set[str]) -> None:
@@ -139,6 +148,7 @@ def _sizes_as_tensors(program: ExportedProgram) -> list[tuple[str, list[str]]]:
     """
     signature = program.graph_signature
     placeholders = {n.name: n for n in program.graph.nodes if n.op == "placeholder"}
+    last = list(placeholders.values())[-1]
     user = [s for s in signature.input_specs if s.kind is InputKind.USER_INPUT]
     groups: dict[str, list[str]] = {}
     for spec in user:
@@ -146,14 +156,13 @@ def _sizes_as_tensors(program: ExportedProgram) -> list[tuple[str, list[str]]]:
         value = None if node is None else node.meta.get("val")
         if node is None or not isinstance(value, torch.SymInt):
             continue
-        with program.graph.inserting_after(node):
+        with program.graph.inserting_after(last):
             size = program.graph.call_function(torch.ops.aten.sym_size.int, (node, 0))
         size.meta["val"] = value
         node.replace_all_uses_with(size, delete_user_cb=lambda user, size=size: user is not size)
         with value.node.shape_env.suppress_guards():
             fake = _fake_mode(program).from_tensor(torch.empty(2, dtype=torch.int8))
             node.meta["val"] = fake.new_empty((value,), dtype=torch.int8)
-        node.meta.pop("tensor_meta", None)
         spec.arg = TensorArgument(name=node.name)
         # torch names the entries of a tuple argument "size" as size_0, size_1, ...
         groups.setdefault(re.sub(r"_\d+$", "", node.name), []).append(node.name)
@@ -177,12 +186,12 @@ def _sizes_as_shapes(mod: tvm.IRModule, groups: list[tuple[str, list[str]]]) -> 
     members = {name: (label, names) for label, names in groups for name in names}
     params: list[relax.Var] = []
     for var in func.params:
-        if var.name_hint not in members:
+        if var.name not in members:
             params.append(var)
             continue
-        label, names = members[var.name_hint]
-        if var.name_hint == names[0]:
-            extents = [p.ty.shape[0] for p in func.params if p.name_hint in names]
+        label, names = members[var.name]
+        if var.name == names[0]:
+            extents = [p.ty.shape[0] for p in func.params if p.name in names]
             params.append(relax.Var(label, relax.ShapeType(extents)))
     merged = len(func.params) - len(params)
     rebuilt = relax.Function(params, func.body, func.ret_ty, func.is_pure, func.attrs)

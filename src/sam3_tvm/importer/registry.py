@@ -93,11 +93,13 @@ class ImportState:
 
     Attributes:
         sizes: the TIR variable of every symbolic size.
-        constants: tensors that stand in for folded subgraphs, by key.
+        constants: the values of folded subgraphs, by node name.
+        shared: one Relax constant per dtype, shape and contents.
     """
 
     sizes: SizeTable = field(default_factory=SizeTable)
-    constants: dict[str, relax.Expr] = field(default_factory=dict)
+    constants: dict[str, torch.Tensor] = field(default_factory=dict)
+    shared: dict[str, relax.Expr] = field(default_factory=dict)
     graph: fx.Graph | None = None
     importer: Any = None
     stock: dict[str, Callable[[fx.Node], Any]] = field(default_factory=dict)

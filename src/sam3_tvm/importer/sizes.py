@@ -71,8 +71,9 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
 
 _ROUNDING = {
     sym.FloorToInt: tirx.floor,
-    sym.CeilToInt: tirx.ceil,
-    sym.TruncToInt: tirx.trunc,
+    # TVM has no type inference for ceil (nor trunc) in a shape.
+    sym.CeilToInt: lambda x: -tirx.floor(-x),
+    sym.TruncToInt: lambda x: tirx.Select(x < 0, -tirx.floor(-x), tirx.floor(x)),
     sym.RoundToInt: tirx.nearbyint,
 }
 
@@ -82,16 +83,26 @@ class SizeTable:
 
     Attributes:
         ranges: inclusive bounds by symbol name, as torch knows them.
+        symbols: torch's symbol by the name of the variable that inputs have for it, where
+            the two differ.
     """
 
-    def __init__(self, ranges: dict[str, tuple[int, int | None]] | None = None) -> None:
+    def __init__(
+        self,
+        ranges: dict[str, tuple[int, int | None]] | None = None,
+        symbols: dict[str, str] | None = None,
+    ) -> None:
         self.ranges = ranges or {}
-        self._variables: dict[str, tirx.Var] = {}
+        self.symbols = symbols or {}
+        self._variables: dict[str, tirx.Expr] = {}
         self._analyzer = tvm.sym.Analyzer()
 
-    def define(self, symbol: str, variable: tirx.Var) -> None:
-        """Let ``variable`` stand for torch's symbol of that name."""
+    def define(self, symbol: str, variable: tirx.Var | int) -> None:
+        """Let ``variable``, or a known number, stand for torch's symbol of that name."""
         if symbol in self._variables:
+            return
+        if isinstance(variable, int):
+            self._variables[symbol] = tirx.const(variable, "int64")
             return
         self._variables[symbol] = variable
         low, high = self.ranges.get(symbol, (0, None))
@@ -104,7 +115,7 @@ class SizeTable:
         for parameter in shapes:
             for extent in parameter.ty.shape or ():
                 for variable in tirx.analysis.undefined_vars(extent):
-                    self.define(variable.name, variable)
+                    self.define(self.symbols.get(variable.name, variable.name), variable)
 
     def knows(self, value: Any) -> bool:
         """Whether every symbol of a torch size has a variable."""
@@ -174,7 +185,8 @@ class SizeTable:
                 over = size * factor.numerator
                 if expr.func is sym.CeilToInt:
                     return -tirx.floordiv(-over, factor.denominator)
-                divide = tirx.floordiv if expr.func is sym.FloorToInt else tirx.truncdiv
+                down = expr.func is sym.FloorToInt or self.proven(over >= 0)
+                divide = tirx.floordiv if down else tirx.truncdiv
                 return divide(over, _int64(factor.denominator))
         return tirx.Cast("int64", _ROUNDING[expr.func](self._float(inner)))
 

@@ -63,13 +63,18 @@ def slice_(
         return _slice_by_data(cx, self, axis, start, end, step)
     extent = extents(self)[axis]
     first = 0 if start is None else position_of(cx, start, extent)
-    if not all(map(cx.sizes.knows, cx.result.shape)):
-        last = extent if end is None else position_of(cx, end, extent)
-        last = cx.sizes.simplify(tirx.max(last, first))
-        return cx.emit(
-            relax.op.strided_slice(self, [axis], [first], [last], [step], assume_inbound=True)
-        )
-    return piece(cx, self, axis, first, cx.shape, step)
+    known = all(map(cx.sizes.knows, cx.result.shape))
+    if known:
+        reach = first + (cx.shape[axis] - 1) * step + 1
+        if cx.sizes.proven(cx.sizes.simplify(reach) <= extent):
+            return piece(cx, self, axis, first, cx.shape, step)
+    # A bound from data may lie outside: clipped here, and checked against torch's length
+    # when it runs.
+    last = extent if end is None else position_of(cx, end, extent)
+    last = cx.sizes.simplify(tirx.max(last, first))
+    return cx.emit(
+        relax.op.strided_slice(self, [axis], [first], [last], [step], assume_inbound=True)
+    )
 
 
 def _slice_by_data(
@@ -103,7 +108,7 @@ def _slice_by_data(
             x,
             vector(first, [0] * rank),
             vector(last, extents(x)),
-            relax.const(np.array([step if i == axis else 1 for i in range(rank)], "int64")),
+            relax.const(np.array([step if i == axis else 1 for i in range(rank)]), "int64"),
         )
     )
 
@@ -126,16 +131,20 @@ def select(cx: Context, self: relax.Expr, dim: int, index: Any) -> relax.Expr:
     return cx.reshape(piece(cx, self, axis, start, single), cx.shape)
 
 
+def is_constant(x: relax.Expr) -> bool:
+    return isinstance(x, GenericConst)
+
+
 def from_end(cx: Context, index: relax.Expr, extent: relax.Expr | Any) -> relax.Expr:
     """Indices with the negative ones counted from the end."""
-    if isinstance(index, GenericConst):
-        values = index.data.numpy()
+    if is_constant(index):
+        values = index.value.numpy()
         if not (values < 0).any():
             return index
         size = extent if not isinstance(extent, relax.Expr) or is_symbolic(extent) else None
         static = static_value(size) if size is not None else None
         if static is not None:
-            return relax.const(np.where(values < 0, values + static, values))
+            return relax.const(np.where(values < 0, values + static, values), index.ty.dtype.dtype)
     dtype = index.ty.dtype.dtype
     if dtype.startswith("uint"):
         return index
@@ -320,8 +329,11 @@ class MergedIndex:
 
     @staticmethod
     def _from_mask(cx: Context, mask: relax.Expr, count: Any) -> list[relax.Expr]:
-        if isinstance(mask, GenericConst):
-            return [relax.const(p.astype("int64")) for p in mask.data.numpy().nonzero()]
+        if is_constant(mask):
+            places = mask.value.numpy().nonzero()
+            if not cx.sizes.knows(count):
+                cx.sizes.define(str(count.node.expr), len(places[0]))
+            return [relax.const(p, "int64") for p in places]
         if count is None:
             raise NotImplementedError("a mask beside other indices must be constant")
         return _unravel(cx, nonzero_positions(cx, mask, count), extents(mask))

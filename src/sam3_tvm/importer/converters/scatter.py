@@ -14,6 +14,7 @@ from sam3_tvm.importer.converters.indexing import (
     count_of,
     from_end,
     iota,
+    is_constant,
     plain,
     position_of,
 )
@@ -34,7 +35,7 @@ def index_put(
 ) -> relax.Expr:
     """``self[indices] = values`` as a new tensor; with ``accumulate``, added."""
     given = [i for i in indices if i is not None]
-    if len(given) == 1 and given[0].ty.dtype.dtype == "bool":
+    if len(given) == 1 and given[0].ty.dtype.dtype == "bool" and not is_constant(given[0]):
         return _put_by_mask(cx, self, list(indices), values, accumulate)
     at = MergedIndex(cx, self, indices)
     lead, rest = at.merged[: at.axis], at.merged[at.axis + 1 :]
