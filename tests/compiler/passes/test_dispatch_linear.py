@@ -115,6 +115,18 @@ def test_bias_that_is_an_activation_is_left_to_its_own_add():
     close(run(after, x, bias, w), x @ w.T + bias)
 
 
+def test_parameter_broadcast_to_the_batch_is_an_activation():
+    def body(emit, x, queries, w):
+        queries = emit(R.broadcast_to(queries, x.ty.shape))
+        return R.add(x, emit(R.matmul(queries, emit(R.permute_dims(w)))))
+
+    params = [("queries", (1, 5, 12)), ("w", (12, 12))]
+    after = dispatched(build([("x", ("b", 5, 12))], params, body))
+    assert kernels(after) == ["linear_12x12_residual"]
+    x, queries, w = randoms((3, 5, 12), (1, 5, 12), (12, 12))
+    close(run(after, x, queries, w), x + queries @ w.T)
+
+
 def test_weight_cut_out_of_a_larger_parameter():
     def body(emit, x, w):
         part = emit(R.strided_slice(w, [0], [8], [16]))

@@ -47,7 +47,7 @@ class Dataflow:
                     self._use(operand, binding.var if isinstance(value, relax.Call) else None)
                 if isinstance(value, relax.Call):
                     self.bindings.append(binding)
-                if self._depends_on_parameters_only(value):
+                if self._depends_on_parameters_only(value, binding.var):
                     self._offline.add(binding.var)
         for operand in _operands(body.body):
             self._use(operand, None)
@@ -55,7 +55,10 @@ class Dataflow:
     def _use(self, operand: Expr, user: Expr | None) -> None:
         self._users.setdefault(operand, []).append(user)
 
-    def _depends_on_parameters_only(self, value: Expr) -> bool:
+    def _depends_on_parameters_only(self, value: Expr, var: Expr) -> bool:
+        # A parameter broadcast to the batch depends on the batch.
+        if relax.analysis.tir_vars_in_type(var.ty):
+            return False
         tensors = list(_operands(value))
         return bool(tensors) and all(map(self.is_offline, tensors))
 
