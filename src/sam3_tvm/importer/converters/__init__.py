@@ -21,6 +21,9 @@ FAMILIES = (
     "resampling",
     "antialias",
     "grid_sampling",
+    "convolution",
+    "pooling",
+    "activations",
 )
 """The modules of this package, in the order in which they are loaded."""
 

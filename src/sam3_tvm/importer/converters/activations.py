@@ -1,0 +1,52 @@
+"""Activations that TVM's importer gets wrong; the others are its own."""
+
+from __future__ import annotations
+
+import torch
+from tvm import relax
+
+from sam3_tvm.importer.converters._tensors import accumulator, cast, dtype_of, extents
+from sam3_tvm.importer.registry import Context, converter
+
+aten = torch.ops.aten
+
+
+def _exponential_below_zero(
+    cx: Context, x: relax.Expr, below: float, above: float, rate: float
+) -> relax.Expr:
+    """``above x`` for positive x, else ``below (exp(rate x) - 1)``."""
+    dtype = accumulator(dtype_of(x))
+    wide = cast(cx, x, dtype)
+    zero, one = relax.const(0.0, dtype), relax.const(1.0, dtype)
+    # Only arguments below zero reach exp, so that none overflows.
+    negative = cx.emit(relax.op.minimum(wide, zero))
+    grown = relax.op.exp(relax.op.multiply(negative, relax.const(rate, dtype)))
+    bent = cx.emit(relax.op.multiply(relax.op.subtract(grown, one), relax.const(below, dtype)))
+    straight = cx.emit(relax.op.multiply(wide, relax.const(above, dtype)))
+    out = cx.emit(relax.op.where(relax.op.greater(wide, zero), straight, bent))
+    return cast(cx, out, dtype_of(x))
+
+
+@converter(aten.elu.default)
+def elu(
+    cx: Context, self: relax.Expr, alpha: float, scale: float, input_scale: float
+) -> relax.Expr:
+    """``scale x`` above zero, ``scale alpha (exp(input_scale x) - 1)`` below."""
+    return _exponential_below_zero(cx, self, scale * alpha, scale, input_scale)
+
+
+@converter(aten.celu.default)
+def celu(cx: Context, self: relax.Expr, alpha: float) -> relax.Expr:
+    """``x`` above zero, ``alpha (exp(x / alpha) - 1)`` below."""
+    return _exponential_below_zero(cx, self, alpha, 1.0, 1.0 / alpha)
+
+
+@converter(aten.prelu.default, aten._prelu_kernel.default)
+def prelu(cx: Context, self: relax.Expr, weight: relax.Expr) -> relax.Expr:
+    """``x`` above zero, ``weight x`` below, with one weight or one per channel (axis 1)."""
+    rank, of_weight = len(extents(self)), extents(weight)
+    if len(of_weight) == 1 and rank > 1:
+        weight = cx.emit(relax.op.reshape(weight, (of_weight[0], *[1] * (rank - 2))))
+    zero = relax.const(0.0, dtype_of(self))
+    scaled = cx.emit(relax.op.multiply(self, weight))
+    return cx.emit(relax.op.where(relax.op.greater(self, zero), self, scaled))
