@@ -8,6 +8,8 @@ The oracle is the same module compiled without the pass: TVM's own loops, one sc
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import tvm
@@ -37,6 +39,11 @@ CASES = {
     "transpose_add": (
         lambda x, y: ops.add(ops.permute_dims(x, [0, 2, 1, 3]), y),
         [(("n", 6, 9, 32), F), (("n", 9, 6, 32), F)],
+    ),
+    "transpose_tiles": (lambda x: ops.permute_dims(x, [0, 2, 1]), [(("n", 64, 48), F)]),
+    "tokens_to_picture": (
+        lambda x: ops.permute_dims(ops.reshape(x, (-1, 12, 8, 48)), [0, 3, 1, 2]),
+        [(("n", 96, 48), F)],
     ),
     "concat": (lambda x, y: ops.concat([x, y], axis=1), [(("n", 3, 16), F), (("n", 4, 16), F)]),
     "slice": (
@@ -222,6 +229,19 @@ def test_a_reduction_over_rows_keeps_its_sums_in_registers() -> None:
     text = _scheduled_text("matmul")
     assert 'scope="local"' in text
     assert "T.unroll" in text
+
+
+@pytest.mark.parametrize("name", ["transpose_tiles", "tokens_to_picture"])
+def test_transpositions_run_in_square_tiles(name: str) -> None:
+    # A line of 16 values read, 8 of them side by side written.
+    text = _scheduled_text(name)
+    assert re.search(r"T\.grid\(T\.int64\(8\), T\.int64\(16\)\)", text)
+
+
+def test_a_pooling_window_runs_outside_its_row() -> None:
+    text = _scheduled_text("max_pool")
+    assert "max_pool2d_init" in text or "pool_max_init" in text
+    assert re.search(r"T\.grid\(T\.int64\(2\), T\.int64\(2\), T\.int64\(12\)\)", text)
 
 
 def test_small_functions_stay_on_one_thread() -> None:

@@ -12,7 +12,9 @@ The rules, in order, for a function (after inlining cheap producers):
    at a time, so that what lies between them stays in the cache.
 2. Else each block by itself: *column reduction* (the contiguous axis is kept: registers hold
    a strip of it over the whole reduction), *row reduction* (the contiguous axis is summed:
-   one partial result per vector lane), *map* (no reduction), *outer* (parallel and no more).
+   one partial result per vector lane), *window* (a small reduction, such as pooling),
+   *transposition* (read along one axis, written along another: square tiles), *map* (no
+   reduction), *outer* (parallel and no more).
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import tvm
 import tvm_ffi
 from tvm import tirx
 from tvm.s_tir.schedule import ScheduleError
+from tvm.sym import Analyzer
 
 __all__ = [
     "PARALLEL_FROM",
@@ -45,6 +46,27 @@ def attempt(sch: Any, rule: Callable[..., bool], *args: Any) -> Any | None:
         return copy if rule(copy, *args) else None
     except ScheduleError:
         return None
+
+
+@dataclass(frozen=True)
+class _Access:
+    """A region of a buffer, its bounds simplified for the ranges of the block's iterators.
+
+    A fused reshape leaves such as ``v // 64`` with v below 64, which hides a plain index.
+    """
+
+    source: Any
+    region: tuple[Any, ...]
+
+    @classmethod
+    def simplified(cls, access: Any, analyzer: Any) -> _Access:
+        return cls(
+            access.source,
+            tuple(
+                tvm.ir.Range.from_min_extent(analyzer.simplify(r.min), analyzer.simplify(r.extent))
+                for r in access.region
+            ),
+        )
 
 
 @dataclass(frozen=True)
@@ -92,10 +114,17 @@ def nest_of(sch: Any, block: Any) -> Nest | None:
         return None
     if not all(sch.get(loop).loop_var.same_as(v) for loop, v in zip(loops, bound, strict=True)):
         return None
+    analyzer = Analyzer()
+    for it in stmt.iter_vars:
+        analyzer.bind(it.var, it.dom)
     kinds = (tirx.IterVar.DataPar, tirx.IterVar.CommReduce)
     if any(it.iter_type not in kinds for it in stmt.iter_vars):
         return None
-    return Nest(block, tuple(loops), tuple(stmt.iter_vars), tuple(stmt.reads), tuple(stmt.writes))
+    reads, writes = (
+        tuple(_Access.simplified(region, analyzer) for region in regions)
+        for regions in (stmt.reads, stmt.writes)
+    )
+    return Nest(block, tuple(loops), tuple(stmt.iter_vars), reads, writes)
 
 
 def uses(expr: Any, var: Any) -> bool:

@@ -62,6 +62,61 @@ def _is_pointwise(nest: Nest) -> bool:
     return True
 
 
+def _transposition(sch: Any, block: Any, lanes: int) -> bool:
+    """A map that reads along one axis and writes along another, in square tiles.
+
+    Row by row it would touch a cache line per value, and where those lie a power of two apart
+    none would still be there for the next row.
+    """
+    nest = nest_of(sch, block)
+    if nest is None or nest.reduced or len(nest.iters) < 2 or has_branch(sch.get(block)):
+        return False
+    written = len(nest.iters) - 1
+    if not last_index_is(nest.writes[0], nest.iters[written].var):
+        return False
+    read = next(
+        (
+            axis
+            for axis in range(written)
+            if any(last_index_is(r, nest.iters[axis].var) for r in nest.reads)
+        ),
+        None,
+    )
+    if read is None:
+        return False
+    # A line of 64 bytes is read whole, and as many lines are open at a time as one set of a
+    # first-level cache has ways.
+    reads, writes = math.gcd(nest.extent(read) or 1, 16), math.gcd(nest.extent(written) or 1, 8)
+    if min(reads, writes) < 4:
+        return False
+    outer = list(nest.loops)
+    outer[read], along_read = sch.split(nest.loops[read], factors=[None, reads])
+    outer[written], along_write = sch.split(nest.loops[written], factors=[None, writes])
+    sch.reorder(*outer, along_write, along_read)
+    parallel(sch, outer, nest.work())
+    return True
+
+
+def _window(sch: Any, block: Any, _lanes: int) -> bool:
+    """A reduction over a few elements (a pooling window): a row of results at a time.
+
+    The window's loops go outside the row's, which LLVM then vectorises, strides included.
+    """
+    nest = nest_of(sch, block)
+    if nest is None or not nest.reduced or len(nest.spatial) < 2:
+        return False
+    size = math.prod(nest.extent(i) or 1024 for i in nest.reduced)
+    row_axis = nest.spatial[-1]
+    if size > 64 or not last_index_is(nest.writes[0], nest.iters[row_axis].var):
+        return False
+    outer = [nest.loops[i] for i in nest.spatial[:-1]]
+    window = [nest.loops[i] for i in nest.reduced]
+    sch.reorder(*outer, *window, nest.loops[row_axis])
+    parallel(sch, outer, nest.work())
+    sch.decompose_reduction(block, window[0])
+    return True
+
+
 def _column_reduction(sch: Any, block: Any, lanes: int) -> bool:
     """The contiguous axis survives (a matrix product, a sum over rows).
 
@@ -243,4 +298,4 @@ def _worth_rows(blocks: Sequence[Nest], lead: int) -> bool:
 
 
 #: Rules for one block, from the one that gains most to the one that nearly always applies.
-BLOCK_RULES = (_column_reduction, _row_reduction, _map, _outer)
+BLOCK_RULES = (_column_reduction, _row_reduction, _window, _transposition, _map, _outer)
