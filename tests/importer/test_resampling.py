@@ -100,6 +100,21 @@ def test_factors_of_a_size_that_varies(scale: Any) -> None:
     )
 
 
+class Resize(torch.nn.Module):
+    def forward(self, x: Any, height: int, width: int) -> Any:
+        return F.interpolate(x, size=(height, width), mode="bilinear")
+
+
+def test_sizes_given_as_integers() -> None:
+    check(
+        Resize(),
+        *(picture(1, 2, 7, 9), 4, 15),
+        dynamic_shapes=({}, Dim.DYNAMIC, Dim.DYNAMIC),
+        also=[(picture(1, 2, 7, 9), 30, 2)],
+        atol=1e-5,
+    )
+
+
 @pytest.mark.parametrize(
     ("dtype", "tolerance"),
     [(torch.float64, 1e-12), (torch.float16, 2e-3), (torch.bfloat16, 1.6e-2)],

@@ -240,7 +240,9 @@ def _rank(cx: Context) -> int:
     return int(digits[-1])
 
 
-def _with_indices(cx: Context, x: relax.Expr, rank: int, windows: Windows, name: str) -> Any:
+def _with_indices(
+    cx: Context, x: relax.Expr, rank: int, windows: Windows, name: str
+) -> list[relax.Expr | None]:
     used = {user.args[1] for user in cx.node.users}
     return [
         _largest(cx, x, rank, windows, part, f"{name}{suffix}", cx.result[part])
