@@ -66,7 +66,9 @@ def test_byte_sizes_take_the_unit_that_reads_well(count, text):
 
 
 def test_a_table_in_a_pipe_is_not_cut(capsys):
-    rows = terminal.table("T", "wide", "number", right=("number",))
+    rows = terminal.table("wide", "number", right=("number",))
     rows.add_row("x" * 150, "1")
-    terminal.console().print(rows)
-    assert "x" * 150 in capsys.readouterr().out
+    terminal.show("title " * 30, rows)
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[0] == "title " * 30
+    assert "x" * 150 in shown

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sam3_tvm.cli.terminal import byte_size, console, need_extra, reporting, say, table
+from sam3_tvm.cli.terminal import byte_size, need_extra, reporting, say, show, table
 
 __all__ = ["command"]
 
@@ -75,12 +75,12 @@ def command(
             dump=dump,
             progress=progress,
         )
-    rows = table(f"{report.path}", "step", "seconds", right=("seconds",))
+    rows = table("step", "seconds", right=("seconds",))
     for step, seconds in report.seconds.items():
         rows.add_row(step, f"{seconds:.1f}")
     rows.add_section()
     rows.add_row("total", f"{sum(report.seconds.values()):.1f}")
-    console().print(rows)
+    show(f"{report.path}", rows)
     say(
         f"{report.parameters / 1e6:.1f} million parameters; artifact "
         f"{byte_size(report.artifact_bytes)}; peak memory {byte_size(report.peak_bytes)}"

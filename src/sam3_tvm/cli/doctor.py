@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sam3_tvm import _COMPILE_EXTRA
-from sam3_tvm.cli.terminal import byte_size, complain, console, json_text, reporting, say, table
+from sam3_tvm.cli.terminal import byte_size, complain, json_text, reporting, say, show, table
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from sam3_tvm.cli.machine import Machine, Package
     from sam3_tvm.importer.lessons import LessonReport, Outcome
 
@@ -75,13 +77,13 @@ def command(
         }
         say(json_text(document))
     else:
-        console().print(_machine_table(here, linker))
-        console().print(_package_table(found))
+        show("This machine", _machine_table(here, linker))
+        show("Versions", _package_table(found))
         _say_what_works("run artifacts", cannot_run)
         _say_what_works("compile checkpoints", cannot_compile)
         if lessons is not None:
             say("")
-            console().print(_case_table(lessons) if cases else _lesson_table(lessons))
+            show("Lessons", _case_table(lessons) if cases else _lesson_table(lessons))
         elif not quick:
             say("lessons: not run, since they need what compiling needs")
     if failed:
@@ -119,9 +121,8 @@ def _run_lessons() -> list[LessonReport]:
         return run_lessons(progress)
 
 
-def _machine_table(here: Machine, linker: str | None) -> Any:
-    rows = table("This machine", "", "")
-    rows.show_header = False
+def _machine_table(here: Machine, linker: str | None) -> Table:
+    rows = table("", "")
     memory = "unknown" if here.memory_bytes is None else byte_size(here.memory_bytes)
     for name, value in {
         "system": f"{here.system}, Python {here.python}",
@@ -135,8 +136,8 @@ def _machine_table(here: Machine, linker: str | None) -> Any:
     return rows
 
 
-def _package_table(found: Sequence[Package]) -> Any:
-    rows = table("Versions", "package", "tested", "installed", "", "needed to")
+def _package_table(found: Sequence[Package]) -> Table:
+    rows = table("package", "tested", "installed", "", "needed to")
     for package in found:
         verdict = "ok" if package.as_tested else "not tested"
         rows.add_row(
@@ -155,9 +156,9 @@ def _say_what_works(what: str, problems: Sequence[str]) -> None:
         say(f"  {problem}")
 
 
-def _lesson_table(lessons: Sequence[LessonReport]) -> Any:
+def _lesson_table(lessons: Sequence[LessonReport]) -> Table:
     """A row per lesson: how its cases end, and one that ends badly in the installed TVM."""
-    rows = table("Lessons", "", "lesson", "this TVM by itself", "for example", "sam3-tvm")
+    rows = table("", "lesson", "this TVM by itself", "for example", "sam3-tvm")
     for report in lessons:
         faults = [c for c in report.cases if not c.stock.right]
         example = f"{faults[0].case.name}: {_outcome(faults[0].stock)}" if faults else ""
@@ -171,9 +172,9 @@ def _lesson_table(lessons: Sequence[LessonReport]) -> Any:
     return rows
 
 
-def _case_table(lessons: Sequence[LessonReport]) -> Any:
+def _case_table(lessons: Sequence[LessonReport]) -> Table:
     """A row per case."""
-    rows = table("Lessons", "", "lesson", "case", "this TVM by itself", "sam3-tvm")
+    rows = table("", "lesson", "case", "this TVM by itself", "sam3-tvm")
     for report in lessons:
         for number, case in enumerate(report.cases):
             first = (f"{report.lesson.id}", report.lesson.title) if number == 0 else ("", "")

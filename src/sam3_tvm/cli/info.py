@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sam3_tvm.cli.terminal import byte_size, console, json_text, say, table
+from sam3_tvm.cli.terminal import byte_size, json_text, say, show, table
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from sam3_tvm.artifact import Artifact
 
 __all__ = ["command"]
@@ -47,8 +49,9 @@ def command(
             )
         )
         return
-    for part in (_summary(opened, reason), _functions(opened), _files(opened)):
-        console().print(part)
+    show(f"{opened.path}", _summary(opened, reason))
+    show("Functions", _functions(opened))
+    show("Files", _files(opened))
 
 
 def _why_not_here(opened: Artifact) -> str | None:
@@ -62,12 +65,12 @@ def _why_not_here(opened: Artifact) -> str | None:
     return None
 
 
-def _summary(opened: Artifact, reason: str | None) -> Any:
+def _summary(opened: Artifact, reason: str | None) -> Table:
     manifest = opened.manifest
     source, target, sizes = manifest.source, manifest.target, manifest.sizes
     rules = source.reference
     geometry = "always" if rules.geometry_without_boxes else "with boxes only"
-    rows = table(f"{opened.path}", "", "")
+    rows = table("", "")
     versions = {"sam3-tvm": manifest.sam3_tvm, **manifest.versions}
     for name, value in {
         "source": f"{source.kind}, checkpoint {source.checkpoint}",
@@ -87,8 +90,8 @@ def _summary(opened: Artifact, reason: str | None) -> Any:
     return rows
 
 
-def _functions(opened: Artifact) -> Any:
-    rows = table("Functions", "name", "inputs", "outputs", "dynamic")
+def _functions(opened: Artifact) -> Table:
+    rows = table("name", "inputs", "outputs", "dynamic")
     for c in opened.manifest.components.values():
         rows.add_row(
             c.name,
@@ -100,9 +103,9 @@ def _functions(opened: Artifact) -> Any:
     return rows
 
 
-def _files(opened: Artifact) -> Any:
+def _files(opened: Artifact) -> Table:
     files = opened.manifest.files
-    rows = table("Files", "name", "size", "SHA-256", right=("size",))
+    rows = table("name", "size", "SHA-256", right=("size",))
     for name, stored in files.items():
         rows.add_row(name, byte_size(stored.bytes), stored.sha256[:16])
     rows.add_section()

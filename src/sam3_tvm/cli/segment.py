@@ -11,7 +11,7 @@ import typer
 
 from sam3_tvm.cli.pictures import OutputFolder, find_pictures
 from sam3_tvm.cli.prompts import Prompts, UsageError, parse_prompts
-from sam3_tvm.cli.terminal import complain, console, json_text, reporting, say, table
+from sam3_tvm.cli.terminal import complain, json_text, reporting, say, show, table
 
 if TYPE_CHECKING:
     from sam3_tvm.runtime import Model, Result
@@ -155,7 +155,6 @@ def _segment(
 def _print_table(outcome: _Segmented, threshold: float) -> None:
     height, width = outcome.size
     rows = table(
-        f"{outcome.picture} ({width} x {height})",
         *("text", "score", "box (x0, y0, x1, y1)", "area", "mask px"),
         right=("score", "area", "mask px"),
     )
@@ -174,7 +173,7 @@ def _print_table(outcome: _Segmented, threshold: float) -> None:
         if len(objects) > _ROWS_PER_PROMPT:
             more = len(objects) - _ROWS_PER_PROMPT
             rows.add_row(text, "", f"... and {more} more (--json lists all)", "", "")
-    console().print(rows)
+    show(f"{outcome.picture} ({width} x {height})", rows)
     for path in outcome.overlays:
         say(f"wrote {path}")
 

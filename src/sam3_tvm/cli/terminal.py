@@ -24,6 +24,7 @@ __all__ = [
     "need_extra",
     "reporting",
     "say",
+    "show",
     "table",
 ]
 
@@ -63,15 +64,25 @@ def _without_nan(data: Any) -> Any:
     return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
-def table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
-    """An empty table with these columns; those named in ``right`` are aligned there."""
+def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """An empty table with these columns; those named in ``right`` are aligned there.
+
+    A table whose columns have no names has no header.
+    """
     from rich import box
     from rich.table import Table
 
-    made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    made = Table(box=box.SIMPLE_HEAD, show_header=any(columns))
     for name in columns:
         made.add_column(name, justify="right" if name in right else "left")
     return made
+
+
+def show(title: str, rows: Table) -> None:
+    """Print a table under its title. The title is no part of it, so it isn't wrapped to it."""
+    screen = console()
+    screen.print(title, style="bold", soft_wrap=True)
+    screen.print(rows)
 
 
 def byte_size(count: int) -> str:

@@ -12,11 +12,11 @@ from sam3_tvm.cli.prompts import UsageError
 from sam3_tvm.cli.terminal import (
     byte_size,
     complain,
-    console,
     json_text,
     need_extra,
     reporting,
     say,
+    show,
     table,
 )
 
@@ -97,16 +97,16 @@ def _check_files(path: Path) -> None:
 
 def _print_report(path: Path, report: VerifyReport) -> None:
     numbers = ("max error", "mean error", "relative", "bound")
-    rows = table(f"{path}: functions", "function", "case", *numbers, "", right=numbers)
+    rows = table("function", "case", *numbers, "", right=numbers)
     for row in report.functions:
         values = (row.max_error, row.mean_error, row.relative, row.bound)
         name = f"{row.name}.{row.output}"
         rows.add_row(name, row.case, *(f"{v:.2e}" for v in values), _word(row.ok))
-    console().print(rows)
+    show(f"{path}: functions", rows)
     if not report.end_to_end:
         return
     columns = ("threshold", "kept", "IoU mean", "IoU min", "box px", "score")
-    pairs = table(f"{path}: end to end", "picture", "prompt", *columns, "", right=columns)
+    pairs = table("picture", "prompt", *columns, "", right=columns)
     for pair in report.end_to_end:
         pairs.add_row(
             pair.picture,
@@ -119,7 +119,7 @@ def _print_report(path: Path, report: VerifyReport) -> None:
             f"{pair.score_error:.1e}",
             _word(pair.ok),
         )
-    console().print(pairs)
+    show(f"{path}: end to end", pairs)
 
 
 def _word(ok: bool) -> str:
