@@ -26,6 +26,7 @@ from sam3_tvm.compiler.passes.dispatch_conv import DispatchConv
 from sam3_tvm.compiler.passes.dispatch_linear import DispatchLinear
 from sam3_tvm.compiler.passes.dispatch_matmul import DispatchMatmul
 from sam3_tvm.compiler.passes.dispatch_norm import DispatchNorm
+from sam3_tvm.compiler.passes.expand_transcendentals import ExpandTranscendentals
 from sam3_tvm.compiler.passes.schedule_cpu import ScheduleCpu
 from sam3_tvm.compiler.target import CpuTarget
 
@@ -102,7 +103,8 @@ def _legalize(options: Options) -> list[Any]:
 
 
 def _schedule(options: Options) -> list[Any]:
-    return [ScheduleCpu(options.target)]
+    # libm's scalar exp and erf can't be vectorised; arithmetic that is as exact can.
+    return [ScheduleCpu(options.target), ExpandTranscendentals()]
 
 
 def _lower(options: Options) -> list[Any]:

@@ -101,11 +101,15 @@ def touches_complex(node: fx.Node) -> bool:
     )
 
 
+def _rules() -> dict[Any, tuple[Rule, Callable[[fx.Node], bool] | None]]:
+    from sam3_tvm.importer import complex_rules  # noqa: F401 - registers them
+
+    return _RULES
+
+
 def has_rule(node: fx.Node) -> bool:
     """Whether :func:`rewrite` can express the node, which touches complex tensors, in real ones."""
-    from sam3_tvm.importer import complex_rules  # noqa: F401 - registers the rules
-
-    function, when = _RULES.get(node.target, (None, None))
+    function, when = _rules().get(node.target, (None, None))
     return function is not None and (when is None or when(node))
 
 
@@ -259,7 +263,7 @@ def _node(value: Any) -> Any:
 
 def _apply(emitter: Emitter, node: fx.Node, found: dict[fx.Node, Any]) -> Any:
     """Run the node's rule on its arguments by schema name."""
-    function, _ = _RULES[node.target]
+    function, _ = _rules()[node.target]
     args, kwargs = tree_map_only(fx.Node, lambda n: found.get(n, n), (node.args, node.kwargs))
     schema = getattr(node.target, "_schema", None)
     if schema is None:

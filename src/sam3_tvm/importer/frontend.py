@@ -81,11 +81,11 @@ def import_program(
     names = unique_names(input_symbols(program), {**default_names(program), **(names or {})})
     bounds = bounds_by_symbol(program)
     sizes = _sizes_as_tensors(program)
-    name_inputs(program, names)
     state = ImportState(sizes=SizeTable(bounds, {new: old for old, new in names.items()}))
     converters = convert_map(state)
     _check_supported(program, set(converters))
     complex_numbers.rewrite(program)
+    name_inputs(program, names)  # after whatever changes an input's shape
     fold(program, state)
     _check_supported(program, set(converters))
     mod = from_exported_program(
