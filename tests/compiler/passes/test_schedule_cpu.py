@@ -29,6 +29,11 @@ F, L, B = "float32", "int64", "bool"
 CASES = {
     "add_bias_relu": (lambda x, b: ops.nn.relu(ops.add(x, b)), [(("n", 7, 40), F), ((40,), F)]),
     "scalar": (lambda x: ops.multiply(x, x), [((), F)]),
+    "scalar_operand": (ops.multiply, [(("n", 8, 16), F), ((), F)]),
+    "scalar_operand_of_a_sum": (
+        lambda x, s: ops.sum(ops.multiply(ops.permute_dims(x, [0, 2, 1]), s), axis=-1),
+        [(("n", 8, 16), F), ((), F)],
+    ),
     "flat": (lambda x: ops.add(x, x), [((10007,), F)]),
     "long_rows": (lambda x: ops.add(x, x), [((3, 4097), F)]),
     "odd_rows": (lambda x, y: ops.maximum(x, y), [(("n", 5, 201), F), ((5, 1), F)]),

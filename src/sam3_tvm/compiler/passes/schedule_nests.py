@@ -185,5 +185,7 @@ def has_branch(stmt: Any) -> bool:
 
 def last_index_is(region: Any, var: Any) -> bool:
     """Whether ``var`` runs along the region's last axis with stride one, and nowhere else."""
+    if not region.region:
+        return False
     *outer, last = (r.min for r in region.region)
     return last.same_as(var) and not any(uses(i, var) for i in outer)

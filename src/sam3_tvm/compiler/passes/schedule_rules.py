@@ -69,7 +69,9 @@ def _transposition(sch: Any, block: Any, lanes: int) -> bool:
     none would still be there for the next row.
     """
     nest = nest_of(sch, block)
-    if nest is None or nest.reduced or len(nest.iters) < 2 or has_branch(sch.get(block)):
+    if nest is None or nest.reduced or len(nest.iters) < 2 or len(nest.writes) != 1:
+        return False
+    if has_branch(sch.get(block)):
         return False
     written = len(nest.iters) - 1
     if not last_index_is(nest.writes[0], nest.iters[written].var):
@@ -103,7 +105,7 @@ def _window(sch: Any, block: Any, _lanes: int) -> bool:
     The window's loops go outside the row's, which LLVM then vectorises, strides included.
     """
     nest = nest_of(sch, block)
-    if nest is None or not nest.reduced or len(nest.spatial) < 2:
+    if nest is None or not nest.reduced or len(nest.spatial) < 2 or len(nest.writes) != 1:
         return False
     size = math.prod(nest.extent(i) or 1024 for i in nest.reduced)
     row_axis = nest.spatial[-1]
