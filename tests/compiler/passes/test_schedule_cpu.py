@@ -29,6 +29,10 @@ F, L, B = "float32", "int64", "bool"
 CASES = {
     "add_bias_relu": (lambda x, b: ops.nn.relu(ops.add(x, b)), [(("n", 7, 40), F), ((40,), F)]),
     "scalar": (lambda x: ops.multiply(x, x), [((), F)]),
+    "add_rows": (
+        lambda x, r: ops.add(x, ops.expand_dims(r, 1)),
+        [(("n", 32, 64), F), ((32,), F)],
+    ),
     "scalar_operand": (ops.multiply, [(("n", 8, 16), F), ((), F)]),
     "scalar_operand_of_a_sum": (
         lambda x, s: ops.sum(ops.multiply(ops.permute_dims(x, [0, 2, 1]), s), axis=-1),
@@ -217,7 +221,7 @@ def _scheduled_text(name: str) -> str:
 
 @pytest.mark.parametrize(
     "name",
-    ["add_bias_relu", "softmax", "layer_norm", "sum_last", "sum_middle", "matmul"],
+    ["add_bias_relu", "add_rows", "softmax", "layer_norm", "sum_last", "sum_middle", "matmul"],
 )
 def test_loops_are_parallel_and_vectorised(name: str) -> None:
     text = _scheduled_text(name)

@@ -76,11 +76,13 @@ def _transposition(sch: Any, block: Any, lanes: int) -> bool:
     written = len(nest.iters) - 1
     if not last_index_is(nest.writes[0], nest.iters[written].var):
         return False
+    # What is written along must jump in what is read: a table of row indices doesn't count.
+    jumping = [r for r in nest.reads if uses_any(r, nest.iters[written].var)]
     read = next(
         (
             axis
             for axis in range(written)
-            if any(last_index_is(r, nest.iters[axis].var) for r in nest.reads)
+            if any(last_index_is(r, nest.iters[axis].var) for r in jumping)
         ),
         None,
     )
