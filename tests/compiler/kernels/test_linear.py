@@ -47,13 +47,17 @@ def check(level, rows, n, k, epilogue=Epilogue()):  # noqa: B008 - frozen
         assert_close(kernel(*arguments, empty(m, n)), want)
 
 
+ROWS = (0, 1, 2, 11, 13, 96, 97, 200)
+
+
+@pytest.mark.parametrize(("n", "k"), [(1, 1), (2, 3), (4, 256), (31, 17), (129, 40), (300, 1000)])
+def test_awkward_sizes_with_one_compiled_kernel_for_all_row_counts(n, k):
+    check("native", ROWS, n, k, Epilogue(bias=True))
+
+
 @pytest.mark.parametrize("level", RUNNABLE)
-@pytest.mark.parametrize(
-    ("n", "k"),
-    [(1, 1), (2, 3), (4, 256), (31, 17), (33, 257), (129, 40), (300, 1000)],
-)
-def test_awkward_sizes_with_one_compiled_kernel_for_all_row_counts(level, n, k):
-    check(level, (0, 1, 2, 11, 13, 96, 97, 200), n, k, Epilogue(bias=True))
+def test_every_level_that_runs_here(level):
+    check(level, ROWS, 33, 257, Epilogue(bias=True, activation="gelu"))
 
 
 @pytest.mark.parametrize(
