@@ -68,13 +68,9 @@ def slice_(
         reach = first + (cx.shape[axis] - 1) * step + 1
         if cx.sizes.proven(cx.sizes.simplify(reach) <= extent):
             return piece(cx, self, axis, first, cx.shape, step)
-    # A bound from data may lie outside: clipped here, and checked against torch's length
-    # when it runs.
-    last = extent if end is None else position_of(cx, end, extent)
-    last = cx.sizes.simplify(tirx.max(last, first))
-    return cx.emit(
-        relax.op.strided_slice(self, [axis], [first], [last], [step], assume_inbound=True)
-    )
+    # A bound that stems from data may lie outside: it is clipped, and the length that torch
+    # expects is checked, when it runs.
+    return _slice_by_data(cx, self, axis, start, end, step)
 
 
 def _slice_by_data(

@@ -19,6 +19,7 @@ from sam3_tvm.importer.converters.creation import convert_dtype
 from sam3_tvm.importer.converters.indexing import count_of
 from sam3_tvm.importer.converters.shapes import axis_of
 from sam3_tvm.importer.registry import Context, converter
+from sam3_tvm.importer.sizes import static_value
 
 aten = torch.ops.aten
 
@@ -35,8 +36,29 @@ def ranked(cx: Context, x: relax.Expr) -> relax.Expr:
     return x if x.ty.ndim else cx.reshape(x, (1,))
 
 
+def reduced(
+    cx: Context,
+    operator: Callable[..., relax.Expr],
+    x: relax.Expr,
+    axes: list[int],
+    keepdims: bool,
+    of_none: float,
+) -> relax.Expr:
+    """``operator`` over axes; ``of_none`` where there is nothing to reduce.
+
+    TVM's kernels set a result while they visit the first element: over an axis of size 0
+    they leave it as memory was.
+    """
+    found = cx.emit(operator(x, axes, keepdims))
+    count = count_of([extents(x)[a] for a in axes])
+    if static_value(count) == 0 or not cx.sizes.proven(count >= 1):
+        empty = cx.emit(relax.op.equal(cx.tensor(count, "int64"), relax.const(0, "int64")))
+        found = cx.emit(relax.op.where(empty, cx.tensor(of_none, dtype_of(x)), found))
+    return found
+
+
 def total(cx: Context, x: relax.Expr, axes: list[int], keepdims: bool) -> relax.Expr:
-    return cx.emit(relax.op.sum(x, axes, keepdims))
+    return reduced(cx, relax.op.sum, x, axes, keepdims, 0)
 
 
 def extent_of(cx: Context, x: relax.Expr, axes: list[int], dtype: str) -> relax.Expr:
@@ -58,7 +80,7 @@ def mean(
     cx: Context, self: relax.Expr, dim: Any = None, keepdim: bool = False, dtype: Any = None
 ) -> relax.Expr:
     x = ranked(cx, cx.cast(self, accumulator(cx.dtype)))
-    found = cx.emit(relax.op.mean(x, axes_of(dim, self.ty.ndim), keepdim))
+    found = reduced(cx, relax.op.mean, x, axes_of(dim, self.ty.ndim), keepdim, math.nan)
     return cx.cast(cx.reshape(found, cx.shape), cx.dtype)
 
 
@@ -67,7 +89,7 @@ def prod(
     cx: Context, self: relax.Expr, dim: Any = None, keepdim: bool = False, dtype: Any = None
 ) -> relax.Expr:
     x = ranked(cx, convert_dtype(cx, self, accumulator(cx.dtype)))
-    found = cx.emit(relax.op.prod(x, axes_of(dim, self.ty.ndim), keepdim))
+    found = reduced(cx, relax.op.prod, x, axes_of(dim, self.ty.ndim), keepdim, 1)
     return cx.cast(cx.reshape(found, cx.shape), cx.dtype)
 
 
@@ -234,7 +256,7 @@ def _moment_and_mean(root: bool) -> Callable[..., list[relax.Expr]]:
         found = _variance(cx, self, dim, freedom, keepdim, dtype)
         found = cx.emit(relax.op.sqrt(found)) if root else found
         x = ranked(cx, cx.cast(self, accumulator(dtype)))
-        middle = cx.emit(relax.op.mean(x, axes_of(dim, self.ty.ndim), keepdim))
+        middle = reduced(cx, relax.op.mean, x, axes_of(dim, self.ty.ndim), keepdim, math.nan)
         return [cx.cast(cx.reshape(part, shape), dtype) for part in (found, middle)]
 
     return convert
