@@ -44,7 +44,6 @@ def activations(x: Any) -> Any:
     ("dtype", "tolerance"),
     [
         (torch.float32, 1e-5),
-        (torch.float64, 1e-7),
         (torch.float16, 2e-3),
         (torch.bfloat16, 1.6e-2),
     ],

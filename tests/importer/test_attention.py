@@ -40,38 +40,43 @@ def sdpa(q: Any, k: Any, v: Any, mask: Any) -> torch.Tensor:
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
-@pytest.mark.parametrize(
-    ("lead", "mask"),
-    [
-        ((), (5, 7)),
-        ((3,), (5, 7)),
-        ((3,), (3, 5, 7)),
-        ((3,), (3, 1, 7)),
-        ((2, 3), (5, 7)),
-        ((2, 3), (2, 1, 1, 7)),
-        ((2, 3), (1, 3, 5, 7)),
-        ((2, 3), (2, 3, 5, 7)),
-        ((2, 2, 3), (2, 1, 1, 5, 7)),
-        ((2, 2, 3), (3, 5, 7)),
-    ],
-)
-def test_masks_broadcast_and_hidden_rows_are_zero(lead: Any, mask: Any) -> None:
-    seen = boolean_mask(*mask)
-    args = (*qkv(*lead), seen, additive(seen))
-    assert not sdpa(*args[:4]).isnan().any()
-    check(lambda q, k, v, m, f: (sdpa(q, k, v, m), sdpa(q, k, v, f)), *args)
+MASKS = [
+    ((), (5, 7)),
+    ((3,), (5, 7)),
+    ((3,), (3, 5, 7)),
+    ((3,), (3, 1, 7)),
+    ((2, 3), (5, 7)),
+    ((2, 3), (5, 1)),
+    ((2, 3), (2, 1, 1, 7)),
+    ((2, 3), (1, 3, 5, 7)),
+    ((2, 3), (2, 3, 5, 7)),
+    ((2, 2, 3), (2, 1, 1, 5, 7)),
+    ((2, 2, 3), (3, 5, 7)),
+]
+"""Leading dimensions of the query, key and value, and the shape of a mask for them."""
 
 
-def test_a_mask_broadcasts_over_keys() -> None:
-    check(sdpa, *qkv(2, 3), torch.tensor([[True], [False], [True], [True], [False]]))
+def test_masks_broadcast_and_hidden_rows_are_zero() -> None:
+    cases = []
+    for lead, shape in MASKS:
+        seen = boolean_mask(*shape)
+        cases.append((*qkv(*lead), seen, additive(seen)))
+        assert not sdpa(*cases[-1][:4]).isnan().any()
+
+    def attend(*flat: Any) -> Any:
+        rows = [flat[i : i + 5] for i in range(0, len(flat), 5)]
+        return [(sdpa(q, k, v, m), sdpa(q, k, v, f)) for q, k, v, m, f in rows]
+
+    check(attend, *(tensor for case in cases for tensor in case))
 
 
-@pytest.mark.parametrize(("queries", "keys"), [(6, 6), (4, 7), (7, 4)])
-def test_causal_attention_aligns_at_the_top_left(queries: int, keys: int) -> None:
-    check(
-        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
-        *qkv(2, 3, queries=queries, keys=keys),
-    )
+def test_causal_attention_aligns_at_the_top_left() -> None:
+    def causal(*flat: Any) -> Any:
+        rows = [flat[i : i + 3] for i in range(0, len(flat), 3)]
+        return [F.scaled_dot_product_attention(*row, is_causal=True) for row in rows]
+
+    lengths = [(6, 6), (4, 7), (7, 4)]
+    check(causal, *(x for q, k in lengths for x in qkv(2, 3, queries=q, keys=k)))
 
 
 def test_causal_attention_survives_scores_far_below_zero() -> None:
@@ -82,22 +87,13 @@ def test_causal_attention_survives_scores_far_below_zero() -> None:
     )
 
 
-def test_scale_is_obeyed() -> None:
-    def at_scales(q: Any, k: Any, v: Any) -> Any:
-        return [F.scaled_dot_product_attention(q, k, v, scale=s) for s in (0.1, 1.0, 2.0)]
+def test_scale_grouped_queries_and_a_batch_that_broadcasts() -> None:
+    def attend(q: Any, k: Any, v: Any) -> Any:
+        scaled = [F.scaled_dot_product_attention(q, k, v, scale=s) for s in (0.1, 1.0, 2.0)]
+        grouped = F.scaled_dot_product_attention(q, k[:, :2], v[:, :2], enable_gqa=True)
+        return scaled, grouped, F.scaled_dot_product_attention(q, k[:1], v[:1])
 
-    check(at_scales, *qkv(2, 3))
-
-
-def test_grouped_queries_share_keys() -> None:
-    torch.manual_seed(0)
-    q, k, v = torch.randn(2, 6, 5, 8), torch.randn(2, 2, 7, 8), torch.randn(2, 2, 7, 8)
-    check(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, enable_gqa=True), q, k, v)
-
-
-def test_keys_broadcast_over_the_batch() -> None:
-    q, k, v = qkv(2, 3)
-    check(lambda q, k, v: F.scaled_dot_product_attention(q, k, v), q, k[:1], v[:1])
+    check(attend, *qkv(2, 6))
 
 
 @pytest.mark.parametrize(
@@ -155,31 +151,33 @@ PADDING = torch.tensor([[False, False, False, True], [False, True, False, True]]
 MASK = torch.tensor([[False, True, False, False]] * 3)
 
 
-@pytest.mark.parametrize(
-    ("padding", "mask"),
-    [
-        (None, None),
-        (PADDING, None),
-        (None, MASK),
-        (PADDING, MASK),
-        (torch.zeros(2, 4).masked_fill(PADDING, -torch.inf), None),
-        (None, torch.randn(3, 4)),
-        (None, torch.randn(8, 3, 4)),
-    ],
-    ids=["none", "padding", "mask", "both", "float-padding", "float-mask", "mask-per-head"],
-)
-def test_multihead_attention_unmodified(padding: Any, mask: Any) -> None:
+def test_multihead_attention_unmodified() -> None:
     torch.manual_seed(3)
-    q, k = torch.randn(2, 3, 16), torch.randn(2, 4, 16)
     module = Attend(batch_first=True)
-    if padding is None and mask is None:
-        check(module, q, k)
-    elif mask is None:
-        check(module, q, k, padding)
-    elif padding is None:
-        check(lambda q, k, m: module(q, k, None, m), q, k, mask)
-    else:
-        check(module, q, k, padding, mask)
+    float_padding = torch.zeros(2, 4).masked_fill(PADDING, -torch.inf)
+
+    class Masked(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attend = module
+
+        def forward(self, q: Any, k: Any, pad: Any, mask: Any, *others: Any) -> Any:
+            float_pad, float_mask, per_head = others
+            return (
+                self.attend(q, k),
+                self.attend(q, k, pad),
+                self.attend(q, k, None, mask),
+                self.attend(q, k, pad, mask),
+                self.attend(q, k, float_pad),
+                self.attend(q, k, None, float_mask),
+                self.attend(q, k, float_pad, per_head),
+            )
+
+    check(
+        Masked(),
+        *(torch.randn(2, 3, 16), torch.randn(2, 4, 16), PADDING, MASK),
+        *(float_padding, torch.randn(3, 4), torch.randn(8, 3, 4)),
+    )
 
 
 def test_multihead_attention_hands_out_its_weights() -> None:

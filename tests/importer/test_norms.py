@@ -26,8 +26,8 @@ def sample(dtype: torch.dtype, *shapes: tuple[int, ...]) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), DTYPES, ids=str)
-def test_layer_and_rms_norm(dtype: torch.dtype, tolerance: float) -> None:
-    def norms(x: Any, w: Any, b: Any) -> Any:
+def test_every_norm(dtype: torch.dtype, tolerance: float) -> None:
+    def norms(x: Any, w: Any, b: Any, y: Any, u: Any, v: Any) -> Any:
         last = x.shape[-1:]
         return (
             F.layer_norm(x, last, w[0], b[0]),
@@ -38,25 +38,17 @@ def test_layer_and_rms_norm(dtype: torch.dtype, tolerance: float) -> None:
             F.rms_norm(x, last, w[0]),
             F.rms_norm(x, last, eps=0.1),
             F.rms_norm(x, x.shape[-2:], w),
+            F.group_norm(y, 3, u, v),
+            F.group_norm(y, 2),
+            F.group_norm(y[..., 0], 3, u, None, eps=0.1),
+            F.instance_norm(y, weight=u, bias=v),
+            F.batch_norm(y, v, u * u, u, v),
+            F.batch_norm(y, v, u * u, eps=0.1),
+            F.batch_norm(y, None, None, u, v, training=True),
         )
 
-    check(norms, *sample(dtype, (2, 3, 8), (3, 8), (3, 8)), rtol=tolerance, atol=tolerance)
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), DTYPES, ids=str)
-def test_group_instance_and_batch_norm(dtype: torch.dtype, tolerance: float) -> None:
-    def norms(x: Any, w: Any, b: Any) -> Any:
-        return (
-            F.group_norm(x, 3, w, b),
-            F.group_norm(x, 2),
-            F.group_norm(x[..., 0], 3, w, None, eps=0.1),
-            F.instance_norm(x, weight=w, bias=b),
-            F.batch_norm(x, b, w * w, w, b),
-            F.batch_norm(x, b, w * w, eps=0.1),
-            F.batch_norm(x, None, None, w, b, training=True),
-        )
-
-    check(norms, *sample(dtype, (2, 6, 4, 5), (6,), (6,)), rtol=tolerance, atol=tolerance)
+    args = sample(dtype, (2, 3, 8), (3, 8), (3, 8), (2, 6, 4, 5), (6,), (6,))
+    check(norms, *args, rtol=tolerance, atol=tolerance)
 
 
 def test_saved_statistics() -> None:
