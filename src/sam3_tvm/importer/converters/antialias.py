@@ -15,9 +15,9 @@ from tvm import relax, te, tirx
 from sam3_tvm.importer.converters.resampling import (
     CUBIC_ANTIALIAS,
     Axis,
-    _interpolate,
-    _refuse_integers,
     as_int64,
+    interpolate_axes,
+    refuse_integers,
     table,
 )
 from sam3_tvm.importer.registry import Context, converter
@@ -101,7 +101,7 @@ class Band:
 
 
 def _resample(cx: Context, name: str, weight: Filter, radius: int, arguments: Any) -> relax.Expr:
-    _refuse_integers(cx, next(iter(arguments.values())))
+    refuse_integers(cx, next(iter(arguments.values())))
 
     def build(data: te.Tensor, axes: list[Axis], name: str) -> te.Tensor:
         height, width = axes
@@ -127,7 +127,7 @@ def _resample(cx: Context, name: str, weight: Filter, radius: int, arguments: An
             return down
         return te.compute(down.shape, lambda *i: down(*i).astype(data.dtype), f"{name}_rounded")
 
-    return _interpolate(cx, name, arguments, build)
+    return interpolate_axes(cx, name, arguments, build)
 
 
 @converter(aten._upsample_bilinear2d_aa.default, aten._upsample_bilinear2d_aa.vec)

@@ -192,7 +192,7 @@ def gather(data: te.Tensor, taps: Sequence[Sequence[Tap]], dtype: str, name: str
 # -- the converters ------------------------------------------------------------------------
 
 
-def _interpolate(
+def interpolate_axes(
     cx: Context,
     name: str,
     arguments: dict[str, Any],
@@ -247,7 +247,7 @@ def upsample_nearest(cx: Context, **arguments: Any) -> relax.Expr:
         taps = [nearest_taps(a, n, exact=False) for a, n in _named(axes)]
         return gather(data, taps, data.dtype, name)
 
-    return _interpolate(cx, f"nearest{len(cx.shape) - 2}d", arguments, build)
+    return interpolate_axes(cx, f"nearest{len(cx.shape) - 2}d", arguments, build)
 
 
 @converter(
@@ -265,10 +265,10 @@ def upsample_nearest_exact(cx: Context, **arguments: Any) -> relax.Expr:
         taps = [nearest_taps(a, n, exact=True) for a, n in _named(axes)]
         return gather(data, taps, data.dtype, name)
 
-    return _interpolate(cx, f"nearest_exact{len(cx.shape) - 2}d", arguments, build)
+    return interpolate_axes(cx, f"nearest_exact{len(cx.shape) - 2}d", arguments, build)
 
 
-def _refuse_integers(cx: Context, x: relax.Expr) -> None:
+def refuse_integers(cx: Context, x: relax.Expr) -> None:
     if "float" not in dtype_of(x):
         raise NotImplementedError(
             f"{cx.node.target} of {dtype_of(x)}: PyTorch interpolates integers in fixed point; "
@@ -290,12 +290,12 @@ def upsample_linear(cx: Context, **arguments: Any) -> relax.Expr:
     Raises:
         NotImplementedError: an integer tensor.
     """
-    _refuse_integers(cx, next(iter(arguments.values())))
+    refuse_integers(cx, next(iter(arguments.values())))
 
     def build(data: te.Tensor, axes: list[Axis], name: str) -> te.Tensor:
         return gather(data, [linear_taps(a, n) for a, n in _named(axes)], axes[0].dtype, name)
 
-    return _interpolate(cx, NAMES[len(cx.shape) - 2], arguments, build)
+    return interpolate_axes(cx, NAMES[len(cx.shape) - 2], arguments, build)
 
 
 @converter(aten.upsample_bicubic2d.default, aten.upsample_bicubic2d.vec)
@@ -305,9 +305,9 @@ def upsample_bicubic(cx: Context, **arguments: Any) -> relax.Expr:
     Raises:
         NotImplementedError: an integer tensor.
     """
-    _refuse_integers(cx, next(iter(arguments.values())))
+    refuse_integers(cx, next(iter(arguments.values())))
 
     def build(data: te.Tensor, axes: list[Axis], name: str) -> te.Tensor:
         return gather(data, [cubic_taps(a, n) for a, n in _named(axes)], axes[0].dtype, name)
 
-    return _interpolate(cx, "bicubic2d", arguments, build)
+    return interpolate_axes(cx, "bicubic2d", arguments, build)
