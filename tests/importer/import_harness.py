@@ -69,9 +69,8 @@ def compare(got: Sequence[np.ndarray], want: Any, rtol: float, atol: float) -> N
         if a.size:
             finite = np.isfinite(a) & np.isfinite(b)
             error = np.abs(np.where(finite, a - b, 0.0))
-            print(
-                f"result {position} {name}{ours.shape}: max {error.max():.3g} mean {error.mean():.3g}"
-            )
+            what = f"result {position} {name}{ours.shape}"
+            print(f"{what}: max {error.max():.3g} mean {error.mean():.3g}")
         np.testing.assert_allclose(a, b, rtol=rtol, atol=atol, equal_nan=True)
 
 
