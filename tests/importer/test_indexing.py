@@ -140,6 +140,25 @@ def test_scatter_reduce(include_self):
     check(forward, torch.randn(5, 2), torch.tensor([[0, 1], [0, 1], [2, 1], [0, 0], [4, 4]]))
 
 
+def test_repeats_given_by_a_tensor():
+    def forward(x, repeats):
+        fixed = x.repeat_interleave(torch.tensor([1, 0, 2]), dim=1)
+        return fixed, x.repeat_interleave(repeats, dim=0)
+
+    check(forward, X, torch.tensor([0, 2, 1, 3]), also=[(X, torch.tensor([1, 1, 1, 0]))])
+
+
+def test_sorting():
+    def forward(x):
+        largest, smallest = x.topk(3, -1), x.topk(2, 1, largest=False)
+        ordered = *x.sort(-1, descending=True), *x.sort(1), x.argsort(2)
+        stable = torch.sort((x > 0).int(), dim=-1, stable=True)
+        bools = torch.argsort(x > 0, dim=1, descending=True, stable=True)
+        return *largest, *smallest, *ordered, *stable, bools, torch.sort((x * 3).long(), 2).values
+
+    check(forward, X)
+
+
 BOUND = st.one_of(st.none(), st.integers(-12, 12))
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from import_harness import check
 from torch.export import Dim
+from torch.nn.functional import pad
 
 N = Dim("n", min=4, max=9)
 X = torch.randn(4, 3, 6)
@@ -108,3 +109,14 @@ def test_an_axis_that_may_be_empty():
         dynamic_shapes=({0: Dim("n", min=0, max=9)},),
         also=[(torch.randn(0, 3),), (torch.randn(1, 3),)],
     )
+
+
+def test_padding(compared):
+    def forward(x):
+        fills = (
+            *(pad(x, p, value=1.5) for p in ((1, 2), (1, 2, 0, 3), (-1, 2, 1, -2))),
+            pad(x > 0, (1, 1)),
+        )
+        return *fills, pad(x, (2, 1), mode="reflect"), pad(x, (-1, 2), mode="replicate")
+
+    compared(forward)

@@ -14,6 +14,7 @@ FAMILIES = (
     "elementwise",
     "creation",
     "reductions",
+    "sorting",
     "attention",
     "linear",
     "norms",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from tvm import relax
+from tvm import relax, tirx
 
 from sam3_tvm.importer.converters._tensors import dtype_of, extents
 from sam3_tvm.importer.converters.arithmetic import is_float, is_tensor, truth
-from sam3_tvm.importer.converters.indexing import iota
+from sam3_tvm.importer.converters.indexing import iota, is_constant
 from sam3_tvm.importer.converters.shapes import broadcast
 from sam3_tvm.importer.registry import Context, converter
 from sam3_tvm.importer.sizes import static_value
@@ -179,3 +179,28 @@ def one_hot(cx: Context, self: relax.Expr, num_classes: int = -1) -> relax.Expr:
     each = cx.reshape(iota(cx, classes), [1] * rank + [classes])
     spread = cx.reshape(self, [*extents(self), 1])
     return cx.cast(cx.emit(relax.op.equal(spread, cx.cast(each, dtype_of(self)))), "int64")
+
+
+@converter(aten.repeat_interleave.Tensor)
+def repeated_positions(cx: Context, repeats: relax.Expr, **_: Any) -> relax.Expr:
+    """Position ``i`` as often as ``repeats[i]`` says: an index for ``repeat_interleave``.
+
+    Output ``k`` is the number of positions whose running sum of repeats is at most ``k``.
+    """
+    ends = cx.emit(relax.op.cumsum(cx.cast(repeats, "int64"), 0, "int64"))
+    count = cx.result.shape[0]
+    if not cx.sizes.knows(count):
+        symbol = str(count.node.expr)
+        if is_constant(repeats):
+            cx.sizes.define(symbol, int(repeats.value.numpy().sum()))
+        else:
+            total = cx.emit(relax.op.sum(cx.cast(repeats, "int64"), 0, True))
+            variable = tirx.Var(symbol, "int64")
+            shape = cx.emit(relax.op.tensor_to_shape(total))
+            cx.builder.match_cast(shape, relax.ShapeType([variable]))
+            cx.sizes.define(symbol, variable)
+    (length,) = cx.shape
+    place = cx.reshape(iota(cx, length), [length, 1])
+    passed = cx.emit(relax.op.less_equal(ends, place))
+    positions = cx.emit(relax.op.sum(cx.cast(passed, "int64"), 1))
+    return cx.cast(positions, cx.dtype)
