@@ -1,4 +1,4 @@
-"""Sorting. TVM's is stable, as PyTorch's CPU sort is, but takes no bools."""
+"""Sorting. TVM's is stable, as PyTorch's on the CPU is, but knows few dtypes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from tvm import relax
 
 from sam3_tvm.importer.converters._tensors import dtype_of
+from sam3_tvm.importer.converters.arithmetic import is_float
 from sam3_tvm.importer.converters.shapes import axis_of
 from sam3_tvm.importer.registry import Context, converter
 
@@ -14,8 +15,10 @@ aten = torch.ops.aten
 
 def _order(cx: Context, x: relax.Expr, dim: int, descending: bool) -> relax.Expr:
     """The positions of the entries along an axis in sorted order, int64."""
-    keys = cx.cast(x, "uint8") if dtype_of(x) == "bool" else x
-    return cx.emit(relax.op.argsort(keys, axis_of(dim, x.ty.ndim), descending, "int64"))
+    dtype = dtype_of(x)
+    if dtype not in ("int32", "int64", "float32", "float64"):
+        x = cx.cast(x, "float32" if is_float(dtype) else "int32")
+    return cx.emit(relax.op.argsort(x, axis_of(dim, x.ty.ndim), descending, "int64"))
 
 
 @converter(aten.sort.default, aten.sort.stable)
