@@ -54,7 +54,7 @@ class TransformersReference:
     def pixel_values(self, rgb: NDArray[np.uint8]) -> torch.Tensor:
         """``[H, W, 3]`` 8-bit RGB to ``[1, 3, side, side]`` float32."""
         rules = self.preprocessing
-        picture = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None]
+        picture = torch.from_numpy(np.array(rgb)).permute(2, 0, 1)[None]
         side = (rules.image_size, rules.image_size)
         resized = torch.nn.functional.interpolate(
             picture, size=side, mode="bilinear", antialias=True
