@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from sam3_tvm.cli.bench import command as _bench
 from sam3_tvm.cli.compile import command as _compile
 from sam3_tvm.cli.doctor import command as _doctor
 from sam3_tvm.cli.info import command as _info
@@ -69,6 +70,7 @@ def _options(
 app.command("compile")(_compile)
 app.command("segment")(_segment)
 app.command("verify")(_verify)
+app.command("bench")(_bench)
 app.command("info")(_info)
 app.command("doctor")(_doctor)
 

@@ -1,0 +1,118 @@
+"""The chart of a benchmark: a panel for each part, a bar for each engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sam3_tvm.bench.engines import OURS
+from sam3_tvm.bench.report import BenchReport, PartInfo, Timing, duration, headline
+
+__all__ = ["draw"]
+
+_OURS, _PEER, _INK, _FAINT = "#0b6e4f", "#b8c0cc", "#1c2733", "#6b7683"
+
+
+def draw(report: BenchReport, path: Path) -> None:
+    """Write a PNG: 16 to 9, times as bars, each with its ratio to ours.
+
+    Parts take from milliseconds to minutes, so each has a panel and a scale of its own; within
+    a panel lengths compare.
+
+    Args:
+        report: with at least one part.
+        path: the file to write.
+    """
+    # The object interface: no window system, no global state.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    parts, engines = report.parts, report.engines
+    columns = min(len(parts), 3)
+    rows = -(-len(parts) // columns)
+    height = max(0.42 * len(engines) + 1.1, 1.9) * rows + 1.5
+    figure = Figure(figsize=(12.8, max(7.2 if rows > 1 else 4.6, height)), facecolor="white")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes, part in zip(grid.flat, parts, strict=False):
+        _panel(axes, report, part)
+    for axes in grid.flat[len(parts) :]:
+        axes.set_visible(False)
+    inches = figure.get_figheight()
+    figure.subplots_adjust(
+        left=0.115,
+        right=0.985,
+        top=1 - 1.55 / inches,
+        bottom=0.75 / inches,
+        wspace=0.42,
+        hspace=0.5,
+    )
+    kind = "quick model" if report.quick else report.checkpoint
+    figure.text(
+        0.012,
+        1 - 0.2 / inches,
+        f"SAM 3 on a CPU: time, less is better ({kind})",
+        size=17,
+        weight="bold",
+        color=_INK,
+        va="top",
+    )
+    figure.text(
+        0.012,
+        1 - 0.63 / inches,
+        headline(report),
+        size=10.5,
+        color=_FAINT,
+        va="top",
+    )
+    figure.text(
+        0.012,
+        0.2 / inches,
+        _footer(report),
+        size=8.5,
+        color=_FAINT,
+        va="bottom",
+    )
+    figure.savefig(path, dpi=150)
+
+
+def _panel(ax: Any, report: BenchReport, part: PartInfo) -> None:
+    timings = {t.engine: t for t in report.timings if t.part == part.name}
+    rows = [(e, timings[e.name]) for e in report.engines if e.name in timings]
+    longest = max((max(t.seconds) for _, t in rows if t.seconds), default=1.0)
+    for y, (engine, timing) in enumerate(rows):
+        ours = engine.name == OURS
+        style = {"va": "center", "size": 10, "color": _INK if ours else _FAINT}
+        if not timing.seconds:
+            ax.text(0.0, y, " not measured", **{**style, "style": "italic"})
+            continue
+        ax.barh(y, timing.median, height=0.66, color=_OURS if ours else _PEER, zorder=2)
+        low, high = min(timing.seconds), max(timing.seconds)
+        ax.plot([low, high], [y, y], color=_INK, linewidth=1.1, zorder=3)
+        edge = high + 0.025 * longest
+        weight = "bold" if ours else "normal"
+        ax.text(edge, y, _label(report, timing, ours), **{**style, "weight": weight})
+    ax.set_yticks(range(len(rows)), [e.title for e, _ in rows], size=10.5, color=_INK)
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.set_xlim(0, 1.7 * longest)
+    ax.set_xticks([])
+    ax.tick_params(length=0)
+    for side in ("top", "right", "bottom"):
+        ax.spines[side].set_visible(False)
+    ax.spines["left"].set_color(_FAINT)
+    ax.set_title(part.title, loc="left", size=11.5, weight="bold", color=_INK, pad=8)
+
+
+def _label(report: BenchReport, timing: Timing, ours: bool) -> str:
+    time = duration(timing.median)
+    if ours:
+        return f"{time}, {report.rate(timing) / report.peak:.0%} of peak"
+    return f"{time}, {report.ratio(timing):.2f}x"
+
+
+def _footer(report: BenchReport) -> str:
+    versions: dict[str, str] = {}
+    for engine in report.engines:
+        versions |= engine.versions
+    shown = ", ".join(f"{k} {v}" for k, v in versions.items())
+    return f"Median of {report.rounds} rounds; line: min to max. {shown}. {report.date[:10]}"

@@ -1,0 +1,120 @@
+"""A process of its own for each engine, and the few words spoken with it.
+
+The parent writes one JSON object a line, the worker answers each with one. A worker's death
+is an answer too: :class:`WorkerError` says what its last words were.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sam3_tvm.bench.parts import BenchError
+
+__all__ = ["Worker", "WorkerError", "available_bytes"]
+
+
+class WorkerError(BenchError):
+    """A worker that died; the message is the reason, in one line."""
+
+
+class Worker:
+    """A running worker process.
+
+    Args:
+        job: what :func:`sam3_tvm.bench.worker.main` is to be; see there.
+        threads: how many threads it computes with; also told to OpenMP and TVM, whose pools
+            may be made before anybody asks.
+        log: where its stderr goes.
+        cache: a folder for what compilers cache, so that no run profits from an earlier one.
+
+    Attributes:
+        hello: the worker's first answer, given when it had loaded.
+        load_seconds: from the start of the process to that answer.
+    """
+
+    def __init__(self, job: Mapping[str, Any], threads: int, log: Path, cache: Path) -> None:
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": f"{threads}",
+            "MKL_NUM_THREADS": f"{threads}",
+            "TVM_NUM_THREADS": f"{threads}",
+            "TORCHINDUCTOR_CACHE_DIR": f"{cache}",
+            # Workers must find the package that the parent runs, installed or not.
+            "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+        }
+        self._log = log
+        start = time.perf_counter()
+        with log.open("ab") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "sam3_tvm.bench.worker", json.dumps(dict(job))],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=environment,
+                text=True,
+            )
+        self.hello = self._answer()
+        self.load_seconds = time.perf_counter() - start
+
+    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+        """Have the worker do something.
+
+        Raises:
+            WorkerError: it died.
+        """
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError as error:
+            raise WorkerError(self._last_words()) from error
+        return self._answer()
+
+    def close(self) -> None:
+        """End the process. Idle ones keep memory, and some keep threads awake."""
+        # The end of its input ends a worker; one that is in the middle of something is ended.
+        busy = self._process.poll() is None and self._asked
+        if busy:
+            self._process.terminate()
+        self._process.communicate()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        self._asked = True
+        line = self._process.stdout.readline()
+        self._asked = False
+        if not line:
+            raise WorkerError(self._last_words())
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _last_words(self) -> str:
+        code = self._process.wait()
+        if code == -signal.SIGKILL:
+            return "was killed by the system, most likely for want of memory"
+        if code < 0:
+            return f"was ended by {signal.Signals(-code).name}"
+        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
+        # The last line of a traceback names the error; what stands after it is exit handlers'.
+        told = [line.strip() for line in lines if line.strip() and not line.startswith(" ")]
+        return told[-1] if told else f"ended with exit code {code}"
+
+
+def available_bytes() -> int | None:
+    """Memory that can be had without swapping (Linux), else None."""
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+    except OSError:
+        return None
+    for line in text.splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None

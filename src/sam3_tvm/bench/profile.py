@@ -1,0 +1,240 @@
+"""Where our time goes: every call that a compiled function makes, by kernel.
+
+Relax's VM tells an instrument of each call before and after it. Names and shapes of the
+arguments say what a kernel had to compute and to move:
+
+- ``linear_KxN...`` of A ``[M, K]``: 2 M K N;
+- ``matmul_KxN...`` of A ``[..., M, K]``: 2 M K N for each product of the batch;
+- ``convHxW_CxD...`` with result ``[..., D, h, w]``: 2 H W C for each of its values;
+- ``conv_transposeHxW_CxD...`` of A ``[..., C, h, w]``: 2 H W D for each of its values;
+- ``attention_HxD...`` of q, k, v: 4 D for each pair of a query and a key in a head.
+
+That is the arithmetic that a kernel's name promises, whatever shorter way it takes. Bytes are
+those of all tensor arguments, each read or written once: less cannot be moved.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam3_tvm import artifact as artifacts
+from sam3_tvm.bench.parts import BenchError, Part, dims, external_inputs, run_part, select_parts
+from sam3_tvm.runtime.engine import Engine, default_threads
+from sam3_tvm.runtime.functions import aligned
+from sam3_tvm.runtime.module import load_runtime
+
+__all__ = ["KernelRow", "Profile", "kernel_flops", "profile"]
+
+_CPU, _NAIVE_ALLOCATOR = 1, 1  # as in sam3_tvm.runtime.module
+
+Shape = tuple[int, ...]
+
+
+@dataclass
+class KernelRow:
+    """All calls of one kernel in one function.
+
+    Attributes:
+        name: the kernel.
+        calls: how many.
+        seconds: together.
+        flops: what it computed, None where its name doesn't tell.
+        bytes: of its tensors.
+    """
+
+    name: str
+    calls: int = 0
+    seconds: float = 0.0
+    flops: int | None = None
+    bytes: int = 0
+
+
+@dataclass
+class Profile:
+    """A function's calls.
+
+    Attributes:
+        function: its name.
+        seconds: of the whole run, the instrument's own time included.
+        kernels: longest first.
+    """
+
+    function: str
+    seconds: float
+    kernels: list[KernelRow]
+
+
+def kernel_flops(name: str, shapes: Sequence[Shape]) -> int | None:
+    """FLOPs of a call, from the kernel's name and its tensors' shapes; see the module.
+
+    Args:
+        name: the kernel's.
+        shapes: of its tensor arguments in order, the result last.
+
+    Returns:
+        The count, a multiply-add as two, or None for a name that doesn't say.
+    """
+    if not shapes:
+        return None
+    first, last = math.prod(shapes[0]), math.prod(shapes[-1])
+    if found := re.match(r"(?:linear|matmul)_(\d+)x(\d+)", name):
+        return 2 * first * int(found[2])
+    if found := re.match(r"conv_transpose(\d+)x(\d+)_(\d+)x(\d+)", name):
+        height, width, _, features = map(int, found.groups())
+        return 2 * height * width * features * first
+    if found := re.match(r"conv(\d+)x(\d+)_(\d+)x(\d+)", name):
+        height, width, channels, _ = map(int, found.groups())
+        return 2 * height * width * channels * last
+    if (found := re.match(r"attention_(\d+)x(\d+)", name)) and len(shapes) > 2:
+        heads, size = map(int, found.groups())
+        keys = math.prod(shapes[1]) // max(1, shapes[0][0] * heads * size)
+        return 4 * first * keys
+    return None
+
+
+def profile(
+    path: Path,
+    functions: Sequence[str] | None = None,
+    threads: int | None = None,
+    seed: int = 0,
+) -> list[Profile]:
+    """Run an artifact's functions once to warm up and once with the instrument.
+
+    Args:
+        path: the artifact.
+        functions: parts or functions, as :func:`select_parts` takes them; by default all that
+            segmenting a picture with a phrase runs.
+        threads: how many compute; by default the runtime's choice.
+        seed: of the inputs.
+
+    Returns:
+        One profile for each function, in the order of running.
+
+    Raises:
+        BenchError: an unknown function, or a part that runs none by itself.
+        Sam3Error: an artifact that cannot be opened.
+    """
+    opened = artifacts.open(path)
+    opened.check_host()
+    components = opened.manifest.components
+    parts = [p for p in select_parts(functions, components) if p.functions]
+    if not parts:
+        raise BenchError("nothing to profile; name functions, or leave --functions out")
+    machine = _Machine(opened, default_threads() if threads is None else threads)
+    found: list[Profile] = []
+
+    def call(name: str, inputs: Sequence[Any]) -> Sequence[Any]:
+        outputs, seen = machine.profiled(name, inputs)
+        found.append(seen)
+        return outputs
+
+    for part in parts:
+        run_part(part, components, _inputs(part, opened, seed), call)
+    return found
+
+
+def _inputs(part: Part, opened: artifacts.Artifact, seed: int) -> Mapping[str, Any]:
+    from sam3_tvm.components import Component
+    from sam3_tvm.sources.base import sample_inputs
+
+    specs = external_inputs(part, opened.manifest.components)
+    # Fewer token ids than any vocabulary has: their values don't matter to the time.
+    drawn = sample_inputs(
+        Component(part.name, specs, ()), dims(opened.manifest.sizes), vocabulary=256, seed=seed
+    )
+    return {
+        spec.name: value if isinstance(value, tuple) else aligned(value.numpy())
+        for spec, value in zip(specs, drawn, strict=True)
+    }
+
+
+@dataclass
+class _Instrument:
+    """Takes the time of each call, and once per call of a kernel what its arguments were."""
+
+    rows: dict[str, KernelRow] = field(default_factory=dict)
+    start: float = 0.0
+
+    def __call__(self, _: Any, name: str, before: bool, __: Any, *arguments: Any) -> None:
+        now = time.perf_counter()
+        if not before:
+            row = self.rows.setdefault(name, KernelRow(name))
+            row.seconds += now - self.start
+            row.calls += 1
+            if not name.startswith("vm."):
+                self._count(row, arguments)
+        self.start = time.perf_counter()
+
+    def _count(self, row: KernelRow, arguments: Sequence[Any]) -> None:
+        import tvm_ffi
+
+        tensors = [a for a in arguments if isinstance(a, tvm_ffi.Tensor)]
+        shapes = [tuple(int(n) for n in t.shape) for t in tensors]
+        row.bytes += sum(
+            math.prod(shape) * _item_bytes(f"{t.dtype}")
+            for shape, t in zip(shapes, tensors, strict=True)
+        )
+        flops = kernel_flops(row.name, shapes)
+        if flops is not None:
+            row.flops = (row.flops or 0) + flops
+
+
+def _item_bytes(dtype: str) -> int:
+    return np.dtype(dtype).itemsize
+
+
+class _Machine:
+    """An artifact's functions with the VM at hand, which the runtime keeps to itself."""
+
+    def __init__(self, opened: artifacts.Artifact, threads: int) -> None:
+        import tvm_ffi
+
+        load_runtime(opened)
+        executable = tvm_ffi.load_module(opened.path / artifacts.MODEL)
+        self._vm = executable["vm_load_executable"]()
+        self._vm["vm_initialization"](_CPU, 0, _NAIVE_ALLOCATOR)
+        self._weights = opened.weights()
+        self._engine = Engine(threads)
+
+    def profiled(self, name: str, inputs: Sequence[Any]) -> tuple[Sequence[NDArray[Any]], Profile]:
+        """A function's outputs, and its second run's calls."""
+        import tvm_ffi
+
+        taken = [tvm_ffi.Shape(x) if isinstance(x, tuple) else _tensor(x) for x in inputs]
+        if arrays := self._weights.function(name):
+            taken.append(tvm_ffi.Array([_tensor(w) for w in arrays]))
+
+        def run() -> tuple[Any, float]:
+            start = time.perf_counter()
+            given = self._vm[name](*taken)
+            return given, time.perf_counter() - start
+
+        self._engine.run(run)
+        instrument = _Instrument()
+        self._vm["set_instrument"](tvm_ffi.convert(instrument))
+        try:
+            given, seconds = self._engine.run(run)
+        finally:
+            self._vm["set_instrument"](tvm_ffi.convert(_ignore))
+        outputs = [given] if isinstance(given, tvm_ffi.Tensor) else list(given)
+        rows = sorted(instrument.rows.values(), key=lambda r: -r.seconds)
+        return [np.from_dlpack(t) for t in outputs], Profile(name, seconds, rows)
+
+
+def _ignore(*_: Any) -> None:
+    """The instrument of a VM that isn't profiled."""
+
+
+def _tensor(array: NDArray[Any]) -> Any:
+    import tvm_ffi
+
+    return tvm_ffi.from_dlpack(aligned(array).__dlpack__(max_version=(1, 0)))

@@ -1,0 +1,112 @@
+"""What runs in a worker process: one engine, waiting for orders; or one job, done and gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from sam3_tvm.bench.parts import load_arrays, save_arrays
+
+__all__ = ["main", "peak_bytes"]
+
+
+def main(arguments: list[str]) -> None:
+    """Do what the JSON object in the only argument says.
+
+    ``{"role": "engine", "engine": NAME, ...}`` loads an engine and serves orders until its
+    input ends; ``"peak"`` likewise for the machine's peak rate; any other role is a job of
+    :mod:`sam3_tvm.bench.prepare` that answers once.
+    """
+    # Libraries print to stdout. Answers go through a copy of it, prints to stderr.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(data: dict[str, Any]) -> None:
+        answers.write(json.dumps(data) + "\n")
+        answers.flush()
+
+    job = json.loads(arguments[0])
+    role = job.pop("role")
+    if role == "engine":
+        _serve_engine(job, answer)
+    elif role == "peak":
+        _serve_peak(job, answer)
+    else:
+        from sam3_tvm.bench import prepare
+
+        answer(prepare.JOBS[role](**job) or {})
+
+
+def _orders() -> Iterator[dict[str, Any]]:
+    for line in sys.stdin:
+        yield json.loads(line)
+
+
+def _serve_engine(job: dict[str, Any], answer: Callable[[dict[str, Any]], None]) -> None:
+    from sam3_tvm.bench.engines import first_line, open_engine
+
+    work = Path(job["work"])
+    engine = open_engine(job)
+    answer({"versions": engine.versions(), "failures": engine.failures})
+    runs: dict[str, Callable[[], dict[str, Any]]] = {}
+    for order in _orders():
+        do, part = order["do"], order.get("part", "")
+        if do == "first":
+            # Reading the inputs is no part of the run.
+            runs[part] = engine.runner(part, load_arrays(work / "inputs" / part))
+            start = time.perf_counter()
+            try:
+                outputs = runs[part]()
+            except engine.errors as error:
+                runs.pop(part)
+                answer({"failed": first_line(error)})
+                continue
+            seconds = time.perf_counter() - start
+            if order["save"]:
+                save_arrays(work / "outputs" / job["engine"] / part, outputs)
+            answer({"seconds": seconds})
+        elif do == "time":
+            answer({"seconds": [_timed(runs[part]) for _ in range(order["runs"])]})
+        elif do == "memory":
+            answer({"bytes": peak_bytes()})
+
+
+def _timed(run: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def _serve_peak(job: dict[str, Any], answer: Callable[[dict[str, Any]], None]) -> None:
+    from sam3_tvm.bench.peak import FmaPeak
+
+    peak = FmaPeak(job["threads"])
+    answer({})
+    for _ in _orders():
+        answer({"flops": peak.rate()})
+
+
+def peak_bytes() -> int:
+    """The most memory that this process held at once, mapped files included.
+
+    Linux hands ``ru_maxrss`` of a parent on to the child it starts, so a small process of a
+    large parent would look large; its own mark is in ``/proc``.
+    """
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,222 @@
+"""``sam3-tvm bench``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sam3_tvm.cli.prompts import UsageError
+from sam3_tvm.cli.terminal import (
+    byte_size,
+    complain,
+    json_text,
+    need_extra,
+    reporting,
+    say,
+    show,
+    table,
+)
+
+if TYPE_CHECKING:
+    from sam3_tvm.bench import BenchReport
+    from sam3_tvm.bench.profile import Profile
+
+__all__ = ["command"]
+
+
+def command(
+    artifact: Annotated[
+        Path | None,
+        typer.Argument(help="The artifact's folder; none with --quick.", metavar="[DIR]"),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="Engines to compare with: torch, torch-compile, onnxruntime, openvino, separated "
+            "by commas. By default those that are installed; 'none' measures ours alone.",
+            metavar="NAMES",
+        ),
+    ] = None,
+    functions: Annotated[
+        str | None,
+        typer.Option(
+            help="Parts to measure: encode_image, text, one_prompt, eight_prompts, or single "
+            "functions such as mask_decoder, separated by commas. By default the four parts.",
+            metavar="NAMES",
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Turns of each engine.", min=1)] = 3,
+    threads: Annotated[
+        int | None,
+        typer.Option(help="Threads of every engine. By default all physical cores.", min=1),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the random inputs.", min=0)] = 0,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Measure few layers at SAM 3's widths, compiled on the fly."),
+    ] = False,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="Show our functions kernel by kernel instead."),
+    ] = False,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Where the report goes: FILE.json, and beside it FILE.md and FILE.png.",
+            metavar="FILE",
+        ),
+    ] = Path("bench.json"),
+) -> None:
+    """Measure an artifact beside PyTorch, torch.compile, ONNX Runtime and OpenVINO.
+
+    Every engine runs in a process of its own, in turn, on the same inputs, after its results
+    were compared with PyTorch's. The exit code is 1 when ours could not be measured.
+
+    [bold]Examples[/bold]
+
+    sam3-tvm bench --quick
+    sam3-tvm bench sam3-cpu --against torch,openvino --rounds 5 -o results/bench.json
+    sam3-tvm bench sam3-cpu --functions detr_decoder,mask_decoder
+    sam3-tvm bench sam3-cpu --profile --functions vision_encoder
+    """
+    if profile:
+        if artifact is None or quick:
+            raise UsageError("--profile takes the folder of an artifact, and no --quick")
+        _profile(artifact, _names(functions), threads)
+        return
+    if not output.absolute().parent.is_dir():
+        raise UsageError(f"{output}: its folder does not exist; make it, or choose another with -o")
+    with need_extra("comparing engines"):
+        import torch  # noqa: F401 - the engines' processes need it, which must not be late
+        import tvm  # noqa: F401
+
+    from sam3_tvm.bench import Options, bench
+
+    names = [] if against == "none" else _names(against)
+    options = Options(artifact, names, _names(functions), rounds, threads, quick, seed)
+    with reporting() as progress:
+        report = bench(options, progress)
+    _print_report(report)
+    _write(report, output)
+    from sam3_tvm.bench.engines import OURS
+
+    if broken := [t for t in report.timings if t.engine == OURS and t.failed is not None]:
+        complain(f"not measured: {broken[0].part}: {broken[0].failed}")
+        raise typer.Exit(1)
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [n.strip() for n in text.split(",") if n.strip()]
+
+
+def _write(report: BenchReport, output: Path) -> None:
+    from sam3_tvm.bench.report import markdown, to_json
+
+    paths = [output, output.with_suffix(".md")]
+    try:
+        paths[0].write_text(json_text(to_json(report)) + "\n", encoding="utf-8")
+        paths[1].write_text(markdown(report), encoding="utf-8")
+        if report.parts:
+            from sam3_tvm.bench.chart import draw
+
+            paths.append(output.with_suffix(".png"))
+            draw(report, paths[2])
+    except ModuleNotFoundError as error:
+        paths.pop()
+        complain(f"no chart: {error.name} is not installed: pip install 'sam3-tvm[bench]'")
+    except OSError as error:
+        raise UsageError(f"{output}: cannot be written ({error.strerror})") from error
+    for path in paths:
+        say(f"wrote {path}")
+
+
+def _print_report(report: BenchReport) -> None:
+    from statistics import median
+
+    from sam3_tvm.bench.report import duration, headline
+
+    say(headline(report))
+    titles = {e.name: e.title for e in report.engines}
+    columns = ("median", "min", "max", "x ours", "GFLOP/s", "of peak", "error")
+    for part in report.parts:
+        rows = table("engine", *columns, right=columns)
+        for t in (t for t in report.timings if t.part == part.name):
+            if t.failed is not None:
+                rows.add_row(titles[t.engine], *[""] * 7)
+                continue
+            rate = report.rate(t)
+            rows.add_row(
+                titles[t.engine],
+                *(duration(s) for s in (t.median, min(t.seconds), max(t.seconds))),
+                f"{report.ratio(t):.2f}",
+                f"{rate / 1e9:.1f}",
+                f"{rate / report.peak:.0%}",
+                f"{t.error:.1e}",
+            )
+        show(f"{part.title} ({part.flops / 1e9:.3g} GFLOP)", rows)
+    for t in report.timings:
+        if t.failed is not None:
+            say(f"{titles[t.engine]}, {t.part}: {t.failed}")
+    if report.eight_together:
+        together, singly = median(report.eight_together), median(report.eight_singly)
+        say(
+            f"eight prompts on one encoded picture: {duration(together)}, one by one "
+            f"{duration(singly)}: {together / singly:.2f} of the time"
+        )
+    engines = table("engine", "load", "peak memory", "versions", right=("load", "peak memory"))
+    for e in report.engines:
+        versions = ", ".join(f"{k} {v}" for k, v in e.versions.items())
+        load = duration(median(e.load_seconds)) if e.load_seconds else ""
+        engines.add_row(e.title, load, byte_size(e.peak_bytes), e.failed or versions)
+    show("Engines", engines)
+
+
+def _profile(path: Path, functions: list[str] | None, threads: int | None) -> None:
+    with need_extra("profiling"):
+        from sam3_tvm.bench.peak import FmaPeak
+        from sam3_tvm.bench.profile import profile
+    from sam3_tvm.runtime.engine import default_threads
+
+    count = default_threads() if threads is None else threads
+    meter = FmaPeak(count)
+    before = meter.rate()
+    with reporting() as progress:
+        progress("run every function twice", 0, 1)
+        profiles = profile(path, functions, count)
+        progress("done", 1, 1)
+    # A machine that is shared, or hot, changes meanwhile.
+    peak = (before + meter.rate()) / 2
+    say(f"{count} threads, measured FMA peak {peak / 1e9:.0f} GFLOP/s")
+    for one in profiles:
+        _print_profile(one, peak)
+
+
+_ROWS = 20
+
+
+def _print_profile(one: Profile, peak: float) -> None:
+    from sam3_tvm.bench.report import duration
+
+    columns = ("time", "share", "calls", "GFLOP/s", "of peak", "GB/s")
+    rows = table(*columns, "kernel", right=columns)
+    for row in one.kernels[:_ROWS]:
+        rate = row.flops / row.seconds if row.flops is not None else None
+        rows.add_row(
+            duration(row.seconds),
+            f"{row.seconds / one.seconds:.1%}",
+            f"{row.calls}",
+            "" if rate is None else f"{rate / 1e9:.1f}",
+            "" if rate is None else f"{rate / peak:.0%}",
+            f"{row.bytes / row.seconds / 1e9:.1f}" if row.bytes else "",
+            row.name,
+        )
+    if rest := one.kernels[_ROWS:]:
+        seconds = sum(r.seconds for r in rest)
+        calls = f"{sum(r.calls for r in rest)}"
+        share = f"{seconds / one.seconds:.1%}"
+        rows.add_row(duration(seconds), share, calls, "", "", "", f"{len(rest)} others")
+    show(f"{one.function}: {duration(one.seconds)}", rows)
