@@ -8,20 +8,27 @@ from typing import Any
 from sam3_tvm.bench.engines import OURS
 from sam3_tvm.bench.report import BenchReport, PartInfo, Timing, duration, headline
 
-__all__ = ["draw"]
+__all__ = ["draw", "figure"]
 
 _OURS, _PEER, _INK, _FAINT = "#0b6e4f", "#b8c0cc", "#1c2733", "#6b7683"
 
 
 def draw(report: BenchReport, path: Path) -> None:
-    """Write a PNG: 16 to 9, times as bars, each with its ratio to ours.
+    """Write :func:`figure` as a PNG, 1920 pixels wide."""
+    figure(report).savefig(path, dpi=150)
+
+
+def figure(report: BenchReport) -> Any:
+    """Times as bars, each with its ratio to ours.
 
     Parts take from milliseconds to minutes, so each has a panel and a scale of its own; within
     a panel lengths compare.
 
     Args:
         report: with at least one part.
-        path: the file to write.
+
+    Returns:
+        A ``matplotlib.figure.Figure``, 12.8 inches wide, which no window shows.
     """
     # The object interface: no window system, no global state.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -31,15 +38,15 @@ def draw(report: BenchReport, path: Path) -> None:
     columns = min(len(parts), 3)
     rows = -(-len(parts) // columns)
     height = max(0.42 * len(engines) + 1.1, 1.9) * rows + 1.5
-    figure = Figure(figsize=(12.8, max(7.2 if rows > 1 else 4.6, height)), facecolor="white")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(rows, columns, squeeze=False)
+    made = Figure(figsize=(12.8, max(7.2 if rows > 1 else 4.6, height)), facecolor="white")
+    FigureCanvasAgg(made)
+    grid = made.subplots(rows, columns, squeeze=False)
     for axes, part in zip(grid.flat, parts, strict=False):
         _panel(axes, report, part)
     for axes in grid.flat[len(parts) :]:
         axes.set_visible(False)
-    inches = figure.get_figheight()
-    figure.subplots_adjust(
+    inches = made.get_figheight()
+    made.subplots_adjust(
         left=0.115,
         right=0.985,
         top=1 - 1.55 / inches,
@@ -48,7 +55,7 @@ def draw(report: BenchReport, path: Path) -> None:
         hspace=0.5,
     )
     kind = "quick model" if report.quick else report.checkpoint
-    figure.text(
+    made.text(
         0.012,
         1 - 0.2 / inches,
         f"SAM 3 on a CPU: time, less is better ({kind})",
@@ -57,7 +64,7 @@ def draw(report: BenchReport, path: Path) -> None:
         color=_INK,
         va="top",
     )
-    figure.text(
+    made.text(
         0.012,
         1 - 0.63 / inches,
         headline(report),
@@ -65,7 +72,7 @@ def draw(report: BenchReport, path: Path) -> None:
         color=_FAINT,
         va="top",
     )
-    figure.text(
+    made.text(
         0.012,
         0.2 / inches,
         _footer(report),
@@ -73,7 +80,7 @@ def draw(report: BenchReport, path: Path) -> None:
         color=_FAINT,
         va="bottom",
     )
-    figure.savefig(path, dpi=150)
+    return made
 
 
 def _panel(ax: Any, report: BenchReport, part: PartInfo) -> None:

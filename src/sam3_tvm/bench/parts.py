@@ -180,7 +180,7 @@ def compare(
     reference: Mapping[str, NDArray[Any]],
     kept: NDArray[np.int64] | None,
 ) -> float:
-    """The largest of :func:`max_relative_error` over a part's outputs.
+    """The largest of :func:`max_relative_error` over a part's outputs, NaN if one is.
 
     Args:
         part, components: what was run.
@@ -188,16 +188,15 @@ def compare(
         reference: outputs by name, of all queries.
         kept: the queries that ``got`` was made for.
     """
-    worst = 0.0
+    errors = []
     for name in part.functions:
         for spec in components[name].outputs:
             wanted, axis = reference[spec.name], _queries_axis(spec)
             if kept is not None and axis is not None:
                 wanted = wanted[(slice(None),) * axis + (kept,)]
-            error = max_relative_error(got[spec.name], wanted)
-            # Written so that NaN wins.
-            worst = worst if error <= worst else error
-    return worst
+            errors.append(max_relative_error(got[spec.name], wanted))
+    # NumPy's maximum, for which NaN is larger than anything.
+    return float(np.max(errors, initial=0.0))
 
 
 def max_relative_error(got: NDArray[Any], wanted: NDArray[Any]) -> float:

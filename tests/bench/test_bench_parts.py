@@ -1,0 +1,135 @@
+"""Parts of the work: how functions are wired, and how results are compared."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sam3_tvm.bench.parts import (
+    EIGHT,
+    KEPT,
+    BenchError,
+    Part,
+    compare,
+    default_parts,
+    dims,
+    external_inputs,
+    kept_queries,
+    load_arrays,
+    max_relative_error,
+    run_part,
+    save_arrays,
+    select_parts,
+)
+from sam3_tvm.components import Component, Dim, Sizes, TensorSpec, abi
+
+SIZES = Sizes(image=168, grid=12, hidden=8, text_tokens=5, queries=30, heads=2)
+ABI = abi(SIZES)
+DETECT = next(p for p in default_parts() if p.name == "one_prompt")
+
+ROWS = Dim("queries", 1, 30)
+TOY = {
+    "detect": Component(
+        "detect",
+        (TensorSpec("x", "float32", (1, 30)),),
+        (TensorSpec("queries", "float32", (1, 30)), TensorSpec("score", "float32", (1,))),
+    ),
+    "draw": Component(
+        "draw",
+        (TensorSpec("queries", "float32", (1, ROWS)), TensorSpec("y", "float32", (1,))),
+        (TensorSpec("masks", "float32", (1, ROWS)),),
+    ),
+}
+CHAIN = Part("chain", "Chain", ("detect", "draw"), keeps=True)
+
+
+def toy(name, inputs):
+    if name == "detect":
+        return inputs[0] * 2, inputs[0][:, 0]
+    return (inputs[0] + inputs[1],)
+
+
+def toy_inputs():
+    return {"x": np.arange(30, dtype=np.float32)[None], "y": np.ones(1, np.float32)}
+
+
+def test_a_parts_inputs_are_what_its_functions_do_not_make():
+    names = [spec.name for spec in external_inputs(DETECT, ABI)]
+    assert names == ["fpn_2", "prompt", "prompt_mask", "fpn_0", "fpn_1"]
+    assert [s.name for s in external_inputs(CHAIN, TOY)] == ["x", "y"]
+
+
+def test_outputs_feed_the_next_function():
+    outputs = run_part(CHAIN, TOY, toy_inputs(), toy)
+    assert list(outputs) == ["queries", "score", "masks"]
+    np.testing.assert_array_equal(outputs["masks"], outputs["queries"] + 1)
+
+
+def test_kept_queries_alone_go_on_and_are_compared_with_their_own():
+    kept = kept_queries(30)
+    seen = {}
+
+    def call(name, inputs):
+        seen[name] = inputs[0].shape
+        return toy(name, inputs)
+
+    got = run_part(CHAIN, TOY, toy_inputs(), call, kept)
+    assert seen == {"detect": (1, 30), "draw": (1, KEPT)}
+    reference = run_part(CHAIN, TOY, toy_inputs(), toy)
+    assert compare(CHAIN, TOY, got, reference, kept) == 0.0
+    assert compare(CHAIN, TOY, got, reference, None) == np.inf
+    got["masks"] = got["masks"][:, ::-1]
+    assert compare(CHAIN, TOY, got, reference, kept) > 0.5
+
+
+@pytest.mark.parametrize("queries", [1, 19, 20, 200])
+def test_kept_queries_are_distinct_and_in_range(queries):
+    kept = kept_queries(queries)
+    assert len(set(kept.tolist())) == len(kept) == min(KEPT, queries)
+    assert kept.min() == 0
+    assert kept.max() == queries - 1
+
+
+def test_errors_are_relative_to_the_largest_value():
+    wanted = np.array([1.0, -4.0], np.float32)
+    assert max_relative_error(np.array([1.5, -4.0], np.float32), wanted) == 0.125
+    assert max_relative_error(np.array([True, False]), np.array([True, True])) == 0.5
+    assert max_relative_error(wanted[:1], wanted) == np.inf
+    assert max_relative_error(np.zeros((0, 3)), np.zeros((0, 3))) == 0.0
+
+
+def test_not_a_number_anywhere_is_never_within_a_bound():
+    reference = run_part(CHAIN, TOY, toy_inputs(), toy)
+    for name in ("queries", "masks"):
+        got = {**reference, name: np.full_like(reference[name], np.nan)}
+        assert not compare(CHAIN, TOY, got, reference, None) <= 1e9
+
+
+def test_parts_and_functions_are_selected_by_name():
+    assert [p.name for p in select_parts(None, ABI)] == [p.name for p in default_parts()]
+    chosen = select_parts(["mask_decoder", "text", "mask_decoder"], ABI)
+    assert [p.functions for p in chosen] == [("mask_decoder",), ("text_encoder",)]
+    # Alone, the mask decoder does the same work in every engine.
+    assert not chosen[0].keeps
+    with pytest.raises(BenchError, match=r"'masks'; accepted are encode_image, .*mask_decoder"):
+        select_parts(["masks"], ABI)
+
+
+def test_default_parts_are_functions_of_the_abi_with_a_size_for_every_dimension():
+    known = dims(SIZES)
+    for part in default_parts():
+        assert part.functions or part.name == EIGHT
+        for name in part.functions:
+            assert set(ABI[name].dims) <= set(known)
+            assert all(d.min <= known[d.name] <= d.max for d in ABI[name].dims.values())
+
+
+def test_arrays_come_back_as_they_were(tmp_path):
+    arrays = {"a": np.arange(6.0, dtype=np.float32).reshape(2, 3), "b": np.array([True])}
+    save_arrays(tmp_path / "new", {**arrays, "size": (4, 5)})
+    back = load_arrays(tmp_path / "new")
+    assert set(back) == {"a", "b", "size"}
+    for name, array in arrays.items():
+        assert back[name].dtype == array.dtype
+        np.testing.assert_array_equal(back[name], array)
+    assert tuple(back["size"]) == (4, 5)

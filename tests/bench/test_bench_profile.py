@@ -1,0 +1,103 @@
+"""What a profile says of kernels, held against counts made another way."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from sam3_tvm.bench.parts import BenchError
+from sam3_tvm.bench.profile import kernel_flops, profile
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes", "products"),
+    [
+        ("linear_96x232_bias_gelu", [(144, 96), (8, 96, 32), (256,), (144, 232)], 144 * 96 * 232),
+        ("linear_64x1_bias", [(1, 64), (1, 64, 32), (32,), (1, 1)], 64),
+        ("matmul_64x2304", [(2, 20, 64), (2, 64, 2304), (2, 20, 2304)], 2 * 20 * 64 * 2304),
+        (
+            "conv3x3_64x32_12x12_bias",
+            [(1, 64, 12, 12), (4, 576, 8), (32,), (1, 32, 12, 12)],
+            9 * 64 * 32 * 144,
+        ),
+        (
+            "conv_transpose2x2_96x48_12x12_bias",
+            [(1, 96, 12, 12), (24, 96, 8), (48,), (1, 48, 24, 24)],
+            4 * 96 * 48 * 144,
+        ),
+        (
+            "attention_4x16_bias_bqk",
+            [(2, 21, 4, 16), (2, 32, 4, 16), (2, 32, 4, 16), (2, 1, 21, 32), (2, 21, 4, 16)],
+            2 * 2 * 4 * 21 * 32 * 16,
+        ),
+    ],
+)
+def test_multiply_adds_of_a_kernel(name, shapes, products):
+    assert kernel_flops(name, shapes) == 2 * products
+
+
+@pytest.mark.parametrize("name", ["layer_norm_96", "fused_add_linear", "convert", "add27"])
+def test_a_name_that_does_not_tell_counts_nothing(name):
+    assert kernel_flops(name, [(4, 96), (4, 96)]) is None
+    assert kernel_flops("linear_96x96", []) is None
+
+
+def test_a_profile_accounts_for_the_work_of_the_graph(tiny_artifact):
+    torch = pytest.importorskip("torch")
+    from sam3_tvm.bench.parts import dims, select_parts
+    from sam3_tvm.bench.prepare import count_flops
+    from sam3_tvm.components import abi
+    from sam3_tvm.sources import open_source
+    from sam3_tvm.sources.base import sample_inputs
+
+    (found,) = profile(tiny_artifact, ["text"], threads=1)
+    assert found.function == "text_encoder"
+    seconds = [row.seconds for row in found.kernels]
+    assert seconds == sorted(seconds, reverse=True)
+    assert 0 < sum(seconds) <= found.seconds
+    assert all(row.calls > 0 for row in found.kernels)
+    assert any(row.name.startswith("linear_") and row.bytes > 0 for row in found.kernels)
+
+    source = open_source("random:tiny")
+    components = abi(source.sizes)
+    (part,) = select_parts(["text"], components)
+    component = components["text_encoder"]
+    inputs = sample_inputs(component, dims(source.sizes), 256)
+    named = dict(zip((s.name for s in component.inputs), inputs, strict=True))
+    with torch.no_grad(), source.patched():
+        _, graph = count_flops(source, part, components, named)
+    kernels = sum(row.flops or 0 for row in found.kernels)
+    # A kernel that lost its name would go missing here; a shorter way would not be this short.
+    assert 0.8 * graph <= kernels <= 1.001 * graph
+
+
+def test_attention_is_counted_on_the_cpu():
+    torch = pytest.importorskip("torch")
+    from sam3_tvm.bench.parts import Part
+    from sam3_tvm.bench.prepare import count_flops
+    from sam3_tvm.components import Component, TensorSpec
+
+    class Attention(torch.nn.Module):
+        def forward(self, q, k, v):
+            return torch.nn.functional.scaled_dot_product_attention(q, k, v)
+
+    class Source:
+        def component(self, name):
+            return Attention()
+
+    shape = (2, 3, 40, 16)
+    specs = tuple(TensorSpec(n, "float32", shape) for n in "qkv")
+    component = Component("attend", specs, (TensorSpec("out", "float32", shape),))
+    inputs = dict(zip("qkv", torch.randn(3, *shape), strict=True))
+    outputs, flops = count_flops(
+        Source(), Part("attend", "", ("attend",)), {"attend": component}, inputs
+    )
+    assert flops == 4 * math.prod(shape) * 40
+    assert np.asarray(outputs["out"]).shape == shape
+
+
+def test_what_runs_no_function_by_itself_cannot_be_profiled(tiny_artifact):
+    with pytest.raises(BenchError, match="nothing to profile"):
+        profile(tiny_artifact, ["eight_prompts"], threads=1)
