@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ or a swapped argument is off by the size of the values.
 _TURN_SECONDS = 1.0
 _MOST_RUNS = 10
 
+_QUICK_PARTS = ("encode_image", "text")
+
 # An idle engine stays for the next round while the system has this many times the memory of
 # the largest engine seen.
 _ROOM = 2.5
@@ -55,8 +57,9 @@ class Options:
     Attributes:
         artifact: the compiled model; None with ``quick``, which compiles its own.
         against: names of engines; None for all that are installed.
-        functions: names of parts or functions; None for the default parts.
-        rounds: turns of each engine.
+        functions: names of parts or functions; None for the default parts, and with ``quick``
+            for the encoders, so that nothing else has to be compiled by the peers.
+        rounds: timed turns of each engine; None for 3, and 2 with ``quick``.
         threads: for every engine; None for the runtime's default.
         quick: measure a small model at SAM 3's widths.
         seed: of the inputs.
@@ -65,7 +68,7 @@ class Options:
     artifact: Path | None
     against: Sequence[str] | None = None
     functions: Sequence[str] | None = None
-    rounds: int = 3
+    rounds: int | None = None
     threads: int | None = None
     quick: bool = False
     seed: int = 0
@@ -85,8 +88,11 @@ def bench(options: Options, progress: Progress = silent) -> BenchReport:
     """
     if (options.artifact is None) != options.quick:
         raise BenchError("name an artifact's folder to measure, or --quick for a small model")
-    if options.rounds < 1:
-        raise BenchError(f"rounds must be at least 1, got {options.rounds}")
+    rounds = (2 if options.quick else 3) if options.rounds is None else options.rounds
+    if rounds < 1:
+        raise BenchError(f"rounds must be at least 1, got {rounds}")
+    names = _QUICK_PARTS if options.quick and options.functions is None else options.functions
+    options = replace(options, rounds=rounds, functions=names)
     engines = [EngineInfo(OURS, "sam3-tvm", ()), *select_engines(options.against)]
     if options.artifact is not None:
         opened = artifacts.open(options.artifact)
@@ -112,6 +118,7 @@ class _Run:
         self, options: Options, engines: Sequence[EngineInfo], work: Path, progress: Progress
     ) -> None:
         self.options = options
+        self.rounds = options.rounds or 1
         self.work = work
         self.progress = progress
         self.threads = default_threads() if options.threads is None else options.threads
@@ -120,7 +127,7 @@ class _Run:
         self.engines = engines
         self.largest = 0
         jobs = 2 + 2 * options.quick + any(e.onnx for e in engines)
-        self.steps = jobs + len(engines) * (1 + options.rounds)
+        self.steps = jobs + len(engines) * (1 + self.rounds)
         self.done = 0
 
     def run(self) -> BenchReport:
@@ -142,7 +149,7 @@ class _Run:
             date=datetime.now(timezone.utc).isoformat(timespec="minutes"),
             machine=_machine(),
             threads=self.threads,
-            rounds=self.options.rounds,
+            rounds=self.rounds,
             seed=self.options.seed,
             parts=[
                 PartInfo(p.name, p.title, p.functions, answer["flops"][p.name]) for p in chained
@@ -154,7 +161,7 @@ class _Run:
             for seat in seats:
                 stack.callback(self._leave, seat)
             report.peak_flops.append(measure_peak())
-            for round_ in range(self.options.rounds + 1):
+            for round_ in range(self.rounds + 1):
                 for seat in seats:
                     what = f"round {round_}" if round_ else "first calls"
                     self._step(f"{seat.info.title}: {what}")

@@ -43,7 +43,7 @@ def quick_model(folder: str) -> None:
 
     Four ViT layers, one of them global, on a picture of 672 x 672: four windows of 24 x 24
     patches, so windowed and global attention differ as in the real model. Two layers of the
-    detector's encoder and decoder and of the text encoder.
+    text encoder, one of each part of the detector.
     """
     from transformers import Sam3Config
     from transformers.initialization import no_init_weights
@@ -77,8 +77,8 @@ def quick_model(folder: str) -> None:
             "pad_token_id": vocabulary - 1,
         },
         geometry_encoder_config={"num_layers": 1},
-        detr_encoder_config={"num_layers": 2},
-        detr_decoder_config={"num_layers": 2},
+        detr_encoder_config={"num_layers": 1},
+        detr_decoder_config={"num_layers": 1},
     )
     with no_init_weights():
         model = Sam3Model(config)

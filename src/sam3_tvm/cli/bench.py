@@ -43,11 +43,15 @@ def command(
         str | None,
         typer.Option(
             help="Parts to measure: encode_image, text, one_prompt, eight_prompts, or single "
-            "functions such as mask_decoder, separated by commas. By default the four parts.",
+            "functions such as mask_decoder, separated by commas. By default the four parts, with "
+            "--quick the two encoders.",
             metavar="NAMES",
         ),
     ] = None,
-    rounds: Annotated[int, typer.Option(help="Turns of each engine.", min=1)] = 3,
+    rounds: Annotated[
+        int | None,
+        typer.Option(help="Turns of each engine. By default 3, with --quick 2.", min=1),
+    ] = None,
     threads: Annotated[
         int | None,
         typer.Option(help="Threads of every engine. By default all physical cores.", min=1),
