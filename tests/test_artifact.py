@@ -371,3 +371,14 @@ class TestWeights:
         (tmp_path / "weights.json").write_text(text)
         with pytest.raises(ArtifactError, match=r"weights\.json"):
             artifact.open_weights(tmp_path)
+
+
+def test_an_artifact_that_does_not_say_how_weights_are_stored_has_them_in_float32(made):
+    assert artifact.open(change(made, target__weights=None)).manifest.target.weights == "float32"
+
+
+@pytest.mark.parametrize(("weights", "says"), [("int4", "float32, float16, int8"), (8, "a string")])
+def test_an_unknown_precision_of_weights_is_refused_in_one_line(made, weights, says):
+    with pytest.raises(ArtifactError, match=says) as caught:
+        artifact.open(change(made, target__weights=weights))
+    assert "\n" not in str(caught.value)

@@ -3,6 +3,7 @@ import pytest
 
 import sam3_tvm.verify as module
 from sam3_tvm.components import abi
+from sam3_tvm.manifest import PRECISIONS
 from sam3_tvm.verify import Bounds, VerifyError, VerifyReport, verify
 
 
@@ -69,3 +70,58 @@ def test_a_wrong_number_breaks_a_bound():
 
 def test_nothing_compared_is_no_success():
     assert not VerifyReport("here", "random:tiny", Bounds()).ok
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_narrower_weights_have_wider_bounds_and_scores_explain_other_kept_sets(precision):
+    bounds, exact = Bounds.of(precision), Bounds()
+    assert bounds.margin <= bounds.score
+    if precision == "float32":
+        assert bounds == exact
+        assert bounds.margin == 0
+    else:
+        assert bounds.iou < exact.iou
+        assert bounds.function > exact.function
+
+
+class Found:
+    """Some queries of a result, as the runtime hands them out."""
+
+    def __init__(self, queries, scores):
+        self.queries = np.array(queries, int)
+        self.scores = np.array(scores, "float32")
+        self.masks = np.ones((len(self.queries), 2, 2), bool)
+        self.boxes = np.zeros((len(self.queries), 4), "float32")
+
+    def __getitem__(self, index):
+        return Found(self.queries[index], self.scores[index])
+
+
+class Wanted:
+    scores = np.array([0.6, 0.505, 0.496, 0.3], "float32")
+    boxes = np.zeros((4, 4), "float32")
+
+    def masks(self, queries):
+        return np.ones((len(queries), 2, 2), bool)
+
+
+@pytest.mark.parametrize(
+    ("found", "margin", "ok"),
+    [
+        ({0: 0.6, 1: 0.505}, 0.0, True),
+        ({0: 0.6}, 0.0, False),  # one is missing
+        ({0: 0.6, 1: 0.505, 2: 0.501}, 0.0, False),  # one too many
+        ({0: 0.6, 1: 0.497, 2: 0.503}, 0.01, True),  # two near the threshold changed sides
+        ({0: 0.6, 2: 0.503}, 0.01, False),  # one fell further than the margin
+        ({0: 0.6, 1: 0.505, 3: 0.503}, 0.01, False),  # one rose further
+        ({0: 0.6, 1: 0.505, 3: 0.493}, 0.01, True),  # seen below the threshold, not kept
+        ({0: 0.585, 1: 0.505}, 0.01, False),  # kept, with a wrong score
+    ],
+)
+def test_kept_queries_may_differ_within_the_margin_alone(found, margin, ok):
+    bounds = Bounds(score=max(margin, 1e-4), margin=margin)
+    row = module._end_to_end_row(
+        "picture", "prompt", 0.5, Found([*found], [*found.values()]), Wanted(), bounds
+    )
+    assert row.ok is ok
+    assert row.kept == sum(score > 0.5 for score in found.values())

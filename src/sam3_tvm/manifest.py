@@ -8,8 +8,8 @@ misunderstand.
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from collections.abc import Mapping, Set
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from sam3_tvm.components import Component, Sizes, abi, abi_from_json, abi_to_json
@@ -17,6 +17,7 @@ from sam3_tvm.errors import Sam3Error
 
 __all__ = [
     "FORMAT",
+    "PRECISIONS",
     "ArtifactError",
     "Licence",
     "Manifest",
@@ -29,6 +30,9 @@ __all__ = [
 ]
 
 FORMAT = 1
+
+PRECISIONS = ("float32", "float16", "int8")
+"""How weights may be stored. int8 is symmetric, with a float32 scale per output channel."""
 
 
 class ArtifactError(Sam3Error):
@@ -78,6 +82,8 @@ class Target:
         mcpu: LLVM's name of the processor.
         triple: LLVM's triple, such as ``"x86_64-unknown-linux-gnu"``.
         cpu_features: what the processor must have, in NumPy's spelling (``"X86_V3"``, ``"ASIMD"``).
+        weights: the precision in which its kernels read their weights, one of
+            :data:`PRECISIONS`. Artifacts written before there was a choice don't say.
     """
 
     kind: str
@@ -85,6 +91,14 @@ class Target:
     mcpu: str
     triple: str
     cpu_features: tuple[str, ...]
+    weights: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.weights not in PRECISIONS:
+            raise ArtifactError(
+                f"target.weights is {', '.join(PRECISIONS)}, not {self.weights!r}: "
+                "upgrade sam3-tvm (pip install -U sam3-tvm)"
+            )
 
 
 @dataclass(frozen=True)
@@ -220,8 +234,10 @@ class Manifest:
                     )
 
 
-def _check_keys(data: Mapping[str, Any], wanted: set[str], where: str) -> None:
-    if missing := sorted(wanted - set(data)):
+def _check_keys(
+    data: Mapping[str, Any], wanted: set[str], where: str, optional: Set[str] = frozenset()
+) -> None:
+    if missing := sorted(wanted - optional - set(data)):
         raise ArtifactError(f"{where} lacks {', '.join(missing)}")
     if unknown := sorted(set(data) - wanted):
         raise ArtifactError(f"{where} has unknown entries: {', '.join(unknown)}")
@@ -241,7 +257,8 @@ def _parse(kind: Any, value: Any, where: str) -> Any:
         return {k: _parse(args[1], v, f"{where}.{k}") for k, v in entries.items()}
     if is_dataclass(kind) and isinstance(kind, type):
         entries = _expect(dict, value, where, "an object")
-        _check_keys(entries, {f.name for f in fields(kind)}, where)
+        optional = {f.name for f in fields(kind) if f.default is not MISSING}
+        _check_keys(entries, {f.name for f in fields(kind)}, where, optional)
         hints = get_type_hints(kind)
         return kind(**{k: _parse(hints[k], v, f"{where}.{k}") for k, v in entries.items()})
     if kind is bool:

@@ -13,6 +13,14 @@ from sam3_tvm.cli.terminal import byte_size, need_extra, reporting, say, show, t
 __all__ = ["command"]
 
 
+class Weights(str, Enum):
+    """How weights are stored."""
+
+    float32 = "float32"
+    float16 = "float16"
+    int8 = "int8"
+
+
 class LayerNorm(str, Enum):
     """How layer norm is compiled."""
 
@@ -40,6 +48,13 @@ def command(
             metavar="TARGET",
         ),
     ] = "native",
+    weights: Annotated[
+        Weights,
+        typer.Option(
+            help="How weights are stored: float16 halves the artifact and the memory, int8 "
+            "quarters them; arithmetic stays in float32."
+        ),
+    ] = Weights.float32,
     layer_norm: Annotated[
         LayerNorm,
         typer.Option(
@@ -61,6 +76,7 @@ def command(
 
     sam3-tvm compile random:tiny -o out/tiny
     sam3-tvm compile facebook/sam3 -o sam3-cpu --target x86-64-v3
+    sam3-tvm compile facebook/sam3 -o sam3-half --weights float16
     sam3-tvm compile ./checkpoint -o sam3-cpu --dump phases
     """
     with need_extra("compiling"):
@@ -72,6 +88,7 @@ def command(
             output,
             target=target,
             layer_norm=layer_norm.value,
+            weights=weights.value,
             dump=dump,
             progress=progress,
         )

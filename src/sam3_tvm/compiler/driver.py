@@ -22,12 +22,14 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from sam3_tvm import artifact
 from sam3_tvm.compiler import pipeline
+from sam3_tvm.compiler.kernels.stored_weights import widens
 from sam3_tvm.compiler.passes.lift_params import lift_constants, lift_params, transform_name
 from sam3_tvm.compiler.pipeline import LAYER_NORM, Options
 from sam3_tvm.compiler.target import CpuTarget
 from sam3_tvm.components import Component, Dim, abi
 from sam3_tvm.errors import Sam3Error
 from sam3_tvm.importer import import_module
+from sam3_tvm.manifest import PRECISIONS
 from sam3_tvm.progress import Progress, silent
 from sam3_tvm.sources import open_source
 from sam3_tvm.sources.base import Source, dynamic_shapes, sample_inputs
@@ -103,6 +105,7 @@ def compile(
     *,
     target: str = "native",
     layer_norm: str = "fused",
+    weights: str = "float32",
     dump: str | os.PathLike[str] | None = None,
     progress: Progress = silent,
 ) -> CompileReport:
@@ -114,6 +117,8 @@ def compile(
         output: the artifact's folder: new, empty, or an artifact to be replaced.
         target: ``"native"`` or a CPU level; see :meth:`CpuTarget.parse`.
         layer_norm: ``"fused"`` or ``"decomposed"`` (lesson 6).
+        weights: the precision in which weights are stored: ``"float32"``, ``"float16"`` (half
+            the size) or ``"int8"`` (a quarter). Arithmetic is in float32 in any case.
         dump: a folder for the module after each phase, as TVMScript.
         progress: told of each step.
 
@@ -123,7 +128,10 @@ def compile(
     """
     if layer_norm not in LAYER_NORM:
         raise CompileError(f"layer_norm is {' or '.join(LAYER_NORM)}, not {layer_norm!r}")
-    options = Options(CpuTarget.parse(target), layer_norm, None if dump is None else Path(dump))
+    options = Options(
+        CpuTarget.parse(target), layer_norm, weights, None if dump is None else Path(dump)
+    )
+    _check_weights(options)
     report = CompileReport(Path(output))
     # Beside the components' own: open, one per shared phase, code, link and write.
     steps = _Steps(report, progress, total=2 * len(_component_names()) + 5)
@@ -145,6 +153,7 @@ def compile(
                 report.parameters += sum(_elements(t) for t in params[name].values())
                 keys = []
                 for key, array in _transformed(name, transform, inputs.pop(name), options):
+                    _check_finite(key, array)
                     writer.weights.add(key, array)
                     keys.append(key)
                 if keys:
@@ -156,11 +165,29 @@ def compile(
         with steps.step("link"):
             executable.export_library(str(writer.folder / artifact.MODEL))
         with steps.step("write the artifact"):
-            _describe(writer, source, components, options.target)
+            _describe(writer, source, components, options)
     progress("done", steps.total, steps.total)
     report.peak_bytes = _peak_bytes()
     report.artifact_bytes = sum(p.stat().st_size for p in report.path.iterdir())
     return report
+
+
+def _check_weights(options: Options) -> None:
+    if options.weights not in PRECISIONS:
+        raise CompileError(f"weights is {', '.join(PRECISIONS)}, not {options.weights!r}")
+    if not widens(options.target, options.weights):
+        raise CompileError(
+            f"{options.target.level} has no instruction that reads {options.weights}: "
+            "compile with weights float32 or int8, or for a higher level"
+        )
+
+
+def _check_finite(key: str, array: NDArray[Any]) -> None:
+    """What float16 can't hold became an infinity as it was rounded."""
+    if array.dtype == np.float16 and not np.isfinite(array).all():
+        raise CompileError(
+            f"weight {key} has values beyond float16's 65504: compile with weights float32 or int8"
+        )
 
 
 def _component_names() -> list[str]:
@@ -290,8 +317,9 @@ def _describe(
     writer: artifact.ArtifactWriter,
     source: Source,
     components: Mapping[str, Component],
-    target: CpuTarget,
+    options: Options,
 ) -> None:
+    target = options.target
     (writer.folder / artifact.TOKENIZER).write_text(source.tokenizer_json(), encoding="utf-8")
     licence = artifact.Licence(None, None)
     if source.licence is not None:
@@ -304,7 +332,12 @@ def _describe(
     writer.describe(
         source=artifact.Source(source.kind, source.checkpoint, source.reference),
         target=artifact.Target(
-            "llvm", target.level, target.mcpu, target.triple, target.cpu_features
+            "llvm",
+            target.level,
+            target.mcpu,
+            target.triple,
+            target.cpu_features,
+            options.weights,
         ),
         sizes=source.sizes,
         components=components,

@@ -43,11 +43,14 @@ class Options:
     Attributes:
         target: the CPU compiled for.
         layer_norm: one of :data:`LAYER_NORM`.
+        weights: the precision in which weights are stored, one of
+            :data:`sam3_tvm.manifest.PRECISIONS`.
         dump: folder for the module after each phase, as TVMScript; or None.
     """
 
     target: CpuTarget
     layer_norm: str = "fused"
+    weights: str = "float32"
     dump: Path | None = None
 
 
@@ -81,9 +84,9 @@ def _dispatch(options: Options) -> list[Any]:
     return [
         *decomposed,
         DispatchAttention(target),
-        DispatchConv(target),
+        DispatchConv(target, options.weights),
         # Before DispatchMatmul, which would take the products with weights too.
-        DispatchLinear(target),
+        DispatchLinear(target, options.weights),
         DispatchMatmul(target),
         DispatchNorm(target),
     ]

@@ -43,6 +43,7 @@ from sam3_tvm.compiler.kernels.emit import (
     when,
 )
 from sam3_tvm.compiler.kernels.register_tile import wide_tile
+from sam3_tvm.compiler.kernels.stored_weights import name_suffix, scale_argument
 from sam3_tvm.compiler.kernels.vector_math import gelu, relu
 from sam3_tvm.compiler.target import CpuTarget
 
@@ -126,18 +127,24 @@ class ConvEpilogue:
         return ("_bias" if self.bias else "") + (f"_{self.activation}" if self.activation else "")
 
 
-def conv_name(shape: ConvShape, epilogue: ConvEpilogue) -> str:
+def conv_name(shape: ConvShape, epilogue: ConvEpilogue, precision: str = "float32") -> str:
     """What a kernel of :func:`conv_kernel` is called."""
     kh, kw = shape.kernel
     sizes = f"{shape.in_channels}x{shape.out_channels}_{shape.height}x{shape.width}"
-    return f"conv{kh}x{kw}_{sizes}{epilogue}"
+    return f"conv{kh}x{kw}_{sizes}{epilogue}{name_suffix(precision)}"
 
 
 def conv_transpose_name(
-    in_channels: int, out_channels: int, height: int, width: int, epilogue: ConvEpilogue
+    in_channels: int,
+    out_channels: int,
+    height: int,
+    width: int,
+    epilogue: ConvEpilogue,
+    precision: str = "float32",
 ) -> str:
     """What a kernel of :func:`conv_transpose_kernel` is called."""
-    return f"conv_transpose2x2_{in_channels}x{out_channels}_{height}x{width}{epilogue}"
+    sizes = f"{in_channels}x{out_channels}_{height}x{width}"
+    return f"conv_transpose2x2_{sizes}{epilogue}{name_suffix(precision)}"
 
 
 def packed_rows(target: CpuTarget) -> int:
@@ -161,11 +168,15 @@ def pointwise_shape(target: CpuTarget, shape: ConvShape) -> ConvShape:
     return replace(shape, height=pixels // width, width=width)
 
 
-def conv_kernel(target: CpuTarget, shape: ConvShape, epilogue: ConvEpilogue) -> Expr:
-    """The PrimFunc ``(x [B, I, H, W], packed, [bias [O]], y [B, O, H', W'])``, all float32.
+def conv_kernel(
+    target: CpuTarget, shape: ConvShape, epilogue: ConvEpilogue, precision: str = "float32"
+) -> Expr:
+    """The PrimFunc ``(x [B, I, H, W], packed, [scale], [bias [O]], y [B, O, H', W'])``.
 
     ``packed`` is ``[ceil(O / r), I * kh * kw, r]`` with r of :func:`packed_rows`, zeros behind
-    the last channel. B is symbolic. Groups are not supported.
+    the last channel, of the precision given (``"float32"``, ``"float16"`` or ``"int8"``); int8
+    has ``scale``, a factor for each of ceil(O / r) * r channels. All else is float32. B is
+    symbolic. Groups are not supported.
     """
     if shape.dense:
         pitch = shape.width + shape.padding[1] + shape.padding[3]
@@ -177,19 +188,21 @@ def conv_kernel(target: CpuTarget, shape: ConvShape, epilogue: ConvEpilogue) -> 
         target, shape.out_channels, depth, taps, shape.out_height, shape.out_width, pitch
     )
     fill = _fill_rows if shape.dense else _fill_im2col
-    with kernel(conv_name(shape, epilogue)) as made:
+    with kernel(conv_name(shape, epilogue, precision)) as made:
         batch = size_var("batch")
         x = tensor("x", (batch, shape.in_channels, shape.height, shape.width))
-        weight = weight_argument(plan)
+        weight = weight_argument(plan, precision)
+        scale = scale_argument(precision, plan.panels * plan.tile.rows)
         bias = tensor("bias", (shape.out_channels,)) if epilogue.bias else None
         y = tensor("y", (batch, shape.out_channels, shape.out_height, shape.out_width))
 
         def write(image: Expr, channel: Expr, row0: Expr, rows: Expr, sums: Expr, at: Expr) -> None:
             shift = None if bias is None else bind(load(bias, channel))
+            factor = None if scale is None else bind(load(scale, channel))
             with loop(rows) as r:
                 for column, lanes in vectors(plan.columns, plan.tile.lanes):
                     value = load(sums, at + r * as_index(plan.pitch) + column, lanes=lanes)
-                    value = _finish(value, shift, epilogue, lanes)
+                    value = _finish(value, factor, shift, epilogue, lanes)
                     store(y, value, image, channel, row0 + r, column, lanes=lanes)
 
         emit_strips(
@@ -209,19 +222,23 @@ def conv_transpose_kernel(
     height: int,
     width: int,
     epilogue: ConvEpilogue,
+    precision: str = "float32",
 ) -> Expr:
     """A 2 x 2 transposed convolution of stride 2: every pixel becomes four, none overlap.
 
-    The PrimFunc ``(x [B, I, H, W], packed, [bias [O]], y [B, O, 2 H, 2 W])``, all float32.
+    The PrimFunc ``(x [B, I, H, W], packed, [scale], [bias [O]], y [B, O, 2 H, 2 W])``.
     ``packed`` is ``[ceil(4 O / r), I, r]``: to the product, (o, row parity, column parity) are
-    4 O output channels. The two column parities of a row are interleaved as they are stored.
+    4 O output channels, each with a ``scale``. Precisions are those of :func:`conv_kernel`. The
+    two column parities of a row are interleaved as they are stored.
     """
     plan = plan_strips(target, 4 * out_channels, in_channels, (1, 1), height, width, width)
     shape = ConvShape(in_channels, out_channels, height, width)
-    with kernel(conv_transpose_name(in_channels, out_channels, height, width, epilogue)) as made:
+    name = conv_transpose_name(in_channels, out_channels, height, width, epilogue, precision)
+    with kernel(name) as made:
         batch = size_var("batch")
         x = tensor("x", (batch, in_channels, height, width))
-        weight = weight_argument(plan)
+        weight = weight_argument(plan, precision)
+        scale = scale_argument(precision, plan.panels * plan.tile.rows)
         bias = tensor("bias", (out_channels,)) if epilogue.bias else None
         y = tensor("y", (batch, out_channels, 2 * height, 2 * width))
 
@@ -230,17 +247,21 @@ def conv_transpose_kernel(
                 out = bind(channel // as_index(4))
                 down = bind(channel % as_index(4) // as_index(2))
                 shift = None if bias is None else bind(load(bias, out))
-                right = at + as_index(plan.sums_stride)
+                sides = [
+                    (
+                        at + as_index(side * plan.sums_stride),
+                        None if scale is None else bind(load(scale, channel + as_index(side))),
+                    )
+                    for side in (0, 1)
+                ]
                 with loop(rows) as r:
                     row = bind((row0 + r) * as_index(2) + down)
                     for column, lanes in vectors(plan.columns, plan.tile.lanes):
                         offset = bind(r * as_index(plan.pitch) + column)
-                        pair = [
-                            bind(
-                                _finish(load(sums, a + offset, lanes=lanes), shift, epilogue, lanes)
-                            )
-                            for a in (at, right)
-                        ]
+                        pair = []
+                        for first, factor in sides:
+                            value = load(sums, first + offset, lanes=lanes)
+                            pair.append(bind(_finish(value, factor, shift, epilogue, lanes)))
                         column2 = column * as_index(2)
                         if lanes == 1:
                             for side, value in enumerate(pair):
@@ -264,7 +285,11 @@ def conv_transpose_kernel(
     return made.func
 
 
-def _finish(value: Expr, shift: Expr | None, epilogue: ConvEpilogue, lanes: int) -> Expr:
+def _finish(
+    value: Expr, factor: Expr | None, shift: Expr | None, epilogue: ConvEpilogue, lanes: int
+) -> Expr:
+    if factor is not None:
+        value = value * splat(factor, lanes)
     if shift is not None:
         value = value + splat(shift, lanes)
     if epilogue.activation is not None:

@@ -16,6 +16,10 @@ holds 32 channels x 3 rows x 48 pixels around a 3 x 3 tile: 24 KiB, read from L2
 by each of the panels of weights, 9 KiB each, which stream from L2. A strip of sums (channels
 of a task x pixels of a strip) stays in L2 and is loaded and stored once per block of channels,
 48 vectors for 6912 multiply-adds.
+
+Weights stored in float16 or int8 (:mod:`~sam3_tvm.compiler.kernels.stored_weights`) are widened
+once per task and block of channels, for all panels of the task, and swept over the strip's tiles
+of pixels from there: from L2, as float32 weights are.
 """
 
 from __future__ import annotations
@@ -42,6 +46,7 @@ from sam3_tvm.compiler.kernels.emit import (
     when,
 )
 from sam3_tvm.compiler.kernels.register_tile import RegisterTile, wide_tile
+from sam3_tvm.compiler.kernels.stored_weights import widen_panel
 from sam3_tvm.compiler.target import CpuTarget
 
 __all__ = ["StripPlan", "emit_strips", "plan_strips", "vectors", "weight_argument"]
@@ -84,6 +89,11 @@ class StripPlan:
     def pixels(self, rows: Expr | int) -> Expr | int:
         """The run of pixels from the first to the last wanted one of some rows."""
         return (rows - 1) * self.pitch + self.columns
+
+    @property
+    def panel_block(self) -> int:
+        """Weights of one panel in one block of the reduction."""
+        return self.block * math.prod(self.taps) * self.tile.rows
 
     @property
     def tiles(self) -> int:
@@ -145,9 +155,9 @@ def plan_strips(
     )
 
 
-def weight_argument(plan: StripPlan) -> Expr:
+def weight_argument(plan: StripPlan, precision: str) -> Expr:
     steps = plan.depth * math.prod(plan.taps)
-    return tensor("weight", (plan.panels, steps, plan.tile.rows))
+    return tensor("weight", (plan.panels, steps, plan.tile.rows), precision)
 
 
 def vectors(extent: int, lanes: int) -> Iterator[tuple[Expr, int]]:
@@ -196,13 +206,35 @@ def emit_strips(
         tiles = bind(ceil_div(pixels, tile.columns))
         inputs = scratch(plan.block * plan.input_stride)
         sums = scratch(plan.chunk * tile.rows * plan.sums_stride)
+        stored_wide = str(weight.dtype) == "float32"
+        wide = None if stored_wide else scratch(plan.chunk * plan.panel_block)
         with loop(ceil_div(plan.depth, plan.block)) as block:
             k0 = bind(block * as_index(plan.block))
             count = bind(tirx.min(as_index(plan.block), as_index(plan.depth) - k0))
             fill(image, k0, count, row0, rows, inputs)
+            taps = as_index(math.prod(plan.taps))
+            if wide is not None:
+                with loop(panels) as p:
+                    widen_panel(
+                        wide,
+                        weight,
+                        panel0 + p,
+                        k0 * taps,
+                        bind(count * taps),
+                        width=tile.rows,
+                        lanes=tile.rows,
+                        at=p * as_index(plan.panel_block),
+                    )
             with loop(tiles) as t, loop(panels) as p:
                 at = bind(p * as_index(tile.rows * plan.sums_stride) + t * as_index(tile.columns))
-                _emit_tile(plan, weight, inputs, sums, panel0 + p, block, k0, count, t, at)
+
+                def factor(step: Expr, r: int, p: Expr = p) -> Expr:
+                    if wide is None:
+                        return load(weight, panel0 + p, k0 * taps + step, r)
+                    first = p * as_index(plan.panel_block) + step * as_index(tile.rows)
+                    return load(wide, first + as_index(r))
+
+                _emit_tile(plan, factor, inputs, sums, block, count, t, at)
         with loop(panels * as_index(tile.rows)) as c:
             channel = bind(panel0 * as_index(tile.rows) + c)
             at = c * as_index(plan.sums_stride)
@@ -215,17 +247,15 @@ def emit_strips(
 
 def _emit_tile(
     plan: StripPlan,
-    weight: Expr,
+    factor: Callable[[Expr, int], Expr],
     inputs: Expr,
     sums: Expr,
-    panel: Expr,
     block: Expr,
-    k0: Expr,
     count: Expr,
     t: Expr,
     at: Expr,
 ) -> None:
-    """One register tile over one block of the reduction."""
+    """One register tile over one block of the reduction; ``factor(step, row)`` is a weight."""
     tile, lanes = plan.tile, plan.tile.lanes
     held = accumulators(tile.rows, tile.vectors, lanes)
 
@@ -244,14 +274,14 @@ def _emit_tile(
     first = bind(t * as_index(tile.columns))
     with loop(count) as k, loop(kh) as row_tap:
         base = bind(first + k * as_index(plan.input_stride) + row_tap * as_index(plan.pitch))
-        step = bind(((k0 + k) * as_index(kh) + row_tap) * as_index(kw))
+        step = bind((k * as_index(kh) + row_tap) * as_index(kw))
         for tap in range(kw):
             right = [
                 bind(load(inputs, base + as_index(tap + j * lanes), lanes=lanes))
                 for j in range(tile.vectors)
             ]
             for r, row in enumerate(held):
-                left = bind(splat(load(weight, panel, step + as_index(tap), r), lanes))
+                left = bind(splat(factor(step + as_index(tap), r), lanes))
                 for j in range(tile.vectors):
                     store(row, row[as_index(j)] + left * right[j], j)
     for r, row in enumerate(held):

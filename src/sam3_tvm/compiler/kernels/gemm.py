@@ -109,6 +109,7 @@ def emit_task(
     load_a: Callable[[Expr, Expr, int], Expr],
     panel: Callable[[Expr, Expr, Expr], Callable[[Expr, int], Expr]],
     write: Callable[[Expr, Expr, Expr, int], None],
+    first_panel: Callable[[Expr, Expr, Expr], Callable[[Expr, int], Expr]] | None = None,
 ) -> None:
     """Emit one task: C rows ``0 .. rows - 1`` of its block of at most ``blocks.rows``.
 
@@ -123,6 +124,9 @@ def emit_task(
             readable (packing it if need be) and returns ``b(k, j)``, with k from k0 on.
         write: ``(row, column, value, lanes)`` stores what is made of one finished vector of C
             (past the last whole vector of a row: of one value).
+        first_panel: as ``panel``, for the first tile of rows alone. Its ``b`` may emit stores to
+            scratch that the ``b`` of ``panel`` reads: work on B that hides behind the
+            multiply-adds of one tile instead of preceding all of them.
     """
     tile = blocks.tile
     lanes, stride, width = tile.lanes, blocks.stride, tile.columns
@@ -145,8 +149,8 @@ def emit_task(
         steps = bind(tirx.min(as_index(blocks.depth), as_index(depth) - k0))
         _copy_rows(a_block, stride, rows, tiles * as_index(tile.rows), k0, steps, lanes, load_a)
         with loop(panels) as p:
-            b = panel(first_column + p * as_index(width), k0, steps)
-            with loop(tiles) as t:
+
+            def sweep(t: Expr, b: Callable[[Expr, int], Expr], p: Expr = p) -> None:
                 row0 = bind(t * as_index(tile.rows))
                 sums = accumulators(tile.rows, tile.vectors, lanes)
                 with when(block == as_index(0)):
@@ -169,9 +173,18 @@ def emit_task(
                 )
                 for r, row in enumerate(sums):
                     for j in range(tile.vectors):
-                        store(
-                            c_block, row[as_index(j)], c_at(p, row0 + as_index(r), j), lanes=lanes
-                        )
+                        at = c_at(p, row0 + as_index(r), j)
+                        store(c_block, row[as_index(j)], at, lanes=lanes)
+
+            where = (bind(first_column + p * as_index(width)), k0, steps)
+            if first_panel is not None:
+                sweep(as_index(0), first_panel(*where))
+                with loop(tiles - as_index(1), 1) as t:
+                    sweep(t, panel(*where))
+            else:
+                b = panel(*where)
+                with loop(tiles) as t:
+                    sweep(t, b)
 
     with loop(rows) as r, loop(panels) as p:
         for j in range(tile.vectors):

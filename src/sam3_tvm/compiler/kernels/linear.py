@@ -9,6 +9,8 @@ consecutive tasks read the same rows of x.
 
 The epilogue works on sums that lie in L2 and are read there once: bias, GELU (15 operations a
 vector, 3 % of K = 1024's FMAs at most) or ReLU, and a residual cost no pass over memory.
+
+Weights may be stored in float16 or int8 (:mod:`~sam3_tvm.compiler.kernels.stored_weights`).
 """
 
 from __future__ import annotations
@@ -25,12 +27,14 @@ from sam3_tvm.compiler.kernels.emit import (
     kernel,
     load,
     parallel,
+    scratch,
     size_var,
     store,
     tensor,
 )
 from sam3_tvm.compiler.kernels.gemm import emit_task, gemm_blocks
 from sam3_tvm.compiler.kernels.register_tile import gemm_tile
+from sam3_tvm.compiler.kernels.stored_weights import load_wide, name_suffix, scale_argument
 from sam3_tvm.compiler.kernels.vector_math import gelu, relu
 from sam3_tvm.compiler.target import CpuTarget
 
@@ -60,30 +64,38 @@ def packed_shape(target: CpuTarget, n: int, k: int) -> tuple[int, int, int]:
     return -(-n // width), k, width
 
 
-def kernel_name(n: int, k: int, epilogue: Epilogue) -> str:
+def kernel_name(n: int, k: int, epilogue: Epilogue, precision: str = "float32") -> str:
     """What a profile lists the kernel as."""
     parts = ["linear", f"{k}x{n}", "bias" if epilogue.bias else "", epilogue.activation or ""]
     parts.append("residual" if epilogue.residual else "")
-    return "_".join(filter(None, parts))
+    return "_".join(filter(None, parts)) + name_suffix(precision)
 
 
-def linear_kernel(target: CpuTarget, n: int, k: int, epilogue: Epilogue) -> Expr:
-    """The PrimFunc ``(x [M, K], packed, [bias], [residual [M, N]], y [M, N])``, all float32.
+def linear_kernel(
+    target: CpuTarget, n: int, k: int, epilogue: Epilogue, precision: str = "float32"
+) -> Expr:
+    """The PrimFunc ``(x [M, K], packed, [scale], [bias], [residual [M, N]], y [M, N])``.
+
+    All are float32 but ``packed``, which is of the precision given; int8 has ``scale``, the
+    factor of every output.
 
     Args:
         target: the CPU that it is for.
         n: outputs, any positive number.
         k: inputs, any positive number.
-        epilogue: decides which of bias (padded to a whole number of panels) and residual are
-            arguments.
+        epilogue: decides which of bias (padded like scale to a whole number of panels) and
+            residual are arguments.
+        precision: ``"float32"``, ``"float16"`` or ``"int8"``.
     """
     blocks = gemm_blocks(target, n, k)
     panels, _, width = packed_shape(target, n, k)
     chunks = ceil_div(n, blocks.columns)
-    with kernel(kernel_name(n, k, epilogue)) as made:
+    lanes = blocks.tile.lanes
+    with kernel(kernel_name(n, k, epilogue, precision)) as made:
         m = size_var("m")
         x = tensor("x", (m, k))
-        weight = tensor("weight", (panels, k, width))
+        weight = tensor("weight", (panels, k, width), precision)
+        scale = scale_argument(precision, panels * width)
         bias = tensor("bias", (panels * width,)) if epilogue.bias else None
         residual = tensor("residual", (m, n)) if epilogue.residual else None
         y = tensor("y", (m, n))
@@ -91,13 +103,29 @@ def linear_kernel(target: CpuTarget, n: int, k: int, epilogue: Epilogue) -> Expr
         with parallel(ceil_div(m, blocks.rows) * as_index(chunks)) as task:
             row0 = bind(task // as_index(chunks) * as_index(blocks.rows))
             column0 = bind(task % as_index(chunks) * as_index(blocks.columns))
+            wide = None if precision == "float32" else scratch(blocks.depth * width)
 
             def panel(column: Expr, k0: Expr, steps: Expr) -> Expr:
                 index = bind(column // as_index(width))
-                lanes = blocks.tile.lanes
-                return lambda kk, j: load(weight, index, k0 + kk, j * lanes, lanes=lanes)
+                if wide is None:
+                    return lambda kk, j: load(weight, index, k0 + kk, j * lanes, lanes=lanes)
+                return lambda kk, j: load(
+                    wide, kk * as_index(width) + as_index(j * lanes), lanes=lanes
+                )
+
+            def widened(column: Expr, k0: Expr, steps: Expr) -> Expr:
+                index = bind(column // as_index(width))
+
+                def b(kk: Expr, j: int) -> Expr:
+                    value = bind(load_wide(weight, index, k0 + kk, j * lanes, lanes=lanes))
+                    store(wide, value, kk * as_index(width) + as_index(j * lanes), lanes=lanes)
+                    return value
+
+                return b
 
             def write(row: Expr, column: Expr, value: Expr, lanes: int) -> None:
+                if scale is not None:
+                    value = value * load(scale, column, lanes=lanes)
                 if bias is not None:
                     value = value + load(bias, column, lanes=lanes)
                 if epilogue.activation is not None:
@@ -114,6 +142,7 @@ def linear_kernel(target: CpuTarget, n: int, k: int, epilogue: Epilogue) -> Expr
                 depth=k,
                 load_a=lambda row, kk, lanes: load(x, row0 + row, kk, lanes=lanes),
                 panel=panel,
+                first_panel=None if wide is None else widened,
                 write=write,
             )
     return made.func

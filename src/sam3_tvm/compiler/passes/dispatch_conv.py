@@ -1,7 +1,8 @@
 """Convolutions on NCHW become calls of our kernels, their bias and activation fused.
 
 The weights are packed by Relax operators on whatever expression they are, so that
-:func:`~sam3_tvm.compiler.passes.lift_params.lift_params` packs parameters offline.
+:func:`~sam3_tvm.compiler.passes.lift_params.lift_params` packs parameters offline. Those that are
+parameters are stored in the precision asked for; others stay in float32.
 
 Handled, in float32 with static channels and spatial sizes and a batch of any kind:
 
@@ -33,6 +34,7 @@ from sam3_tvm.compiler.kernels.conv import (
     pointwise_shape,
 )
 from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of, shape_of, static_int
+from sam3_tvm.compiler.passes.store_weights import store_rows
 from sam3_tvm.compiler.target import CpuTarget
 
 __all__ = ["DispatchConv"]
@@ -42,15 +44,21 @@ _ACTIVATIONS = {"relax.nn.relu": "relu", "relax.nn.gelu": "gelu"}
 
 @tvm.transform.module_pass(opt_level=0, name="DispatchConv")
 class DispatchConv:
-    """Replaces the convolutions of every Relax function."""
+    """Replaces the convolutions of every Relax function.
 
-    def __init__(self, target: CpuTarget) -> None:
+    Args:
+        target: the CPU that the kernels are for.
+        weights: the precision in which weights are stored.
+    """
+
+    def __init__(self, target: CpuTarget, weights: str = "float32") -> None:
         self.target = target
+        self.weights = weights
 
     def transform_module(self, mod: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
         """Return ``mod`` with kernels for its convolutions."""
         mod = relax.transform.Normalize()(mod)
-        dispatcher = _Dispatcher(mod, self.target)
+        dispatcher = _Dispatcher(mod, self.target, self.weights)
         for gvar, func in mod.functions_items():
             if isinstance(func, relax.Function):
                 dispatcher.run(gvar, func)
@@ -59,9 +67,11 @@ class DispatchConv:
 
 @dataclass(frozen=True)
 class _Chain:
-    """A convolution and what follows it: ``activation(conv(x, weight) + bias)``."""
+    """A convolution and what follows it: ``activation(conv(x, weight) + bias)``; ``stored``
+    says that its weights are known at compile time."""
 
     conv: Any
+    stored: bool
     bias: Any | None = None
     activation: str | None = None
 
@@ -78,7 +88,8 @@ def _find_chains(func: Any) -> tuple[dict[Any, _Chain], set[Any]]:
     for binding in flow.bindings:
         if not (_is_supported(binding.value) or _is_supported_transpose(binding.value)):
             continue
-        end, chain = binding.var, _Chain(binding.value)
+        end = binding.var
+        chain = _Chain(binding.value, flow.is_offline(binding.value.args[1]))
         user = flow.only_user(end)
         if user is not None and (bias := _bias_of(flow.definition(user), end)) is not None:
             inner.add(end)
@@ -157,9 +168,10 @@ def _shape_of(call: Any) -> ConvShape:
 
 @mutator
 class _Dispatcher(PyExprMutator):  # type: ignore[misc]
-    def __init__(self, mod: tvm.IRModule, target: CpuTarget) -> None:
+    def __init__(self, mod: tvm.IRModule, target: CpuTarget, weights: str) -> None:
         super().__init__(mod)
         self.target = target
+        self.weights = weights
         self.chains: dict[Any, _Chain] = {}
         self.inner: set[Any] = set()
         self.chain: _Chain | None = None
@@ -197,10 +209,12 @@ class _Dispatcher(PyExprMutator):  # type: ignore[misc]
         if flat != shape:
             x = self._emit(relax.op.reshape(x, (batch, flat.in_channels, flat.height, flat.width)))
         rows = self._emit(relax.op.reshape(weight, (shape.out_channels, -1)))
-        operands = [x, self._packed(rows, shape.out_channels, shape.in_channels * shape.taps)]
+        precision = self._precision(chain)
+        depth = shape.in_channels * shape.taps
+        operands = [x, *self._packed(rows, shape.out_channels, depth, precision)]
         out = (batch, flat.out_channels, flat.out_height, flat.out_width)
-        kernel = conv_kernel(self.target, flat, chain.epilogue)
-        gvar = self.builder_.add_func(kernel, conv_name(flat, chain.epilogue))
+        kernel = conv_kernel(self.target, flat, chain.epilogue, precision)
+        gvar = self.builder_.add_func(kernel, conv_name(flat, chain.epilogue, precision))
         call = self._call(gvar, operands, bias, flat.out_channels, out)
         if flat == shape:
             return call
@@ -215,10 +229,11 @@ class _Dispatcher(PyExprMutator):  # type: ignore[misc]
         # [I, O, 2, 2] to [O, 2, 2, I]: a row of weights per channel and place in the 2 x 2.
         rows = self._emit(relax.op.permute_dims(weight, [1, 2, 3, 0]))
         rows = self._emit(relax.op.reshape(rows, (4 * out_channels, channels)))
-        sizes = (channels, out_channels, height, width, chain.epilogue)
+        precision = self._precision(chain)
+        sizes = (channels, out_channels, height, width, chain.epilogue, precision)
         kernel = conv_transpose_kernel(self.target, *sizes)
         gvar = self.builder_.add_func(kernel, conv_transpose_name(*sizes))
-        operands = [x, self._packed(rows, 4 * out_channels, channels)]
+        operands = [x, *self._packed(rows, 4 * out_channels, channels, precision)]
         out = (batch, out_channels, 2 * height, 2 * width)
         return self._call(gvar, operands, bias, out_channels, out)
 
@@ -236,14 +251,20 @@ class _Dispatcher(PyExprMutator):  # type: ignore[misc]
             y = self._emit(getattr(relax.op.nn, chain.activation)(y))
         return relax.op.reshape(y, (batch, shape.out_channels, 1, 1))
 
-    def _packed(self, rows: Any, count: int, depth: int) -> Any:
-        """[count, depth] to [ceil(count / r), depth, r], zeros behind the last row."""
+    def _precision(self, chain: _Chain) -> str:
+        return self.weights if chain.stored else "float32"
+
+    def _packed(self, rows: Any, count: int, depth: int, precision: str) -> list[Any]:
+        """[count, depth] to [ceil(count / r), depth, r], zeros behind the last row; for int8
+        with the scales."""
         r = packed_rows(self.target)
         panels = -(-count // r)
         if count % r:
             rows = self._emit(relax.op.nn.pad(rows, [0, panels * r - count, 0, 0]))
+        rows, scale = store_rows(self._emit, rows, precision)
         rows = self._emit(relax.op.reshape(rows, (panels, r, depth)))
-        return self._emit(relax.op.permute_dims(rows, [0, 2, 1]))
+        packed = self._emit(relax.op.permute_dims(rows, [0, 2, 1]))
+        return [packed] if scale is None else [packed, scale]
 
     def _call(
         self, gvar: Any, operands: list[Any], bias: Any, channels: int, out: tuple[Any, ...]

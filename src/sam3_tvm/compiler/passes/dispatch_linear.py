@@ -3,8 +3,8 @@
 A linear layer is ``matmul(x, permute_dims(w))`` with a float32 weight that depends on the
 parameters alone (``matmul(x, w)`` counts too), and takes along, where each is the only user of
 what comes before it: the add of a parameter vector, GELU or ReLU, the add of an array of the
-result's shape. Packing is written as operators on the weight, for LiftTransformParams to move
-to compile time.
+result's shape. Packing, and rounding to the stored precision, are written as operators on the
+weight, for LiftTransformParams to move to compile time.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from sam3_tvm.compiler.kernels.linear import Epilogue, kernel_name, linear_kernel, packed_shape
 from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of, same_shape, shape_of, static_int
+from sam3_tvm.compiler.passes.store_weights import store_rows
 from sam3_tvm.compiler.target import CpuTarget
 
 __all__ = ["DispatchLinear"]
@@ -30,17 +31,23 @@ _ACTIVATIONS = {"relax.nn.gelu": "gelu", "relax.nn.relu": "relu"}
 
 @tvm.ir.transform.module_pass(opt_level=0, name="DispatchLinear")
 class DispatchLinear:
-    """The pass; functions say which arguments are parameters by their attribute ``num_input``."""
+    """The pass; functions say which arguments are parameters by their attribute ``num_input``.
 
-    def __init__(self, target: CpuTarget) -> None:
+    Args:
+        target: the CPU that the kernels are for.
+        weights: the precision in which weights are stored.
+    """
+
+    def __init__(self, target: CpuTarget, weights: str = "float32") -> None:
         self.target = target
+        self.weights = weights
 
     def transform_module(
         self, mod: tvm.IRModule, _ctx: tvm.ir.transform.PassContext
     ) -> tvm.IRModule:
         """Rewrite every Relax function of the module."""
         mod = relax.transform.Normalize()(mod)
-        rewriter = _Rewriter(mod, self.target)
+        rewriter = _Rewriter(mod, self.target, self.weights)
         for gvar, func in mod.functions_items():
             if isinstance(func, relax.Function):
                 rewriter.layers = find_linear_layers(Dataflow(func))
@@ -144,9 +151,10 @@ def _is_vector(shape: list[Expr], n: int) -> bool:
 class _Rewriter(PyExprMutator):  # type: ignore[misc]
     """Replaces the variable that each layer defines; what fed it is left without users."""
 
-    def __init__(self, mod: tvm.IRModule, target: CpuTarget) -> None:
+    def __init__(self, mod: tvm.IRModule, target: CpuTarget, weights: str) -> None:
         super().__init__(mod)
         self.target = target
+        self.weights = weights
         self.layers: dict[Expr, LinearLayer] = {}
 
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
@@ -160,14 +168,15 @@ class _Rewriter(PyExprMutator):  # type: ignore[misc]
         m = prod(shape[:-1], start=tvm.tirx.const(1, "int64"))
         args = [
             self._reshape(layer.x, (m, layer.k)),
-            self._pack(layer),
+            *self._pack(layer),
         ]
         if layer.bias is not None:
             args.append(self._pad(self._reshape(layer.bias, (layer.n,)), layer.n))
         if layer.residual is not None:
             args.append(self._reshape(layer.residual, (m, layer.n)))
-        func = linear_kernel(self.target, layer.n, layer.k, layer.epilogue)
-        kernel = self.builder_.add_func(func, kernel_name(layer.n, layer.k, layer.epilogue))
+        func = linear_kernel(self.target, layer.n, layer.k, layer.epilogue, self.weights)
+        name = kernel_name(layer.n, layer.k, layer.epilogue, self.weights)
+        kernel = self.builder_.add_func(func, name)
         call = relax.call_tir(kernel, args, relax.TensorType((m, layer.n), "float32"))
         return call if len(shape) == 2 else relax.op.reshape(self.builder_.emit(call), shape)
 
@@ -178,14 +187,17 @@ class _Rewriter(PyExprMutator):  # type: ignore[misc]
             return tensor
         return self.builder_.emit(relax.op.reshape(tensor, shape))
 
-    def _pack(self, layer: LinearLayer) -> Expr:
+    def _pack(self, layer: LinearLayer) -> list[Expr]:
+        """The packed weights, and for int8 their scales."""
         emit, op = self.builder_.emit, relax.op
         panels, k, width = packed_shape(self.target, layer.n, layer.k)
         weight = self.visit_expr(layer.weight)
         if not layer.transposed:
             weight = emit(op.permute_dims(weight))
-        rows = emit(op.reshape(self._pad(weight, layer.n), (panels, width, k)))
-        return emit(op.permute_dims(rows, [0, 2, 1]))
+        rows, scale = store_rows(emit, self._pad(weight, layer.n), self.weights)
+        rows = emit(op.reshape(rows, (panels, width, k)))
+        packed = emit(op.permute_dims(rows, [0, 2, 1]))
+        return [packed] if scale is None else [packed, scale]
 
     def _pad(self, tensor: Expr, n: int) -> Expr:
         """Zeros after the first axis, up to a whole number of panels."""

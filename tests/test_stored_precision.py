@@ -1,0 +1,62 @@
+"""Artifacts with float16 and int8 weights: their size, what they say, and that verify passes."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from sam3_tvm import artifact
+from sam3_tvm.compiler import compile
+from sam3_tvm.manifest import PRECISIONS
+from sam3_tvm.verify import Bounds, verify
+
+NARROW = [p for p in PRECISIONS if p != "float32"]
+
+
+@pytest.fixture(scope="module", params=NARROW)
+def narrow(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    compile("random:tiny", folder / "out", weights=request.param, dump=folder / "dump")
+    return request.param, folder
+
+
+def test_every_bound_of_the_precision_is_kept(narrow):
+    precision, folder = narrow
+    report = verify(folder / "out")
+    broken = [row for row in (*report.functions, *report.end_to_end) if not row.ok]
+    assert broken == []
+    assert report.bounds == Bounds.of(precision)
+    assert any(row.box_error_px for row in report.end_to_end), "nothing was kept, so compared"
+    # Rounded weights show: a bound of float32 would not hold, and none is kept by accident.
+    assert any(row.relative > Bounds().function for row in report.functions)
+
+
+def test_the_weights_shrink_and_the_manifest_says_why(narrow, tiny_artifact):
+    precision, folder = narrow
+    opened, wide = artifact.open(folder / "out"), artifact.open(tiny_artifact)
+    assert opened.manifest.target.weights == precision
+    assert wide.manifest.target.weights == "float32"
+    index = json.loads((folder / "out" / "weights.json").read_text())
+    assert {precision, "float32"} <= {entry["dtype"] for entry in index["tensors"].values()}
+    share = opened.manifest.files["weights.bin"].bytes / wide.manifest.files["weights.bin"].bytes
+    # Tables, biases and scales stay in float32, and weigh more in a model this small.
+    assert share < {"float16": 0.55, "int8": 0.35}[precision]
+
+
+def test_weights_reach_the_kernels_as_they_are_stored(narrow):
+    """No operator widens a weight, or scales it, before its kernel does."""
+    precision, folder = narrow
+    functions = (folder / "dump" / "3_weights.py").read_text().split("    def ")
+    found = 0
+    for lines in (function.splitlines() for function in functions):
+        stored = [line for line in lines if f'"{precision}") = params' in line]
+        found += len(stored)
+        for name in (line.split(":")[0].strip() for line in stored):
+            uses = [
+                li for li in lines if re.search(rf"\b{name}\b(?!:)", li) and "= params" not in li
+            ]
+            assert uses, f"{name} is stored and not used"
+            assert all("R.call_tir(" in line for line in uses), uses
+    assert found > 50
