@@ -22,6 +22,7 @@ import tvm
 from torch import fx
 from tvm import relax, tirx
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
+from tvm.relax.utils import gen_call_tir_inputs
 
 from sam3_tvm.importer.errors import ConversionError
 from sam3_tvm.importer.sizes import SizeTable, is_symbolic, static_value
@@ -116,6 +117,22 @@ class Context:
     @property
     def builder(self) -> relax.BlockBuilder:
         return self.importer.block_builder
+
+    def emit_te(self, function: Callable[..., Any], *args: Any, name: str) -> relax.Var:
+        """Bind what a TE function makes of ``args``, as a PrimFunc named like ``name``.
+
+        TVM's own ``emit_te`` passes sizes along in the order of a set, which differs from
+        run to run; here it is that of their names, so that equal imports are equal.
+        """
+        func, operands, out_type = gen_call_tir_inputs(function, *args)
+        count = sum(is_symbolic(operand) for operand in operands)
+        first = len(operands) - count
+        order = sorted(range(first, first + count), key=lambda i: str(func.params[i].name))
+        order = [*range(first), *order]
+        params = [*(func.params[i] for i in order), *func.params[len(order) :]]
+        func = tirx.PrimFunc(params, func.body, func.ret_type, func.attrs)
+        gvar = self.builder.add_func(func, name)
+        return self.emit(relax.op.call_tir(gvar, [operands[i] for i in order], out_type))
 
     def emit(self, expr: relax.Expr) -> relax.Var:
         """Bind an expression to a new variable (which gives it its type)."""

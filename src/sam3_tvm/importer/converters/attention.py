@@ -207,4 +207,4 @@ def _causal_bias(cx: Context, queries: Any, keys: Any, dtype: str) -> relax.Expr
             name="causal_bias",
         )
 
-    return cx.builder.emit_te(causal_bias, queries, keys, primfunc_name_hint="causal_bias")
+    return cx.emit_te(causal_bias, queries, keys, name="causal_bias")

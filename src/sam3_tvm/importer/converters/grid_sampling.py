@@ -159,14 +159,14 @@ def grid_sampler(
     """``input [N, C, H, W]`` at the points ``grid [N, *, *, 2]`` of x, y in [-1, 1], or the same
     with a depth; the number of points may be symbolic."""
     mode, padding = MODES[interpolation_mode], PADDINGS[padding_mode]
-    return cx.builder.emit_te(
+    return cx.emit_te(
         _grid_sample,
         input,
         grid,
         mode,
         padding,
         align_corners,
-        primfunc_name_hint=f"grid_sample_{mode}_{padding}",
+        name=f"grid_sample_{mode}_{padding}",
     )
 
 
@@ -199,4 +199,4 @@ def affine_grid_generator(
         return te.compute(shape, value, name="affine_grid")
 
     sizes = [as_int64(s) for s in cx.shape[1:-1]]
-    return cx.builder.emit_te(affine_grid, theta, *sizes, primfunc_name_hint="affine_grid")
+    return cx.emit_te(affine_grid, theta, *sizes, name="affine_grid")

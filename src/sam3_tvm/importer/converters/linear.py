@@ -181,7 +181,7 @@ def _take_diagonals(cx: Context, labels: str, x: relax.Expr) -> tuple[str, relax
             sizes, lambda *i: data(*(i[distinct.index(c)] for c in labels)), name="diagonal"
         )
 
-    return distinct, cx.builder.emit_te(diagonal, x, primfunc_name_hint="diagonal")
+    return distinct, cx.emit_te(diagonal, x, name="diagonal")
 
 
 def _drop_broadcast_axes(

@@ -127,7 +127,7 @@ def _pool(
         at = windows(data.shape[-rank:], outs)
         return reduction(data, at, (*data.shape[:-rank], *outs), name)
 
-    return cx.builder.emit_te(pool, x, *outs, primfunc_name_hint=name)
+    return cx.emit_te(pool, x, *outs, name=name)
 
 
 def _average(divisor: Callable[[list[Window], Sequence[Any]], Any]) -> Any:

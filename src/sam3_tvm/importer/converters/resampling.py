@@ -221,7 +221,7 @@ def interpolate_axes(
         ]
         return build(data, axes, name)
 
-    return cx.builder.emit_te(interpolate, x, *outs, primfunc_name_hint=f"interpolate_{name}")
+    return cx.emit_te(interpolate, x, *outs, name=f"interpolate_{name}")
 
 
 def _plain(extent: Any) -> Any:
