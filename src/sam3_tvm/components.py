@@ -80,6 +80,14 @@ class TensorSpec:
     dtype: str
     shape: tuple[int | Dim, ...]
 
+    @property
+    def per_image(self) -> bool:
+        """Whether it comes from the picture alone, so that all prompts share it.
+
+        So do the features of the vision encoder, wherever they are an input.
+        """
+        return self.name.startswith("fpn_")
+
     def __str__(self) -> str:
         dims = ", ".join(d.name if isinstance(d, Dim) else str(d) for d in self.shape)
         return f"{self.name}: {self.dtype}[{dims}]"
@@ -102,6 +110,11 @@ class Component:
                 if isinstance(d, Dim):
                     found.setdefault(d.name, d)
         return found
+
+    @property
+    def image_inputs(self) -> tuple[int, ...]:
+        """Positions of the inputs that come from the picture alone."""
+        return tuple(i for i, spec in enumerate(self.inputs) if spec.per_image)
 
     def __str__(self) -> str:
         ins = ", ".join(map(str, self.inputs))

@@ -24,6 +24,7 @@ from sam3_tvm import artifact
 from sam3_tvm.compiler import pipeline
 from sam3_tvm.compiler.kernels.stored_weights import widens
 from sam3_tvm.compiler.passes.lift_params import lift_constants, lift_params, transform_name
+from sam3_tvm.compiler.passes.stages import IMAGE_INPUTS
 from sam3_tvm.compiler.pipeline import LAYER_NORM, Options
 from sam3_tvm.compiler.target import CpuTarget
 from sam3_tvm.components import Component, Dim, abi
@@ -202,8 +203,9 @@ def import_component(
     """Import one component under its own name.
 
     Returns:
-        A module with one function named like the component, with the ABI's bounds, and its
-        parameters by name, in order.
+        A module with one function named like the component, with the ABI's bounds and the
+        positions of its inputs that come from the picture alone, and its parameters by name,
+        in order.
     """
     inputs = sample_inputs(component, _EXAMPLE, source.vocabulary_size())
     with source.patched():
@@ -231,6 +233,7 @@ def _rename(mod: tvm.IRModule, component: Component) -> tvm.IRModule:
     # upper bound it plans by the sizes of the call.
     func = func.without_attr("tir_var_upper_bound")
     func = func.with_attr("tir_var_lower_bound", _lower_bounds(func, component))
+    func = func.with_attr(IMAGE_INPUTS, list(component.image_inputs))
     builder, renamer = relax.BlockBuilder(), _GlobalVarRenamer({})
     for gvar, helper in mod.functions_items():
         if isinstance(helper, tvm.tirx.PrimFunc):

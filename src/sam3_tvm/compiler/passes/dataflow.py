@@ -14,6 +14,7 @@ __all__ = [
     "Dataflow",
     "call_of",
     "constant",
+    "operands",
     "same_shape",
     "shape_of",
     "static_int",
@@ -43,13 +44,13 @@ class Dataflow:
                     self._walk(value.true_branch)
                     self._walk(value.false_branch)
                     continue
-                for operand in _operands(value):
+                for operand in operands(value):
                     self._use(operand, binding.var if isinstance(value, relax.Call) else None)
                 if isinstance(value, relax.Call):
                     self.bindings.append(binding)
                 if self._depends_on_parameters_only(value, binding.var):
                     self._offline.add(binding.var)
-        for operand in _operands(body.body):
+        for operand in operands(body.body):
             self._use(operand, None)
 
     def _use(self, operand: Expr, user: Expr | None) -> None:
@@ -59,7 +60,7 @@ class Dataflow:
         # A parameter broadcast to the batch depends on the batch.
         if relax.analysis.tir_vars_in_type(var.ty):
             return False
-        tensors = list(_operands(value))
+        tensors = list(operands(value))
         return bool(tensors) and all(map(self.is_offline, tensors))
 
     def is_offline(self, expr: Expr) -> bool:
@@ -90,18 +91,18 @@ def _parameters(func: relax.Function) -> list[Expr]:
     return list(func.params)[int(func.attrs["num_input"]) :]
 
 
-def _operands(value: Expr) -> Iterator[Expr]:
+def operands(value: Expr) -> Iterator[Expr]:
     """Variables and constants in a value, repeated where they are used repeatedly."""
     if isinstance(value, relax.Var | GenericConst):
         yield value
     elif isinstance(value, relax.Call):
         for arg in value.args:
-            yield from _operands(arg)
+            yield from operands(arg)
     elif isinstance(value, relax.Tuple):
         for field in value.fields:
-            yield from _operands(field)
+            yield from operands(field)
     elif isinstance(value, relax.TupleGetItem):
-        yield from _operands(value.tuple_value)
+        yield from operands(value.tuple_value)
 
 
 def call_of(value: Expr, *operators: str) -> Expr | None:
