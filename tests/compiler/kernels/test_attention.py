@@ -9,6 +9,7 @@ import pytest
 from kernel_testing import NOT_RUNNABLE, RUNNABLE, assert_close, compiled, empty
 
 from sam3_tvm.compiler.kernels.attention import AttentionSpec, attention_kernel
+from sam3_tvm.compiler.kernels.attention_operands import Layout
 from sam3_tvm.compiler.target import CpuTarget
 
 
@@ -36,14 +37,14 @@ def check(level, spec, sizes, bias=None, spread=1.0, tolerance=1e-5):
             for length, dim in ((n, spec.head_dim), (m, spec.head_dim), (m, spec.value_dim))
         )
         stored = [
-            a.transpose(["BLHD".index(axis) for axis in layout])
+            a.transpose(["BLHD".index(axis) for axis in layout.order])
             for a, layout in zip((q, k, v), (spec.query, spec.key, spec.value), strict=True)
         ]
         shape = {"B": b, "L": n, "H": spec.heads, "D": spec.value_dim}
         added = None if bias is None else bias(rng, b, n, m)
         arguments = stored if added is None else [*stored, added]
-        got = kernel(*arguments, empty(*(shape[axis] for axis in spec.result)))
-        got = got.transpose([spec.result.index(axis) for axis in "BLHD"])
+        got = kernel(*arguments, empty(*(shape[axis] for axis in spec.result.order)))
+        got = got.transpose([spec.result.order.index(axis) for axis in "BLHD"])
         assert_close(got, reference(q, k, v, spec.scale, added), tolerance)
 
 
@@ -62,7 +63,8 @@ def test_unusual_head_sizes(head_dim, value_dim):
 
 @pytest.mark.parametrize("layout", ["BLHD", "BHLD", "LBHD", "HLBD"])
 def test_axes_in_any_order_that_ends_in_components(layout):
-    spec = AttentionSpec(3, 32, 32, 0.2, layout, "BHLD", layout[::-1][1:] + "D", layout)
+    orders = (layout, "BHLD", layout[::-1][1:] + "D", layout)
+    spec = AttentionSpec(3, 32, 32, 0.2, *map(Layout, orders))
     check("native", spec, SIZES)
 
 

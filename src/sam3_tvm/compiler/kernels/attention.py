@@ -30,11 +30,16 @@ about half an operation per score.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tvm import tirx
 
+from sam3_tvm.compiler.kernels.attention_operands import (
+    Layout,
+    Operand,
+    copy_rows,
+    transpose_panel,
+)
 from sam3_tvm.compiler.kernels.emit import (
     Expr,
     accumulators,
@@ -73,8 +78,7 @@ class AttentionSpec:
         head_dim: components of a query and of a key.
         value_dim: components of a value.
         scale: factor of the scores.
-        query, key, value, result: order of the axes in memory, a permutation of "BLHD" that
-            ends in D.
+        query, key, value, result: how each lies in memory.
         bias: None, or for each axis of [B, H, Lq, Lk] whether the bias varies along it (it has
             size 1 where not).
         causal: None, or "TopLeft" (query i sees keys 0 .. i) or "BottomRight" (the last query
@@ -85,21 +89,17 @@ class AttentionSpec:
     head_dim: int
     value_dim: int
     scale: float
-    query: str = "BLHD"
-    key: str = "BLHD"
-    value: str = "BLHD"
-    result: str = "BLHD"
+    query: Layout = field(default_factory=Layout)
+    key: Layout = field(default_factory=Layout)
+    value: Layout = field(default_factory=Layout)
+    result: Layout = field(default_factory=Layout)
     bias: tuple[bool, bool, bool, bool] | None = None
     causal: str | None = None
 
 
-def _order(layout: str, **axes: Expr | int) -> tuple[Expr | int, ...]:
-    return tuple(axes[axis] for axis in layout)
-
-
 def kernel_name(spec: AttentionSpec) -> str:
     """What a profile lists the kernel as."""
-    layouts = (spec.query, spec.key, spec.value, spec.result)
+    layouts = [a.order for a in (spec.query, spec.key, spec.value, spec.result)]
     parts = [f"attention_{spec.heads}x{spec.head_dim}"]
     if any(layout != "BLHD" for layout in layouts):
         parts.append("_".join(layout.lower() for layout in dict.fromkeys(layouts)))
@@ -135,18 +135,16 @@ class _Attention:
         with kernel(kernel_name(spec)) as made:
             batch, self.lq, self.lk = size_var("batch"), size_var("lq"), size_var("lk")
 
-            def argument(name: str, layout: str, length: Expr, dim: int) -> Expr:
-                return tensor(name, _order(layout, B=batch, L=length, H=spec.heads, D=dim))
-
-            self.q = argument("q", spec.query, self.lq, spec.head_dim)
-            self.k = argument("k", spec.key, self.lk, spec.head_dim)
-            self.v = argument("v", spec.value, self.lk, spec.value_dim)
+            heads = spec.heads
+            self.q = Operand("q", spec.query, batch, self.lq, heads, spec.head_dim)
+            self.k = Operand("k", spec.key, batch, self.lk, heads, spec.head_dim)
+            self.v = Operand("v", spec.value, batch, self.lk, heads, spec.value_dim)
             self.bias = None
             if spec.bias is not None:
                 sizes = (batch, spec.heads, self.lq, self.lk)
                 shape = tuple(s if n else 1 for s, n in zip(sizes, spec.bias, strict=True))
                 self.bias = tensor("bias", shape)
-            self.y = argument("y", spec.result, self.lq, spec.value_dim)
+            self.y = Operand("y", spec.result, batch, self.lq, heads, spec.value_dim)
 
             tiles = bind(ceil_div(self.lq, task_queries))
             with parallel(batch * as_index(spec.heads) * tiles) as task:
@@ -178,8 +176,9 @@ class _Attention:
         with loop(ceil_div(self.lk, _BLOCK_KEYS)) as block:
             k0 = bind(block * as_index(_BLOCK_KEYS))
             count = bind(tirx.min(as_index(_BLOCK_KEYS), self.lk - k0))
-            self._copy_rows(self.keys, self.k, spec.key, spec.head_dim, k0, count)
-            self._copy_rows(self.values, self.v, spec.value, spec.value_dim, k0, count)
+            rows = (self.b, self.h, k0, count)
+            copy_rows(self.keys, self.k, *rows, spec.head_dim, self.lanes)
+            copy_rows(self.values, self.v, *rows, spec.value_dim, self.lanes)
             with loop(panels) as panel:
                 self._block(panel, k0, count)
         self._store_results(here, panels)
@@ -201,39 +200,9 @@ class _Attention:
 
             def query(i: Expr, d: Expr, lanes: int) -> Expr:
                 row = tirx.min(self.q0 + p * width + i, self.lq - as_index(1))
-                at = _order(spec.query, B=self.b, L=row, H=self.h, D=d)
-                return load(self.q, *at, lanes=lanes) * splat(spec.scale, lanes)
+                return self.q.load(self.b, row, self.h, d, lanes) * splat(spec.scale, lanes)
 
-            self._transpose(query, spec.head_dim, self.queries, base)
-
-    def _transpose(
-        self, row: Callable[[Expr, Expr, int], Expr], columns: Expr | int, to: Expr, base: Expr
-    ) -> None:
-        """``to[base + column * width + i] = row(i, column, 1)`` for a panel's queries i, taken
-        ``lanes`` columns at a time where there are as many."""
-        lanes, width = self.lanes, as_index(self.width)
-        step = as_index(lanes)
-        blocks = bind(as_index(columns) // step)
-        with loop(self.tile.vectors) as part:
-            i0 = bind(part * step)
-            with loop(blocks) as block:
-                c0 = bind(block * step)
-                square = [bind(row(i0 + as_index(i), c0, lanes)) for i in range(lanes)]
-                for c, vector in enumerate(transposed(square, lanes)):
-                    store(to, vector, base + (c0 + as_index(c)) * width + i0, lanes=lanes)
-            done = bind(blocks * step)
-            with loop(as_index(columns) - done, done) as c, loop(lanes) as i:
-                store(to, row(i0 + i, c, 1), base + c * width + i0 + i)
-
-    def _copy_rows(
-        self, to: Expr, source: Expr, layout: str, dim: int, k0: Expr, count: Expr
-    ) -> None:
-        """The head's rows k0 .. k0 + count - 1 of keys or values, one after another."""
-        lanes = math.gcd(dim, self.lanes)
-        with loop(count) as i, loop(dim // lanes) as v:
-            d = v * as_index(lanes)
-            row = _order(layout, B=self.b, L=k0 + i, H=self.h, D=d)
-            store(to, load(source, *row, lanes=lanes), i * as_index(dim) + d, lanes=lanes)
+            transpose_panel(self.tile, query, spec.head_dim, self.queries, base)
 
     def _block(self, panel: Expr, k0: Expr, count: Expr) -> None:
         """One panel of queries against one block of keys."""
@@ -286,7 +255,7 @@ class _Attention:
                 return self._bias_at(row, k0 + key, lanes)
             return splat(self._bias_at(row, as_index(0)), lanes)
 
-        self._transpose(bias, count, self.biases, as_index(0))
+        transpose_panel(self.tile, bias, count, self.biases, as_index(0))
 
     def _bias_at(self, query: Expr, key: Expr, lanes: int = 1) -> Expr:
         index = (self.b, self.h, query, key)
@@ -385,8 +354,7 @@ class _Attention:
             def write(i: int, value: Expr, d: Expr, lanes: int) -> None:
                 row = i0 + as_index(i)
                 with when(row < here):
-                    at = _order(spec.result, B=self.b, L=self.q0 + row, H=self.h, D=d)
-                    store(self.y, value, *at, lanes=lanes)
+                    self.y.store(value, self.b, self.q0 + row, self.h, d, lanes)
 
             with loop(spec.value_dim // lanes) as block:
                 d0 = bind(block * as_index(lanes))

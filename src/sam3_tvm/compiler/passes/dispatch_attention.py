@@ -17,6 +17,7 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from sam3_tvm.compiler.kernels.attention import AttentionSpec, attention_kernel, kernel_name
+from sam3_tvm.compiler.kernels.attention_operands import Layout
 from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of, constant, shape_of, static_int
 from sam3_tvm.compiler.target import CpuTarget
 
@@ -70,14 +71,14 @@ def find_attention(flow: Dataflow) -> dict[Expr, AttentionCall]:
         if spec is not None:
             var, layout = _result(flow, _guarded(flow, call, binding.var))
             stored = [_source(flow, operand) for operand in call.args[:3]]
-            query, key, value = (order for _, order in stored)
+            query, key, value = (Layout(order) for _, order in stored)
             spec = AttentionSpec(
                 **{
                     **vars(spec),
                     "query": query,
                     "key": key,
                     "value": value,
-                    "result": layout,
+                    "result": Layout(layout),
                 }
             )
             found[var] = AttentionCall(spec, [t for t, _ in stored] + list(call.args[3:]))
