@@ -1,10 +1,14 @@
+import json
+import shutil
+
 import numpy as np
 import pytest
 
-import sam3_tvm.verify as module
-from sam3_tvm.components import abi
+from sam3_tvm.components import BATCH, Component, Sizes, TensorSpec, abi
 from sam3_tvm.manifest import PRECISIONS
 from sam3_tvm.verify import Bounds, VerifyError, VerifyReport, verify
+from sam3_tvm.verify.end_to_end import end_to_end_row
+from sam3_tvm.verify.functions import compare_function, function_cases, function_row
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +55,75 @@ def test_an_unknown_function_says_which_there_are(tiny_artifact):
         verify(tiny_artifact, functions=["decoder"])
 
 
+def test_several_artifacts_share_one_run_of_the_reference(tiny_artifact, tmp_path):
+    link = tmp_path / "again"
+    link.symlink_to(tiny_artifact, target_is_directory=True)
+    steps = []
+    first, second = verify(
+        [str(tiny_artifact), str(link)],
+        functions=["scoring"],
+        progress=lambda step, done, total: steps.append((step, done, total)),
+    )
+    assert (first.artifact, second.artifact) == (str(tiny_artifact), str(link))
+    assert first.functions == second.functions
+    assert first.ok
+    cases = len({row.case for row in first.functions})
+    assert [total for _, _, total in steps] == [3 * cases] * (3 * cases + 1)
+    assert [done for _, done, _ in steps] == list(range(3 * cases + 1))
+    assert sum(step.endswith(": PyTorch") for step, _, _ in steps) == cases
+    assert sum(step.endswith(f": {link}") for step, _, _ in steps) == cases
+
+
+def test_artifacts_of_two_checkpoints_are_refused(tiny_artifact, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(tiny_artifact, other)
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["source"]["checkpoint"] = "random:tiny:7"
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(VerifyError, match=r"random:tiny:7, .* has random:tiny: ") as caught:
+        verify([tiny_artifact, other])
+    assert "\n" not in f"{caught.value}"
+    with pytest.raises(VerifyError, match="no artifact"):
+        verify([])
+
+
+def test_at_the_real_size_pytorch_encodes_two_pictures_once():
+    class Source:
+        sizes = Sizes(1008, 72, 256, 32, 200, 8)
+
+    (case,) = function_cases("vision_encoder", Source())
+    assert case.dims == {"batch": 2}
+    assert case.compared == ({"batch": 1}, {"batch": 2})
+    assert len(function_cases("detr_encoder", Source())) == 3
+
+
+def test_fewer_rows_are_compared_with_the_references_first():
+    component = Component(
+        "twice",
+        (TensorSpec("x", "float32", (BATCH, 3)),),
+        (TensorSpec("y", "float32", (BATCH, 3)),),
+    )
+    x = np.arange(6, dtype="float32").reshape(2, 3)
+    seen = []
+
+    def call(name, given):
+        seen.append(given.shape)
+        return [given * 2]
+
+    for batch in (1, 2):
+        (row,) = compare_function(call, component, {"batch": batch}, [x], [2 * x], Bounds())
+        assert row.ok
+        assert row.case == f"batch={batch}"
+    assert seen == [(1, 3), (2, 3)]
+
+
 def test_a_wrong_number_breaks_a_bound():
     """The comparison can fail: by value, by NaN, and by a flipped entry of a mask."""
     good = np.linspace(-1, 1, 1000, dtype="float32")
     off, nan = good.copy(), good.copy()
     off[3] += 2e-4
     nan[3] = np.nan
-    row = module._function_row
+    row = function_row
     assert row("f", "o", "c", good, good, Bounds()).ok
     assert not row("f", "o", "c", off, good, Bounds()).ok
     assert not row("f", "o", "c", nan, good, Bounds()).ok
@@ -120,7 +186,7 @@ class Wanted:
 )
 def test_kept_queries_may_differ_within_the_margin_alone(found, margin, ok):
     bounds = Bounds(score=max(margin, 1e-4), margin=margin)
-    row = module._end_to_end_row(
+    row = end_to_end_row(
         "picture", "prompt", 0.5, Found([*found], [*found.values()]), Wanted(), bounds
     )
     assert row.ok is ok

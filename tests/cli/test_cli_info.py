@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import toy
 
 from sam3_tvm import artifact
+from sam3_tvm.manifest import PRECISIONS
 
 
 def test_info_tells_what_is_in_an_artifact(cli, toy_artifact):
@@ -47,6 +49,16 @@ def test_info_describes_an_artifact_of_another_machine(cli, tmp_path):
     assert result.exit_code == 0, result.output
     assert "built for riscv64 processors" in result.stdout
     assert json.loads(cli("info", made.path, "--json").stdout)["runs_here"] is False
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_info_says_how_weights_are_stored(cli, tmp_path, precision):
+    target = replace(toy.host_target(), weights=precision)
+    made = toy.write_artifact(tmp_path / precision, target=target)
+    result = cli("info", made.path)
+    assert result.exit_code == 0, result.output
+    (row,) = [line for line in result.stdout.splitlines() if line.split()[:1] == ["weights"]]
+    assert precision in row
 
 
 def test_integrity_counts_what_it_read(cli, toy_artifact):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -26,10 +28,10 @@ def reported(monkeypatch):
             verify.EndToEndRow("x.jpg", "'dog'", 0.4, 3, same_kept, 1.0, 1.0, 0.01, 1e-6, same_kept)
         ]
 
-        def fake(path, **options):
-            asked.update(options, path=path)
+        def fake(paths, **options):
+            asked.update(options, paths=paths)
             options["progress"]("scoring batch=2", 0, 1)
-            return report
+            return [replace(report, artifact=f"{path}") for path in paths]
 
         monkeypatch.setattr(verify, "verify", fake)
         return asked
@@ -71,3 +73,26 @@ def test_a_report_that_could_not_be_written_is_refused_before_the_work(cli, fold
     assert result.exit_code == 2
     assert "its folder does not exist" in result.stderr
     assert not asked
+
+
+def test_several_artifacts_are_one_document_and_one_verdict(cli, folder, reported):
+    asked = reported(relative=2e-4)
+    result = cli("verify", "a", "b", "-o", "r.json")
+    assert result.exit_code == 1
+    assert asked["paths"] == [Path("a"), Path("b")]
+    assert "a: functions" in result.stdout
+    assert "b: functions" in result.stdout
+    assert "a: bounds broken: 1" in result.stderr
+    data = json.loads((folder / "r.json").read_text())
+    assert data["ok"] is False
+    assert [one["artifact"] for one in data["artifacts"]] == ["a", "b"]
+
+
+def test_json_is_all_that_goes_to_stdout(cli, folder, reported):
+    reported()
+    result = cli("verify", "a", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["functions"][0]["name"] == "scoring"
+    assert list(folder.iterdir()) == []
+    both = cli("verify", "a", "b", "--json", "-o", "r.json")
+    assert both.stdout == (folder / "r.json").read_text()

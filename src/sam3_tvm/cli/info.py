@@ -77,6 +77,7 @@ def _summary(opened: Artifact, reason: str | None) -> Table:
         "reference rules": f"geometry encoded {geometry}; masks: {rules.mask_resize} are resized; "
         f"boxes alone go with {rules.visual_text!r}; keeps scores above {rules.default_threshold}",
         "target": f"{target.level} ({target.kind}, mcpu {target.mcpu}, {target.triple})",
+        "weights": f"{target.weights}, arithmetic in float32",
         "needs": " ".join(target.cpu_features) or "nothing beyond the architecture",
         "runs here": reason or "yes",
         "sizes": f"picture {sizes.image} px, grid {sizes.grid}, hidden {sizes.hidden}, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,7 +27,14 @@ __all__ = ["command"]
 
 
 def command(
-    artifact: Annotated[Path, typer.Argument(help="The artifact's folder.", metavar="DIR")],
+    artifacts: Annotated[
+        list[Path],
+        typer.Argument(
+            help="The folder of an artifact; or of several of one checkpoint, such as its "
+            "precisions, which are compared with one run of the reference.",
+            metavar="DIR...",
+        ),
+    ],
     image: Annotated[
         list[Path],
         typer.Option(
@@ -43,8 +50,17 @@ def command(
         ),
     ] = [],  # noqa: B006
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Where the report goes, as JSON.", metavar="FILE")
-    ] = Path("verify.json"),
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Where the report goes, as JSON. By default verify.json; with --json nowhere.",
+            metavar="FILE",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document instead of tables.")
+    ] = False,
     integrity: Annotated[
         bool,
         typer.Option(
@@ -52,39 +68,60 @@ def command(
         ),
     ] = False,
 ) -> None:
-    """Compare an artifact with the PyTorch reference, function by function, then end to end.
+    """Compare artifacts with the PyTorch reference, function by function, then end to end.
 
-    Prints a table and writes it as JSON. The exit code is 1 when a bound is broken.
+    Prints a table for each artifact and writes all as JSON. The exit code is 1 when a bound is
+    broken. The reference takes longest, so verify artifacts of one checkpoint together.
 
     [bold]Examples[/bold]
 
     sam3-tvm verify out/tiny
+    sam3-tvm verify sam3-cpu sam3-half sam3-int8
     sam3-tvm verify sam3-cpu --image holidays/ -o report.json
     sam3-tvm verify sam3-cpu --integrity
     """
     if integrity:
-        _check_files(artifact)
+        for path in artifacts:
+            _check_files(path)
         return
+    if output is None and not as_json:
+        output = Path("verify.json")
     pictures = find_pictures(image)
-    if not output.absolute().parent.is_dir():
+    if output is not None and not output.absolute().parent.is_dir():
         raise UsageError(f"{output}: its folder does not exist; make it, or choose another with -o")
     with need_extra("comparing with PyTorch"):
         from sam3_tvm.verify import verify
 
     with reporting() as progress:
-        report = verify(artifact, images=pictures, functions=function or None, progress=progress)
-    _print_report(artifact, report)
-    try:
-        output.write_text(json_text(report.to_json()) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{output}: cannot be written ({error.strerror})") from error
-    say(f"wrote {output}")
-    if not report.ok:
-        broken = sum(not row.ok for row in report.functions)
-        broken += sum(not row.ok for row in report.end_to_end)
-        complain(f"bounds broken: {broken}")
+        reports = verify(artifacts, images=pictures, functions=function or None, progress=progress)
+    ok = all(report.ok for report in reports)
+    text = json_text(_document(reports, ok))
+    if as_json:
+        say(text)
+    else:
+        for report in reports:
+            _print_report(report)
+    if output is not None:
+        try:
+            output.write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{output}: cannot be written ({error.strerror})") from error
+        if not as_json:
+            say(f"wrote {output}")
+    if not ok:
+        for report in reports:
+            if not report.ok:
+                complain(f"{report.artifact}: bounds broken: {report.broken}")
         raise typer.Exit(1)
-    say("every comparison is within its bound")
+    if not as_json:
+        say("every comparison is within its bound")
+
+
+def _document(reports: list[VerifyReport], ok: bool) -> dict[str, Any]:
+    """An artifact's report as it is; several below one verdict."""
+    if len(reports) == 1:
+        return reports[0].to_json()
+    return {"ok": ok, "artifacts": [report.to_json() for report in reports]}
 
 
 def _check_files(path: Path) -> None:
@@ -95,7 +132,8 @@ def _check_files(path: Path) -> None:
     say(f"{path}: {len(files)} files, {total}, every SHA-256 as written")
 
 
-def _print_report(path: Path, report: VerifyReport) -> None:
+def _print_report(report: VerifyReport) -> None:
+    path = report.artifact
     numbers = ("max error", "mean error", "relative", "bound")
     rows = table("function", "case", *numbers, "", right=numbers)
     for row in report.functions:

@@ -1,0 +1,127 @@
+"""One function of the ABI: sizes to try it at, the reference's results, and ours beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sam3_tvm.components import BATCH, BOXES, PROMPT, Component, abi
+from sam3_tvm.sources.base import Source, sample_inputs
+from sam3_tvm.verify.report import Bounds, FunctionRow, VerifyError
+
+__all__ = ["Case", "compare_function", "function_cases", "function_row", "label", "run_reference"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run of the reference's function, and the sizes at which ours is held against it.
+
+    Attributes:
+        dims: the dynamic dimensions of the reference's run.
+        compared: those of ours, each with ``dims`` or fewer rows of the batch.
+    """
+
+    dims: dict[str, int]
+    compared: tuple[dict[str, int], ...]
+
+
+def function_cases(name: str, source: Source) -> list[Case]:
+    """Values of a function's dynamic dimensions: smallest, odd, largest.
+
+    The largest batch of the ABI is for servers with the memory; three rows show that rows
+    don't mix. A picture of SAM 3's size takes PyTorch more than a minute, so at that size the
+    reference encodes two pictures once, and ours is called with both and with the first.
+    """
+    sizes = source.sizes
+    component = abi(sizes)[name]
+    large = sizes.image > 512
+    smallest = {d.name: d.min for d in component.dims.values()}
+    odd = {
+        "batch": 3,
+        "boxes": 5,
+        "prompt": 37,
+        "queries": max(1, sizes.queries // 2 - 1),
+        "masks": 3,
+        "height": 481,
+        "width": 639,
+    }
+    largest = {
+        "batch": 2,
+        "boxes": BOXES.max,
+        "prompt": PROMPT.max,
+        "queries": sizes.queries,
+        "masks": 7,
+        "height": 1200,
+        "width": 1600,
+    }
+    if large and name == "vision_encoder":
+        return [Case({"batch": 2}, ({"batch": 1}, {"batch": 2}))]
+    if large:
+        odd["batch"] = 2
+        largest["batch"] = 1
+    cases = [{d: case[d] for d in component.dims} for case in (smallest, odd, largest)]
+    return [Case(c, (c,)) for i, c in enumerate(cases) if c not in cases[:i]]
+
+
+def label(dims: Mapping[str, int]) -> str:
+    return " ".join(f"{name}={value}" for name, value in dims.items())
+
+
+def run_reference(
+    source: Source, component: Component, dims: Mapping[str, int]
+) -> tuple[list[Any], list[NDArray[Any]]]:
+    """Seeded inputs of a function, and what PyTorch makes of them."""
+    inputs = sample_inputs(component, dims, source.vocabulary_size(), seed=sum(dims.values()))
+    with source.patched(), torch.no_grad():
+        wanted = source.component(component.name)(*inputs)
+    outputs = wanted if isinstance(wanted, tuple) else (wanted,)
+    return [x if isinstance(x, tuple) else x.numpy() for x in inputs], [t.numpy() for t in outputs]
+
+
+def compare_function(
+    call: Any,
+    component: Component,
+    dims: Mapping[str, int],
+    inputs: Sequence[Any],
+    wanted: Sequence[NDArray[Any]],
+    bounds: Bounds,
+) -> list[FunctionRow]:
+    """Call ours on the inputs, or on the first rows of their batch, and compare."""
+    # A size, unlike a tensor, has no rows; neither has a function without a batch.
+    rows = slice(dims.get(BATCH.name))
+    got = call(component.name, *(x if isinstance(x, tuple) else x[rows] for x in inputs))
+    return [
+        function_row(component.name, spec.name, label(dims), ours, reference[rows], bounds)
+        for spec, ours, reference in zip(component.outputs, got, wanted, strict=True)
+    ]
+
+
+def function_row(
+    name: str,
+    output: str,
+    case: str,
+    ours: NDArray[Any],
+    reference: NDArray[Any],
+    bounds: Bounds,
+) -> FunctionRow:
+    if ours.shape != reference.shape or ours.dtype != reference.dtype:
+        raise VerifyError(
+            f"{name}.{output} ({case}): {ours.dtype}{ours.shape}, "
+            f"the reference gives {reference.dtype}{reference.shape}"
+        )
+    if ours.dtype == np.bool_:
+        share = float(np.mean(ours != reference)) if ours.size else 0.0
+        worst, mean, relative = float(share > 0), share, share
+    else:
+        error = np.abs(ours - reference)
+        worst = float(error.max(initial=0.0))
+        mean = float(error.mean(dtype=np.float64)) if error.size else 0.0
+        # NaN anywhere fails every comparison below, as it should.
+        relative = worst / max(float(np.abs(reference).max(initial=0.0)), 1e-30)
+    ok = relative <= bounds.function
+    return FunctionRow(name, output, case, worst, mean, relative, bounds.function, ok)

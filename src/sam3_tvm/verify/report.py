@@ -1,0 +1,138 @@
+"""What ``verify`` found, and the bounds that it holds an artifact to."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sam3_tvm.errors import Sam3Error
+
+__all__ = ["Bounds", "EndToEndRow", "FunctionRow", "VerifyError", "VerifyReport"]
+
+
+class VerifyError(Sam3Error):
+    """Something that can't be verified: an unknown function, another model than the artifact's."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What an artifact must keep; the defaults are those of float32 weights.
+
+    Attributes:
+        function: largest error of a function, relative to the reference's largest value; for
+            boolean outputs the share of entries that differ.
+        iou: smallest intersection over union of a mask with the reference's.
+        box_px: largest error of a box edge, pixels.
+        score: largest error of a score.
+        margin: kept queries must be the reference's, but for those with a score this close to
+            the threshold. At most ``score``: beyond it a score is wrong, not unlucky.
+    """
+
+    function: float = 1e-4
+    iou: float = 0.999
+    box_px: float = 0.1
+    score: float = 1e-4
+    margin: float = 0.0
+
+    @classmethod
+    def of(cls, precision: str) -> Bounds:
+        """The bounds for weights stored in a precision of :data:`manifest.PRECISIONS`.
+
+        The reference's weights are not rounded, so these measure what rounding does to the
+        model. A rounded float16 weight is off by 2e-4 of itself (root mean square), an int8
+        weight by 0.7 % of a typical one (values normally distributed, the channel's largest at
+        3 deviations), and so is a sum of many. Layers pass that on and add their own, and
+        where large terms cancel, as in the logit of presence, it weighs more: ``random:tiny``
+        shows up to 2.6e-3 and 3.7e-2, and the bounds are two to three times that. Boxes err
+        with their function, 1.2 % of a picture's side in int8. A mask errs where its logits
+        lie below the error: a few pixels along an outline of a trained model, one in thirty of
+        the noise that random weights draw, and bounds hold for both.
+        """
+        return _BOUNDS[precision]
+
+
+_BOUNDS = {
+    "float32": Bounds(),
+    "float16": Bounds(function=5e-3, iou=0.99, box_px=1.0, score=5e-4, margin=5e-4),
+    "int8": Bounds(function=0.1, iou=0.85, box_px=20.0, score=0.02, margin=0.02),
+}
+
+
+@dataclass(frozen=True)
+class FunctionRow:
+    """One output of one function on one set of inputs.
+
+    Attributes:
+        name, output, case: what was compared; the case gives the dynamic sizes.
+        max_error, mean_error: absolute.
+        relative: what the bound is about: ``max_error`` over the reference's largest value,
+            or the share of differing entries of a boolean output.
+        bound, ok: whether ``relative`` keeps it.
+    """
+
+    name: str
+    output: str
+    case: str
+    max_error: float
+    mean_error: float
+    relative: float
+    bound: float
+    ok: bool
+
+
+@dataclass(frozen=True)
+class EndToEndRow:
+    """One prompt in one picture.
+
+    Attributes:
+        picture, prompt, threshold: what was asked.
+        kept: objects found.
+        same_kept: whether the reference keeps the same queries, but for the margin.
+        iou_mean, iou_min: of masks with the reference's; 1 if nothing was kept.
+        box_error_px, score_error: largest.
+        ok: whether all bounds are kept.
+    """
+
+    picture: str
+    prompt: str
+    threshold: float
+    kept: int
+    same_kept: bool
+    iou_mean: float
+    iou_min: float
+    box_error_px: float
+    score_error: float
+    ok: bool
+
+
+@dataclass
+class VerifyReport:
+    """Everything that was compared, and the verdict.
+
+    Attributes:
+        artifact, checkpoint: what was compared with what.
+        bounds: what the artifact must keep, by the precision of its weights.
+        functions, end_to_end: the comparisons.
+    """
+
+    artifact: str
+    checkpoint: str
+    bounds: Bounds
+    functions: list[FunctionRow] = field(default_factory=list)
+    end_to_end: list[EndToEndRow] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every bound is kept, and something was compared at all."""
+        rows: list[FunctionRow | EndToEndRow] = [*self.functions, *self.end_to_end]
+        return bool(rows) and all(row.ok for row in rows)
+
+    @property
+    def broken(self) -> int:
+        """Comparisons that break a bound."""
+        rows: list[FunctionRow | EndToEndRow] = [*self.functions, *self.end_to_end]
+        return sum(not row.ok for row in rows)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain data."""
+        return {**asdict(self), "ok": self.ok}

@@ -1,0 +1,217 @@
+"""``verify``: an artifact beside its source in PyTorch, function by function, then end to end.
+
+Functions are compared on seeded random inputs over several sizes of every dynamic
+dimension, the smallest and the largest among them. Then real photographs are segmented by
+both, through independent preprocessing, tokenizing and post-processing.
+
+Several artifacts of one checkpoint (its precisions, or CPU levels) are held against one run of
+the reference, which takes longest: more than a minute a picture at SAM 3's size on two cores.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, overload
+
+from sam3_tvm import artifact
+from sam3_tvm.progress import Progress, silent
+from sam3_tvm.runtime.image import read_picture
+from sam3_tvm.runtime.module import load_functions
+from sam3_tvm.runtime.segmenter import load
+from sam3_tvm.sources import open_source
+from sam3_tvm.sources.base import Source
+from sam3_tvm.verify.end_to_end import compare_picture, picture_prompts
+from sam3_tvm.verify.functions import (
+    Case,
+    compare_function,
+    function_cases,
+    label,
+    run_reference,
+)
+from sam3_tvm.verify.report import Bounds, VerifyError, VerifyReport
+
+__all__ = ["verify"]
+
+
+@overload
+def verify(
+    path: str | os.PathLike[str],
+    *,
+    images: Sequence[str | os.PathLike[str]] = (),
+    functions: Sequence[str] | None = None,
+    progress: Progress = silent,
+) -> VerifyReport: ...
+
+
+@overload
+def verify(
+    path: list[str] | list[Path] | tuple[str | os.PathLike[str], ...],
+    *,
+    images: Sequence[str | os.PathLike[str]] = (),
+    functions: Sequence[str] | None = None,
+    progress: Progress = silent,
+) -> list[VerifyReport]: ...
+
+
+def verify(
+    path: Any,
+    *,
+    images: Sequence[str | os.PathLike[str]] = (),
+    functions: Sequence[str] | None = None,
+    progress: Progress = silent,
+) -> VerifyReport | list[VerifyReport]:
+    """Compare artifacts with their source in PyTorch.
+
+    Args:
+        path: an artifact; or a list of them, all of one checkpoint, which are compared with one
+            run of the reference.
+        images: pictures for the end to end part; by default the photographs of the package.
+        functions: compare these functions only, and nothing end to end.
+        progress: told of each function, size, picture and artifact.
+
+    Returns:
+        A report; a list of them, in order, if ``path`` is a list.
+
+    Raises:
+        VerifyError: no artifact, artifacts of several checkpoints, a function that isn't in
+            them, or a source that now gives a model of other sizes.
+        Sam3Error: an artifact or a source that can't be opened.
+    """
+    several = isinstance(path, list | tuple)
+    reports = _verify([*path] if several else [path], images, functions, progress)
+    return reports if several else reports[0]
+
+
+@dataclass
+class _Subject:
+    """An artifact beside the reference, and what is known of it so far."""
+
+    opened: artifact.Artifact
+    report: VerifyReport
+
+    @property
+    def bounds(self) -> Bounds:
+        return self.report.bounds
+
+
+def _verify(
+    paths: Sequence[str | os.PathLike[str]],
+    images: Sequence[str | os.PathLike[str]],
+    functions: Sequence[str] | None,
+    progress: Progress,
+) -> list[VerifyReport]:
+    subjects = _open(paths)
+    manifest = subjects[0].opened.manifest
+    names = list(manifest.components) if functions is None else list(functions)
+    if unknown := [n for n in names if n not in manifest.components]:
+        raise VerifyError(
+            f"no function {unknown[0]!r}; the artifact has {', '.join(manifest.components)}"
+        )
+    source = open_source(manifest.source.checkpoint)
+    if source.sizes != manifest.sizes:
+        raise VerifyError(
+            f"{manifest.source.checkpoint} has other sizes now than when it was compiled: "
+            f"{source.sizes}, the artifact has {manifest.sizes}; compile it again"
+        )
+    pictures = [Path(p) for p in images] or list(_photographs())
+    chosen = [] if functions is not None else pictures
+    cases = [(name, case) for name in names for case in function_cases(name, source)]
+    # A step of the reference, then one of each artifact.
+    total = (len(cases) + len(chosen)) * (1 + len(subjects))
+    steps = _Steps(progress, total, named=len(subjects) > 1)
+    _compare_functions(source, subjects, cases, steps)
+    if chosen:
+        _compare_pictures(source, subjects, chosen, steps)
+    progress("done", total, total)
+    return [subject.report for subject in subjects]
+
+
+def _compare_functions(
+    source: Source,
+    subjects: Sequence[_Subject],
+    cases: Sequence[tuple[str, Case]],
+    steps: _Steps,
+) -> None:
+    tables = [load_functions(subject.opened) for subject in subjects]
+    components = subjects[0].opened.manifest.components
+    for name, case in cases:
+        component, what = components[name], f"{name} {label(case.dims)}"
+        steps.begin(f"{what}: PyTorch")
+        inputs, wanted = run_reference(source, component, case.dims)
+        for subject, call in zip(subjects, tables, strict=True):
+            steps.begin(what, subject)
+            for dims in case.compared:
+                subject.report.functions += compare_function(
+                    call, component, dims, inputs, wanted, subject.bounds
+                )
+        # A gigabyte at SAM 3's size, which the next case has use for.
+        del inputs, wanted
+
+
+def _compare_pictures(
+    source: Source, subjects: Sequence[_Subject], pictures: Sequence[Path], steps: _Steps
+) -> None:
+    segmenter = source.reference_segmenter()
+    models = [load(subject.opened.path) for subject in subjects]
+    for picture in pictures:
+        what = f"{picture.name} end to end"
+        steps.begin(f"{what}: PyTorch")
+        rgb = read_picture(picture)
+        prompts = picture_prompts(rgb)
+        wanted = segmenter.segment(rgb, prompts)
+        for subject, model in zip(subjects, models, strict=True):
+            steps.begin(what, subject)
+            subject.report.end_to_end += compare_picture(
+                model, picture.name, rgb, prompts, wanted, subject.bounds
+            )
+        del wanted
+
+
+def _open(paths: Sequence[str | os.PathLike[str]]) -> list[_Subject]:
+    """The artifacts, which must be of one checkpoint."""
+    if not paths:
+        raise VerifyError("no artifact to verify")
+    subjects: list[_Subject] = []
+    for path in paths:
+        opened = artifact.open(path)
+        opened.check_host()
+        manifest = opened.manifest
+        first = subjects[0].opened.manifest if subjects else manifest
+        for what, ours, others in (
+            ("checkpoint", manifest.source.checkpoint, first.source.checkpoint),
+            ("sizes", manifest.sizes, first.sizes),
+        ):
+            if ours != others:
+                raise VerifyError(
+                    f"{path} has {what} {ours}, {paths[0]} has {others}: artifacts of one "
+                    "checkpoint can be verified together"
+                )
+        bounds = Bounds.of(manifest.target.weights)
+        report = VerifyReport(str(path), manifest.source.checkpoint, bounds)
+        subjects.append(_Subject(opened, report))
+    return subjects
+
+
+class _Steps:
+    """Counts the steps, and names the artifact in them where there are several."""
+
+    def __init__(self, progress: Progress, total: int, named: bool) -> None:
+        self.progress = progress
+        self.total = total
+        self.named = named
+        self.done = 0
+
+    def begin(self, what: str, subject: _Subject | None = None) -> None:
+        if subject is not None:
+            what = f"{what}: {subject.report.artifact if self.named else 'the artifact'}"
+        self.progress(what, self.done, self.total)
+        self.done += 1
+
+
+def _photographs() -> Iterator[Path]:
+    folder = resources.files("sam3_tvm") / "assets" / "photos"
+    yield from sorted(p for p in Path(str(folder)).iterdir() if p.suffix == ".jpg")
