@@ -78,7 +78,11 @@ class AttentionSpec:
         head_dim: components of a query and of a key.
         value_dim: components of a value.
         scale: factor of the scores.
-        query, key, value, result: how each lies in memory.
+        query, key, value, result: how each lies in memory. With windows in any of them, they
+            have equally many windows a map.
+        rotary: whether queries and keys are rotated, by one table [L, 2, D] (see
+            :class:`~sam3_tvm.compiler.kernels.attention_operands.Operand`); Lq is Lk then, and
+            head_dim is even.
         bias: None, or for each axis of [B, H, Lq, Lk] whether the bias varies along it (it has
             size 1 where not).
         causal: None, or "TopLeft" (query i sees keys 0 .. i) or "BottomRight" (the last query
@@ -95,14 +99,29 @@ class AttentionSpec:
     result: Layout = field(default_factory=Layout)
     bias: tuple[bool, bool, bool, bool] | None = None
     causal: str | None = None
+    rotary: bool = False
+
+    @property
+    def windows(self) -> int:
+        """Windows of a map; 1 where the batch counts none."""
+        layouts = (self.query, self.key, self.value, self.result)
+        return next((a.windows.count for a in layouts if a.windows is not None), 1)
 
 
 def kernel_name(spec: AttentionSpec) -> str:
     """What a profile lists the kernel as."""
-    layouts = [a.order for a in (spec.query, spec.key, spec.value, spec.result)]
+    layouts = (spec.query, spec.key, spec.value, spec.result)
+    orders = [layout.order for layout in layouts]
     parts = [f"attention_{spec.heads}x{spec.head_dim}"]
-    if any(layout != "BLHD" for layout in layouts):
-        parts.append("_".join(layout.lower() for layout in dict.fromkeys(layouts)))
+    if any(order != "BLHD" for order in orders):
+        parts.append("_".join(order.lower() for order in dict.fromkeys(orders)))
+    if any(layout.slots > 1 for layout in layouts):
+        parts.append("packed")
+    windows = next((layout.windows for layout in layouts if layout.windows is not None), None)
+    if windows is not None:
+        parts.append(f"windows_{windows.height}x{windows.width}")
+    if spec.rotary:
+        parts.append("rotary")
     if spec.bias is not None:
         along = "".join(a for a, varies in zip("bhqk", spec.bias, strict=True) if varies)
         parts.append(f"bias_{along}" if along else "bias")
@@ -112,12 +131,20 @@ def kernel_name(spec: AttentionSpec) -> str:
 
 
 def attention_kernel(target: CpuTarget, spec: AttentionSpec) -> Expr:
-    """The PrimFunc ``(q, k, v, [bias], y)``, all float32, with B, Lq and Lk symbolic.
+    """The PrimFunc ``(q, k, v, [bias], [rotary], y)``, all float32, with B, Lq and Lk symbolic
+    (and where there are windows, the number of images and the height of a window).
 
     A row whose every score is -inf gives zeros, as PyTorch's scaled_dot_product_attention
     does; so does a row without keys.
     """
     return _Attention(target, spec).build()
+
+
+def _rows(name: str, *layouts: Layout) -> tuple[Expr, Expr]:
+    """A symbol for the rows of an operand or, of windows, for their height; and the rows."""
+    rows = size_var(name)
+    windows = [layout.windows for layout in layouts if layout.windows is not None]
+    return rows, rows * as_index(windows[0].width) if windows else rows
 
 
 class _Attention:
@@ -133,18 +160,29 @@ class _Attention:
     def build(self) -> Expr:
         spec, task_queries = self.spec, self.panels * self.width
         with kernel(kernel_name(spec)) as made:
-            batch, self.lq, self.lk = size_var("batch"), size_var("lq"), size_var("lk")
+            images = size_var("batch")
+            batch = images * as_index(spec.windows)
+            queries, keys = (spec.query, spec.result), (spec.key, spec.value)
+            k_rows, self.lk = _rows("lk", *keys, *(queries if spec.rotary else ()))
+            q_rows, self.lq = (k_rows, self.lk) if spec.rotary else _rows("lq", *queries)
 
-            heads = spec.heads
-            self.q = Operand("q", spec.query, batch, self.lq, heads, spec.head_dim)
-            self.k = Operand("k", spec.key, batch, self.lk, heads, spec.head_dim)
-            self.v = Operand("v", spec.value, batch, self.lk, heads, spec.value_dim)
+            def operand(name: str, layout: Layout, rows: Expr, length: Expr, dim: int) -> Operand:
+                windows = layout.windows is not None
+                sizes = (images, rows) if windows else (batch, length)
+                return Operand(name, layout, *sizes, spec.heads, dim)
+
+            self.q = operand("q", spec.query, q_rows, self.lq, spec.head_dim)
+            self.k = operand("k", spec.key, k_rows, self.lk, spec.head_dim)
+            self.v = operand("v", spec.value, k_rows, self.lk, spec.value_dim)
             self.bias = None
             if spec.bias is not None:
                 sizes = (batch, spec.heads, self.lq, self.lk)
                 shape = tuple(s if n else 1 for s, n in zip(sizes, spec.bias, strict=True))
                 self.bias = tensor("bias", shape)
-            self.y = Operand("y", spec.result, batch, self.lq, heads, spec.value_dim)
+            if spec.rotary:
+                table = tensor("rotary", (self.lq, 2, spec.head_dim))
+                self.q.rotary = self.k.rotary = table
+            self.y = operand("y", spec.result, q_rows, self.lq, spec.value_dim)
 
             tiles = bind(ceil_div(self.lq, task_queries))
             with parallel(batch * as_index(spec.heads) * tiles) as task:
