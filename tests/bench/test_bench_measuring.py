@@ -7,6 +7,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from sam3_tvm.bench.parts import PROMPT_ROWS
 from sam3_tvm.cli import app
 
 
@@ -32,7 +33,13 @@ def test_ours_and_pytorch_are_compared_and_timed_in_every_part(tiny_artifact, tm
         assert min(timing["seconds"]) > 0
     # Before the first turn, and after each of two engines in two turns.
     assert len(data["peak_flops"]) == 5
-    assert len(data["eight_together"]) >= 2
+    prompts = {t["part"]: t for t in data["prompts"]}
+    assert list(prompts) == list(PROMPT_ROWS)
+    for timing in prompts.values():
+        assert timing["failed"] is None
+        assert timing["error"] <= 1e-4
+        assert len(timing["seconds"]) >= 2
+    assert set(data["eight_of_one_by_one"]) == {"encoded", "fresh"}
     ours, torch = data["engines"]
     assert ours["name"] == "sam3-tvm"
     assert "torch" in torch["versions"]

@@ -7,7 +7,15 @@ import math
 
 import pytest
 
-from sam3_tvm.bench.report import BenchReport, duration, headline, markdown, to_json
+from sam3_tvm.bench.parts import PROMPT_ROWS
+from sam3_tvm.bench.report import (
+    BenchReport,
+    duration,
+    headline,
+    markdown,
+    to_json,
+    verdict,
+)
 
 
 def test_ratio_rate_and_share(report):
@@ -27,7 +35,13 @@ def test_ratio_rate_and_share(report):
 def test_json_holds_every_finding_and_is_json(report):
     data = json.loads(json.dumps(to_json(report), allow_nan=False))
     assert data["machine"]["cpu"] == "AMD EPYC"
-    assert data["eight_together"] == [6.0, 6.1, 5.9]
+    rows = {t["part"]: t for t in data["prompts"]}
+    assert list(rows) == list(PROMPT_ROWS)
+    assert rows["eight_together"]["seconds"] == [6.0, 6.1, 5.9]
+    assert rows["another_prompt"]["prompts"] == 1
+    assert data["eight_of_one_by_one"] == pytest.approx({"encoded": 0.6, "fresh": 0.5})
+    assert data["summary"][0]["best_peer"] == "torch"
+    assert data["summary"][0]["times_the_best_peer"] == pytest.approx(2.0)
     failed = [t for t in data["timings"] if t["failed"]]
     assert [(t["engine"], t["part"]) for t in failed] == [("onnxruntime", "text")]
     assert "median_seconds" not in failed[0]
@@ -39,12 +53,37 @@ def test_markdown_has_a_row_for_each_engine_and_names_the_machine(report):
     row = next(line for line in text.splitlines() if line.startswith("| OpenVINO | 156 s"))
     assert "| 5.00 | 32.0 | 16% |" in row
     assert "| ONNX Runtime | text_encoder: not exportable: Oops |" in text
-    assert "| eight prompts in one call | 6 s | 5.9 s .. 6.1 s | 0.60 |" in text
+    assert "| Encode a picture | 31.2 s | 80% | PyTorch | 62.5 s | **2.00 times** |" in text
+    together = PROMPT_ROWS["eight_together"].title
+    assert f"| {together} | 6 s | 5.9 s .. 6.1 s | 750 ms |" in text
+    assert "take 0.60 of the time" in text
     assert "| PyTorch | torch 1.2 | 3 s | 2.00 GiB |" in text
     # Every table's rows have as many cells as its head.
     for block in text.split("\n\n"):
         rows = [line for line in block.splitlines() if line.startswith("|")]
         assert len({row.count("|") for row in rows}) <= 1
+
+
+def test_the_verdict_names_the_best_of_the_others_and_who_is_faster(report):
+    encode, text, _ = report.parts
+    assert verdict(report, encode) == "2.00 times as fast as PyTorch"
+    slow = report.timing("encode_image", "openvino")
+    slow.seconds = [12.5]
+    assert verdict(report, encode) == "2.50 times slower than OpenVINO"
+    ours = report.timing("text", "sam3-tvm")
+    ours.seconds, ours.failed = [], "was killed"
+    assert verdict(report, text) == ""
+    report.timings = [t for t in report.timings if t.engine == "sam3-tvm"]
+    assert report.best_peer("encode_image") is None
+    assert verdict(report, encode) == ""
+    assert "| Encode a picture | 31.2 s | 80% | - | - | - |" in markdown(report)
+    assert to_json(report)["summary"][0]["best_peer"] is None
+
+
+def test_what_was_not_timed_gives_no_gain(report):
+    report.prompts[0].seconds, report.prompts[0].failed = [], "was killed"
+    assert set(report.gains()) == {"fresh"}
+    assert "| was killed | | |" in markdown(report)
 
 
 def test_an_engine_that_died_is_a_row_that_says_so(report):
@@ -79,7 +118,7 @@ def test_the_chart_labels_every_bar_and_nothing_overlaps(report: BenchReport, co
     texts = []
     for ax in panels:
         labels = [t for t in ax.texts if t.get_text()]
-        assert len(labels) == 5
+        assert len(labels) == 6  # a bar's each, and the verdict
         texts += labels + [t for t in ax.get_yticklabels() if t.get_text()]
     texts = [t for t in texts if t.get_text()] + drawn.texts
     boxes = [(t.get_text(), t.get_window_extent(renderer)) for t in texts]

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from sam3_tvm.bench.engines import OURS
-from sam3_tvm.bench.report import BenchReport, PartInfo, Timing, duration, headline
+from sam3_tvm.bench.report import BenchReport, PartInfo, Timing, duration, headline, verdict
 
 __all__ = ["draw", "figure"]
 
-_OURS, _PEER, _INK, _FAINT = "#0b6e4f", "#b8c0cc", "#1c2733", "#6b7683"
+_OURS, _BEST, _PEER = "#0b6e4f", "#8794a6", "#c3cad4"
+_INK, _FAINT = "#1c2733", "#6b7683"
 
 
 def draw(report: BenchReport, path: Path) -> None:
@@ -19,7 +20,7 @@ def draw(report: BenchReport, path: Path) -> None:
 
 
 def figure(report: BenchReport) -> Any:
-    """Times as bars, each with its ratio to ours.
+    """Times as bars, each with its ratio to ours; the fastest of the others is darker.
 
     Parts take from milliseconds to minutes, so each has a panel and a scale of its own; within
     a panel lengths compare.
@@ -37,8 +38,8 @@ def figure(report: BenchReport) -> Any:
     parts, engines = report.parts, report.engines
     columns = min(len(parts), 3)
     rows = -(-len(parts) // columns)
-    height = max(0.42 * len(engines) + 1.1, 1.9) * rows + 1.5
-    made = Figure(figsize=(12.8, max(7.2 if rows > 1 else 4.6, height)), facecolor="white")
+    height = max(0.42 * len(engines) + 1.4, 2.2) * rows + 1.5
+    made = Figure(figsize=(12.8, max(7.2 if rows > 1 else 4.8, height)), facecolor="white")
     FigureCanvasAgg(made)
     grid = made.subplots(rows, columns, squeeze=False)
     for axes, part in zip(grid.flat, parts, strict=False):
@@ -49,10 +50,10 @@ def figure(report: BenchReport) -> Any:
     made.subplots_adjust(
         left=0.115,
         right=0.985,
-        top=1 - 1.55 / inches,
+        top=1 - 1.75 / inches,
         bottom=0.75 / inches,
         wspace=0.42,
-        hspace=0.5,
+        hspace=0.6,
     )
     kind = "quick model" if report.quick else report.checkpoint
     made.text(
@@ -74,7 +75,7 @@ def figure(report: BenchReport) -> Any:
     )
     made.text(
         0.012,
-        0.2 / inches,
+        0.16 / inches,
         _footer(report),
         size=8.5,
         color=_FAINT,
@@ -85,6 +86,7 @@ def figure(report: BenchReport) -> Any:
 
 def _panel(ax: Any, report: BenchReport, part: PartInfo) -> None:
     timings = {t.engine: t for t in report.timings if t.part == part.name}
+    best = report.best_peer(part.name)
     rows = [(e, timings[e.name]) for e in report.engines if e.name in timings]
     longest = max((max(t.seconds) for _, t in rows if t.seconds), default=1.0)
     for y, (engine, timing) in enumerate(rows):
@@ -93,7 +95,8 @@ def _panel(ax: Any, report: BenchReport, part: PartInfo) -> None:
         if not timing.seconds:
             ax.text(0.0, y, " not measured", **{**style, "style": "italic"})
             continue
-        ax.barh(y, timing.median, height=0.66, color=_OURS if ours else _PEER, zorder=2)
+        colour = _OURS if ours else _BEST if timing is best else _PEER
+        ax.barh(y, timing.median, height=0.66, color=colour, zorder=2)
         low, high = min(timing.seconds), max(timing.seconds)
         ax.plot([low, high], [y, y], color=_INK, linewidth=1.1, zorder=3)
         edge = high + 0.025 * longest
@@ -107,14 +110,23 @@ def _panel(ax: Any, report: BenchReport, part: PartInfo) -> None:
     for side in ("top", "right", "bottom"):
         ax.spines[side].set_visible(False)
     ax.spines["left"].set_color(_FAINT)
-    ax.set_title(part.title, loc="left", size=11.5, weight="bold", color=_INK, pad=8)
+    ax.set_title(part.title, loc="left", size=11.5, weight="bold", color=_INK, pad=25)
+    ax.annotate(
+        verdict(report, part),
+        (0, 1),
+        (0, 9),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        size=9.5,
+        color=_OURS,
+        va="bottom",
+    )
 
 
 def _label(report: BenchReport, timing: Timing, ours: bool) -> str:
     time = duration(timing.median)
-    if ours:
-        return f"{time}, {report.rate(timing) / report.peak:.0%} of peak"
-    return f"{time}, {report.ratio(timing):.2f}x"
+    share = f"{report.rate(timing) / report.peak:.0%}"
+    return f"{time}, {share} of peak" if ours else f"{time}, {share}, {report.ratio(timing):.2f}x"
 
 
 def _footer(report: BenchReport) -> str:
@@ -122,4 +134,7 @@ def _footer(report: BenchReport) -> str:
     for engine in report.engines:
         versions |= engine.versions
     shown = ", ".join(f"{k} {v}" for k, v in versions.items())
-    return f"Median of {report.rounds} rounds; line: min to max. {shown}. {report.date[:10]}"
+    return (
+        f"Median of {report.rounds} rounds, line from min to max; share of the FMA peak; times "
+        f"ours. {report.date[:10]}\n{shown}"
+    )

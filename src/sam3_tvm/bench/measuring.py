@@ -14,8 +14,7 @@ from sam3_tvm import artifact as artifacts
 from sam3_tvm.bench.engines import OURS, EngineInfo, select_engines
 from sam3_tvm.bench.parts import (
     EIGHT,
-    EIGHT_SINGLY,
-    EIGHT_TOGETHER,
+    PROMPT_ROWS,
     BenchError,
     Part,
     compare,
@@ -226,7 +225,7 @@ class _Run:
     def _seat(self, info: EngineInfo, parts: Sequence[Part], report: BenchReport) -> _Seat:
         names = [p.name for p in parts if p.functions]
         if info.name == OURS and any(p.name == EIGHT for p in parts):
-            names += [EIGHT_SINGLY, EIGHT_TOGETHER]
+            names += PROMPT_ROWS
         seat = _Seat(info, EngineResult(info.name, info.title), names)
         seat.timings = {n: Timing(n, info.name) for n in names}
         report.engines.append(seat.result)
@@ -314,9 +313,11 @@ class _Run:
         outputs = self.work / "outputs"
         got = load_arrays(outputs / seat.info.name / name)
         if part is None:
-            # Eight prompts at once are compared with the same, one by one.
-            alone = load_arrays(outputs / seat.info.name / EIGHT_SINGLY)
-            return max_relative_error(got["scores"], alone["scores"])
+            # Prompts together are compared with the same, one by one.
+            alone = load_arrays(outputs / seat.info.name / next(iter(PROMPT_ROWS)))["scores"]
+            if PROMPT_ROWS[name].prompts == 1:
+                alone = alone[: len(got["scores"])]
+            return max_relative_error(got["scores"], alone)
         kept = None
         if part.keeps and seat.info.name == OURS:
             queries = components["detr_decoder"].outputs[0].shape[1]
@@ -333,12 +334,8 @@ class _Run:
         for timing in seat.timings.values():
             if seat.result.failed is not None:
                 timing.failed = timing.failed or seat.result.failed
-            if timing.part == EIGHT_TOGETHER:
-                report.eight_together = timing.seconds
-            elif timing.part == EIGHT_SINGLY:
-                report.eight_singly = timing.seconds
-            else:
-                report.timings.append(timing)
+            known = report.prompts if timing.part in PROMPT_ROWS else report.timings
+            known.append(timing)
 
 
 def _machine() -> MachineFacts:

@@ -20,11 +20,11 @@ from sam3_tvm.errors import Sam3Error
 
 __all__ = [
     "EIGHT",
-    "EIGHT_SINGLY",
-    "EIGHT_TOGETHER",
     "KEPT",
+    "PROMPT_ROWS",
     "BenchError",
     "Part",
+    "PromptRow",
     "compare",
     "default_parts",
     "dims",
@@ -45,8 +45,6 @@ graph doesn't know which will be kept.
 """
 
 EIGHT = "eight_prompts"
-EIGHT_TOGETHER = "eight_together"
-EIGHT_SINGLY = "eight_singly"
 
 
 class BenchError(Sam3Error):
@@ -71,6 +69,48 @@ class Part:
     keeps: bool = False
 
 
+@dataclass(frozen=True)
+class PromptRow:
+    """A way to segment one picture by several prompts, timed through our runtime's interface.
+
+    The vision encoder and the text encoder are no part of any of them: the picture's features
+    and the phrases' are there. What the detector computes of the picture alone, once a picture,
+    is part of the rows with ``fresh``.
+
+    Attributes:
+        name, title: for reports.
+        prompts: how many phrases.
+        together: whether they go in one call.
+        fresh: whether ``encode_image`` is run first, with the vision encoder's result given:
+            once for the call, or once for each prompt.
+    """
+
+    name: str
+    title: str
+    prompts: int
+    together: bool = False
+    fresh: bool = False
+
+
+PROMPT_ROWS = {
+    row.name: row
+    for row in (
+        PromptRow("eight_singly", "eight calls of one prompt, same picture", 8),
+        PromptRow("another_prompt", "another prompt on the same picture", 1),
+        PromptRow("eight_together", "eight prompts in one call, same picture", 8, together=True),
+        PromptRow("eight_fresh_singly", "eight times a new picture and one prompt", 8, fresh=True),
+        PromptRow(
+            "eight_fresh_together",
+            "a new picture once, and eight prompts in one call",
+            8,
+            together=True,
+            fresh=True,
+        ),
+    )
+}
+"""What :data:`EIGHT` measures, by name. The first gives the results that the others must give."""
+
+
 _PARTS = (
     Part("encode_image", "Encode a picture", ("vision_encoder",)),
     Part("text", "Encode a phrase", ("text_encoder",)),
@@ -80,7 +120,7 @@ _PARTS = (
         ("detr_encoder", "detr_decoder", "scoring", "mask_decoder"),
         keeps=True,
     ),
-    Part(EIGHT, "Eight prompts on one encoded picture", ()),
+    Part(EIGHT, "Eight prompts on one picture", ()),
 )
 
 

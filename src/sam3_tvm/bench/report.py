@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from sam3_tvm.bench.engines import OURS
-from sam3_tvm.bench.parts import KEPT
+from sam3_tvm.bench.parts import KEPT, PROMPT_ROWS
 
 __all__ = [
     "BenchReport",
@@ -16,8 +16,11 @@ __all__ = [
     "PartInfo",
     "Timing",
     "duration",
+    "gain_sentences",
+    "headline",
     "markdown",
     "to_json",
+    "verdict",
 ]
 
 _GIB = 1 << 30
@@ -83,7 +86,7 @@ class Timing:
     """One part in one engine.
 
     Attributes:
-        part, engine: their names.
+        part, engine: their names; the part may be one of :data:`parts.PROMPT_ROWS`.
         first_seconds: the first call, in which compilers compile and pages are touched.
         seconds: the calls after warming up.
         error: largest error of an output relative to PyTorch eager's largest value.
@@ -115,8 +118,8 @@ class BenchReport:
         threads, rounds, seed: how.
         peak_flops: FLOP/s of the machine, measured before, between and after.
         parts, engines, timings: the findings. Our engine is the first.
-        eight_together, eight_singly: seconds for eight prompts on one encoded picture, in one
-            call and in eight; empty if not measured.
+        prompts: several prompts on one picture through our runtime's interface, by the names of
+            :data:`parts.PROMPT_ROWS`; empty if not measured.
     """
 
     checkpoint: str
@@ -131,8 +134,7 @@ class BenchReport:
     parts: list[PartInfo] = field(default_factory=list)
     engines: list[EngineResult] = field(default_factory=list)
     timings: list[Timing] = field(default_factory=list)
-    eight_together: list[float] = field(default_factory=list)
-    eight_singly: list[float] = field(default_factory=list)
+    prompts: list[Timing] = field(default_factory=list)
 
     @property
     def peak(self) -> float:
@@ -148,6 +150,27 @@ class BenchReport:
         """How many times as long as ours; NaN without a time of either."""
         ours = self.timing(timing.part, OURS)
         return timing.median / ours.median if ours is not None else float("nan")
+
+    def best_peer(self, part: str) -> Timing | None:
+        """The fastest of the other engines in a part, if any was timed."""
+        found = [t for t in self.timings if t.part == part and t.engine != OURS and t.seconds]
+        return min(found, key=lambda t: t.median, default=None)
+
+    def gains(self) -> dict[str, float]:
+        """What eight prompts cost in one call, as a share of what they cost one by one.
+
+        ``encoded``: on one encoded picture; ``fresh``: what the detector computes once a picture
+        is done once, against once for each prompt. Nothing of what wasn't timed.
+        """
+        medians = {t.part: t.median for t in self.prompts if t.seconds}
+        return {
+            name: medians[together] / medians[singly]
+            for name, together, singly in (
+                ("encoded", "eight_together", "eight_singly"),
+                ("fresh", "eight_fresh_together", "eight_fresh_singly"),
+            )
+            if together in medians and singly in medians
+        }
 
     def rate(self, timing: Timing) -> float:
         """FLOP/s of PyTorch's graph in this time: an engine that needs less has more."""
@@ -174,7 +197,32 @@ def to_json(report: BenchReport) -> dict[str, Any]:
             plain["ratio_to_ours"] = report.ratio(timing)
             plain["flops_per_second"] = report.rate(timing)
             plain["share_of_peak"] = report.rate(timing) / report.peak
+    for plain, timing in zip(data["prompts"], report.prompts, strict=True):
+        row = PROMPT_ROWS[timing.part]
+        plain |= {"title": row.title, "prompts": row.prompts, "median_seconds": timing.median}
+    data["eight_of_one_by_one"] = report.gains()
+    data["summary"] = [
+        {
+            "part": part.name,
+            "best_peer": None if best is None else best.engine,
+            "times_the_best_peer": None if best is None else report.ratio(best),
+        }
+        for part in report.parts
+        for best in [report.best_peer(part.name)]
+    ]
     return data
+
+
+def verdict(report: BenchReport, part: PartInfo) -> str:
+    """Ours beside the fastest of the others, in a few words; empty without both."""
+    ours, best = report.timing(part.name, OURS), report.best_peer(part.name)
+    if ours is None or not ours.seconds or best is None:
+        return ""
+    titles = {e.name: e.title for e in report.engines}
+    ratio = report.ratio(best)
+    if ratio >= 1:
+        return f"{ratio:.2f} times as fast as {titles[best.engine]}"
+    return f"{1 / ratio:.2f} times slower than {titles[best.engine]}"
 
 
 def headline(report: BenchReport) -> str:
@@ -201,12 +249,14 @@ def markdown(report: BenchReport) -> str:
         "",
     ]
     titles = {e.name: e.title for e in report.engines}
+    if report.timings:
+        lines += [*_summary(report, titles), ""]
     for part in report.parts:
         lines += [f"## {part.title}", ""]
         lines.append(f"`{'`, `'.join(part.functions)}`, {part.flops / 1e9:.3g} GFLOP")
         lines += ["", *_part_table(report, part, titles), ""]
-    if report.eight_together:
-        lines += ["## Eight prompts on one encoded picture", "", *_eight(report), ""]
+    if report.prompts:
+        lines += ["## Several prompts on one picture", "", *_prompts(report), ""]
     lines += ["## Engines", "", *_engine_table(report), "", *_notes(report)]
     return "\n".join(lines) + "\n"
 
@@ -232,22 +282,56 @@ def _part_table(report: BenchReport, part: PartInfo, titles: dict[str, str]) -> 
     return rows
 
 
-def _eight(report: BenchReport) -> list[str]:
-    together, singly = median(report.eight_together), median(report.eight_singly)
-    return [
-        "| ours | median | min .. max | of eight times one |",
-        "|---|--:|--:|--:|",
-        *(
-            f"| {name} | {duration(median(s))} | {duration(min(s))} .. {duration(max(s))} "
-            f"| {median(s) / singly:.2f} |"
-            for name, s in (
-                ("eight prompts in one call", report.eight_together),
-                ("eight calls of one prompt", report.eight_singly),
-            )
-        ),
-        "",
-        f"Through `Model.segment`, phrases cached: {together / singly:.2f} of the time.",
+def _summary(report: BenchReport, titles: dict[str, str]) -> list[str]:
+    rows = [
+        "| | ours | of peak | best of the others | | ours is faster |",
+        "|---|--:|--:|---|--:|--:|",
     ]
+    for part in report.parts:
+        ours, best = report.timing(part.name, OURS), report.best_peer(part.name)
+        cells = ["-", "-", "-", "-", "-"]
+        if ours is not None and ours.seconds:
+            cells[:2] = [duration(ours.median), f"{report.rate(ours) / report.peak:.0%}"]
+        if best is not None:
+            cells[2:4] = [titles[best.engine], duration(best.median)]
+            if cells[0] != "-":
+                cells[4] = f"**{report.ratio(best):.2f} times**"
+        rows.append(f"| {part.title} | {' | '.join(cells)} |")
+    return rows
+
+
+def _prompts(report: BenchReport) -> list[str]:
+    rows = [
+        "| ours, through `Model.segment` | median | min .. max | a prompt |",
+        "|---|--:|--:|--:|",
+    ]
+    for t in report.prompts:
+        row = PROMPT_ROWS[t.part]
+        if not t.seconds:
+            rows.append(f"| {row.title} | {t.failed} | | |")
+            continue
+        spread = f"{duration(min(t.seconds))} .. {duration(max(t.seconds))}"
+        each = duration(t.median / row.prompts)
+        rows.append(f"| {row.title} | {duration(t.median)} | {spread} | {each} |")
+    return [
+        *rows,
+        "",
+        *(f"{sentence}." for sentence in gain_sentences(report)),
+        "",
+        "The vision encoder and the text encoder are no part of these rows. A new picture is "
+        "what `encode_image` does beside the vision encoder: preparing the picture, and what the "
+        f"detector computes of the picture alone. About {KEPT} masks are decoded for a prompt.",
+    ]
+
+
+def gain_sentences(report: BenchReport) -> list[str]:
+    """What :meth:`BenchReport.gains` found, for people."""
+    words = {
+        "encoded": "Eight prompts in one call take {:.2f} of the time of eight calls, on a picture "
+        "encoded before",
+        "fresh": "With a new picture, once for the call or once for each prompt, they take {:.2f}",
+    }
+    return [words[name].format(gain) for name, gain in report.gains().items()]
 
 
 def _engine_table(report: BenchReport) -> list[str]:

@@ -141,7 +141,7 @@ def _write(report: BenchReport, output: Path) -> None:
 def _print_report(report: BenchReport) -> None:
     from statistics import median
 
-    from sam3_tvm.bench.report import duration, headline
+    from sam3_tvm.bench.report import duration, headline, verdict
 
     say(headline(report))
     titles = {e.name: e.title for e in report.engines}
@@ -162,21 +162,38 @@ def _print_report(report: BenchReport) -> None:
                 f"{t.error:.1e}",
             )
         show(f"{part.title} ({part.flops / 1e9:.3g} GFLOP)", rows)
+        if said := verdict(report, part):
+            say(f"ours is {said}, the best of the others\n")
     for t in report.timings:
         if t.failed is not None:
             say(f"{titles[t.engine]}, {t.part}: {t.failed}")
-    if report.eight_together:
-        together, singly = median(report.eight_together), median(report.eight_singly)
-        say(
-            f"eight prompts on one encoded picture: {duration(together)}, one by one "
-            f"{duration(singly)}: {together / singly:.2f} of the time"
-        )
+    if report.prompts:
+        _print_prompts(report)
     engines = table("engine", "load", "peak memory", "versions", right=("load", "peak memory"))
     for e in report.engines:
         versions = ", ".join(f"{k} {v}" for k, v in e.versions.items())
         load = duration(median(e.load_seconds)) if e.load_seconds else ""
         engines.add_row(e.title, load, byte_size(e.peak_bytes), e.failed or versions)
     show("Engines", engines)
+
+
+def _print_prompts(report: BenchReport) -> None:
+    from sam3_tvm.bench.parts import PROMPT_ROWS
+    from sam3_tvm.bench.report import duration, gain_sentences
+
+    columns = ("median", "min", "max", "a prompt")
+    rows = table("ours, after the encoders", *columns, right=columns)
+    for t in report.prompts:
+        row = PROMPT_ROWS[t.part]
+        if t.seconds:
+            figures = (t.median, min(t.seconds), max(t.seconds), t.median / row.prompts)
+            rows.add_row(row.title, *map(duration, figures))
+        else:
+            rows.add_row(row.title, t.failed)
+    show("Several prompts on one picture", rows)
+    for sentence in gain_sentences(report):
+        say(sentence)
+    say("")
 
 
 def _profile(path: Path, functions: list[str] | None, threads: int | None) -> None:
