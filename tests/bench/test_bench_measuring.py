@@ -97,9 +97,18 @@ def test_an_unknown_part_is_refused_before_any_work(tiny_artifact):
     assert "nothing to measure named 'everything'" in result.stderr
 
 
-def test_the_profile_shows_kernels_with_their_rates(tiny_artifact):
-    result = run(tiny_artifact, "--profile", "--functions", "scoring", "--threads", 1)
+def test_the_profile_shows_kernels_with_their_rates(tiny_artifact, tmp_path):
+    output = tmp_path / "profile.json"
+    asked = ("--profile", "--functions", "scoring", "--threads", 1)
+    result = run(tiny_artifact, *asked, "-o", output)
     assert result.exit_code == 0, result.output
     assert "measured FMA peak" in result.stdout
     assert "linear_64x64" in result.stdout
-    assert "GFLOP/s" in result.stdout
+    assert "between them" in result.stdout
+    data = json.loads(output.read_text())
+    (found,) = data["functions"]
+    assert found["function"] == "scoring"
+    assert 0 < found["share_of_peak"] < 1
+    assert [p.name for p in tmp_path.iterdir()] == ["profile.json"]
+    again = run(tiny_artifact, *asked, "--json")
+    assert json.loads(again.stdout).keys() == data.keys()

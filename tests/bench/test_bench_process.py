@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from sam3_tvm.bench import engines
 from sam3_tvm.bench.engines import EngineInfo, select_engines
 from sam3_tvm.bench.parts import BenchError
-from sam3_tvm.bench.process import Worker, WorkerError, available_bytes
+from sam3_tvm.bench.process import Worker, WorkerError, available_bytes, termination_unwinds
 from sam3_tvm.bench.worker import peak_bytes
 
 
@@ -49,6 +51,77 @@ def test_a_worker_that_was_killed_says_so(start):
     os.kill(worker._process.pid, signal.SIGKILL)
     with pytest.raises(WorkerError, match="killed by the system"):
         worker.ask("time")
+
+
+def test_a_worker_that_is_interrupted_while_it_starts_is_ended(tmp_path, monkeypatch):
+    started = []
+
+    def interrupted(worker):
+        started.append(worker._process)
+        worker._asked = True
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Worker, "_answer", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Worker({"role": "peak", "threads": 1}, 1, tmp_path / "log", tmp_path)
+    assert started[0].returncode is not None
+
+
+def test_what_a_worker_started_ends_with_it():
+    """As the processes of a compiler do, which outlive the worker that started them."""
+    ours, theirs = os.pipe()
+    worker = Worker.__new__(Worker)
+    worker._asked = False
+    worker._process = subprocess.Popen(
+        ["sh", "-c", "sleep 60 & read line"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pass_fds=[theirs],
+        start_new_session=True,
+    )
+    os.close(theirs)
+    worker.close()
+    # The end of a pipe that nobody holds any more; sleep would, for a minute.
+    assert os.read(ours, 1) == b""
+    os.close(ours)
+
+
+SCRIPT = """
+import signal, sys, tempfile, time
+from pathlib import Path
+from sam3_tvm.bench.process import Worker, termination_unwinds
+with termination_unwinds(), tempfile.TemporaryDirectory(dir=sys.argv[1]) as folder:
+    worker = Worker({"role": "peak", "threads": 1}, 1, Path(folder) / "log", Path(folder))
+    try:
+        print(worker._process.pid, flush=True)
+        time.sleep(60)
+    finally:
+        worker.close()
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGINT, -signal.SIGINT)]
+)
+def test_signals_leave_neither_folder_nor_worker(tmp_path, number, code):
+    pytest.importorskip("tvm")
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        pid = int(process.stdout.readline())
+        assert list(tmp_path.iterdir())
+        process.send_signal(number)
+        assert process.wait(30) == code
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_termination_is_as_it_was_afterwards():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as caught, termination_unwinds():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert caught.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_peak_memory_is_this_processs_own():

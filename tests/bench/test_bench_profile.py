@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sam3_tvm.bench.parts import BenchError
-from sam3_tvm.bench.profile import kernel_flops, profile
+from sam3_tvm.bench.profile import KernelRow, Profile, kernel_flops, profile
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,19 @@ def test_a_profile_accounts_for_the_work_of_the_graph(tiny_artifact):
     kernels = sum(row.flops or 0 for row in found.kernels)
     # A kernel that lost its name would go missing here; a shorter way would not be this short.
     assert 0.8 * graph <= kernels <= 1.001 * graph
+
+
+def test_a_profile_sums_to_the_functions_time():
+    kernels = [KernelRow("linear_8x8", 2, 0.5, 40, 100), KernelRow("add", 1, 0.25, None, 20)]
+    one = Profile("f", 1.0, kernels)
+    assert one.flops == 40
+    assert one.between == 0.25
+    data = one.to_json(peak=80.0)
+    assert data["share_of_peak"] == 0.5
+    shares = [row["share"] for row in data["kernels"]]
+    assert sum(shares) + data["seconds_between_kernels"] == 1.0
+    assert [row["share_of_peak"] for row in data["kernels"]] == [1.0, None]
+    assert data["kernels"][0]["bytes_per_second"] == 200.0
 
 
 def test_attention_is_counted_on_the_cpu():

@@ -23,7 +23,7 @@ from sam3_tvm.bench.parts import (
     max_relative_error,
     select_parts,
 )
-from sam3_tvm.bench.process import Worker, WorkerError, available_bytes
+from sam3_tvm.bench.process import Worker, WorkerError, available_bytes, termination_unwinds
 from sam3_tvm.bench.report import BenchReport, EngineResult, MachineFacts, PartInfo, Timing
 from sam3_tvm.components import Component
 from sam3_tvm.progress import Progress, silent
@@ -97,7 +97,10 @@ def bench(options: Options, progress: Progress = silent) -> BenchReport:
         opened = artifacts.open(options.artifact)
         opened.check_host()
         select_parts(options.functions, opened.manifest.components)
-    with tempfile.TemporaryDirectory(prefix="sam3-tvm-bench-") as folder:
+    with (
+        termination_unwinds(),
+        tempfile.TemporaryDirectory(prefix="sam3-tvm-bench-") as folder,
+    ):
         return _Run(options, engines, Path(folder), progress).run()
 
 

@@ -11,14 +11,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from sam3_tvm.bench.parts import BenchError
 
-__all__ = ["Worker", "WorkerError", "available_bytes"]
+__all__ = ["Worker", "WorkerError", "available_bytes", "termination_unwinds"]
+
+# What a worker that was told to end has to do so, seconds.
+_PATIENCE = 10.0
 
 
 class WorkerError(BenchError):
@@ -60,8 +65,15 @@ class Worker:
                 stderr=errors,
                 env=environment,
                 text=True,
+                # A group of its own, which ends with it: compilers start processes too.
+                start_new_session=True,
             )
-        self.hello = self._answer()
+        try:
+            self.hello = self._answer()
+        except BaseException:
+            # Nobody has got this worker yet who could close it.
+            self.close()
+            raise
         self.load_seconds = time.perf_counter() - start
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
@@ -79,12 +91,35 @@ class Worker:
         return self._answer()
 
     def close(self) -> None:
-        """End the process. Idle ones keep memory, and some keep threads awake."""
+        """End the process, and what it started. Idle ones keep memory, some keep threads awake."""
+        if self._process.returncode is not None:
+            return
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         # The end of its input ends a worker; one that is in the middle of something is ended.
-        busy = self._process.poll() is None and self._asked
-        if busy:
+        if self._asked:
             self._process.terminate()
-        self._process.communicate()
+        # What was still to be written to one that has died is lost.
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._reap()
+        self._process.stdout.close()
+
+    def _reap(self) -> int:
+        """Wait for the end, kill what is left of the group, and return the exit code."""
+        if not hasattr(os, "killpg"):
+            try:
+                return self._process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                return self._process.wait()
+        pid, patience = self._process.pid, time.monotonic() + _PATIENCE
+        # Until it is waited for, its number is nobody else's.
+        ended = os.WEXITED | os.WNOWAIT | os.WNOHANG
+        while os.waitid(os.P_PID, pid, ended) is None and time.monotonic() < patience:
+            time.sleep(0.005)
+        os.killpg(pid, signal.SIGKILL)
+        return self._process.wait()
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -97,7 +132,7 @@ class Worker:
         return answer
 
     def _last_words(self) -> str:
-        code = self._process.wait()
+        code = self._reap()
         if code == -signal.SIGKILL:
             return "was killed by the system, most likely for want of memory"
         if code < 0:
@@ -106,6 +141,26 @@ class Worker:
         # The last line of a traceback names the error; what stands after it is exit handlers'.
         told = [line.strip() for line in lines if line.strip() and not line.startswith(" ")]
         return told[-1] if told else f"ended with exit code {code}"
+
+
+@contextmanager
+def termination_unwinds() -> Iterator[None]:
+    """Let SIGTERM raise :class:`SystemExit` within, so that folders and workers are cleaned up.
+
+    Only the main thread can arrange for that; elsewhere nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, _: Any) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def available_bytes() -> int | None:

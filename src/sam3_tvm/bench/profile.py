@@ -19,7 +19,7 @@ import math
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,40 @@ class Profile:
     function: str
     seconds: float
     kernels: list[KernelRow]
+
+    @property
+    def flops(self) -> int:
+        """What the kernels computed whose names tell."""
+        return sum(row.flops or 0 for row in self.kernels)
+
+    @property
+    def between(self) -> float:
+        """Seconds of the run that no kernel accounts for: the VM's and the instrument's own."""
+        return self.seconds - sum(row.seconds for row in self.kernels)
+
+    def to_json(self, peak: float) -> dict[str, Any]:
+        """As plain data, with rates and shares.
+
+        Args:
+            peak: the machine's, in FLOP/s.
+        """
+        return {
+            "function": self.function,
+            "seconds": self.seconds,
+            "flops": self.flops,
+            "share_of_peak": self.flops / self.seconds / peak,
+            "seconds_between_kernels": self.between,
+            "kernels": [
+                {
+                    **asdict(row),
+                    "share": row.seconds / self.seconds,
+                    "flops_per_second": None if row.flops is None else row.flops / row.seconds,
+                    "share_of_peak": None if row.flops is None else row.flops / row.seconds / peak,
+                    "bytes_per_second": row.bytes / row.seconds,
+                }
+                for row in self.kernels
+            ],
+        }
 
 
 def kernel_flops(name: str, shapes: Sequence[Shape]) -> int | None:

@@ -66,14 +66,18 @@ def command(
         typer.Option("--profile", help="Show our functions kernel by kernel instead."),
     ] = False,
     output: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "-o",
             "--output",
-            help="Where the report goes: FILE.json, and beside it FILE.md and FILE.png.",
+            help="Where the report goes: FILE.json, and beside it FILE.md and FILE.png. By default "
+            "bench.json; with --json and with --profile, which writes FILE.json alone, nowhere.",
             metavar="FILE",
         ),
-    ] = Path("bench.json"),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document instead of tables.")
+    ] = False,
 ) -> None:
     """Measure an artifact beside PyTorch, torch.compile, ONNX Runtime and OpenVINO.
 
@@ -85,15 +89,17 @@ def command(
     sam3-tvm bench --quick
     sam3-tvm bench sam3-cpu --against torch,openvino --rounds 5 -o results/bench.json
     sam3-tvm bench sam3-cpu --functions detr_decoder,mask_decoder
-    sam3-tvm bench sam3-cpu --profile --functions vision_encoder
+    sam3-tvm bench sam3-cpu --profile --functions vision_encoder -o profile.json
     """
+    if output is not None and not output.absolute().parent.is_dir():
+        raise UsageError(f"{output}: its folder does not exist; make it, or choose another with -o")
     if profile:
         if artifact is None or quick:
             raise UsageError("--profile takes the folder of an artifact, and no --quick")
-        _profile(artifact, _names(functions), threads)
+        _profile(artifact, _names(functions), threads, seed, output, as_json)
         return
-    if not output.absolute().parent.is_dir():
-        raise UsageError(f"{output}: its folder does not exist; make it, or choose another with -o")
+    if output is None and not as_json:
+        output = Path("bench.json")
     with need_extra("comparing engines"):
         import torch  # noqa: F401 - the engines' processes need it, which must not be late
         import tvm  # noqa: F401
@@ -104,8 +110,17 @@ def command(
     options = Options(artifact, names, _names(functions), rounds, threads, quick, seed)
     with reporting() as progress:
         report = bench(options, progress)
-    _print_report(report)
-    _write(report, output)
+    if as_json:
+        from sam3_tvm.bench.report import to_json
+
+        say(json_text(to_json(report)))
+    else:
+        _print_report(report)
+    if output is not None:
+        written = _write(report, output)
+        if not as_json:
+            for path in written:
+                say(f"wrote {path}")
     from sam3_tvm.bench.engines import OURS
 
     if broken := [t for t in report.timings if t.engine == OURS and t.failed is not None]:
@@ -117,7 +132,8 @@ def _names(text: str | None) -> list[str] | None:
     return None if text is None else [n.strip() for n in text.split(",") if n.strip()]
 
 
-def _write(report: BenchReport, output: Path) -> None:
+def _write(report: BenchReport, output: Path) -> list[Path]:
+    """Write the report in its three forms; the chart where it can be drawn."""
     from sam3_tvm.bench.report import markdown, to_json
 
     paths = [output, output.with_suffix(".md")]
@@ -134,8 +150,7 @@ def _write(report: BenchReport, output: Path) -> None:
         complain(f"no chart: {error.name} is not installed: pip install 'sam3-tvm[bench]'")
     except OSError as error:
         raise UsageError(f"{output}: cannot be written ({error.strerror})") from error
-    for path in paths:
-        say(f"wrote {path}")
+    return paths
 
 
 def _print_report(report: BenchReport) -> None:
@@ -196,7 +211,14 @@ def _print_prompts(report: BenchReport) -> None:
     say("")
 
 
-def _profile(path: Path, functions: list[str] | None, threads: int | None) -> None:
+def _profile(
+    path: Path,
+    functions: list[str] | None,
+    threads: int | None,
+    seed: int,
+    output: Path | None,
+    as_json: bool,
+) -> None:
     with need_extra("profiling"):
         from sam3_tvm.bench.peak import FmaPeak
         from sam3_tvm.bench.profile import profile
@@ -207,13 +229,30 @@ def _profile(path: Path, functions: list[str] | None, threads: int | None) -> No
     before = meter.rate()
     with reporting() as progress:
         progress("run every function twice", 0, 1)
-        profiles = profile(path, functions, count)
+        profiles = profile(path, functions, count, seed)
         progress("done", 1, 1)
     # A machine that is shared, or hot, changes meanwhile.
     peak = (before + meter.rate()) / 2
-    say(f"{count} threads, measured FMA peak {peak / 1e9:.0f} GFLOP/s")
-    for one in profiles:
-        _print_profile(one, peak)
+    document = {
+        "artifact": f"{path}",
+        "threads": count,
+        "peak_flops": peak,
+        "functions": [one.to_json(peak) for one in profiles],
+    }
+    if as_json:
+        say(json_text(document))
+    else:
+        say(f"{count} threads, measured FMA peak {peak / 1e9:.0f} GFLOP/s")
+        for one in profiles:
+            _print_profile(one, peak)
+        _print_totals(profiles, peak)
+    if output is not None:
+        try:
+            output.write_text(json_text(document) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{output}: cannot be written ({error.strerror})") from error
+        if not as_json:
+            say(f"wrote {output}")
 
 
 _ROWS = 20
@@ -240,4 +279,25 @@ def _print_profile(one: Profile, peak: float) -> None:
         calls = f"{sum(r.calls for r in rest)}"
         share = f"{seconds / one.seconds:.1%}"
         rows.add_row(duration(seconds), share, calls, "", "", "", f"{len(rest)} others")
+    rows.add_row(
+        duration(one.between), f"{one.between / one.seconds:.1%}", "", "", "", "", "between them"
+    )
     show(f"{one.function}: {duration(one.seconds)}", rows)
+
+
+def _print_totals(profiles: list[Profile], peak: float) -> None:
+    """A line for each function: what it took, what its kernels computed, and how well."""
+    from sam3_tvm.bench.report import duration
+
+    columns = ("time", "GFLOP", "GFLOP/s", "of peak")
+    rows = table("function", *columns, right=columns)
+    for one in profiles:
+        rate = one.flops / one.seconds
+        rows.add_row(
+            one.function,
+            duration(one.seconds),
+            f"{one.flops / 1e9:.3g}",
+            f"{rate / 1e9:.1f}",
+            f"{rate / peak:.0%}",
+        )
+    show("Functions", rows)
