@@ -9,13 +9,13 @@ import pytest
 import tvm
 
 from sam3_tvm.compiler.kernels.conv import (
-    ConvEpilogue,
     ConvShape,
     conv_kernel,
     conv_transpose_kernel,
     packed_rows,
     pointwise_shape,
 )
+from sam3_tvm.compiler.kernels.conv_epilogue import ConvEpilogue
 from sam3_tvm.compiler.target import CpuTarget
 
 NATIVE = CpuTarget.native()
@@ -55,9 +55,16 @@ def _conv(x: np.ndarray, w: np.ndarray, shape: ConvShape) -> np.ndarray:
     return out
 
 
-def _finish(y: np.ndarray, bias: np.ndarray | None, activation: str | None) -> np.ndarray:
+def _finish(
+    y: np.ndarray,
+    bias: np.ndarray | None,
+    activation: str | None,
+    residual: np.ndarray | None = None,
+) -> np.ndarray:
     if bias is not None:
         y = y + bias[:, None, None]
+    if residual is not None:
+        y = y + residual
     if activation == "relu":
         y = np.maximum(y, 0)
     if activation == "gelu":
@@ -97,6 +104,8 @@ CASES = [
     *((name, 1 + i % 3, EPILOGUES[i % 3]) for i, name in enumerate(SHAPES)),
     ("3x3", 2, ConvEpilogue(False, "relu")),
     ("3x3", 1, ConvEpilogue(True, "gelu")),
+    ("lopsided", 3, ConvEpilogue(True, "relu", residual=True)),
+    ("strided", 1, ConvEpilogue(residual=True)),
 ]
 
 
@@ -108,14 +117,16 @@ def test_convolution_is_its_definition(name: str, batch: int, epilogue: ConvEpil
     w /= math.sqrt(shape.in_channels * shape.taps)
     bias = _random(rng, shape.out_channels) if epilogue.bias else None
     packed = _pack(w.reshape(shape.out_channels, -1), packed_rows(NATIVE))
+    out = (batch, shape.out_channels, shape.out_height, shape.out_width)
+    residual = _random(rng, *out) if epilogue.residual else None
     got = _run(
         conv_kernel(NATIVE, shape, epilogue),
         x,
         packed,
-        *([] if bias is None else [bias]),
-        out=(batch, shape.out_channels, shape.out_height, shape.out_width),
+        *(a for a in (bias, residual) if a is not None),
+        out=out,
     )
-    _assert_close(got, _finish(_conv(x, w, shape), bias, epilogue.activation))
+    _assert_close(got, _finish(_conv(x, w, shape), bias, epilogue.activation, residual))
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,13 @@ import tvm
 from kernel_testing import NOT_RUNNABLE, RUNNABLE, assert_close, compiled, empty
 
 from sam3_tvm.compiler.kernels.conv import (
-    ConvEpilogue,
     ConvShape,
     conv_kernel,
     conv_name,
     conv_transpose_kernel,
     packed_rows,
 )
+from sam3_tvm.compiler.kernels.conv_epilogue import ConvEpilogue
 from sam3_tvm.compiler.kernels.linear import Epilogue, kernel_name, linear_kernel, packed_shape
 from sam3_tvm.compiler.kernels.stored_weights import widens
 from sam3_tvm.compiler.target import CpuTarget

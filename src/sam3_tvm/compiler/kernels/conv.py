@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 
 from tvm import tirx
 
+from sam3_tvm.compiler.kernels.conv_epilogue import ConvEpilogue, finish, interleaved
 from sam3_tvm.compiler.kernels.conv_strips import (
     StripPlan,
     emit_strips,
@@ -44,12 +45,9 @@ from sam3_tvm.compiler.kernels.emit import (
 )
 from sam3_tvm.compiler.kernels.register_tile import wide_tile
 from sam3_tvm.compiler.kernels.stored_weights import name_suffix, scale_argument
-from sam3_tvm.compiler.kernels.vector_math import gelu, relu
 from sam3_tvm.compiler.target import CpuTarget
 
 __all__ = [
-    "ACTIVATIONS",
-    "ConvEpilogue",
     "ConvShape",
     "conv_kernel",
     "conv_name",
@@ -58,8 +56,6 @@ __all__ = [
     "packed_rows",
     "pointwise_shape",
 ]
-
-ACTIVATIONS = {"gelu": gelu, "relu": relu}
 
 
 @dataclass(frozen=True)
@@ -111,22 +107,6 @@ class ConvShape:
         return (extent - reach) // self.stride[axis] + 1
 
 
-@dataclass(frozen=True)
-class ConvEpilogue:
-    """What is done to the sums before they are stored, in this order.
-
-    Attributes:
-        bias: a value per output channel is added.
-        activation: a key of :data:`ACTIVATIONS`, or None.
-    """
-
-    bias: bool = False
-    activation: str | None = None
-
-    def __str__(self) -> str:
-        return ("_bias" if self.bias else "") + (f"_{self.activation}" if self.activation else "")
-
-
 def conv_name(shape: ConvShape, epilogue: ConvEpilogue, precision: str = "float32") -> str:
     """What a kernel of :func:`conv_kernel` is called."""
     kh, kw = shape.kernel
@@ -171,12 +151,12 @@ def pointwise_shape(target: CpuTarget, shape: ConvShape) -> ConvShape:
 def conv_kernel(
     target: CpuTarget, shape: ConvShape, epilogue: ConvEpilogue, precision: str = "float32"
 ) -> Expr:
-    """The PrimFunc ``(x [B, I, H, W], packed, [scale], [bias [O]], y [B, O, H', W'])``.
+    """The PrimFunc ``(x [B, I, H, W], packed, [scale], [bias [O]], [residual], y [B, O, H', W'])``.
 
     ``packed`` is ``[ceil(O / r), I * kh * kw, r]`` with r of :func:`packed_rows`, zeros behind
     the last channel, of the precision given (``"float32"``, ``"float16"`` or ``"int8"``); int8
-    has ``scale``, a factor for each of ceil(O / r) * r channels. All else is float32. B is
-    symbolic. Groups are not supported.
+    has ``scale``, a factor for each of ceil(O / r) * r channels. ``residual`` has the shape of
+    y. All else is float32. B is symbolic. Groups are not supported.
     """
     if shape.dense:
         pitch = shape.width + shape.padding[1] + shape.padding[3]
@@ -194,16 +174,22 @@ def conv_kernel(
         weight = weight_argument(plan, precision)
         scale = scale_argument(precision, plan.panels * plan.tile.rows)
         bias = tensor("bias", (shape.out_channels,)) if epilogue.bias else None
-        y = tensor("y", (batch, shape.out_channels, shape.out_height, shape.out_width))
+        out_shape = (batch, shape.out_channels, shape.out_height, shape.out_width)
+        residual = tensor("residual", out_shape) if epilogue.residual else None
+        y = tensor("y", out_shape)
 
         def write(image: Expr, channel: Expr, row0: Expr, rows: Expr, sums: Expr, at: Expr) -> None:
             shift = None if bias is None else bind(load(bias, channel))
             factor = None if scale is None else bind(load(scale, channel))
             with loop(rows) as r:
                 for column, lanes in vectors(plan.columns, plan.tile.lanes):
+                    where = (image, channel, row0 + r, column)
                     value = load(sums, at + r * as_index(plan.pitch) + column, lanes=lanes)
-                    value = _finish(value, factor, shift, epilogue, lanes)
-                    store(y, value, image, channel, row0 + r, column, lanes=lanes)
+                    if factor is not None:
+                        value = value * splat(factor, lanes)
+                    other = None if residual is None else load(residual, *where, lanes=lanes)
+                    value = finish(value, shift, other, epilogue, lanes)
+                    store(y, value, *where, lanes=lanes)
 
         emit_strips(
             plan,
@@ -261,15 +247,12 @@ def conv_transpose_kernel(
                         pair = []
                         for first, factor in sides:
                             value = load(sums, first + offset, lanes=lanes)
-                            pair.append(bind(_finish(value, factor, shift, epilogue, lanes)))
-                        column2 = column * as_index(2)
-                        if lanes == 1:
-                            for side, value in enumerate(pair):
-                                store(y, value, image, out, row, column2 + as_index(side))
-                        else:
-                            order = [lane + side for lane in range(lanes) for side in (0, lanes)]
-                            mixed = tirx.Shuffle(pair, [tirx.const(i, "int32") for i in order])
-                            store(y, mixed, image, out, row, column2, lanes=2 * lanes)
+                            if factor is not None:
+                                value = value * splat(factor, lanes)
+                            pair.append(bind(finish(value, shift, None, epilogue, lanes)))
+                        for mixed, side, width2 in interleaved(pair, lanes):
+                            at2 = column * as_index(2) + as_index(side)
+                            store(y, mixed, image, out, row, at2, lanes=width2)
 
             # Even channels write their odd neighbour too; a panel holds both.
             with when(channel % as_index(2) == as_index(0)):
@@ -283,18 +266,6 @@ def conv_transpose_kernel(
             write=write,
         )
     return made.func
-
-
-def _finish(
-    value: Expr, factor: Expr | None, shift: Expr | None, epilogue: ConvEpilogue, lanes: int
-) -> Expr:
-    if factor is not None:
-        value = value * splat(factor, lanes)
-    if shift is not None:
-        value = value + splat(shift, lanes)
-    if epilogue.activation is not None:
-        value = ACTIVATIONS[epilogue.activation](bind(value), lanes)
-    return value
 
 
 def _fill_rows(

@@ -60,7 +60,10 @@ _STEPS = 288
 class StripPlan:
     """How a product of ``channels`` x pixels is cut into tasks.
 
-    A strip is ``rows`` rows of ``pitch`` pixels of which ``columns`` are wanted.
+    A strip is ``rows`` rows of ``pitch`` pixels of which ``columns`` are wanted. Of each k,
+    scratch holds ``maps`` runs of pixels, ``map_stride`` apart. ``reach`` is how far behind its
+    own pixels a panel reads, at most, besides what its taps do; see ``shift`` of
+    :func:`emit_strips`. ``spare`` values behind all that are ``fill``'s to use.
     """
 
     tile: RegisterTile
@@ -73,6 +76,9 @@ class StripPlan:
     columns: int
     pitch: int
     chunk: int
+    maps: int = 1
+    reach: int = 0
+    spare: int = 0
 
     @property
     def strips(self) -> int:
@@ -104,9 +110,13 @@ class StripPlan:
         return _skewed(self.tiles * self.tile.columns, self.tile.lanes)
 
     @property
-    def input_stride(self) -> int:
-        reach = (self.taps[0] - 1) * self.pitch + self.taps[1] - 1
+    def map_stride(self) -> int:
+        reach = (self.taps[0] - 1) * self.pitch + self.taps[1] - 1 + self.reach
         return _skewed(self.tiles * self.tile.columns + reach, self.tile.lanes)
+
+    @property
+    def input_stride(self) -> int:
+        return self.maps * self.map_stride
 
 
 def _skewed(extent: int, lanes: int) -> int:
@@ -182,6 +192,8 @@ def emit_strips(
     *,
     fill: Callable[[Expr, Expr, Expr, Expr, Expr, Expr], None],
     write: Callable[[Expr, Expr, Expr, Expr, Expr, Expr], None],
+    group: int = 1,
+    shift: Callable[[Expr], Expr] | None = None,
 ) -> None:
     """Emit the parallel loop over tasks.
 
@@ -193,6 +205,9 @@ def emit_strips(
             reduction to scratch, ``plan.input_stride`` apart.
         write: ``(image, channel, first row, rows, sums, at)`` stores one channel of a strip,
             whose sums start at ``sums[at]``, rows ``plan.pitch`` apart.
+        group: panels come in groups of this many, and chunks in whole groups.
+        shift: how far behind the first pixel of scratch the i-th panel of a group finds its own;
+            by default 0.
     """
     tile = plan.tile
     per_image = plan.strips * plan.chunks
@@ -204,7 +219,7 @@ def emit_strips(
         panels = bind(tirx.min(as_index(plan.chunk), as_index(plan.panels) - panel0))
         pixels = (rows - as_index(1)) * as_index(plan.pitch) + as_index(plan.columns)
         tiles = bind(ceil_div(pixels, tile.columns))
-        inputs = scratch(plan.block * plan.input_stride)
+        inputs = scratch(plan.block * plan.input_stride + plan.spare)
         sums = scratch(plan.chunk * tile.rows * plan.sums_stride)
         stored_wide = str(weight.dtype) == "float32"
         wide = None if stored_wide else scratch(plan.chunk * plan.panel_block)
@@ -225,8 +240,15 @@ def emit_strips(
                         lanes=tile.rows,
                         at=p * as_index(plan.panel_block),
                     )
-            with loop(tiles) as t, loop(panels) as p:
-                at = bind(p * as_index(tile.rows * plan.sums_stride) + t * as_index(tile.columns))
+            # Panels that read the same pixels follow each other: those stay in L1.
+            with (
+                loop(tiles) as t,
+                loop(group) as member,
+                loop(panels // as_index(group) if group > 1 else panels) as g,
+            ):
+                p = g if group == 1 else bind(g * as_index(group) + member)
+                first = t * as_index(tile.columns)
+                at = bind(p * as_index(tile.rows * plan.sums_stride) + first)
 
                 def factor(step: Expr, r: int, p: Expr = p) -> Expr:
                     if wide is None:
@@ -234,7 +256,8 @@ def emit_strips(
                     first = p * as_index(plan.panel_block) + step * as_index(tile.rows)
                     return load(wide, first + as_index(r))
 
-                _emit_tile(plan, factor, inputs, sums, block, count, t, at)
+                first = bind(first if shift is None else first + shift(member))
+                _emit_tile(plan, factor, inputs, sums, block, count, first, at)
         with loop(panels * as_index(tile.rows)) as c:
             channel = bind(panel0 * as_index(tile.rows) + c)
             at = c * as_index(plan.sums_stride)
@@ -252,10 +275,11 @@ def _emit_tile(
     sums: Expr,
     block: Expr,
     count: Expr,
-    t: Expr,
+    first: Expr,
     at: Expr,
 ) -> None:
-    """One register tile over one block of the reduction; ``factor(step, row)`` is a weight."""
+    """One register tile over one block of the reduction, of the pixels from ``first`` on of
+    each k; ``factor(step, row)`` is a weight."""
     tile, lanes = plan.tile, plan.tile.lanes
     held = accumulators(tile.rows, tile.vectors, lanes)
 
@@ -271,7 +295,6 @@ def _emit_tile(
             for j in range(tile.vectors):
                 store(row, load(sums, where(r, j), lanes=lanes), j)
     kh, kw = plan.taps
-    first = bind(t * as_index(tile.columns))
     with loop(count) as k, loop(kh) as row_tap:
         base = bind(first + k * as_index(plan.input_stride) + row_tap * as_index(plan.pitch))
         step = bind((k * as_index(kh) + row_tap) * as_index(kw))

@@ -24,7 +24,6 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from sam3_tvm.compiler.kernels.conv import (
-    ConvEpilogue,
     ConvShape,
     conv_kernel,
     conv_name,
@@ -33,6 +32,7 @@ from sam3_tvm.compiler.kernels.conv import (
     packed_rows,
     pointwise_shape,
 )
+from sam3_tvm.compiler.kernels.conv_epilogue import ConvEpilogue
 from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of, shape_of, static_int
 from sam3_tvm.compiler.passes.store_weights import store_rows
 from sam3_tvm.compiler.target import CpuTarget
