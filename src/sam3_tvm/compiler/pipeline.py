@@ -27,6 +27,8 @@ from sam3_tvm.compiler.passes.dispatch_linear import DispatchLinear
 from sam3_tvm.compiler.passes.dispatch_matmul import DispatchMatmul
 from sam3_tvm.compiler.passes.dispatch_norm import DispatchNorm
 from sam3_tvm.compiler.passes.expand_transcendentals import ExpandTranscendentals
+from sam3_tvm.compiler.passes.merge_linears import MergeLinears
+from sam3_tvm.compiler.passes.move_windows import MoveWindows
 from sam3_tvm.compiler.passes.schedule_cpu import ScheduleCpu
 from sam3_tvm.compiler.target import CpuTarget
 
@@ -83,6 +85,9 @@ def _dispatch(options: Options) -> list[Any]:
     decomposed = [DecomposeLayerNorm()] if options.layer_norm == "decomposed" else []
     return [
         *decomposed,
+        # Before the attention, which then reads in place what these two leave around it.
+        MoveWindows(),
+        MergeLinears(),
         DispatchAttention(target),
         DispatchConv(target, options.weights),
         # Before DispatchMatmul, which would take the products with weights too.

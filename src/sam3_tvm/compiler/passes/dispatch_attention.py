@@ -2,22 +2,30 @@
 
 ``nn.attention`` and ``nn.attention_bias`` take and give [B, L, heads, head_dim]; PyTorch has
 heads before L, so transpositions surround them. The kernel reads and writes any order of
-axes that ends in head_dim, so those are not executed. Nor is the ``where`` by which the
-importer gives zeros to queries that see no key: the kernel does that by itself.
+axes that ends in head_dim, so those are not executed, nor is what else
+:mod:`~sam3_tvm.compiler.passes.attention_sources` sees through: slices of a product, rotary
+embedding, partition into windows. Nor is the ``where`` by which the importer gives zeros to
+queries that see no key: the kernel does that by itself.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from sam3_tvm.compiler.kernels.attention import AttentionSpec, attention_kernel, kernel_name
-from sam3_tvm.compiler.kernels.attention_operands import Layout
+from sam3_tvm.compiler.passes.attention_sources import (
+    Source,
+    find_result,
+    find_sources,
+    permutation,
+)
 from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of, constant, shape_of, static_int
 from sam3_tvm.compiler.target import CpuTarget
 
@@ -25,7 +33,6 @@ __all__ = ["DispatchAttention"]
 
 Expr = Any
 
-_AXES = "BLHD"
 _ATTENTION = ("relax.nn.attention", "relax.nn.attention_bias")
 
 
@@ -54,10 +61,11 @@ class DispatchAttention:
 
 @dataclass
 class AttentionCall:
-    """One match: the kernel, and its arguments as they lie in memory."""
+    """One match: the kernel, its operands as they lie in memory, and the call's own."""
 
     spec: AttentionSpec
-    args: list[Expr]
+    sources: list[Source]
+    call: Expr
 
 
 def find_attention(flow: Dataflow) -> dict[Expr, AttentionCall]:
@@ -65,23 +73,14 @@ def find_attention(flow: Dataflow) -> dict[Expr, AttentionCall]:
     found: dict[Expr, AttentionCall] = {}
     for binding in flow.bindings:
         call = call_of(binding.value, *_ATTENTION)
-        if call is None:
-            continue
-        spec = _spec(call)
+        spec = None if call is None else _spec(call)
         if spec is not None:
-            var, layout = _result(flow, _guarded(flow, call, binding.var))
-            stored = [_source(flow, operand) for operand in call.args[:3]]
-            query, key, value = (Layout(order) for _, order in stored)
-            spec = AttentionSpec(
-                **{
-                    **vars(spec),
-                    "query": query,
-                    "key": key,
-                    "value": value,
-                    "result": Layout(layout),
-                }
-            )
-            found[var] = AttentionCall(spec, [t for t, _ in stored] + list(call.args[3:]))
+            sources = find_sources(flow, call)
+            query, key, value = (source.layout for source in sources)
+            var, result = find_result(flow, _guarded(flow, call, binding.var), query.windows)
+            spec = replace(spec, query=query, key=key, value=value, result=result)
+            spec = replace(spec, rotary=sources[0].rotary is not None)
+            found[var] = AttentionCall(spec, sources, call)
     return found
 
 
@@ -108,31 +107,6 @@ def _spec(call: Expr) -> AttentionSpec | None:
         bias = (b0, b1, b2, b3)
     scale = 1 / math.sqrt(head_dim) if attrs.scale is None else float(attrs.scale.value)
     return AttentionSpec(heads, head_dim, value_dim, scale, bias=bias, causal=causal)
-
-
-def _source(flow: Dataflow, operand: Expr) -> tuple[Expr, str]:
-    """Where an operand's values lie without being transposed, and in what order of axes."""
-    best, names = (operand, _AXES), _AXES
-    while (call := call_of(flow.definition(operand), "relax.permute_dims")) is not None:
-        operand, axes = call.args[0], _permutation(call)
-        names = "".join(names[axes.index(i)] for i in range(4))
-        if names[-1] == "D":
-            best = (operand, names)
-    return best
-
-
-def _result(flow: Dataflow, var: Expr) -> tuple[Expr, str]:
-    """The variable that the kernel can define, past transpositions of the result."""
-    best, names = (var, _AXES), _AXES
-    while (user := flow.only_user(var)) is not None:
-        call = call_of(flow.definition(user), "relax.permute_dims")
-        if call is None:
-            break
-        var = user
-        names = "".join(names[i] for i in _permutation(call))
-        if names[-1] == "D":
-            best = (var, names)
-    return best
 
 
 def _guarded(flow: Dataflow, call: Expr, var: Expr) -> Expr:
@@ -164,7 +138,7 @@ def _guarded(flow: Dataflow, call: Expr, var: Expr) -> Expr:
 def _reduced_mask(flow: Dataflow, condition: Expr) -> Expr | None:
     """``seen`` of a condition that says, as [B, Lq, heads, 1], whether any key is seen."""
     permute = call_of(flow.definition(condition), "relax.permute_dims")
-    if permute is None or _permutation(permute) != [0, 2, 1, 3]:
+    if permute is None or permutation(permute) != [0, 2, 1, 3]:
         return None
     truth = call_of(flow.definition(permute.args[0]), "relax.astype")
     largest = None if truth is None else call_of(flow.definition(truth.args[0]), "relax.max")
@@ -172,11 +146,6 @@ def _reduced_mask(flow: Dataflow, condition: Expr) -> Expr | None:
         return None
     number = call_of(flow.definition(largest.args[0]), "relax.astype")
     return None if number is None else flow.root(number.args[0])
-
-
-def _permutation(call: Expr) -> list[int]:
-    axes = call.attrs.axes
-    return [3, 2, 1, 0] if axes is None else [int(a) % 4 for a in axes]
 
 
 @mutator
@@ -187,13 +156,43 @@ class _Rewriter(PyExprMutator):  # type: ignore[misc]
         super().__init__(mod)
         self.target = target
         self.calls: dict[Expr, AttentionCall] = {}
+        self._tables: list[Expr] = []
 
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
         found = self.calls.get(binding.var)
         if found is not None:
-            func = attention_kernel(self.target, found.spec)
-            kernel = self.builder_.add_func(func, kernel_name(found.spec))
-            args = [self.visit_expr(arg) for arg in found.args]
-            result = relax.TensorType(shape_of(binding.var) or [], "float32")
-            binding = relax.VarBinding(binding.var, relax.call_tir(kernel, args, result))
+            binding = relax.VarBinding(binding.var, self._dispatch(binding.var, found))
         super().visit_var_binding_(binding)
+
+    def _dispatch(self, var: Expr, found: AttentionCall) -> Expr:
+        spec, emit = found.spec, self.builder_.emit
+        args = []
+        for source, operand in zip(found.sources, found.call.args, strict=False):
+            tensor = self.visit_expr(source.expr)
+            if source.rows:
+                tensor = emit(relax.op.reshape(tensor, source.shape(operand)))
+            args.append(tensor)
+        args += [self.visit_expr(arg) for arg in found.call.args[3:]]
+        if found.sources[0].rotary is not None:
+            args.append(self._table(*found.sources[0].rotary))
+        kernel = self.builder_.add_func(attention_kernel(self.target, spec), kernel_name(spec))
+        shape = shape_of(var) or []
+        windows = spec.result.windows
+        if windows is None:
+            return relax.call_tir(kernel, args, relax.TensorType(shape, "float32"))
+        memory = spec.result.shape(shape[0], windows.height, spec.heads, spec.value_dim)
+        call = relax.call_tir(kernel, args, relax.TensorType(memory, "float32"))
+        return relax.op.reshape(emit(call), shape)
+
+    def _table(self, cosine: Expr, sine: Expr) -> Expr:
+        """Constants of cosines and sines as the kernel takes them, the same one for equal
+        values: [L, 2, D]."""
+        size = cosine.value.shape[-1]
+        cosine, sine = (t.value.numpy().reshape(-1, size) for t in (cosine, sine))
+        sign = np.where(np.arange(size) % 2, 1, -1).astype("float32")
+        table = np.stack([cosine, sine * sign], axis=1)
+        for known in self._tables:
+            if np.array_equal(known.value.numpy(), table):
+                return known
+        self._tables.append(relax.const(table))
+        return self._tables[-1]

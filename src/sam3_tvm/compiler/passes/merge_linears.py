@@ -1,0 +1,135 @@
+"""Makes one product of the projections of an attention that read the same rows.
+
+Queries, keys and values of self-attention are three linear layers over one input. As one layer
+with three times the outputs, the input is copied into a task's scratch for up to twice as many
+columns, and there is one launch instead of three. The attention kernel reads each part in
+place, so layers are merged only where :mod:`~sam3_tvm.compiler.passes.attention_sources` sees
+through the slice; weights and biases are joined by operators on parameters, for
+LiftTransformParams to move to compile time. Keys and values of cross-attention, or queries and
+keys that alone have positions added, make one product of two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import tvm
+from tvm import relax
+from tvm.relax.expr_functor import PyExprMutator, mutator
+
+from sam3_tvm.compiler.kernels.linear import Epilogue
+from sam3_tvm.compiler.passes.dataflow import Dataflow, shape_of
+from sam3_tvm.compiler.passes.dispatch_attention import find_attention
+from sam3_tvm.compiler.passes.dispatch_linear import LinearLayer, find_linear_layers
+
+__all__ = ["MergeLinears"]
+
+Expr = Any
+
+
+@tvm.ir.transform.module_pass(opt_level=0, name="MergeLinears")
+class MergeLinears:
+    """The pass, before DispatchAttention and DispatchLinear. Layers whose weights are not
+    parameters as they are, or with more than a bias before the attention, stay as they are."""
+
+    def transform_module(
+        self, mod: tvm.IRModule, _ctx: tvm.ir.transform.PassContext
+    ) -> tvm.IRModule:
+        """Rewrite every Relax function of the module."""
+        mod = relax.transform.Normalize()(mod)
+        rewriter = _Rewriter(mod)
+        for gvar, func in mod.functions_items():
+            if isinstance(func, relax.Function):
+                rewriter.parts = find_mergeable(Dataflow(func))
+                if rewriter.parts:
+                    rewritten = rewriter.visit_expr(func)
+                    rewriter.builder_.update_func(gvar, relax.analysis.remove_all_unused(rewritten))
+        return rewriter.builder_.get()
+
+
+@dataclass
+class Group:
+    """Layers that become one; ``merged`` is its result, once emitted."""
+
+    layers: list[LinearLayer]
+    merged: Expr | None = None
+
+
+def find_mergeable(flow: Dataflow) -> dict[Expr, tuple[Group, int]]:
+    """Under the variable that each layer defines: its group and its place in it."""
+    layers = find_linear_layers(flow)
+    found: dict[Expr, tuple[Group, int]] = {}
+    for attention in find_attention(flow).values():
+        roots = [flow.root(source.expr) for source in attention.sources if source.rows]
+        candidates = [
+            layers[root]
+            for root in dict.fromkeys(roots)
+            if root in layers and root not in found and _is_plain(flow, layers[root])
+        ]
+        while candidates:
+            first = candidates[0]
+            group = Group([layer for layer in candidates if _alike(flow, first, layer)])
+            candidates = [layer for layer in candidates if layer not in group.layers]
+            if len(group.layers) > 1:
+                for place, layer in enumerate(group.layers):
+                    found[layer.chain[-1]] = group, place
+    return found
+
+
+def _is_plain(flow: Dataflow, layer: LinearLayer) -> bool:
+    """Whether a layer is a product and a bias of parameters, used once."""
+    operands = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
+    return (
+        layer.epilogue in (Epilogue(), Epilogue(bias=True))
+        and flow.only_user(layer.chain[-1]) is not None
+        and all(flow.definition(operand) == flow.root(operand) for operand in operands)
+    )
+
+
+def _alike(flow: Dataflow, a: LinearLayer, b: LinearLayer) -> bool:
+    return flow.root(a.x) == flow.root(b.x) and (a.n, a.k, a.transposed, a.epilogue) == (
+        b.n,
+        b.k,
+        b.transposed,
+        b.epilogue,
+    )
+
+
+@mutator
+class _Rewriter(PyExprMutator):  # type: ignore[misc]
+    """Replaces what each layer defines by a slice of the merged layer's result, which is
+    emitted where the first of them was."""
+
+    def __init__(self, mod: tvm.IRModule) -> None:
+        super().__init__(mod)
+        self.parts: dict[Expr, tuple[Group, int]] = {}
+
+    def visit_var_binding_(self, binding: relax.VarBinding) -> None:
+        part = self.parts.get(binding.var)
+        if part is not None:
+            group, place = part
+            if group.merged is None:
+                group.merged = self._merge(group.layers)
+            axis, n = len(shape_of(binding.var) or []) - 1, group.layers[0].n
+            taken = relax.op.strided_slice(
+                group.merged, [axis], [place * n], [(place + 1) * n], [1], assume_inbound=True
+            )
+            binding = relax.VarBinding(binding.var, taken)
+        super().visit_var_binding_(binding)
+
+    def _merge(self, layers: list[LinearLayer]) -> Expr:
+        emit, op, first = self.builder_.emit, relax.op, layers[0]
+        weights = [self.visit_expr(layer.weight) for layer in layers]
+        weight = emit(op.concat(weights, axis=0 if first.transposed else 1))
+        if first.transposed:
+            weight = emit(op.permute_dims(weight))
+        product = emit(op.matmul(self.visit_expr(first.x), weight))
+        if first.bias is None:
+            return product
+        biases = []
+        for layer in layers:
+            bias = self.visit_expr(layer.bias)
+            flat = bias.ty.ndim == 1
+            biases.append(bias if flat else emit(op.reshape(bias, (layer.n,))))
+        return emit(op.add(product, emit(op.concat(biases, axis=0))))
