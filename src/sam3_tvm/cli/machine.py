@@ -15,6 +15,8 @@ from pathlib import Path
 from numpy._core._multiarray_umath import __cpu_features__  # type: ignore[import-not-found]
 from packaging.requirements import Requirement
 
+from sam3_tvm.host import cpu_name
+
 __all__ = ["Machine", "Package", "cpu_level", "describe", "linker", "packages"]
 
 # What each micro-architecture level of the x86-64 psABI adds, as far as NumPy detects it.
@@ -77,7 +79,7 @@ def describe() -> Machine:
     return Machine(
         system=platform.platform(terse=True),
         python=platform.python_version(),
-        cpu=_cpu_name(),
+        cpu=cpu_name(),
         level=cpu_level(platform.machine(), __cpu_features__),
         cores=len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
@@ -136,17 +138,6 @@ def _installed(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                return value.strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def _memory_bytes() -> int | None:

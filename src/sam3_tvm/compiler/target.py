@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,10 @@ import tvm
 # that the runtime checks an artifact's ``cpu_features`` with. Its stubs leave it out.
 from numpy._core._multiarray_umath import __cpu_features__  # type: ignore[import-not-found]
 
+from sam3_tvm.compiler import tuning
+from sam3_tvm.compiler.tiles import Tiles
 from sam3_tvm.errors import Sam3Error
+from sam3_tvm.host import cpu_model
 
 __all__ = ["CpuTarget", "TargetError"]
 
@@ -47,6 +50,8 @@ class CpuTarget:
         cores: threads that the kernels are cut for; any number runs.
         cpu_features: what the machine must have, in the names of numpy's
             ``__cpu_features__`` (names that every numpy 2 knows).
+        tiles: the sizes that kernels are cut by.
+        tiles_origin: where these are from, in words.
     """
 
     level: str
@@ -59,19 +64,31 @@ class CpuTarget:
     l3_bytes: int
     cores: int
     cpu_features: tuple[str, ...]
+    tiles: Tiles = field(default_factory=Tiles)
+    tiles_origin: str = field(default="defaults", compare=False)
 
     @classmethod
-    def parse(cls, text: str) -> CpuTarget:
+    def parse(cls, text: str, tuned: Path | None = None) -> CpuTarget:
         """The target of a name: a level, or ``"native"`` for this machine.
 
-        Caches and cores of a named level are typical ones, so that its code doesn't depend
-        on where it was generated; those of ``"native"`` are this machine's.
+        Caches, cores and tiles of a named level are typical ones, so that its code doesn't
+        depend on where it was generated; those of ``"native"`` are this machine's.
+
+        Args:
+            text: the name.
+            tuned: a database of tile sizes for ``"native"``; by default the user's and the
+                package's, see :func:`sam3_tvm.compiler.tuning.find`.
 
         Raises:
-            TargetError: any other name.
+            TargetError: any other name, or ``tuned`` for a named level.
+            TuningError: a database that can't be read or has nothing for this CPU.
         """
         if text == "native":
-            return cls.native()
+            native = cls.native()
+            tiles, origin = tuning.find(cpu_model(), native.level, tuned)
+            return replace(native, tiles=tiles, tiles_origin=origin)
+        if tuned is not None:
+            raise TargetError(f"tuned tiles are for the target native, not {text!r}")
         if text not in _LEVELS:
             accepted = ", ".join(["native", *_LEVELS])
             raise TargetError(f"unknown CPU target {text!r}; accepted are: {accepted}")
@@ -80,6 +97,8 @@ class CpuTarget:
     @classmethod
     def native(cls) -> CpuTarget:
         """The highest level whose every feature this machine has, with its caches and cores.
+
+        Tiles are the defaults; :meth:`parse` finds tuned ones.
 
         Raises:
             TargetError: a CPU below every level.
