@@ -65,6 +65,41 @@ def test_manifest_round_trips_through_json(made):
     assert Manifest.from_json(data) == made.manifest
 
 
+_STAGES = {
+    "image": "detr_encoder_image",
+    "image_inputs": ["fpn_2"],
+    "kept": [
+        {
+            "name": "kept_0",
+            "dtype": "float32",
+            "shape": [{"name": "batch", "min": 1, "max": 64}, 4, 4],
+        }
+    ],
+    "prompt": "detr_encoder_prompt",
+    "prompt_inputs": ["prompt", "prompt_mask"],
+}
+
+
+def test_stages_are_read_back(made):
+    opened = artifact.open(change(made, stages={"detr_encoder": _STAGES}))
+    stages = opened.manifest.stages["detr_encoder"]
+    whole = opened.manifest.components["detr_encoder"]
+    assert str(stages.image_half(whole)) == (
+        "detr_encoder_image(fpn_2: float32[batch, 4, 2, 2]) -> kept_0: float32[batch, 4, 4]"
+    )
+    names = [spec.name for spec in stages.prompt_half(whole).inputs]
+    assert names == ["kept_0", "prompt", "prompt_mask"]
+    assert stages.prompt_half(whole).outputs == whole.outputs
+    data = json.loads(json.dumps(opened.manifest.to_json()))
+    assert Manifest.from_json(data) == opened.manifest
+
+
+def test_functions_of_format_1_are_whole(made):
+    opened = artifact.open(change(made, format=1, stages=None))
+    assert opened.manifest.stages == {}
+    assert opened.manifest.components == toy.COMPONENTS
+
+
 @pytest.mark.parametrize(
     ("path", "says"),
     [("absent", "does not exist"), ("file", "is a file"), ("empty", "not an artifact")],
@@ -87,10 +122,27 @@ def test_a_checkpoint_is_recognised(tmp_path):
 @pytest.mark.parametrize(
     ("entries", "says"),
     [
-        ({"format": 2}, "format 2 and this sam3-tvm reads up to 1: upgrade"),
+        ({"format": 3}, "format 3 and this sam3-tvm reads up to 2: upgrade"),
         ({"format": "1"}, "no format number"),
         ({"format": 0}, "format 0 does not exist"),
         ({"sizes": None}, "the manifest lacks sizes"),
+        ({"stages": None}, "the manifest lacks stages"),
+        ({"stages": []}, "stages must be an object"),
+        ({"stages": {"detr_encoder": {}}}, r"stages\.detr_encoder lacks image, image_inputs"),
+        ({"stages": {"detr": _STAGES}}, "stages names 'detr', which is no function"),
+        ({"stages": {"scoring": _STAGES}}, r"stages\.scoring takes 'fpn_2', which scoring has not"),
+        (
+            {"stages": {"detr_encoder": {**_STAGES, "image_inputs": ["prompt"]}}},
+            r"stages\.detr_encoder\.image_inputs has 'prompt', which no picture gives",
+        ),
+        (
+            {"stages": {"detr_encoder": {**_STAGES, "kept": [{"name": "kept_0"}]}}},
+            r"stages\.detr_encoder\.kept cannot be read",
+        ),
+        (
+            {"stages": {"detr_encoder": {**_STAGES, "prompt": "scoring"}}},
+            "uses the name 'scoring' of another function",
+        ),
         ({"sizes__heads": None}, "sizes lacks heads"),
         ({"extra": 1}, "unknown entries: extra"),
         ({"sizes__grid": "2"}, r"sizes\.grid must be an integer, got '2'"),

@@ -41,6 +41,7 @@ from sam3_tvm.manifest import (
     Preprocessing,
     ReferenceRules,
     Source,
+    Stages,
     StoredFile,
     Target,
     TokenizerRules,
@@ -61,6 +62,7 @@ __all__ = [
     "Preprocessing",
     "ReferenceRules",
     "Source",
+    "Stages",
     "StoredFile",
     "Target",
     "TokenizerRules",
@@ -138,6 +140,7 @@ class ArtifactWriter:
         licence: Licence,
         versions: Mapping[str, str],
         runtime_libraries: tuple[str, ...],
+        stages: Mapping[str, Stages] | None = None,
     ) -> Manifest:
         """Finish the weights, hash every file and write the manifest; the last step.
 
@@ -157,6 +160,7 @@ class ArtifactWriter:
             versions=dict(versions),
             sizes=sizes,
             components=dict(components),
+            stages=dict(stages or {}),
             preprocessing=preprocessing,
             tokenizer=tokenizer,
             licence=licence,

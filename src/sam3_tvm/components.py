@@ -33,6 +33,8 @@ __all__ = [
     "abi_from_json",
     "abi_to_json",
     "bind",
+    "spec_from_json",
+    "spec_to_json",
 ]
 
 
@@ -265,12 +267,14 @@ def bind(component: Component, shapes: Sequence[Sequence[int]]) -> dict[str, int
     return values
 
 
-def _spec_to_json(spec: TensorSpec) -> dict[str, Any]:
+def spec_to_json(spec: TensorSpec) -> dict[str, Any]:
+    """An input or output as plain data."""
     dims = [asdict(d) if isinstance(d, Dim) else d for d in spec.shape]
     return {"name": spec.name, "dtype": spec.dtype, "shape": dims}
 
 
-def _spec_from_json(data: Mapping[str, Any]) -> TensorSpec:
+def spec_from_json(data: Mapping[str, Any]) -> TensorSpec:
+    """The inverse of :func:`spec_to_json`."""
     dims = tuple(Dim(**d) if isinstance(d, dict) else int(d) for d in data["shape"])
     return TensorSpec(data["name"], data["dtype"], dims)
 
@@ -280,8 +284,8 @@ def abi_to_json(components: Mapping[str, Component]) -> list[dict[str, Any]]:
     return [
         {
             "name": c.name,
-            "inputs": [_spec_to_json(s) for s in c.inputs],
-            "outputs": [_spec_to_json(s) for s in c.outputs],
+            "inputs": [spec_to_json(s) for s in c.inputs],
+            "outputs": [spec_to_json(s) for s in c.outputs],
         }
         for c in components.values()
     ]
@@ -292,8 +296,8 @@ def abi_from_json(data: Sequence[Mapping[str, Any]]) -> dict[str, Component]:
     return {
         c["name"]: Component(
             c["name"],
-            tuple(map(_spec_from_json, c["inputs"])),
-            tuple(map(_spec_from_json, c["outputs"])),
+            tuple(map(spec_from_json, c["inputs"])),
+            tuple(map(spec_from_json, c["outputs"])),
         )
         for c in data
     }

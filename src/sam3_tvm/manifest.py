@@ -12,7 +12,16 @@ from collections.abc import Mapping, Set
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from sam3_tvm.components import Component, Sizes, abi, abi_from_json, abi_to_json
+from sam3_tvm.components import (
+    Component,
+    Sizes,
+    TensorSpec,
+    abi,
+    abi_from_json,
+    abi_to_json,
+    spec_from_json,
+    spec_to_json,
+)
 from sam3_tvm.errors import Sam3Error
 
 __all__ = [
@@ -24,12 +33,14 @@ __all__ = [
     "Preprocessing",
     "ReferenceRules",
     "Source",
+    "Stages",
     "StoredFile",
     "Target",
     "TokenizerRules",
 ]
 
-FORMAT = 1
+FORMAT = 2
+"""2: functions may be split in two stages. Those of format 1 are whole."""
 
 PRECISIONS = ("float32", "float16", "int8")
 """How weights may be stored. int8 is symmetric, with a float32 scale per output channel."""
@@ -146,6 +157,54 @@ class StoredFile:
 
 
 @dataclass(frozen=True)
+class Stages:
+    """How a function is compiled in two halves: one per picture, one per prompt.
+
+    Attributes:
+        image: name of the compiled function that the picture alone decides. It returns the kept
+            tensors.
+        image_inputs: names of the whole function's inputs that it takes, in order.
+        kept: the tensors between the halves, in order.
+        prompt: name of the compiled function that gives the whole function's outputs.
+        prompt_inputs: names of the whole function's inputs that it takes, in order, after the
+            kept tensors.
+    """
+
+    image: str
+    image_inputs: tuple[str, ...]
+    kept: tuple[TensorSpec, ...]
+    prompt: str
+    prompt_inputs: tuple[str, ...]
+
+    def image_half(self, whole: Component) -> Component:
+        """The signature of the first half of function ``whole``."""
+        inputs = tuple(spec for spec in whole.inputs if spec.name in self.image_inputs)
+        return Component(self.image, inputs, self.kept)
+
+    def prompt_half(self, whole: Component) -> Component:
+        """The signature of the second half of function ``whole``."""
+        inputs = tuple(spec for spec in whole.inputs if spec.name in self.prompt_inputs)
+        return Component(self.prompt, (*self.kept, *inputs), whole.outputs)
+
+    def to_json(self) -> dict[str, Any]:
+        """The stages as plain data."""
+        return {**asdict(self), "kept": [spec_to_json(spec) for spec in self.kept]}
+
+    @classmethod
+    def from_json(cls, data: Any, where: str) -> Stages:
+        """The inverse of :meth:`to_json`; ``where`` names the entry in errors."""
+        entries = _expect(dict, data, where, "an object")
+        _check_keys(entries, {f.name for f in fields(cls)}, where)
+        hints = {k: v for k, v in get_type_hints(cls).items() if k != "kept"}
+        values = {k: _parse(v, entries[k], f"{where}.{k}") for k, v in hints.items()}
+        try:
+            kept = tuple(map(spec_from_json, entries["kept"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(f"{where}.kept cannot be read ({error!r})") from error
+        return cls(**values, kept=kept)
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything ``manifest.json`` says.
 
@@ -156,6 +215,7 @@ class Manifest:
         versions: versions of the packages used, by distribution name.
         sizes: the model's static sizes.
         components: the compiled functions' signatures, with the bounds of their dimensions.
+        stages: the halves of those that are compiled in two, by name; none in format 1.
         preprocessing, tokenizer: how pictures and phrases become tensors.
         licence: the licence of the weights.
         runtime_libraries: TVM's runtime libraries in the artifact, in loading order.
@@ -169,6 +229,7 @@ class Manifest:
     versions: dict[str, str]
     sizes: Sizes
     components: dict[str, Component]
+    stages: dict[str, Stages]
     preprocessing: Preprocessing
     tokenizer: TokenizerRules
     licence: Licence
@@ -179,6 +240,7 @@ class Manifest:
         """The manifest as plain data."""
         data = {"format": FORMAT, **asdict(self)}
         data["components"] = abi_to_json(self.components)
+        data["stages"] = {name: stages.to_json() for name, stages in self.stages.items()}
         return data
 
     @classmethod
@@ -186,8 +248,9 @@ class Manifest:
         """The inverse of :meth:`to_json`.
 
         Raises:
-            ArtifactError: no manifest of format :data:`FORMAT`, an entry that is missing,
-                unknown or of the wrong type, or functions other than those the runtime calls.
+            ArtifactError: no manifest of a format up to :data:`FORMAT`, an entry that is
+                missing, unknown or of the wrong type, or functions other than those the
+                runtime calls.
         """
         if not isinstance(data, dict) or type(data.get("format")) is not int:
             raise ArtifactError("it has no format number, so it is not an artifact's manifest")
@@ -199,14 +262,19 @@ class Manifest:
         if data["format"] < 1:
             raise ArtifactError(f"format {data['format']} does not exist")
         rest = {k: v for k, v in data.items() if k != "format"}
-        hints = {k: v for k, v in get_type_hints(cls).items() if k != "components"}
-        _check_keys(rest, {*hints, "components"}, "the manifest")
+        if data["format"] == 1:
+            rest.setdefault("stages", {})
+        apart = ("components", "stages")
+        hints = {k: v for k, v in get_type_hints(cls).items() if k not in apart}
+        _check_keys(rest, {*hints, *apart}, "the manifest")
         values = {name: _parse(kind, rest[name], name) for name, kind in hints.items()}
         try:
             components = abi_from_json(rest["components"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ArtifactError(f"components cannot be read ({error!r})") from error
-        manifest = cls(**values, components=components)
+        staged = _expect(dict, rest["stages"], "stages", "an object")
+        stages = {k: Stages.from_json(v, f"stages.{k}") for k, v in staged.items()}
+        manifest = cls(**values, components=components, stages=stages)
         manifest._check()
         return manifest
 
@@ -232,6 +300,21 @@ class Manifest:
                         f"components: {name} has other {side} than this sam3-tvm calls it with: "
                         f"{found}"
                     )
+        for name, stages in self.stages.items():
+            _check_stages(name, stages, self.components)
+
+
+def _check_stages(name: str, stages: Stages, components: Mapping[str, Component]) -> None:
+    if name not in components:
+        raise ArtifactError(f"stages names {name!r}, which is no function")
+    known = {spec.name: spec for spec in components[name].inputs}
+    for given in (*stages.image_inputs, *stages.prompt_inputs):
+        if given not in known:
+            raise ArtifactError(f"stages.{name} takes {given!r}, which {name} has not")
+    if late := [given for given in stages.image_inputs if not known[given].per_image]:
+        raise ArtifactError(f"stages.{name}.image_inputs has {late[0]!r}, which no picture gives")
+    if taken := {stages.image, stages.prompt} & set(components):
+        raise ArtifactError(f"stages.{name} uses the name {min(taken)!r} of another function")
 
 
 def _check_keys(

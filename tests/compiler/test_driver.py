@@ -75,8 +75,11 @@ def test_every_phase_can_be_dumped(dumped):
         "6_lower.py",
     }
     last = (dumped / "3_weights.py").read_text()
+    stages = artifact.open(dumped.parent / "out").manifest.stages
+    assert set(stages) >= {"geometry_encoder", "detr_encoder"}
     for name in abi(open_source("random:tiny").sizes):
-        assert f"def {name}(" in last
+        names = (stages[name].image, stages[name].prompt) if name in stages else (name,)
+        assert all(f"def {n}(" in last for n in names)
 
 
 def test_no_operator_reads_nothing_but_weights(dumped):

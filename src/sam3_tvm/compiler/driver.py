@@ -7,7 +7,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -24,6 +24,7 @@ from sam3_tvm import artifact
 from sam3_tvm.compiler import pipeline
 from sam3_tvm.compiler.kernels.stored_weights import widens
 from sam3_tvm.compiler.passes.lift_params import lift_constants, lift_params, transform_name
+from sam3_tvm.compiler.passes.split_stages import stages
 from sam3_tvm.compiler.passes.stages import IMAGE_INPUTS
 from sam3_tvm.compiler.pipeline import LAYER_NORM, Options
 from sam3_tvm.compiler.target import CpuTarget
@@ -148,25 +149,21 @@ def compile(
         with steps.step("optimise"):
             for number in (pipeline.IMPORT, pipeline.CANONICAL, pipeline.DISPATCH):
                 mod = pipeline.run_phase(mod, number, options)
-            mod, transform, inputs = _split_weights(mod, params, options)
+            split = {name: stages(mod, component) for name, component in components.items()}
+            halves = {name: (s.image, s.prompt) if s else (name,) for name, s in split.items()}
+            mod, transform, inputs = _split_weights(mod, params, halves, options)
         for name in components:
             with steps.step(f"pack the weights of {name}"):
-                report.parameters += sum(_elements(t) for t in params[name].values())
-                keys = []
-                for key, array in _transformed(name, transform, inputs.pop(name), options):
-                    _check_finite(key, array)
-                    writer.weights.add(key, array)
-                    keys.append(key)
-                if keys:
-                    writer.weights.function(name, keys)
-                params.pop(name)
+                report.parameters += sum(_elements(t) for t in params.pop(name).values())
+                for half in halves[name]:
+                    _store_weights(writer.weights, half, transform, inputs.pop(half), options)
                 gc.collect()
         with steps.step("generate code"):
             executable = pipeline.build(mod, options)
         with steps.step("link"):
             executable.export_library(str(writer.folder / artifact.MODEL))
         with steps.step("write the artifact"):
-            _describe(writer, source, components, options)
+            _describe(writer, source, components, split, options)
     progress("done", steps.total, steps.total)
     report.peak_bytes = _peak_bytes()
     report.artifact_bytes = sum(p.stat().st_size for p in report.path.iterdir())
@@ -271,13 +268,39 @@ def _lower_bounds(func: relax.Function, component: Component) -> dict[str, int]:
 
 
 def _split_weights(
-    mod: tvm.IRModule, params: Mapping[str, Mapping[str, Any]], options: Options
+    mod: tvm.IRModule,
+    params: Mapping[str, Mapping[str, Any]],
+    halves: Mapping[str, Sequence[str]],
+    options: Options,
 ) -> tuple[tvm.IRModule, tvm.IRModule, dict[str, dict[str, Any]]]:
-    """Phase 3. Returns the module, the transform module, and each function's inputs to it."""
+    """Phase 3. Returns the module, the transform module, and each function's inputs to it.
+
+    ``halves`` are the functions of each component: its halves, or itself if it is whole.
+    """
     mod, constants = lift_constants(mod)
-    inputs = {name: {**params[name], **constants.get(name, {})} for name in params}
+    inputs = {
+        half: {**params[name], **constants.get(half, {})}
+        for name in params
+        for half in halves[name]
+    }
     mod, transform = lift_params(mod, [name for name, tensors in inputs.items() if tensors])
     return pipeline.run_phase(mod, pipeline.WEIGHTS, options), transform, inputs
+
+
+def _store_weights(
+    writer: artifact.WeightsWriter,
+    name: str,
+    transform: tvm.IRModule,
+    inputs: Mapping[str, Any],
+    options: Options,
+) -> None:
+    keys = []
+    for key, array in _transformed(name, transform, inputs, options):
+        _check_finite(key, array)
+        writer.add(key, array)
+        keys.append(key)
+    if keys:
+        writer.function(name, keys)
 
 
 def _transformed(
@@ -320,6 +343,7 @@ def _describe(
     writer: artifact.ArtifactWriter,
     source: Source,
     components: Mapping[str, Component],
+    split: Mapping[str, artifact.Stages | None],
     options: Options,
 ) -> None:
     target = options.target
@@ -344,6 +368,7 @@ def _describe(
         ),
         sizes=source.sizes,
         components=components,
+        stages={name: stages for name, stages in split.items() if stages is not None},
         preprocessing=source.preprocessing,
         tokenizer=artifact.TokenizerRules(artifact.TOKENIZER, source.pad_id),
         licence=licence,

@@ -2,7 +2,8 @@
 
 0 import       one Relax function per component, whole operators, parameters as inputs
 1 canonical    dead code, equal subexpressions and unused parameters go
-2 dispatch     patterns become calls of our kernels; weights are packed by operators on them
+2 dispatch     what the picture alone decides leaves for functions of its own; patterns become
+               calls of our kernels; weights are packed by operators on them
 3 weights      what depends on weights alone leaves for the transform module, and large
                constants become weights
 4 legalize     every remaining operator becomes TIR; elementwise work is fused
@@ -30,6 +31,7 @@ from sam3_tvm.compiler.passes.expand_transcendentals import ExpandTranscendental
 from sam3_tvm.compiler.passes.merge_linears import MergeLinears
 from sam3_tvm.compiler.passes.move_windows import MoveWindows
 from sam3_tvm.compiler.passes.schedule_cpu import ScheduleCpu
+from sam3_tvm.compiler.passes.split_stages import SplitStages
 from sam3_tvm.compiler.target import CpuTarget
 
 __all__ = ["LAYER_NORM", "Options", "Phase", "build", "phases", "run_phase"]
@@ -84,6 +86,8 @@ def _dispatch(options: Options) -> list[Any]:
     target = options.target
     decomposed = [DecomposeLayerNorm()] if options.layer_norm == "decomposed" else []
     return [
+        # Before any kernel is chosen, so that both halves get theirs.
+        SplitStages(),
         *decomposed,
         # Before the attention, which then reads in place what these two leave around it.
         MoveWindows(),

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.components import AbiError, Component, Dim, bind
+from sam3_tvm.manifest import Stages
 from sam3_tvm.weights import ALIGNMENT
 
 __all__ = ["FunctionTable", "Input", "Invoke", "aligned"]
@@ -25,21 +26,37 @@ Invoke = Callable[[str, Sequence[Input]], Sequence[NDArray[Any]]]
 class FunctionTable:
     """The functions of an artifact, callable from any thread.
 
+    A function that is compiled in two halves can be called whole, which calls the one and then
+    the other, and each half can be called by its own name.
+
     A Relax VM is not re-entrant, so a lock lets one call through at a time.
 
     Args:
         components: the signatures, by function name.
-        invoke: runs one function; the table has checked the inputs. It is an argument so that
-            what calls the functions can be tested without compiled ones.
+        invoke: runs one compiled function; the table has checked the inputs. It is an argument
+            so that what calls the functions can be tested without compiled ones.
+        stages: the halves of the functions that are compiled in two, by the whole's name.
     """
 
-    def __init__(self, components: Mapping[str, Component], invoke: Invoke) -> None:
+    def __init__(
+        self,
+        components: Mapping[str, Component],
+        invoke: Invoke,
+        stages: Mapping[str, Stages] | None = None,
+    ) -> None:
         self.components = components
         self._invoke = invoke
+        self._stages = dict(stages or {})
+        halves = [
+            half
+            for name, split in self._stages.items()
+            for half in (split.image_half(components[name]), split.prompt_half(components[name]))
+        ]
+        self._signatures = {**components, **{half.name: half for half in halves}}
         self._lock = threading.Lock()
 
     def __call__(self, name: str, *inputs: Input) -> tuple[NDArray[Any], ...]:
-        """Call one function.
+        """Call one function, whole or a half.
 
         Returns:
             Its outputs in order. They may be views of memory that the runtime owns; they stay
@@ -48,7 +65,7 @@ class FunctionTable:
         Raises:
             AbiError: an input or an output that breaks the function's signature.
         """
-        component = self.components[name]
+        component = self._signatures[name]
         for spec, value in zip(component.inputs, inputs, strict=False):
             if spec.dtype == "shape":
                 continue
@@ -56,10 +73,19 @@ class FunctionTable:
             if got != spec.dtype:
                 raise AbiError(f"{name}: {spec} must be {spec.dtype}, got {got}")
         dims = bind(component, [v.shape if isinstance(v, np.ndarray) else v for v in inputs])
-        with self._lock:
-            outputs = tuple(self._invoke(name, inputs))
+        if name in self._stages:
+            outputs = self._in_stages(name, inputs)
+        else:
+            with self._lock:
+                outputs = tuple(self._invoke(name, inputs))
         _check_outputs(component, dims, outputs)
         return outputs
+
+    def _in_stages(self, name: str, inputs: Sequence[Input]) -> tuple[NDArray[Any], ...]:
+        split = self._stages[name]
+        given = dict(zip((s.name for s in self.components[name].inputs), inputs, strict=True))
+        kept = self(split.image, *(given[i] for i in split.image_inputs))
+        return self(split.prompt, *kept, *(given[i] for i in split.prompt_inputs))
 
 
 def aligned(array: NDArray[Any]) -> NDArray[Any]:

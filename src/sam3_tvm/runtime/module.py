@@ -46,19 +46,21 @@ def load_functions(artifact: Artifact, threads: int | None = None) -> FunctionTa
 
     load_runtime(artifact)
     path = artifact.path / MODEL
-    components = artifact.manifest.components
+    components, stages = artifact.manifest.components, artifact.manifest.stages
+    compiled = [name for name in components if name not in stages]
+    compiled += [half for split in stages.values() for half in (split.image, split.prompt)]
     try:
         executable = tvm_ffi.load_module(path)
         vm = executable["vm_load_executable"]()
         vm["vm_initialization"](_CPU, 0, _NAIVE_ALLOCATOR)
-        functions = {name: vm[name] for name in components}
+        functions = {name: vm[name] for name in compiled}
     except (AttributeError, RuntimeError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ArtifactError(f"{path}: cannot be loaded ({reason}); compile it again") from error
     weights = artifact.weights()
     last = {
         name: (tvm_ffi.Array([_tensor(w) for w in arrays]),) if arrays else ()
-        for name in components
+        for name in compiled
         for arrays in [weights.function(name)]
     }
     engine = Engine(threads)
@@ -73,7 +75,7 @@ def load_functions(artifact: Artifact, threads: int | None = None) -> FunctionTa
             outputs = [outputs]
         return [np.from_dlpack(tensor) for tensor in outputs]
 
-    return FunctionTable(components, invoke)
+    return FunctionTable(components, invoke, stages)
 
 
 def load_runtime(artifact: Artifact) -> None:

@@ -19,6 +19,7 @@ from sam3_tvm.runtime.encoded import EncodedImage
 from sam3_tvm.runtime.functions import FunctionTable
 from sam3_tvm.runtime.image import Picture, preprocess, read_picture
 from sam3_tvm.runtime.module import load_functions
+from sam3_tvm.runtime.per_image import ImageFunctions
 from sam3_tvm.runtime.prompts import Prompt, build_prompts, check_threshold
 from sam3_tvm.runtime.results import Result
 from sam3_tvm.runtime.tokenizer import Tokenizer
@@ -84,6 +85,7 @@ class Model:
         self.manifest = manifest
         self.fingerprint = fingerprint
         self._call = functions
+        self._on_image = ImageFunctions(functions, manifest)
         self._tokenize = tokenizer
         self._phrases: OrderedDict[str, _Features] = OrderedDict()
         self._phrases_lock = threading.Lock()
@@ -110,7 +112,7 @@ class Model:
         Raises:
             ImageError: no such file, another kind of file, or one that another artifact made.
         """
-        return EncodedImage.load(path, self.fingerprint)
+        return EncodedImage.load(path, self.fingerprint, self._on_image.names)
 
     @overload
     def segment(
@@ -189,7 +191,10 @@ class Model:
 
     def _encode(self, rgb: NDArray[np.uint8], picture: Picture) -> EncodedImage:
         pixels = preprocess(rgb, self.manifest.preprocessing)
-        features = self._call("vision_encoder", pixels)
+        outputs = self._call("vision_encoder", pixels)
+        specs = self.manifest.components["vision_encoder"].outputs
+        named = {spec.name: output for spec, output in zip(specs, outputs, strict=True)}
+        features = self._on_image.keep(named)
         return EncodedImage(features, (rgb.shape[0], rgb.shape[1]), self.fingerprint, picture)
 
     def _segment(
@@ -200,8 +205,7 @@ class Model:
             progress("detect", len(results), len(prompts))
             chosen = [prompts[i] for i in chunk]
             prompt, prompt_mask = self._encode_prompts(image, chosen)
-            coarse = np.repeat(image.features[2], len(chunk), 0)
-            (memory,) = self._call("detr_encoder", coarse, prompt, prompt_mask)
+            (memory,) = self._on_image("detr_encoder", image.features, prompt, prompt_mask)
             queries, boxes, presence = self._call("detr_decoder", memory, prompt, prompt_mask)
             (logits,) = self._call("scoring", queries, prompt, prompt_mask)
             scores = _sigmoid(logits) * _sigmoid(presence)
@@ -255,8 +259,15 @@ class Model:
             boxes[row, : len(p.boxes)] = p.boxes
             labels[row, : len(p.boxes)] = p.labels
             given[row, : len(p.boxes)] = True
-        coarse = np.repeat(image.features[2], len(prompts), 0)
-        geometry, geometry_mask = self._call("geometry_encoder", boxes, labels, given, coarse)
+        # One at a time: a prompt's few tokens look at the whole picture, so that a batch would
+        # take more to repeat the picture's keys and values than it saves.
+        rows = [slice(row, row + 1) for row in range(len(prompts))]
+        encoded = [
+            self._on_image("geometry_encoder", image.features, boxes[at], labels[at], given[at])
+            for at in rows
+        ]
+        geometry = np.concatenate([row[0] for row in encoded])
+        geometry_mask = np.concatenate([row[1] for row in encoded])
         return (
             np.concatenate([features, geometry], 1),
             np.concatenate([mask, geometry_mask], 1),
@@ -297,10 +308,10 @@ class Model:
         One prompt at a time: the finest features are 85 MB at SAM 3's size.
         """
         if queries.shape[1] == 0:
-            side = image.features[0].shape[2]
+            side = 4 * self.manifest.sizes.grid
             return np.zeros((0, side, side), np.float32)
-        masks, _semantic = self._call(
-            "mask_decoder", queries, *image.features, memory, prompt, prompt_mask
+        masks, _semantic = self._on_image(
+            "mask_decoder", image.features, queries, memory, prompt, prompt_mask
         )
         logits: NDArray[np.float32] = masks[0]
         return logits
