@@ -13,6 +13,7 @@ from sam3_tvm.cli.doctor import command as _doctor
 from sam3_tvm.cli.info import command as _info
 from sam3_tvm.cli.segment import command as _segment
 from sam3_tvm.cli.terminal import complain, say
+from sam3_tvm.cli.tune import command as _tune
 from sam3_tvm.cli.verify import command as _verify
 from sam3_tvm.errors import Sam3Error
 
@@ -71,6 +72,7 @@ app.command("compile")(_compile)
 app.command("segment")(_segment)
 app.command("verify")(_verify)
 app.command("bench")(_bench)
+app.command("tune")(_tune)
 app.command("info")(_info)
 app.command("doctor")(_doctor)
 

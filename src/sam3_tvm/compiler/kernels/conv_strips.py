@@ -11,7 +11,8 @@ Registers. 8 channels x 3 vectors of pixels on 32 registers (28 used), 4 x 3 on 
 counts are multiples of 8, so no row is wasted, which 12 x 2 would do (256 = 21.3 * 12). A step
 does 24 multiply-adds for 3 vector loads and 8 broadcasts.
 
-Bytes. Per block of channels (:data:`_STEPS` steps of the reduction) and tile of pixels, scratch
+Bytes. Per block of channels (288 steps of the reduction: ``tiles.strip_steps`` of the target,
+so that loading and storing a sum is one part in a hundred) and tile of pixels, scratch
 holds 32 channels x 3 rows x 48 pixels around a 3 x 3 tile: 24 KiB, read from L2 once and from L1
 by each of the panels of weights, 9 KiB each, which stream from L2. A strip of sums (channels
 of a task x pixels of a strip) stays in L2 and is loaded and stored once per block of channels,
@@ -50,10 +51,6 @@ from sam3_tvm.compiler.kernels.stored_weights import widen_panel
 from sam3_tvm.compiler.target import CpuTarget
 
 __all__ = ["StripPlan", "emit_strips", "plan_strips", "vectors", "weight_argument"]
-
-# Steps of the reduction (channels times taps) between two visits of a sum: enough that loading
-# and storing it is one part in a hundred, few enough that the channels' rows stay in L1.
-_STEPS = 288
 
 
 @dataclass(frozen=True)
@@ -136,7 +133,7 @@ def plan_strips(
     pitch: int,
 ) -> StripPlan:
     tile = wide_tile(target)
-    per_block = max(1, _STEPS // math.prod(taps))
+    per_block = max(1, target.tiles.strip_steps // math.prod(taps))
     block = -(-depth // -(-depth // per_block))
 
     def waste(strip: int) -> float:
