@@ -23,6 +23,11 @@ from sam3_tvm.bench.profile import KernelRow, Profile, kernel_flops, profile
             9 * 64 * 32 * 144,
         ),
         (
+            "conv3x3_winograd_64x32_13x12_bias",
+            [(2, 64, 13, 12), (4, 576, 8), (32,), (2, 32, 13, 12)],
+            36 * 64 * 32 * 2 * 4 * 3,
+        ),
+        (
             "conv_transpose2x2_96x48_12x12_bias",
             [(1, 96, 12, 12), (24, 96, 8), (48,), (1, 48, 24, 24)],
             4 * 96 * 48 * 144,

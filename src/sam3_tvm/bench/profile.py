@@ -6,6 +6,8 @@ arguments say what a kernel had to compute and to move:
 - ``linear_KxN...`` of A ``[M, K]``: 2 M K N;
 - ``matmul_KxN...`` of A ``[..., M, K]``: 2 M K N for each product of the batch;
 - ``convHxW_CxD...`` with result ``[..., D, h, w]``: 2 H W C for each of its values;
+- ``conv3x3_winograd_CxD...`` with result ``[B, D, h, w]``: 2 * 36 C D for each tile of 4 x 4
+  values; the transforms, some hundredths of that, are not counted;
 - ``conv_transposeHxW_CxD...`` of A ``[..., C, h, w]``: 2 H W D for each of its values;
 - ``attention_HxD...`` of q, k, v: 4 D for each pair of a query and a key in a head.
 
@@ -125,6 +127,10 @@ def kernel_flops(name: str, shapes: Sequence[Shape]) -> int | None:
     if found := re.match(r"conv_transpose(\d+)x(\d+)_(\d+)x(\d+)", name):
         height, width, _, features = map(int, found.groups())
         return 2 * height * width * features * first
+    if found := re.match(r"conv3x3_winograd_(\d+)x(\d+)", name):
+        channels, features = map(int, found.groups())
+        batch, _, height, width = shapes[-1]
+        return 2 * 36 * channels * features * batch * -(-height // 4) * -(-width // 4)
     if found := re.match(r"conv(\d+)x(\d+)_(\d+)x(\d+)", name):
         height, width, channels, _ = map(int, found.groups())
         return 2 * height * width * channels * last

@@ -26,6 +26,7 @@ __all__ = [
     "load",
     "loop",
     "parallel",
+    "prefetch",
     "ramp",
     "scratch",
     "size_var",
@@ -160,3 +161,13 @@ def store(buffer: Expr, value: Expr, *indices: Expr | int, lanes: int = 1) -> No
     """The inverse of :func:`load`."""
     *outer, last = indices
     T.buffer_store(buffer, value, [*map(as_index, outer), ramp(last, lanes)])
+
+
+def prefetch(buffer: Expr, *indices: Expr | int, level: int = 2) -> None:
+    """Ask for the cache line of one value, to be read soon, in the cache of ``level`` (1 to 3).
+
+    The index may lie past the end of the buffer: a prefetch never faults.
+    """
+    address = tirx.address_of(buffer[tuple(map(as_index, indices))])
+    read, locality, data = (tirx.const(v, "int32") for v in (0, 4 - level, 1))
+    T.evaluate(tirx.call_intrin("void", "tirx.prefetch", address, read, locality, data))
