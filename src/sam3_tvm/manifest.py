@@ -95,6 +95,8 @@ class Target:
         cpu_features: what the processor must have, in NumPy's spelling (``"X86_V3"``, ``"ASIMD"``).
         weights: the precision in which its kernels read their weights, one of
             :data:`PRECISIONS`. Artifacts written before there was a choice don't say.
+        tiles: where the sizes that its kernels are cut by are from: ``"defaults"``, or which
+            database of tuned ones.
     """
 
     kind: str
@@ -103,6 +105,7 @@ class Target:
     triple: str
     cpu_features: tuple[str, ...]
     weights: str = "float32"
+    tiles: str = "defaults"
 
     def __post_init__(self) -> None:
         if self.weights not in PRECISIONS:
@@ -278,6 +281,11 @@ class Manifest:
         manifest._check()
         return manifest
 
+    @property
+    def left_out(self) -> list[str]:
+        """Functions of the ABI that it lacks, without which pictures can't be segmented."""
+        return [name for name in abi(self.sizes) if name not in self.components]
+
     def _check(self) -> None:
         if self.preprocessing.image_size != self.sizes.image:
             raise ArtifactError(
@@ -287,11 +295,15 @@ class Manifest:
         for name in self.files:
             if name in ("", ".", "..") or "/" in name or "\\" in name or ":" in name:
                 raise ArtifactError(f"files names {name!r}, which is no plain file name")
-        # The artifact may narrow bounds; names and dtypes are what the runtime is written for.
-        for name, wanted in abi(self.sizes).items():
-            found = self.components.get(name)
-            if found is None:
-                raise ArtifactError(f"components has no function {name}")
+        # The artifact may narrow bounds, and leave functions out that are not to be measured;
+        # names and dtypes are what the runtime is written for.
+        known = abi(self.sizes)
+        if not self.components.keys() & known.keys():
+            raise ArtifactError(f"components has no function {next(iter(known))}")
+        for name, found in self.components.items():
+            if name not in known:
+                continue
+            wanted = known[name]
             for side in ("inputs", "outputs"):
                 want = [(s.name, s.dtype, len(s.shape)) for s in getattr(wanted, side)]
                 got = [(s.name, s.dtype, len(s.shape)) for s in getattr(found, side)]

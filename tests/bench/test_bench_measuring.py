@@ -76,6 +76,7 @@ def test_what_cannot_be_exported_is_said_and_the_rest_goes_on(tiny_artifact, tmp
         (("out", "--quick"), "name an artifact's folder to measure, or --quick"),
         (("no-such-folder", "--against", "torch"), "does not exist"),
         (("out", "--against", "tensorrt"), "no engine named 'tensorrt'"),
+        (("--quick", "--functions", "everything"), "nothing to measure named 'everything'"),
         (("--profile",), "--profile takes the folder of an artifact"),
         (("out", "-o", "nowhere/bench.json"), "its folder does not exist"),
     ],

@@ -7,11 +7,15 @@ import tvm
 
 from sam3_tvm import artifact
 from sam3_tvm.artifact import ArtifactError
-from sam3_tvm.compiler import CompileError, compile, driver
+from sam3_tvm.compiler import CompileError, compile, driver, tuning
 from sam3_tvm.compiler.driver import import_components
 from sam3_tvm.compiler.target import CpuTarget, TargetError
+from sam3_tvm.compiler.tiles import Tiles
 from sam3_tvm.components import abi
+from sam3_tvm.host import cpu_model
+from sam3_tvm.runtime.segmenter import load
 from sam3_tvm.sources import SourceError, open_source
+from sam3_tvm.verify import verify
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +146,19 @@ def test_weights_beyond_half_precision_are_refused():
         beyond = np.array([65520], "float32").astype("float16")
     with pytest.raises(CompileError, match=r"vision_encoder\.packed_3 .* 65504"):
         driver._check_finite("vision_encoder.packed_3", beyond)
+
+
+def test_some_functions_can_be_compiled_alone_with_tiles_of_a_file(tmp_path):
+    path = tmp_path / "tuned.json"
+    tiles = Tiles(gemm_rows=48, gemm_depth=64, strip_steps=96)
+    tuning.write(path, tuning.Entry(cpu_model(), CpuTarget.native().level, tiles))
+    report = compile("random:tiny", tmp_path / "out", functions=["scoring"], tuned=path)
+    opened = artifact.open(report.path)
+    assert list(opened.manifest.components) == ["scoring"]
+    assert opened.manifest.target.tiles == "tuned, tuned.json"
+    rows = verify(report.path, functions=["scoring"])
+    assert rows.ok
+    with pytest.raises(ArtifactError, match="was compiled without vision_encoder, text_encoder"):
+        load(report.path)
+    with pytest.raises(CompileError, match="no function is named 'score'"):
+        compile("random:tiny", tmp_path / "other", functions=["score"])

@@ -25,7 +25,7 @@ from sam3_tvm.bench.parts import (
 )
 from sam3_tvm.bench.process import Worker, WorkerError, available_bytes, termination_unwinds
 from sam3_tvm.bench.report import BenchReport, EngineResult, MachineFacts, PartInfo, Timing
-from sam3_tvm.components import Component
+from sam3_tvm.components import Component, Sizes, abi
 from sam3_tvm.progress import Progress, silent
 from sam3_tvm.runtime.engine import default_threads
 
@@ -43,6 +43,9 @@ _TURN_SECONDS = 1.0
 _MOST_RUNS = 10
 
 _QUICK_PARTS = ("encode_image", "text")
+
+# Names are all that counts before there is a model with its sizes.
+_ABI = abi(Sizes(14, 1, 8, 8, 1, 1))
 
 # An idle engine stays for the next round while the system has this many times the memory of
 # the largest engine seen.
@@ -93,10 +96,12 @@ def bench(options: Options, progress: Progress = silent) -> BenchReport:
     names = _QUICK_PARTS if options.quick and options.functions is None else options.functions
     options = replace(options, rounds=rounds, functions=names)
     engines = [EngineInfo(OURS, "sam3-tvm", ()), *select_engines(options.against)]
+    known = _ABI
     if options.artifact is not None:
         opened = artifacts.open(options.artifact)
         opened.check_host()
-        select_parts(options.functions, opened.manifest.components)
+        known = opened.manifest.components
+    select_parts(options.functions, known)
     with (
         termination_unwinds(),
         tempfile.TemporaryDirectory(prefix="sam3-tvm-bench-") as folder,
@@ -200,7 +205,12 @@ class _Run:
         if self.options.artifact is None:
             artifact = self.work / "artifact"
             self._job("quick", "make the quick model", folder=folder)
-            self._job("compile", "compile it", checkpoint=folder, artifact=f"{artifact}")
+            parts = select_parts(self.options.functions, _ABI)
+            # Prompts go through the runtime's interface, which needs all functions.
+            needed = None if any(p.name == EIGHT for p in parts) else _functions(parts)
+            self._job(
+                "compile", "compile it", checkpoint=folder, artifact=f"{artifact}", functions=needed
+            )
             return artifact, folder, "quick"
         name = artifacts.open(self.options.artifact).manifest.source.checkpoint
         if not name.startswith("random:"):
@@ -212,8 +222,9 @@ class _Run:
         """Export for the engines that read ONNX: by function, why it isn't there."""
         if not any(e.onnx for e in self.engines):
             return {}
-        functions = list(dict.fromkeys(f for p in parts for f in p.functions))
-        answer = self._job("onnx", "export to ONNX", checkpoint=checkpoint, functions=functions)
+        answer = self._job(
+            "onnx", "export to ONNX", checkpoint=checkpoint, functions=_functions(parts)
+        )
         failures: dict[str, str] = answer["failures"]
         return failures
 
@@ -339,6 +350,10 @@ class _Run:
                 timing.failed = timing.failed or seat.result.failed
             known = report.prompts if timing.part in PROMPT_ROWS else report.timings
             known.append(timing)
+
+
+def _functions(parts: Sequence[Part]) -> list[str]:
+    return list(dict.fromkeys(f for p in parts for f in p.functions))
 
 
 def _machine() -> MachineFacts:

@@ -91,11 +91,11 @@ def _write(model: Any, tokenizer: str, folder: Path) -> None:
     (folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
 
 
-def compile_quick(checkpoint: str, artifact: str) -> None:
-    """Compile a checkpoint as ``sam3-tvm compile`` does."""
+def compile_quick(checkpoint: str, artifact: str, functions: Sequence[str] | None) -> None:
+    """Compile a checkpoint's functions, or all for None, as ``sam3-tvm compile`` does."""
     from sam3_tvm.compiler import compile
 
-    compile(checkpoint, artifact)
+    compile(checkpoint, artifact, functions=functions)
 
 
 def reference(

@@ -61,6 +61,14 @@ def command(
             help="One kernel, or elementary operators where LLVM refuses the kernel (lesson 6)."
         ),
     ] = LayerNorm.fused,
+    tuned: Annotated[
+        Path | None,
+        typer.Option(
+            help="Tile sizes that sam3-tvm tune -o wrote, for the target native. By default what "
+            "it wrote for this machine without -o, else what comes with the package for this CPU.",
+            metavar="FILE",
+        ),
+    ] = None,
     dump: Annotated[
         Path | None,
         typer.Option(
@@ -89,6 +97,7 @@ def command(
             target=target,
             layer_norm=layer_norm.value,
             weights=weights.value,
+            tuned=tuned,
             dump=dump,
             progress=progress,
         )

@@ -78,6 +78,7 @@ def _summary(opened: Artifact, reason: str | None) -> Table:
         f"boxes alone go with {rules.visual_text!r}; keeps scores above {rules.default_threshold}",
         "target": f"{target.level} ({target.kind}, mcpu {target.mcpu}, {target.triple})",
         "weights": f"{target.weights}, arithmetic in float32",
+        "tiles": target.tiles,
         "needs": " ".join(target.cpu_features) or "nothing beyond the architecture",
         "runs here": reason or "yes",
         "sizes": f"picture {sizes.image} px, grid {sizes.grid}, hidden {sizes.hidden}, "

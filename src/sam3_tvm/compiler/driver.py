@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,8 @@ def compile(
     target: str = "native",
     layer_norm: str = "fused",
     weights: str = "float32",
+    tuned: str | os.PathLike[str] | None = None,
+    functions: Sequence[str] | None = None,
     dump: str | os.PathLike[str] | None = None,
     progress: Progress = silent,
 ) -> CompileReport:
@@ -121,6 +123,10 @@ def compile(
         layer_norm: ``"fused"`` or ``"decomposed"`` (lesson 6).
         weights: the precision in which weights are stored: ``"float32"``, ``"float16"`` (half
             the size) or ``"int8"`` (a quarter). Arithmetic is in float32 in any case.
+        tuned: a database of tile sizes that ``sam3-tvm tune`` wrote, for ``"native"``; by default
+            what is known of this CPU, see :func:`sam3_tvm.compiler.tuning.find`.
+        functions: compile these functions of the ABI alone; None for all, without which an
+            artifact can be measured but can't segment.
         dump: a folder for the module after each phase, as TVMScript.
         progress: told of each step.
 
@@ -131,16 +137,23 @@ def compile(
     if layer_norm not in LAYER_NORM:
         raise CompileError(f"layer_norm is {' or '.join(LAYER_NORM)}, not {layer_norm!r}")
     options = Options(
-        CpuTarget.parse(target), layer_norm, weights, None if dump is None else Path(dump)
+        CpuTarget.parse(target, None if tuned is None else Path(tuned)),
+        layer_norm,
+        weights,
+        None if dump is None else Path(dump),
     )
     _check_weights(options)
+    names = _component_names()
+    if unknown := sorted({*(functions or ())} - {*names}):
+        raise CompileError(f"no function is named {unknown[0]!r}; there are {', '.join(names)}")
+    names = [n for n in names if functions is None or n in functions]
     report = CompileReport(Path(output))
     # Beside the components' own: open, one per shared phase, code, link and write.
-    steps = _Steps(report, progress, total=2 * len(_component_names()) + 5)
+    steps = _Steps(report, progress, total=2 * len(names) + 5)
     with artifact.create(output) as writer:
         with steps.step("open the checkpoint"):
             source = open_source(checkpoint)
-        components = abi(source.sizes)
+        components = {n: c for n, c in abi(source.sizes).items() if n in names}
         mod, params = tvm.IRModule(), {}
         for name, component in components.items():
             with steps.step(f"import {name}"):
@@ -159,7 +172,7 @@ def compile(
                     _store_weights(writer.weights, half, transform, inputs.pop(half), options)
                 gc.collect()
         with steps.step("generate code"):
-            executable = pipeline.build(mod, options)
+            executable = pipeline.build(mod, replace(options, plan_memory=True))
         with steps.step("link"):
             executable.export_library(str(writer.folder / artifact.MODEL))
         with steps.step("write the artifact"):
@@ -365,6 +378,7 @@ def _describe(
             target.triple,
             target.cpu_features,
             options.weights,
+            target.tiles_origin,
         ),
         sizes=source.sizes,
         components=components,

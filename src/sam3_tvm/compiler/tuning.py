@@ -69,7 +69,7 @@ def find(cpu: str, level: str, path: Path | None = None) -> tuple[Tiles, str]:
     if path is not None:
         for entry in read(path):
             if (entry.cpu, entry.level) == (cpu, level):
-                return entry.tiles, f"tuned, {path}"
+                return entry.tiles, f"tuned, {path.name}"
         raise TuningError(f"{path} has no entry for {level} of {cpu}: run sam3-tvm tune -o {path}")
     for origin, entry in _known():
         if (entry.cpu, entry.level) == (cpu, level):
@@ -79,7 +79,7 @@ def find(cpu: str, level: str, path: Path | None = None) -> tuple[Tiles, str]:
 
 def _known() -> Iterator[tuple[str, Entry]]:
     if user_file().is_file():
-        yield from ((f"{user_file()}", entry) for entry in read(user_file()))
+        yield from (("the user's database", entry) for entry in read(user_file()))
     for path in sorted((Path(__file__).parent / "tuned").glob("*.json")):
         yield from ((f"sam3-tvm's {path.name}", entry) for entry in read(path))
 

@@ -56,6 +56,11 @@ def load(
     opened = artifact.open(path, integrity)
     opened.check_host()
     manifest = opened.manifest
+    if manifest.left_out:
+        raise artifact.ArtifactError(
+            f"{path}: was compiled without {', '.join(manifest.left_out)}, to be measured; "
+            "compile it again to segment pictures"
+        )
     rules = manifest.tokenizer
     tokenizer = Tokenizer(opened.path / rules.file, manifest.sizes.text_tokens, rules.pad_id)
     return Model(load_functions(opened, threads), tokenizer, manifest, opened.fingerprint)
