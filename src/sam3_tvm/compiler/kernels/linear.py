@@ -5,7 +5,9 @@ x [M, K] with M symbolic (a product of leading axes), W [N, K] static. The weigh
 loop then reads them front to back, w values a step, wherever in N it is.
 Blocking, registers and bytes moved are those of :mod:`~sam3_tvm.compiler.kernels.gemm`; tasks
 are blocks of 96 rows x 128 or 256 columns, columns varying fastest, so that a thread's
-consecutive tasks read the same rows of x.
+consecutive tasks read the same rows of x. Where K and N are large, they are blocks of 192 rows and
+go by Strassen's algorithm (:mod:`~sam3_tvm.compiler.kernels.strassen`), unless fewer than 96 rows
+are left.
 
 The epilogue works on sums that lie in L2 and are read there once: bias, GELU (15 operations a
 vector, 3 % of K = 1024's FMAs at most) or ReLU, and a residual cost no pass over memory.
@@ -15,7 +17,9 @@ Weights may be stored in float16 or int8 (:mod:`~sam3_tvm.compiler.kernels.store
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
 
 from tvm import tirx
 
@@ -27,14 +31,21 @@ from sam3_tvm.compiler.kernels.emit import (
     kernel,
     load,
     parallel,
+    prefetch,
     scratch,
     size_var,
     store,
     tensor,
+    when,
 )
 from sam3_tvm.compiler.kernels.gemm import emit_task, gemm_blocks
 from sam3_tvm.compiler.kernels.register_tile import gemm_tile
 from sam3_tvm.compiler.kernels.stored_weights import load_wide, name_suffix, scale_argument
+from sam3_tvm.compiler.kernels.strassen import (
+    emit_strassen_task,
+    fewest_rows,
+    strassen_blocks,
+)
 from sam3_tvm.compiler.kernels.vector_math import gelu, relu
 from sam3_tvm.compiler.target import CpuTarget
 
@@ -89,8 +100,14 @@ def linear_kernel(
     """
     blocks = gemm_blocks(target, n, k)
     panels, _, width = packed_shape(target, n, k)
-    chunks = ceil_div(n, blocks.columns)
     lanes = blocks.tile.lanes
+    halved = strassen_blocks(target, n, k)
+    if halved is not None:
+        # One cut into columns for both ways.
+        blocks = replace(blocks, panels=halved.panels, rows=fewest_rows(halved))
+    chunks = ceil_div(n, blocks.columns)
+    rows_per_task = blocks.rows if halved is None else halved.rows
+    line = 64 // (4 if precision == "float32" else 2 if precision == "float16" else 1)
     with kernel(kernel_name(n, k, epilogue, precision)) as made:
         m = size_var("m")
         x = tensor("x", (m, k))
@@ -100,10 +117,9 @@ def linear_kernel(
         residual = tensor("residual", (m, n)) if epilogue.residual else None
         y = tensor("y", (m, n))
 
-        with parallel(ceil_div(m, blocks.rows) * as_index(chunks)) as task:
-            row0 = bind(task // as_index(chunks) * as_index(blocks.rows))
+        with parallel(ceil_div(m, rows_per_task) * as_index(chunks)) as task:
+            row0 = bind(task // as_index(chunks) * as_index(rows_per_task))
             column0 = bind(task % as_index(chunks) * as_index(blocks.columns))
-            wide = None if precision == "float32" else scratch(blocks.depth * width)
 
             def panel(column: Expr, k0: Expr, steps: Expr) -> Expr:
                 index = bind(column // as_index(width))
@@ -134,15 +150,34 @@ def linear_kernel(
                     value = value + load(residual, row0 + row, column, lanes=lanes)
                 store(y, value, row0 + row, column, lanes=lanes)
 
-            emit_task(
-                blocks,
-                rows=bind(tirx.min(as_index(blocks.rows), m - row0)),
-                columns=n,
-                first_column=column0,
-                depth=k,
-                load_a=lambda row, kk, lanes: load(x, row0 + row, kk, lanes=lanes),
-                panel=panel,
-                first_panel=None if wide is None else widened,
-                write=write,
-            )
+            def weights(column: Expr) -> Expr:
+                index = bind(column // as_index(width))
+                return lambda kk, j: load_wide(weight, index, kk, j * lanes, lanes=lanes)
+
+            def prefetch_step(column: Expr, kk: Expr) -> None:
+                for j in range(0, width, line):
+                    prefetch(weight, column // as_index(width), kk, j)
+
+            rows = bind(tirx.min(as_index(rows_per_task), m - row0))
+            common: dict[str, Any] = {
+                "rows": rows,
+                "columns": n,
+                "first_column": column0,
+                "depth": k,
+                "load_a": lambda row, kk, lanes: load(x, row0 + row, kk, lanes=lanes),
+                "prefetch_b": prefetch_step,
+                "write": write,
+            }
+            if halved is not None:
+                with when(rows >= as_index(fewest_rows(halved))):
+                    emit_strassen_task(
+                        halved,
+                        load_b=weights,
+                        prefetch_a=lambda row, kk: prefetch(x, row0 + row, kk),
+                        **common,
+                    )
+            with nullcontext() if halved is None else when(rows < as_index(fewest_rows(halved))):
+                wide = None if precision == "float32" else scratch(blocks.depth * width)
+                first = None if wide is None else widened
+                emit_task(blocks, panel=panel, first_panel=first, **common)
     return made.func

@@ -19,10 +19,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sam3_tvm.compiler.kernels.emit import Expr, as_index, bind, loop, splat, store
+from sam3_tvm.compiler.kernels.emit import (
+    Expr,
+    accumulators,
+    as_index,
+    bind,
+    load,
+    loop,
+    splat,
+    store,
+)
 from sam3_tvm.compiler.target import CpuTarget
 
-__all__ = ["RegisterTile", "gemm_tile", "multiply_accumulate", "wide_tile"]
+__all__ = [
+    "STEPS_AHEAD",
+    "RegisterTile",
+    "gemm_tile",
+    "multiply_accumulate",
+    "update_tile",
+    "wide_tile",
+]
 
 
 @dataclass(frozen=True)
@@ -50,6 +66,10 @@ def wide_tile(target: CpuTarget) -> RegisterTile:
     return RegisterTile(8 if target.registers >= 32 else 4, 3, target.lanes)
 
 
+STEPS_AHEAD = 16
+"""Steps between two calls of ``ahead``: the values in a cache line."""
+
+
 def multiply_accumulate(
     tile: Sequence[Expr],
     extent: Expr | int,
@@ -58,6 +78,7 @@ def multiply_accumulate(
     lanes: int,
     a: Callable[[int, Expr], Expr],
     b: Callable[[Expr, int], Expr],
+    ahead: Callable[[Expr], None] | None = None,
 ) -> None:
     """Emit ``tile[r][j] += a(r, k) * b(k, j)`` for k in ``0 .. extent - 1``.
 
@@ -68,10 +89,77 @@ def multiply_accumulate(
         lanes: float32 values per vector.
         a: the scalar of row r at step k.
         b: the vector j at step k.
+        ahead: emits prefetches, given k, before every 16th step of those that are followed by
+            15 more.
     """
-    with loop(extent) as k:
+
+    def step(k: Expr) -> None:
         right = [bind(b(k, j)) for j in range(vectors)]
         for r, row in enumerate(tile):
             left = bind(splat(a(r, k), lanes))
             for j in range(vectors):
                 store(row, row[as_index(j)] + left * right[j], j)
+
+    if ahead is None:
+        with loop(extent) as k:
+            step(k)
+        return
+    extent = as_index(extent)
+    whole = bind(extent // as_index(STEPS_AHEAD) * as_index(STEPS_AHEAD))
+    with loop(whole // as_index(STEPS_AHEAD)) as i:
+        start = bind(i * as_index(STEPS_AHEAD))
+        ahead(start)
+        with loop(STEPS_AHEAD) as k:
+            step(start + k)
+    with loop(extent - whole, whole) as k:
+        step(k)
+
+
+def update_tile(
+    tile: RegisterTile,
+    c: Expr,
+    c_at: Expr,
+    *,
+    a: Expr,
+    a_at: Expr,
+    a_stride: int,
+    steps: Expr,
+    b: Callable[[Expr, int], Expr],
+    ahead: Callable[[Expr], None] | None = None,
+) -> None:
+    """Emit ``C += A B`` for one tile.
+
+    Args:
+        tile: its shape.
+        c: flat scratch; the rows of the tile lie in it one after the other, from ``c_at``.
+        c_at: where.
+        a: flat scratch, rows of A ``a_stride`` apart, from ``a_at``.
+        a_at: where.
+        a_stride: distance of rows.
+        steps: length of the reduction.
+        b: as in :func:`multiply_accumulate`.
+        ahead: as in :func:`multiply_accumulate`.
+    """
+    lanes = tile.lanes
+    # Named starts: the vectors of the tile are then constant distances from one address, and
+    # LLVM doesn't compute, and spill, an address for each.
+    c_at, a_at = bind(c_at), bind(a_at)
+    sums = accumulators(tile.rows, tile.vectors, lanes)
+    places = [
+        (row, j, c_at + as_index(r * tile.columns + j * lanes))
+        for r, row in enumerate(sums)
+        for j in range(tile.vectors)
+    ]
+    for row, j, at in places:
+        store(row, load(c, at, lanes=lanes), j)
+    multiply_accumulate(
+        sums,
+        steps,
+        vectors=tile.vectors,
+        lanes=lanes,
+        a=lambda r, k: load(a, a_at + as_index(r * a_stride) + k),
+        b=b,
+        ahead=ahead,
+    )
+    for row, j, at in places:
+        store(c, row[as_index(j)], at, lanes=lanes)
