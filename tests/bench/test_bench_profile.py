@@ -91,6 +91,15 @@ def test_a_profile_sums_to_the_functions_time():
     assert data["kernels"][0]["bytes_per_second"] == 200.0
 
 
+def test_both_halves_of_a_function_are_profiled(tiny_artifact):
+    found = profile(tiny_artifact, ["detr_encoder"], threads=1)
+    assert [one.function for one in found] == ["detr_encoder_image", "detr_encoder_prompt"]
+    attention = [
+        sum(row.calls for row in one.kernels if row.name.startswith("attention_")) for one in found
+    ]
+    assert attention == [1, 3]
+
+
 def test_attention_is_counted_on_the_cpu():
     torch = pytest.importorskip("torch")
     from sam3_tvm.bench.parts import Part

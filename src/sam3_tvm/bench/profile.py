@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from sam3_tvm import artifact as artifacts
 from sam3_tvm.bench.parts import BenchError, Part, dims, external_inputs, run_part, select_parts
 from sam3_tvm.runtime.engine import Engine, default_threads
-from sam3_tvm.runtime.functions import aligned
+from sam3_tvm.runtime.functions import FunctionTable, aligned
 from sam3_tvm.runtime.module import load_runtime
 
 __all__ = ["KernelRow", "Profile", "kernel_flops", "profile"]
@@ -157,7 +157,7 @@ def profile(
         seed: of the inputs.
 
     Returns:
-        One profile for each function, in the order of running.
+        One profile for each compiled function, in the order of running.
 
     Raises:
         BenchError: an unknown function, or a part that runs none by itself.
@@ -172,13 +172,16 @@ def profile(
     machine = _Machine(opened, default_threads() if threads is None else threads)
     found: list[Profile] = []
 
-    def call(name: str, inputs: Sequence[Any]) -> Sequence[Any]:
+    def invoke(name: str, inputs: Sequence[Any]) -> Sequence[Any]:
         outputs, seen = machine.profiled(name, inputs)
         found.append(seen)
         return outputs
 
+    # A function that is compiled in two halves gives two profiles.
+    table = FunctionTable(components, invoke, opened.manifest.stages)
     for part in parts:
-        run_part(part, components, _inputs(part, opened, seed), call)
+        given = _inputs(part, opened, seed)
+        run_part(part, components, given, lambda name, inputs: table(name, *inputs))
     return found
 
 
