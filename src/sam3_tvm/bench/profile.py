@@ -8,6 +8,7 @@ arguments say what a kernel had to compute and to move:
 - ``convHxW_CxD...`` with result ``[..., D, h, w]``: 2 H W C for each of its values;
 - ``conv3x3_winograd_CxD...`` with result ``[B, D, h, w]``: 2 * 36 C D for each tile of 4 x 4
   values; the transforms, some hundredths of that, are not counted;
+- ``conv_upsampled3x3_CxD...`` with result ``[B, D, h, w]``: 2 * 9 C for each four of its values;
 - ``conv_transposeHxW_CxD...`` of A ``[..., C, h, w]``: 2 H W D for each of its values;
 - ``attention_HxD...`` of q, k, v: 4 D for each pair of a query and a key in a head.
 
@@ -32,11 +33,9 @@ from sam3_tvm import artifact as artifacts
 from sam3_tvm.bench.parts import BenchError, Part, dims, external_inputs, run_part, select_parts
 from sam3_tvm.runtime.engine import Engine, default_threads
 from sam3_tvm.runtime.functions import FunctionTable, aligned
-from sam3_tvm.runtime.module import load_runtime
+from sam3_tvm.runtime.module import Machine
 
 __all__ = ["KernelRow", "Profile", "kernel_flops", "profile"]
-
-_CPU, _NAIVE_ALLOCATOR = 1, 1  # as in sam3_tvm.runtime.module
 
 Shape = tuple[int, ...]
 
@@ -127,6 +126,8 @@ def kernel_flops(name: str, shapes: Sequence[Shape]) -> int | None:
     if found := re.match(r"conv_transpose(\d+)x(\d+)_(\d+)x(\d+)", name):
         height, width, _, features = map(int, found.groups())
         return 2 * height * width * features * first
+    if found := re.match(r"conv_upsampled3x3_(\d+)x", name):
+        return 2 * 9 * int(found[1]) * last // 4
     if found := re.match(r"conv3x3_winograd_(\d+)x(\d+)", name):
         channels, features = map(int, found.groups())
         batch, _, height, width = shapes[-1]
@@ -239,45 +240,28 @@ class _Machine:
     """An artifact's functions with the VM at hand, which the runtime keeps to itself."""
 
     def __init__(self, opened: artifacts.Artifact, threads: int) -> None:
-        import tvm_ffi
-
-        load_runtime(opened)
-        executable = tvm_ffi.load_module(opened.path / artifacts.MODEL)
-        self._vm = executable["vm_load_executable"]()
-        self._vm["vm_initialization"](_CPU, 0, _NAIVE_ALLOCATOR)
-        self._weights = opened.weights()
+        self._machine = Machine(opened)
         self._engine = Engine(threads)
 
     def profiled(self, name: str, inputs: Sequence[Any]) -> tuple[Sequence[NDArray[Any]], Profile]:
         """A function's outputs, and its second run's calls."""
         import tvm_ffi
 
-        taken = [tvm_ffi.Shape(x) if isinstance(x, tuple) else _tensor(x) for x in inputs]
-        if arrays := self._weights.function(name):
-            taken.append(tvm_ffi.Array([_tensor(w) for w in arrays]))
-
-        def run() -> tuple[Any, float]:
+        def run() -> tuple[list[NDArray[Any]], float]:
             start = time.perf_counter()
-            given = self._vm[name](*taken)
+            given = self._machine(name, inputs)
             return given, time.perf_counter() - start
 
         self._engine.run(run)
         instrument = _Instrument()
-        self._vm["set_instrument"](tvm_ffi.convert(instrument))
+        self._machine.vm["set_instrument"](tvm_ffi.convert(instrument))
         try:
             given, seconds = self._engine.run(run)
         finally:
-            self._vm["set_instrument"](tvm_ffi.convert(_ignore))
-        outputs = [given] if isinstance(given, tvm_ffi.Tensor) else list(given)
+            self._machine.vm["set_instrument"](tvm_ffi.convert(_ignore))
         rows = sorted(instrument.rows.values(), key=lambda r: -r.seconds)
-        return [np.from_dlpack(t) for t in outputs], Profile(name, seconds, rows)
+        return given, Profile(name, seconds, rows)
 
 
 def _ignore(*_: Any) -> None:
     """The instrument of a VM that isn't profiled."""
-
-
-def _tensor(array: NDArray[Any]) -> Any:
-    import tvm_ffi
-
-    return tvm_ffi.from_dlpack(aligned(array).__dlpack__(max_version=(1, 0)))

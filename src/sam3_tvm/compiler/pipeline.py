@@ -30,6 +30,7 @@ from sam3_tvm.compiler.passes.dispatch_norm import DispatchNorm
 from sam3_tvm.compiler.passes.expand_transcendentals import ExpandTranscendentals
 from sam3_tvm.compiler.passes.merge_linears import MergeLinears
 from sam3_tvm.compiler.passes.move_windows import MoveWindows
+from sam3_tvm.compiler.passes.plan_workspace import KillUnplanned, PlanWorkspace
 from sam3_tvm.compiler.passes.schedule_cpu import ScheduleCpu
 from sam3_tvm.compiler.passes.split_stages import SplitStages
 from sam3_tvm.compiler.target import CpuTarget
@@ -50,12 +51,15 @@ class Options:
         weights: the precision in which weights are stored, one of
             :data:`sam3_tvm.manifest.PRECISIONS`.
         dump: folder for the module after each phase, as TVMScript; or None.
+        plan_memory: whether functions take their memory from the caller (see
+            :mod:`sam3_tvm.compiler.passes.plan_workspace`), not from TVM's allocator.
     """
 
     target: CpuTarget
     layer_norm: str = "fused"
     weights: str = "float32"
     dump: Path | None = None
+    plan_memory: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,14 +125,17 @@ def _schedule(options: Options) -> list[Any]:
 
 def _lower(options: Options) -> list[Any]:
     transform = relax.transform
+    # The planner sees through no renames.
+    planned = [transform.CanonicalizeBindings(), PlanWorkspace()] if options.plan_memory else []
     return [
         transform.RewriteDataflowReshape(),
         transform.ToNonDataflow(),
         transform.RemovePurityChecking(),
         transform.CallTIRRewrite(),
+        *planned,
         transform.StaticPlanBlockMemory(),
         transform.LowerAllocTensor(),
-        transform.KillAfterLastUse(),
+        KillUnplanned(),
         transform.LowerRuntimeBuiltin(),
         transform.ComputePrimValue(),
         transform.VMShapeLower(),

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from sam3_tvm.artifact import MODEL, Artifact, ArtifactError
 from sam3_tvm.runtime.engine import Engine
-from sam3_tvm.runtime.functions import FunctionTable, Input, aligned
+from sam3_tvm.runtime.functions import FunctionTable, Input
+from sam3_tvm.runtime.workspace import PlannedFunction, Workspace, tensor
 
-__all__ = ["load_functions", "load_runtime"]
+__all__ = ["Machine", "load_functions", "load_runtime"]
 
 _CPU = 1  # kDLCPU of DLPack
 
@@ -31,6 +32,52 @@ _loading = threading.Lock()
 _loaded_version: str | None = None
 
 
+class Machine:
+    """The functions of an artifact, called by the thread that asks.
+
+    Its weights are mapped into memory, and one workspace serves all functions: not for several
+    threads at once.
+
+    Args:
+        artifact: opened and checked for this machine.
+
+    Attributes:
+        vm: TVM's virtual machine.
+
+    Raises:
+        ArtifactError: a library that cannot be loaded or a function that isn't in it.
+    """
+
+    def __init__(self, artifact: Artifact) -> None:
+        import tvm_ffi
+
+        load_runtime(artifact)
+        path = artifact.path / MODEL
+        components, stages = artifact.manifest.components, artifact.manifest.stages
+        compiled = [name for name in components if name not in stages]
+        compiled += [half for split in stages.values() for half in (split.image, split.prompt)]
+        weights, workspace = artifact.weights(), Workspace()
+        try:
+            executable = tvm_ffi.load_module(path)
+            self.vm = executable["vm_load_executable"]()
+            self.vm["vm_initialization"](_CPU, 0, _NAIVE_ALLOCATOR)
+            self._functions = {
+                name: PlannedFunction(self.vm, name, workspace, _last(weights.function(name)))
+                for name in compiled
+            }
+        except (AttributeError, RuntimeError, OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ArtifactError(f"{path}: cannot be loaded ({reason}); compile it again") from error
+
+    def __call__(self, name: str, inputs: Sequence[Input]) -> list[NDArray[Any]]:
+        """The results of a function, in order."""
+        return [np.from_dlpack(t) for t in self._functions[name](_arguments(inputs))]
+
+    def needs(self, name: str, inputs: Sequence[Input]) -> tuple[int, ...]:
+        """The bytes of the workspace for a call, then those of the buffers for its results."""
+        return self._functions[name].needs(_arguments(inputs))
+
+
 def load_functions(artifact: Artifact, threads: int | None = None) -> FunctionTable:
     """The compiled functions of an artifact, with its weights mapped into memory.
 
@@ -42,40 +89,14 @@ def load_functions(artifact: Artifact, threads: int | None = None) -> FunctionTa
         ArtifactError: a library that cannot be loaded or a function that isn't in it.
         Sam3Error: a number of threads below 1.
     """
-    import tvm_ffi
-
-    load_runtime(artifact)
-    path = artifact.path / MODEL
-    components, stages = artifact.manifest.components, artifact.manifest.stages
-    compiled = [name for name in components if name not in stages]
-    compiled += [half for split in stages.values() for half in (split.image, split.prompt)]
-    try:
-        executable = tvm_ffi.load_module(path)
-        vm = executable["vm_load_executable"]()
-        vm["vm_initialization"](_CPU, 0, _NAIVE_ALLOCATOR)
-        functions = {name: vm[name] for name in compiled}
-    except (AttributeError, RuntimeError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ArtifactError(f"{path}: cannot be loaded ({reason}); compile it again") from error
-    weights = artifact.weights()
-    last = {
-        name: (tvm_ffi.Array([_tensor(w) for w in arrays]),) if arrays else ()
-        for name in compiled
-        for arrays in [weights.function(name)]
-    }
+    machine = Machine(artifact)
     engine = Engine(threads)
 
     def invoke(name: str, inputs: Sequence[Input]) -> list[NDArray[Any]]:
-        arguments = [
-            _tensor(value) if isinstance(value, np.ndarray) else tvm_ffi.Shape(value)
-            for value in inputs
-        ]
-        outputs = engine.run(lambda: functions[name](*arguments, *last[name]))
-        if isinstance(outputs, tvm_ffi.Tensor):
-            outputs = [outputs]
-        return [np.from_dlpack(tensor) for tensor in outputs]
+        return engine.run(lambda: machine(name, inputs))
 
-    return FunctionTable(components, invoke, stages)
+    manifest = artifact.manifest
+    return FunctionTable(manifest.components, invoke, manifest.stages)
 
 
 def load_runtime(artifact: Artifact) -> None:
@@ -120,13 +141,17 @@ def load_runtime(artifact: Artifact) -> None:
         _loaded_version = wanted
 
 
-def _tensor(array: NDArray[Any]) -> Any:
-    """The array as a tvm_ffi tensor that shares its memory."""
+def _arguments(inputs: Sequence[Input]) -> list[Any]:
     import tvm_ffi
 
-    # The versioned capsule carries read-only memory, such as mapped weights; NumPy refuses to
-    # export that through the older protocol, which tvm_ffi would ask for.
-    return tvm_ffi.from_dlpack(aligned(array).__dlpack__(max_version=(1, 0)))
+    return [tensor(x) if isinstance(x, np.ndarray) else tvm_ffi.Shape(x) for x in inputs]
+
+
+def _last(weights: Sequence[NDArray[Any]]) -> tuple[Any, ...]:
+    """The argument after the inputs of a function that has weights: the tuple of them."""
+    import tvm_ffi
+
+    return (tvm_ffi.Array([tensor(w) for w in weights]),) if weights else ()
 
 
 def _installed(distribution: str) -> str | None:
