@@ -23,8 +23,8 @@ def command(
     functions: Annotated[
         str | None,
         typer.Option(
-            help="Kernels to tune: linear, attention, convolution, separated by commas. By "
-            "default all.",
+            help="Kernels to tune: strassen (large linear layers), linear, attention, convolution, "
+            "separated by commas. By default all.",
             metavar="NAMES",
         ),
     ] = None,

@@ -25,6 +25,7 @@ class Tiles:
         gemm_rows, gemm_columns: the block of a product that one task makes; narrow products get
             half the columns.
         gemm_depth: steps of the reduction between two visits of a block.
+        strassen_rows, strassen_depth: the same where Strassen's algorithm is used.
         task_queries: queries of an attention's task.
         block_keys: keys between two looks at the running maximum.
         strip_steps: steps of a convolution's reduction (channels times taps) between two visits
@@ -37,6 +38,8 @@ class Tiles:
     gemm_rows: int = 96
     gemm_columns: int = 256
     gemm_depth: int = 256
+    strassen_rows: int = 192
+    strassen_depth: int = 512
     task_queries: int = 192
     block_keys: int = 128
     strip_steps: int = 288

@@ -89,6 +89,16 @@ def _transposed(channels: int, features: int, side: int) -> Subject:
 FAMILIES = {
     family.name: family
     for family in (
+        # The vision encoder's.
+        Family(
+            "strassen",
+            {
+                "strassen_rows": (96, 144, 240, 288, 384),
+                "strassen_depth": (256, 384, 768, 1024),
+            },
+            (_linear(1728, 1024, 4736), _linear(1728, 4736, 1024), _linear(1728, 1024, 3072)),
+        ),
+        # The detector's, too narrow for Strassen's algorithm.
         Family(
             "linear",
             {
@@ -96,7 +106,7 @@ FAMILIES = {
                 "gemm_columns": (128, 192, 384, 512),
                 "gemm_depth": (128, 192, 320, 384, 512),
             },
-            (_linear(1728, 1024, 4736), _linear(1728, 4736, 1024), _linear(1728, 1024, 3072)),
+            (_linear(5184, 256, 2048), _linear(5184, 2048, 256), _linear(5184, 256, 256)),
         ),
         Family(
             "attention",

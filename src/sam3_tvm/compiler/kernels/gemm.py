@@ -85,11 +85,6 @@ class GemmBlocks:
         return self.panels * self.tile.columns
 
 
-_ROWS = 96
-_DEPTH = 256
-_COLUMNS = 256
-
-
 def gemm_blocks(target: CpuTarget, columns: int | None, depth: int | None) -> GemmBlocks:
     """Blocks for a product with N = ``columns`` and K = ``depth`` (None: symbolic).
 
@@ -97,14 +92,18 @@ def gemm_blocks(target: CpuTarget, columns: int | None, depth: int | None) -> Ge
     hundred rows still make work for every core.
     """
     tile = gemm_tile(target)
-    depth = _DEPTH if depth is None else max(1, depth)
-    per_block = -(-depth // -(-depth // _DEPTH))
+    tiles = target.tiles
+    depth = tiles.gemm_depth if depth is None else max(1, depth)
+    per_block = -(-depth // -(-depth // tiles.gemm_depth))
     per_block = -(-per_block // tile.lanes) * tile.lanes
-    wide = _COLUMNS if columns is None or columns >= 4 * _COLUMNS else _COLUMNS // 2
+    wide = tiles.gemm_columns
+    if columns is not None and columns < 4 * wide:
+        wide //= 2
     panels = max(1, wide // tile.columns)
     if columns is not None:
         panels = min(panels, -(-columns // tile.columns))
-    return GemmBlocks(tile, _ROWS // tile.rows * tile.rows, panels, per_block)
+    rows = max(1, tiles.gemm_rows // tile.rows) * tile.rows
+    return GemmBlocks(tile, rows, panels, per_block)
 
 
 def emit_task(

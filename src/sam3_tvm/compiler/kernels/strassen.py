@@ -69,8 +69,6 @@ from sam3_tvm.compiler.target import CpuTarget
 
 __all__ = ["emit_strassen_task", "fewest_rows", "strassen_blocks"]
 
-_ROWS = 192
-_DEPTH = 512
 _SMALLEST = 512
 _MIB = 1 << 20
 
@@ -84,9 +82,9 @@ def strassen_blocks(target: CpuTarget, columns: int, depth: int) -> GemmBlocks |
     if columns % (2 * tile.columns) or depth % (2 * tile.lanes):
         return None
     wide = 256 if target.l2_bytes >= _MIB else 128
-    per_block = -(-depth // -(-depth // _DEPTH))
+    per_block = -(-depth // -(-depth // target.tiles.strassen_depth))
     per_block = -(-per_block // (2 * tile.lanes)) * 2 * tile.lanes
-    rows = _ROWS // (2 * tile.rows) * 2 * tile.rows
+    rows = max(1, target.tiles.strassen_rows // (2 * tile.rows)) * 2 * tile.rows
     return GemmBlocks(tile, rows, wide // tile.columns, per_block)
 
 
