@@ -31,6 +31,20 @@ def test_info_tells_what_is_in_an_artifact(cli, toy_artifact):
     assert all(name in result.stdout for name in toy.COMPONENTS)
 
 
+def test_info_lists_the_halves_of_functions(cli, tmp_path):
+    made = toy.write_artifact(tmp_path / "staged", stages=toy.STAGES)
+    result = cli("info", made.path)
+    assert result.exit_code == 0, result.output
+    for said in (
+        "detr_encoder_image",
+        "mask_decoder_prompt",
+        "its half per picture",
+        "kept_0: float32[batch, 4, 64]",
+    ):
+        assert said in result.stdout
+    assert artifact.open(made.path).manifest.stages == toy.STAGES
+
+
 def test_info_as_json_holds_the_whole_manifest(cli, toy_artifact):
     result = cli("info", toy_artifact.path, "--json")
     assert result.exit_code == 0, result.output

@@ -21,7 +21,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
 from sam3_tvm import artifact
-from sam3_tvm.components import Sizes, abi
+from sam3_tvm.components import BATCH, Sizes, TensorSpec, abi
 from sam3_tvm.runtime.functions import FunctionTable
 from sam3_tvm.runtime.segmenter import Model
 from sam3_tvm.runtime.tokenizer import Tokenizer
@@ -30,6 +30,27 @@ HERE = Path(__file__).parent
 
 SIZES = Sizes(image=16, grid=2, hidden=4, text_tokens=6, queries=3, heads=1)
 COMPONENTS = abi(SIZES)
+
+_TOKENS = TensorSpec("kept_0", "float32", (BATCH, 4, 4))
+_PIXELS = TensorSpec("kept_0", "float32", (BATCH, 4, 64))
+
+# How the toy could be compiled in halves; geometry_encoder stays whole.
+STAGES = {
+    "detr_encoder": artifact.Stages(
+        "detr_encoder_image",
+        ("fpn_2",),
+        (_TOKENS,),
+        "detr_encoder_prompt",
+        ("prompt", "prompt_mask"),
+    ),
+    "mask_decoder": artifact.Stages(
+        "mask_decoder_image",
+        ("fpn_0",),
+        (_PIXELS,),
+        "mask_decoder_prompt",
+        ("queries", "fpn_1", "memory", "prompt", "prompt_mask"),
+    ),
+}
 
 WORDS = ["<pad>", "<s>", "</s>", "?", "visual", "dog", "cat", "ball", "red", "nothing"]
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
@@ -97,6 +118,15 @@ class ToyFunctions:
         return tokens + context
 
     @staticmethod
+    def detr_encoder_image(fpn_2):
+        return fpn_2.reshape(len(fpn_2), 4, 4).transpose(0, 2, 1)
+
+    @staticmethod
+    def detr_encoder_prompt(kept, prompt, mask):
+        valid = mask[:, :, None].astype(np.float32)
+        return kept + (prompt * valid).sum(1, keepdims=True) / valid.sum(1, keepdims=True)
+
+    @staticmethod
     def detr_decoder(memory, prompt, mask, embedded):
         centre = memory.mean(1, keepdims=True)
         queries = centre + embedded[None]
@@ -110,6 +140,16 @@ class ToyFunctions:
     def mask_decoder(queries, fpn_0, fpn_1, fpn_2, memory, prompt, mask):
         b, k, _ = queries.shape
         masks = (queries @ fpn_0.reshape(b, 4, 64)).reshape(b, k, 8, 8)
+        return masks, masks.mean(1, keepdims=True)
+
+    @staticmethod
+    def mask_decoder_image(fpn_0):
+        return fpn_0.reshape(len(fpn_0), 4, 64)
+
+    @staticmethod
+    def mask_decoder_prompt(kept, queries, fpn_1, memory, prompt, mask):
+        b, k, _ = queries.shape
+        masks = (queries @ kept).reshape(b, k, 8, 8)
         return masks, masks.mean(1, keepdims=True)
 
     @staticmethod
@@ -179,7 +219,7 @@ def make_model(opened: artifact.Artifact, functions: ToyFunctions, manifest=None
     """A model with the artifact's manifest, or another, and functions that NumPy computes."""
     manifest = manifest or opened.manifest
     tokenizer = Tokenizer(opened.path / "tokenizer.json", SIZES.text_tokens, PAD)
-    table = FunctionTable(manifest.components, functions)
+    table = FunctionTable(manifest.components, functions, manifest.stages)
     return Model(table, tokenizer, manifest, opened.fingerprint)
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from sam3_tvm.artifact import Artifact
+    from sam3_tvm.components import Component
 
 __all__ = ["command"]
 
@@ -94,14 +95,21 @@ def _summary(opened: Artifact, reason: str | None) -> Table:
 
 def _functions(opened: Artifact) -> Table:
     rows = table("name", "inputs", "outputs", "dynamic")
-    for c in opened.manifest.components.values():
+
+    def add(c: Component, title: str) -> None:
         rows.add_row(
-            c.name,
+            title,
             "\n".join(map(str, c.inputs)),
             "\n".join(map(str, c.outputs)),
             "\n".join(map(str, c.dims.values())),
         )
         rows.add_section()
+
+    for c in opened.manifest.components.values():
+        add(c, c.name)
+        if stages := opened.manifest.stages.get(c.name):
+            add(stages.image_half(c), f"{stages.image}\n(its half per picture)")
+            add(stages.prompt_half(c), f"{stages.prompt}\n(its half per prompt)")
     return rows
 
 
