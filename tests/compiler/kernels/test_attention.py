@@ -9,6 +9,7 @@ import pytest
 from kernel_testing import NOT_RUNNABLE, RUNNABLE, assert_close, compiled, empty
 
 from sam3_tvm.compiler.kernels.attention import AttentionSpec, attention_kernel
+from sam3_tvm.compiler.kernels.attention_bias import Separable
 from sam3_tvm.compiler.kernels.attention_operands import Layout
 from sam3_tvm.compiler.target import CpuTarget
 
@@ -80,6 +81,26 @@ def test_bias_broadcast_along_any_axes(varies):
 
     spec = AttentionSpec(2, 16, 16, 0.25, bias=tuple(map(bool, varies)))
     check("native", spec, SIZES, bias)
+
+
+@pytest.mark.parametrize("level", RUNNABLE)
+@pytest.mark.parametrize(("rows", "columns", "first"), [(1, 1, 0), (9, 17, 1), (12, 11, 3)])
+def test_separable_bias_from_the_first_biased_query_on(level, rows, columns, first):
+    spec = AttentionSpec(2, 16, 16, 0.25, bias=Separable(rows, columns, first))
+    target = CpuTarget.parse(level)
+    kernel = compiled(attention_kernel(target, spec), target)
+    rng = np.random.default_rng(rows)
+    for b, n in [(1, first + 1), (2, 53), (1, 400)]:
+        q, k, v = (
+            rng.standard_normal((b, length, 2, 16), dtype="float32")
+            for length in (n, rows * columns, rows * columns)
+        )
+        down = 3 * rng.standard_normal((b, n - first, rows, 1, 2), dtype="float32")
+        across = 3 * rng.standard_normal((b, n - first, 1, columns, 2), dtype="float32")
+        bias = np.zeros((b, n, rows * columns, 2))
+        bias[:, first:] = (down + across).reshape(b, n - first, rows * columns, 2)
+        got = kernel(q, k, v, down, across, empty(*q.shape))
+        assert_close(got, reference(q, k, v, 0.25, bias.transpose(0, 3, 1, 2)), 1e-5)
 
 
 @pytest.mark.parametrize("level", RUNNABLE)

@@ -9,7 +9,7 @@ import pytest
 from kernel_testing import compiled
 
 from sam3_tvm.compiler.kernels.emit import ceil_div, kernel, load, loop, store, tensor
-from sam3_tvm.compiler.kernels.vector_math import exp_nonpositive, gelu, relu, transposed
+from sam3_tvm.compiler.kernels.vector_math import exp2_nonpositive, gelu, relu, transposed
 from sam3_tvm.compiler.target import CpuTarget
 
 
@@ -29,20 +29,21 @@ LANES = [1, 4, CpuTarget.native().lanes]
 
 
 @pytest.mark.parametrize("lanes", LANES)
-def test_exp_is_within_its_stated_error(lanes):
-    x = np.concatenate([-np.geomspace(1e-9, 87.6, 200_001), [0.0]]).astype("float32")
-    want = np.exp(x.astype("float64"))
-    error = np.abs(evaluate(exp_nonpositive, x, lanes) / want - 1)
-    assert error.max() < 5e-7, f"relative error {error.max():.2e} at {x[error.argmax()]}"
+def test_exp2_is_within_its_stated_error(lanes):
+    x = np.concatenate([-np.geomspace(1e-9, 126, 200_001), [0.0]]).astype("float32")
+    want = np.exp2(x.astype("float64"))
+    error = np.abs(evaluate(exp2_nonpositive, x, lanes) / want - 1)
+    assert error.max() < 2e-7, f"relative error {error.max():.2e} at {x[error.argmax()]}"
 
 
 @pytest.mark.parametrize("lanes", LANES)
-def test_exp_vanishes_exactly_and_keeps_nan(lanes):
-    x = np.array([-88.5, -1000.0, -3.4028235e38, -np.inf, np.nan, 0.0], "float32")
-    got = evaluate(exp_nonpositive, x, lanes)
-    np.testing.assert_array_equal(got[:4], 0.0)
-    assert np.isnan(got[4])
-    assert abs(got[5] - 1) < 5e-7
+def test_exp2_is_exact_at_its_ends_and_keeps_nan(lanes):
+    x = np.array([-127.0, -1000.0, -3.4028235e38, -np.inf, np.nan, 0.0, -0.0], "float32")
+    got = evaluate(exp2_nonpositive, x, lanes)
+    np.testing.assert_array_equal(got, [0, 0, 0, 0, np.nan, 1, 1])
+    fading = evaluate(exp2_nonpositive, np.linspace(-127, -126, 101, dtype="float32"), lanes)
+    assert (fading >= 0).all()
+    assert (fading <= 2.0**-126 * (1 + 2e-7)).all()
 
 
 @pytest.mark.parametrize("lanes", LANES)

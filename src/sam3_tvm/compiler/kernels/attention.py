@@ -10,7 +10,7 @@ Keys and values enter both products as the broadcast operand, so neither is tran
 packed; only the queries are transposed, once per task, for all the keys. And a block may end
 at any key: no score is computed that would have to be masked away.
 
-A task is one head of one batch entry and up to 192 queries, in panels of one register tile's
+A task is one head of one batch entry and up to 384 queries, in panels of one register tile's
 width (48 queries on AVX-512, 24 on AVX2). Per block of 128 keys (head size 64, AVX-512):
 
 - registers: 8 keys x 48 queries of scores, then 8 components x 48 queries of the result:
@@ -19,12 +19,17 @@ width (48 queries on AVX-512, 24 on AVX2). Per block of 128 keys (head size 64, 
 - L1: the panel's scores, 128 x 48 values = 24 KiB (12 KiB);
 - L2: a copy of the block's keys and values, 32 KiB each, used by all the task's panels. Read
   in place, the heads of a [B, L, H, D] array would lie 4096 bytes apart and fight for one
-  cache set. Queries and results of the task: 48 KiB each;
-- L3: keys and values once per 192 queries: 96 FLOP a byte.
+  cache set. Queries and results of the task: 96 KiB each; tasks have fewer panels where that
+  would be more than half of the cache;
+- L3: keys and values once per 384 queries: 192 FLOP a byte. The copies are what is left of
+  memory's latency: with 192 queries a task they took 5 % of the time, prefetching them into L2
+  gained nothing.
 
-The exponential takes 13 operations a vector where the products take 2 x D: a tenth at D = 64,
-a fifth at D = 32. A bias that varies by query is transposed block by block, in registers, at
-about half an operation per score.
+The softmax is in powers of two: queries are multiplied by scale x log2(e), so that a score needs
+neither that factor nor its inverse in its exponential. That leaves one maximum, six multiply-adds
+or comparisons and six other operations a vector where the products take 2 x D: on a core that
+adds on other ports (Zen 4) the bound is 90 % of the FMA peak at D = 32, 95 % at D = 64.
+What is added to scores is in :mod:`~sam3_tvm.compiler.kernels.attention_bias`.
 """
 
 from __future__ import annotations
@@ -34,6 +39,15 @@ from dataclasses import dataclass, field
 
 from tvm import tirx
 
+from sam3_tvm.compiler.kernels.attention_bias import (
+    LOWEST,
+    Bias,
+    Separable,
+    Task,
+    Varying,
+    bias_name,
+    declare_bias,
+)
 from sam3_tvm.compiler.kernels.attention_operands import (
     Layout,
     Operand,
@@ -59,14 +73,13 @@ from sam3_tvm.compiler.kernels.emit import (
     when,
 )
 from sam3_tvm.compiler.kernels.register_tile import multiply_accumulate, wide_tile
-from sam3_tvm.compiler.kernels.vector_math import exp_nonpositive, maximum, transposed
+from sam3_tvm.compiler.kernels.vector_math import exp2_nonpositive, maximum, transposed
 from sam3_tvm.compiler.target import CpuTarget
 
 __all__ = ["AttentionSpec", "attention_kernel", "kernel_name"]
 
-_TASK_QUERIES = 192
+_TASK_QUERIES = 384
 _BLOCK_KEYS = 128
-_LOWEST = -3.4028234663852886e38  # the lowest finite float32
 
 
 @dataclass(frozen=True)
@@ -83,8 +96,8 @@ class AttentionSpec:
         rotary: whether queries and keys are rotated, by one table [L, 2, D] (see
             :class:`~sam3_tvm.compiler.kernels.attention_operands.Operand`); Lq is Lk then, and
             head_dim is even.
-        bias: None, or for each axis of [B, H, Lq, Lk] whether the bias varies along it (it has
-            size 1 where not).
+        bias: None, or what is added to the scores: an array, given by the axes of
+            [B, H, Lq, Lk] that it varies along, or the sum of two tables.
         causal: None, or "TopLeft" (query i sees keys 0 .. i) or "BottomRight" (the last query
             sees all the keys).
     """
@@ -97,7 +110,7 @@ class AttentionSpec:
     key: Layout = field(default_factory=Layout)
     value: Layout = field(default_factory=Layout)
     result: Layout = field(default_factory=Layout)
-    bias: tuple[bool, bool, bool, bool] | None = None
+    bias: Varying | Separable | None = None
     causal: str | None = None
     rotary: bool = False
 
@@ -123,16 +136,15 @@ def kernel_name(spec: AttentionSpec) -> str:
     if spec.rotary:
         parts.append("rotary")
     if spec.bias is not None:
-        along = "".join(a for a, varies in zip("bhqk", spec.bias, strict=True) if varies)
-        parts.append(f"bias_{along}" if along else "bias")
+        parts.append(bias_name(spec.bias))
     if spec.causal is not None:
         parts.append("causal")
     return "_".join(parts)
 
 
 def attention_kernel(target: CpuTarget, spec: AttentionSpec) -> Expr:
-    """The PrimFunc ``(q, k, v, [bias], [rotary], y)``, all float32, with B, Lq and Lk symbolic
-    (and where there are windows, the number of images and the height of a window).
+    """The PrimFunc ``(q, k, v, [bias, or its two tables], [rotary], y)``, all float32, with B, Lq
+    and Lk symbolic (and where there are windows, the number of images and the height of a window).
 
     A row whose every score is -inf gives zeros, as PyTorch's scaled_dot_product_attention
     does; so does a row without keys.
@@ -155,10 +167,17 @@ class _Attention:
         self.tile = wide_tile(target)
         self.lanes = self.tile.lanes
         self.width = self.tile.columns  # queries of a panel
-        self.panels = max(1, _TASK_QUERIES // self.width)
+        self.target = target
+
+    def _most_panels(self) -> int:
+        """Panels of a task, at most: what lasts a task takes half of the second-level cache."""
+        per_query = self.spec.head_dim + self.spec.value_dim
+        per_query += 0 if self.bias is None else self.bias.per_query
+        fitting = self.target.l2_bytes // 2 // (4 * self.width * per_query)
+        return max(1, min(fitting, _TASK_QUERIES // self.width))
 
     def build(self) -> Expr:
-        spec, task_queries = self.spec, self.panels * self.width
+        spec = self.spec
         with kernel(kernel_name(spec)) as made:
             images = size_var("batch")
             batch = images * as_index(spec.windows)
@@ -174,41 +193,50 @@ class _Attention:
             self.q = operand("q", spec.query, q_rows, self.lq, spec.head_dim)
             self.k = operand("k", spec.key, k_rows, self.lk, spec.head_dim)
             self.v = operand("v", spec.value, k_rows, self.lk, spec.value_dim)
-            self.bias = None
+            self.bias: Bias | None = None
             if spec.bias is not None:
                 sizes = (batch, spec.heads, self.lq, self.lk)
-                shape = tuple(s if n else 1 for s, n in zip(sizes, spec.bias, strict=True))
-                self.bias = tensor("bias", shape)
+                self.bias = declare_bias(spec.bias, *sizes, _BLOCK_KEYS)
             if spec.rotary:
                 table = tensor("rotary", (self.lq, 2, spec.head_dim))
                 self.q.rotary = self.k.rotary = table
             self.y = operand("y", spec.result, q_rows, self.lq, spec.value_dim)
 
-            tiles = bind(ceil_div(self.lq, task_queries))
+            self.most_panels = self._most_panels()
+            panels = bind(ceil_div(self.lq, self.width))
+            # Tasks of equal length, and some for every core.
+            heads = tirx.max(batch * as_index(spec.heads), as_index(1))
+            enough = tirx.min(panels, (as_index(4 * self.target.cores) + heads - 1) // heads)
+            tiles = bind(tirx.max(enough, ceil_div(panels, self.most_panels)))
+            each = bind((panels + tiles - 1) // tirx.max(tiles, as_index(1)))
             with parallel(batch * as_index(spec.heads) * tiles) as task:
                 head = bind(task // tiles)
                 self.b = bind(head // as_index(spec.heads))
                 self.h = bind(head % as_index(spec.heads))
-                self.q0 = bind(task % tiles * as_index(task_queries))
-                self._task()
+                self.q0 = bind(task % tiles * each * as_index(self.width))
+                here = tirx.min(each * as_index(self.width), self.lq - self.q0)
+                # Equal tasks may leave the last ones nothing.
+                self._task(bind(tirx.max(here, as_index(0))))
         return made.func
 
-    def _task(self) -> None:
+    def _task(self, here: Expr) -> None:
+        """The ``here`` queries from q0 on."""
         spec, width = self.spec, self.width
-        self.queries = scratch(self.panels * spec.head_dim * width)
-        self.results = scratch(self.panels * spec.value_dim * width)
-        self.maxima = scratch(self.panels * width)
-        self.sums = scratch(self.panels * width)
+        self.queries = scratch(self.most_panels * spec.head_dim * width)
+        self.results = scratch(self.most_panels * spec.value_dim * width)
+        self.maxima = scratch(self.most_panels * width)
+        self.sums = scratch(self.most_panels * width)
         self.scales = scratch(width)
         self.scores = scratch(_BLOCK_KEYS * width)
         self.keys = scratch(_BLOCK_KEYS * spec.head_dim)
         self.values = scratch(_BLOCK_KEYS * spec.value_dim)
-        self.biases = scratch(_BLOCK_KEYS * width) if self._bias_varies_by_query else None
 
-        here = bind(tirx.min(as_index(self.panels * width), self.lq - self.q0))
         panels = bind(ceil_div(here, width))
+        if self.bias is not None:
+            task = Task(self.tile, self.b, self.h, self.q0, self.lq, panels)
+            self.bias.begin_task(task, self.most_panels)
         self._load_queries(panels)
-        self._fill(self.maxima, _LOWEST, panels * as_index(width))
+        self._fill(self.maxima, LOWEST, panels * as_index(width))
         self._fill(self.sums, 0.0, panels * as_index(width))
         self._fill(self.results, 0.0, panels * as_index(spec.value_dim * width))
         with loop(ceil_div(self.lk, _BLOCK_KEYS)) as block:
@@ -217,13 +245,11 @@ class _Attention:
             rows = (self.b, self.h, k0, count)
             copy_rows(self.keys, self.k, *rows, spec.head_dim, self.lanes)
             copy_rows(self.values, self.v, *rows, spec.value_dim, self.lanes)
+            if self.bias is not None:
+                self.bias.begin_block(k0, count)
             with loop(panels) as panel:
                 self._block(panel, k0, count)
         self._store_results(here, panels)
-
-    @property
-    def _bias_varies_by_query(self) -> bool:
-        return self.spec.bias is not None and self.spec.bias[2]
 
     def _fill(self, buffer: Expr, value: float, size: Expr) -> None:
         """Set the first ``size`` values, a multiple of the lanes."""
@@ -233,20 +259,21 @@ class _Attention:
     def _load_queries(self, panels: Expr) -> None:
         """Queries times scale, transposed: [panel, component, query]. The last one repeats."""
         spec, width = self.spec, as_index(self.width)
+        scale = spec.scale * math.log2(math.e)
         with loop(panels) as p:
             base = bind(p * as_index(spec.head_dim) * width)
 
             def query(i: Expr, d: Expr, lanes: int) -> Expr:
                 row = tirx.min(self.q0 + p * width + i, self.lq - as_index(1))
-                return self.q.load(self.b, row, self.h, d, lanes) * splat(spec.scale, lanes)
+                return self.q.load(self.b, row, self.h, d, lanes) * splat(scale, lanes)
 
             transpose_panel(self.tile, query, spec.head_dim, self.queries, base)
 
     def _block(self, panel: Expr, k0: Expr, count: Expr) -> None:
         """One panel of queries against one block of keys."""
         tile, lanes, width = self.tile, self.lanes, self.width
-        if self._bias_varies_by_query:
-            self._transpose_bias(panel, k0, count)
+        if self.bias is not None:
+            self.bias.begin_panel(panel, k0, count)
         (largest,) = accumulators(1, tile.vectors, lanes)
         state = bind(panel * as_index(width))
         for j in range(tile.vectors):
@@ -262,7 +289,7 @@ class _Attention:
         for j in range(tile.vectors):
             at = state + as_index(j * lanes)
             new = bind(largest[as_index(j)])
-            scale = bind(exp_nonpositive(load(self.maxima, at, lanes=lanes) - new, lanes))
+            scale = bind(exp2_nonpositive(load(self.maxima, at, lanes=lanes) - new, lanes))
             store(self.maxima, new, at, lanes=lanes)
             store(self.scales, scale, j * lanes, lanes=lanes)
             store(sums, load(self.sums, at, lanes=lanes) * scale, j)
@@ -270,7 +297,7 @@ class _Attention:
             for j in range(tile.vectors):
                 at = key * as_index(width) + as_index(j * lanes)
                 score = load(self.scores, at, lanes=lanes)
-                weight = bind(exp_nonpositive(score - largest[as_index(j)], lanes))
+                weight = bind(exp2_nonpositive(score - largest[as_index(j)], lanes))
                 store(self.scores, weight, at, lanes=lanes)
                 store(sums, sums[as_index(j)] + weight, j)
         for j in range(tile.vectors):
@@ -281,26 +308,6 @@ class _Attention:
         rest = self.spec.value_dim % tile.rows
         if rest:
             self._result_tile(rest, panel, as_index(self.spec.value_dim - rest), count)
-
-    def _transpose_bias(self, panel: Expr, k0: Expr, count: Expr) -> None:
-        """The bias of a panel and a block as [key, query]."""
-        assert self.spec.bias is not None
-        varies_by_key = self.spec.bias[3]
-
-        def bias(i: Expr, key: Expr, lanes: int) -> Expr:
-            row = tirx.min(self.q0 + panel * as_index(self.width) + i, self.lq - as_index(1))
-            if varies_by_key:
-                return self._bias_at(row, k0 + key, lanes)
-            return splat(self._bias_at(row, as_index(0)), lanes)
-
-        transpose_panel(self.tile, bias, count, self.biases, as_index(0))
-
-    def _bias_at(self, query: Expr, key: Expr, lanes: int = 1) -> Expr:
-        index = (self.b, self.h, query, key)
-        varies = self.spec.bias
-        assert varies is not None
-        at = [i if n else 0 for i, n in zip(index, varies, strict=True)]
-        return load(self.bias, *at, lanes=lanes)
 
     def _score_tile(self, rows: int, panel: Expr, k0: Expr, key0: Expr, largest: Expr) -> None:
         """Scores of ``rows`` keys from key0 of the block on; ``largest`` takes their maximum."""
@@ -327,10 +334,8 @@ class _Attention:
             for j in range(tile.vectors):
                 score = row[as_index(j)]
                 at = key * as_index(width) + as_index(j * lanes)
-                if self.biases is not None:
-                    score = score + load(self.biases, at, lanes=lanes)
-                elif self.bias is not None:
-                    score = score + splat(self._bias_at(as_index(0), k0 + key), lanes)
+                if self.bias is not None:
+                    score = score + self.bias.vector(panel, k0, key, j)
                 if spec.causal is not None:
                     score = self._causal(score, panel, j, k0 + key)
                 score = bind(score)
