@@ -1,8 +1,8 @@
-"""The thread on which a model's functions run, and TVM's threads beside it.
+"""The thread on which models' functions run, and TVM's threads beside it.
 
-TVM keeps a pool of worker threads per calling thread. A service that calls a model from many
-threads would have as many pools, all of them spinning for work; so each model has one thread
-that makes every call, whose pool has the size asked for.
+TVM keeps a pool of worker threads per calling thread. A service that calls models from many
+threads would have as many pools, all of them spinning for work; so one thread makes the calls of
+all models that compute with the same number of threads, and its pool has that size.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 from sam3_tvm.errors import Sam3Error
 
-__all__ = ["Engine", "default_threads"]
+__all__ = ["Engine", "default_threads", "shared_engine"]
 
 _T = TypeVar("_T")
 
@@ -27,9 +28,23 @@ _SHARE_ALL_CORES = -3
 # thread is made: two engines must not do it at once.
 _configuring = threading.Lock()
 
+# One call computes at a time, whichever engine makes it.
+_computing = threading.Lock()
+
+_sharing = threading.Lock()
+_engines: WeakValueDictionary[int, Engine] = WeakValueDictionary()
+
+# How often a worker yields while it waits for work before it sleeps: some milliseconds, which
+# is longer than anything between two kernels takes. TVM's own 300000 keep a core busy for a
+# tenth of a second after each call.
+_SPINS = 20_000
+
 
 class Engine:
-    """One thread that makes all of a model's calls. TVM's runtime is loaded by then.
+    """One thread that makes calls, with a pool of workers beside it. TVM's runtime is loaded.
+
+    Models share it: see :func:`shared_engine`. Calls of different engines do not run at the same
+    time either, since each uses all the cores that were asked for.
 
     Args:
         threads: how many threads a call computes with, at least 1; by default
@@ -56,7 +71,38 @@ class Engine:
                 self._process = os.getpid()
                 self._executor.submit(_configure_pool, self.threads).result()
             executor = self._executor
-        return executor.submit(call).result()
+        return executor.submit(_alone, call).result()
+
+
+def shared_engine(threads: int | None = None) -> Engine:
+    """The engine of this process that computes with that many threads.
+
+    It lives as long as somebody holds it, and so do its threads.
+
+    Raises:
+        Sam3Error: a number of threads below 1.
+    """
+    wanted = default_threads() if threads is None else threads
+    with _sharing:
+        engine = _engines.get(wanted)
+        if engine is None:
+            engine = _engines[wanted] = Engine(wanted)
+        return engine
+
+
+def _alone(call: Callable[[], _T]) -> _T:
+    with _computing:
+        return call()
+
+
+def _renew_locks() -> None:
+    """In a forked child: threads that held them are not there to release them."""
+    global _configuring, _sharing, _computing
+    _configuring, _sharing, _computing = threading.Lock(), threading.Lock(), threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 def default_threads() -> int:
@@ -98,6 +144,7 @@ def _configure_pool(threads: int) -> None:
     # Without this TVM pins its workers, and the calling thread, to the machine's first cores:
     # where other processes, or other models, are pinned as well.
     os.environ.setdefault("TVM_BIND_THREADS", "0")
+    os.environ.setdefault("TVM_THREAD_POOL_SPIN_COUNT", f"{_SPINS}")
     configure = tvm_ffi.get_global_func("runtime.config_threadpool")
     # The length of the list is the size of the pool. A list of one would make a limit of one
     # thread for all pools of the process, so that other models ran serially.

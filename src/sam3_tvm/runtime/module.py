@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.artifact import MODEL, Artifact, ArtifactError
-from sam3_tvm.runtime.engine import Engine
+from sam3_tvm.runtime.engine import shared_engine
 from sam3_tvm.runtime.functions import FunctionTable, Input
 from sam3_tvm.runtime.workspace import PlannedFunction, Workspace, tensor
 
@@ -90,7 +90,7 @@ def load_functions(artifact: Artifact, threads: int | None = None) -> FunctionTa
         Sam3Error: a number of threads below 1.
     """
     machine = Machine(artifact)
-    engine = Engine(threads)
+    engine = shared_engine(threads)
 
     def invoke(name: str, inputs: Sequence[Input]) -> list[NDArray[Any]]:
         return engine.run(lambda: machine(name, inputs))
