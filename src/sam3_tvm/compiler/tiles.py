@@ -26,7 +26,7 @@ class Tiles:
             half the columns.
         gemm_depth: steps of the reduction between two visits of a block.
         strassen_rows, strassen_depth: the same where Strassen's algorithm is used.
-        task_queries: queries of an attention's task.
+        task_queries: queries of an attention's task, at most: fewer where caches are smaller.
         block_keys: keys between two looks at the running maximum.
         strip_steps: steps of a convolution's reduction (channels times taps) between two visits
             of a sum.
@@ -40,7 +40,7 @@ class Tiles:
     gemm_depth: int = 256
     strassen_rows: int = 192
     strassen_depth: int = 512
-    task_queries: int = 192
+    task_queries: int = 384
     block_keys: int = 128
     strip_steps: int = 288
 

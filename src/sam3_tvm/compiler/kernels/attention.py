@@ -78,9 +78,6 @@ from sam3_tvm.compiler.target import CpuTarget
 
 __all__ = ["AttentionSpec", "attention_kernel", "kernel_name"]
 
-_TASK_QUERIES = 384
-_BLOCK_KEYS = 128
-
 
 @dataclass(frozen=True)
 class AttentionSpec:
@@ -168,13 +165,15 @@ class _Attention:
         self.lanes = self.tile.lanes
         self.width = self.tile.columns  # queries of a panel
         self.target = target
+        # Keys of a block, whole vectors.
+        self.block = max(1, target.tiles.block_keys // self.lanes) * self.lanes
 
     def _most_panels(self) -> int:
         """Panels of a task, at most: what lasts a task takes half of the second-level cache."""
         per_query = self.spec.head_dim + self.spec.value_dim
         per_query += 0 if self.bias is None else self.bias.per_query
         fitting = self.target.l2_bytes // 2 // (4 * self.width * per_query)
-        return max(1, min(fitting, _TASK_QUERIES // self.width))
+        return max(1, min(fitting, self.target.tiles.task_queries // self.width))
 
     def build(self) -> Expr:
         spec = self.spec
@@ -196,7 +195,7 @@ class _Attention:
             self.bias: Bias | None = None
             if spec.bias is not None:
                 sizes = (batch, spec.heads, self.lq, self.lk)
-                self.bias = declare_bias(spec.bias, *sizes, _BLOCK_KEYS)
+                self.bias = declare_bias(spec.bias, *sizes, self.block)
             if spec.rotary:
                 table = tensor("rotary", (self.lq, 2, spec.head_dim))
                 self.q.rotary = self.k.rotary = table
@@ -227,9 +226,9 @@ class _Attention:
         self.maxima = scratch(self.most_panels * width)
         self.sums = scratch(self.most_panels * width)
         self.scales = scratch(width)
-        self.scores = scratch(_BLOCK_KEYS * width)
-        self.keys = scratch(_BLOCK_KEYS * spec.head_dim)
-        self.values = scratch(_BLOCK_KEYS * spec.value_dim)
+        self.scores = scratch(self.block * width)
+        self.keys = scratch(self.block * spec.head_dim)
+        self.values = scratch(self.block * spec.value_dim)
 
         panels = bind(ceil_div(here, width))
         if self.bias is not None:
@@ -239,9 +238,9 @@ class _Attention:
         self._fill(self.maxima, LOWEST, panels * as_index(width))
         self._fill(self.sums, 0.0, panels * as_index(width))
         self._fill(self.results, 0.0, panels * as_index(spec.value_dim * width))
-        with loop(ceil_div(self.lk, _BLOCK_KEYS)) as block:
-            k0 = bind(block * as_index(_BLOCK_KEYS))
-            count = bind(tirx.min(as_index(_BLOCK_KEYS), self.lk - k0))
+        with loop(ceil_div(self.lk, self.block)) as block:
+            k0 = bind(block * as_index(self.block))
+            count = bind(tirx.min(as_index(self.block), self.lk - k0))
             rows = (self.b, self.h, k0, count)
             copy_rows(self.keys, self.k, *rows, spec.head_dim, self.lanes)
             copy_rows(self.values, self.v, *rows, spec.value_dim, self.lanes)
