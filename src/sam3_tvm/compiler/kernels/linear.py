@@ -17,7 +17,8 @@ Weights may be stored in float16 or int8 (:mod:`~sam3_tvm.compiler.kernels.store
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,7 +39,7 @@ from sam3_tvm.compiler.kernels.emit import (
     tensor,
     when,
 )
-from sam3_tvm.compiler.kernels.gemm import emit_task, gemm_blocks
+from sam3_tvm.compiler.kernels.gemm import GemmBlocks, emit_task, gemm_blocks
 from sam3_tvm.compiler.kernels.register_tile import gemm_tile
 from sam3_tvm.compiler.kernels.stored_weights import load_wide, name_suffix, scale_argument
 from sam3_tvm.compiler.kernels.strassen import (
@@ -52,6 +53,9 @@ from sam3_tvm.compiler.target import CpuTarget
 __all__ = ["ACTIVATIONS", "Epilogue", "kernel_name", "linear_kernel", "packed_shape"]
 
 ACTIVATIONS = {"gelu": gelu, "relu": relu}
+
+_LINE_BYTES = 64
+_BYTES = {"float32": 4, "float16": 2, "int8": 1}
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,56 @@ def kernel_name(n: int, k: int, epilogue: Epilogue, precision: str = "float32") 
     return "_".join(filter(None, parts)) + name_suffix(precision)
 
 
+@dataclass(frozen=True)
+class _Weights:
+    """Packed weights of any precision, as the products read them.
+
+    Attributes:
+        packed: the argument, [panels, K, width].
+        width: columns of a panel.
+        lanes: float32 values per vector.
+        line: weights in a cache line.
+        wide: scratch for a panel in float32; None where weights are read in place.
+    """
+
+    packed: Expr
+    width: int
+    lanes: int
+    line: int
+    wide: Expr | None = None
+
+    def read(self, column: Expr) -> Callable[[Expr, int], Expr]:
+        """``b(k, j)``, widened, of the panel that starts at a column; k counts from 0."""
+        index = bind(column // as_index(self.width))
+        return lambda k, j: load_wide(self.packed, index, k, j * self.lanes, lanes=self.lanes)
+
+    def prefetch(self, column: Expr, k: Expr) -> None:
+        """Step k of the panel that starts at a column."""
+        for j in range(0, self.width, self.line):
+            prefetch(self.packed, column // as_index(self.width), k, j)
+
+    def panel(self, column: Expr, k0: Expr, steps: Expr) -> Callable[[Expr, int], Expr]:
+        """In place, or what :meth:`first_panel` left in scratch; k counts from k0."""
+        if self.wide is not None:
+            return lambda k, j: load(self.wide, self._at(k, j), lanes=self.lanes)
+        b = self.read(column)
+        return lambda k, j: b(k0 + k, j)
+
+    def first_panel(self, column: Expr, k0: Expr, steps: Expr) -> Callable[[Expr, int], Expr]:
+        """Widens, and stores to scratch; k counts from k0."""
+        b = self.read(column)
+
+        def widened(k: Expr, j: int) -> Expr:
+            value = bind(b(k0 + k, j))
+            store(self.wide, value, self._at(k, j), lanes=self.lanes)
+            return value
+
+        return widened
+
+    def _at(self, k: Expr, j: int) -> Expr:
+        return k * as_index(self.width) + as_index(j * self.lanes)
+
+
 def linear_kernel(
     target: CpuTarget, n: int, k: int, epilogue: Epilogue, precision: str = "float32"
 ) -> Expr:
@@ -98,46 +152,22 @@ def linear_kernel(
             residual are arguments.
         precision: ``"float32"``, ``"float16"`` or ``"int8"``.
     """
-    blocks = gemm_blocks(target, n, k)
-    panels, _, width = packed_shape(target, n, k)
-    lanes = blocks.tile.lanes
-    halved = strassen_blocks(target, n, k)
-    if halved is not None:
-        # One cut into columns for both ways.
-        blocks = replace(blocks, panels=halved.panels, rows=fewest_rows(halved))
+    blocks, halved = _blocks(target, n, k)
+    rows_per_task = (halved or blocks).rows
     chunks = ceil_div(n, blocks.columns)
-    rows_per_task = blocks.rows if halved is None else halved.rows
-    line = 64 // (4 if precision == "float32" else 2 if precision == "float16" else 1)
+    panels, _, width = packed_shape(target, n, k)
     with kernel(kernel_name(n, k, epilogue, precision)) as made:
         m = size_var("m")
         x = tensor("x", (m, k))
-        weight = tensor("weight", (panels, k, width), precision)
+        packed = tensor("weight", (panels, k, width), precision)
         scale = scale_argument(precision, panels * width)
         bias = tensor("bias", (panels * width,)) if epilogue.bias else None
         residual = tensor("residual", (m, n)) if epilogue.residual else None
         y = tensor("y", (m, n))
+        weights = _Weights(packed, width, blocks.tile.lanes, _LINE_BYTES // _BYTES[precision])
 
         with parallel(ceil_div(m, rows_per_task) * as_index(chunks)) as task:
             row0 = bind(task // as_index(chunks) * as_index(rows_per_task))
-            column0 = bind(task % as_index(chunks) * as_index(blocks.columns))
-
-            def panel(column: Expr, k0: Expr, steps: Expr) -> Expr:
-                index = bind(column // as_index(width))
-                if wide is None:
-                    return lambda kk, j: load(weight, index, k0 + kk, j * lanes, lanes=lanes)
-                return lambda kk, j: load(
-                    wide, kk * as_index(width) + as_index(j * lanes), lanes=lanes
-                )
-
-            def widened(column: Expr, k0: Expr, steps: Expr) -> Expr:
-                index = bind(column // as_index(width))
-
-                def b(kk: Expr, j: int) -> Expr:
-                    value = bind(load_wide(weight, index, k0 + kk, j * lanes, lanes=lanes))
-                    store(wide, value, kk * as_index(width) + as_index(j * lanes), lanes=lanes)
-                    return value
-
-                return b
 
             def write(row: Expr, column: Expr, value: Expr, lanes: int) -> None:
                 if scale is not None:
@@ -150,34 +180,38 @@ def linear_kernel(
                     value = value + load(residual, row0 + row, column, lanes=lanes)
                 store(y, value, row0 + row, column, lanes=lanes)
 
-            def weights(column: Expr) -> Expr:
-                index = bind(column // as_index(width))
-                return lambda kk, j: load_wide(weight, index, kk, j * lanes, lanes=lanes)
-
-            def prefetch_step(column: Expr, kk: Expr) -> None:
-                for j in range(0, width, line):
-                    prefetch(weight, column // as_index(width), kk, j)
-
             rows = bind(tirx.min(as_index(rows_per_task), m - row0))
             common: dict[str, Any] = {
                 "rows": rows,
                 "columns": n,
-                "first_column": column0,
+                "first_column": bind(task % as_index(chunks) * as_index(blocks.columns)),
                 "depth": k,
                 "load_a": lambda row, kk, lanes: load(x, row0 + row, kk, lanes=lanes),
-                "prefetch_b": prefetch_step,
+                "prefetch_b": weights.prefetch,
                 "write": write,
             }
+            few: AbstractContextManager[None] = nullcontext()
             if halved is not None:
+                few = when(rows < as_index(fewest_rows(halved)))
                 with when(rows >= as_index(fewest_rows(halved))):
                     emit_strassen_task(
                         halved,
-                        load_b=weights,
+                        load_b=weights.read,
                         prefetch_a=lambda row, kk: prefetch(x, row0 + row, kk),
                         **common,
                     )
-            with nullcontext() if halved is None else when(rows < as_index(fewest_rows(halved))):
-                wide = None if precision == "float32" else scratch(blocks.depth * width)
-                first = None if wide is None else widened
-                emit_task(blocks, panel=panel, first_panel=first, **common)
+            with few:
+                if precision != "float32":
+                    weights = replace(weights, wide=scratch(blocks.depth * width))
+                first = None if weights.wide is None else weights.first_panel
+                emit_task(blocks, panel=weights.panel, first_panel=first, **common)
     return made.func
+
+
+def _blocks(target: CpuTarget, n: int, k: int) -> tuple[GemmBlocks, GemmBlocks | None]:
+    """Those of the ordinary product, and of Strassen's where that is faster: one cut into columns,
+    and an ordinary block for the rows that are too few for a halved one."""
+    blocks, halved = gemm_blocks(target, n, k), strassen_blocks(target, n, k)
+    if halved is not None:
+        blocks = replace(blocks, panels=halved.panels, rows=fewest_rows(halved))
+    return blocks, halved
