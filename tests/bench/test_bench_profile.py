@@ -28,6 +28,11 @@ from sam3_tvm.bench.profile import KernelRow, Profile, kernel_flops, profile
             36 * 64 * 32 * 2 * 4 * 3,
         ),
         (
+            "conv_upsampled3x3_64x32_6x7_residual",
+            [(2, 64, 6, 7), (36, 64, 8), (2, 32, 12, 14), (2, 32, 12, 14)],
+            9 * 2 * 64 * 32 * 6 * 7,
+        ),
+        (
             "conv_transpose2x2_96x48_12x12_bias",
             [(1, 96, 12, 12), (24, 96, 8), (48,), (1, 48, 24, 24)],
             4 * 96 * 48 * 144,

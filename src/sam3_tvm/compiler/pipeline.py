@@ -28,10 +28,13 @@ from sam3_tvm.compiler.passes.dispatch_linear import DispatchLinear
 from sam3_tvm.compiler.passes.dispatch_matmul import DispatchMatmul
 from sam3_tvm.compiler.passes.dispatch_norm import DispatchNorm
 from sam3_tvm.compiler.passes.expand_transcendentals import ExpandTranscendentals
+from sam3_tvm.compiler.passes.fold_projection import FoldProjection
+from sam3_tvm.compiler.passes.merge_convolutions import MergeTransposed
 from sam3_tvm.compiler.passes.merge_linears import MergeLinears
 from sam3_tvm.compiler.passes.move_windows import MoveWindows
 from sam3_tvm.compiler.passes.plan_workspace import KillUnplanned, PlanWorkspace
 from sam3_tvm.compiler.passes.schedule_cpu import ScheduleCpu
+from sam3_tvm.compiler.passes.split_convolution import SplitConvolution
 from sam3_tvm.compiler.passes.split_stages import SplitStages
 from sam3_tvm.compiler.target import CpuTarget
 
@@ -86,10 +89,16 @@ def _canonical(options: Options) -> list[Any]:
     ]
 
 
+def _algebra() -> list[Any]:
+    """What the mathematics needs rather than what the graph says."""
+    return [FoldProjection(), MergeTransposed(), SplitConvolution()]
+
+
 def _dispatch(options: Options) -> list[Any]:
     target = options.target
     decomposed = [DecomposeLayerNorm()] if options.layer_norm == "decomposed" else []
     return [
+        *_algebra(),
         # Before any kernel is chosen, so that both halves get theirs.
         SplitStages(),
         *decomposed,

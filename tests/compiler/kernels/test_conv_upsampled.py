@@ -9,15 +9,11 @@ from kernel_testing import NOT_RUNNABLE, RUNNABLE, assert_close, compiled, empty
 
 from sam3_tvm.compiler.kernels.conv import packed_rows
 from sam3_tvm.compiler.kernels.conv_epilogue import ConvEpilogue
-from sam3_tvm.compiler.kernels.conv_upsampled import conv_upsampled_kernel
+from sam3_tvm.compiler.kernels.conv_upsampled import COLUMN_TERMS, ROW_TERMS, conv_upsampled_kernel
 from sam3_tvm.compiler.kernels.stored_weights import widens
 from sam3_tvm.compiler.target import CpuTarget
 
 NATIVE = CpuTarget.native()
-
-# Rows and columns of the weights that a product takes: all, the first, the last.
-ROWS = np.array([[1, 1, 1], [1, 0, 0], [0, 0, -1]], "float32")
-COLUMNS = np.array([[1, 1, 1], [1, 0, 0], [0, 0, 1]], "float32")
 
 
 def _definition(x, w):
@@ -35,7 +31,7 @@ def _definition(x, w):
 def _packed(w, target):
     """[ceil(O / r) * 9, I, r] of w [O, I, 3, 3]."""
     r, (count, depth) = packed_rows(target), w.shape[:2]
-    products = np.einsum("im,jn,okmn->oijk", ROWS, COLUMNS, w).reshape(count, 9, depth)
+    products = np.einsum("im,jn,okmn->oijk", ROW_TERMS, COLUMN_TERMS, w).reshape(count, 9, depth)
     padded = np.pad(products, ((0, -count % r), (0, 0), (0, 0)))
     rows = padded.reshape(-1, r, 9, depth).transpose(0, 2, 1, 3).reshape(-1, r, depth)
     return np.ascontiguousarray(rows.transpose(0, 2, 1).astype("float32"))

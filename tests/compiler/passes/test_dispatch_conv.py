@@ -216,6 +216,64 @@ def test_something_added_that_is_no_bias_stays() -> None:
     assert "R.add" in dispatched["main"].script()
 
 
+def test_an_array_of_the_results_shape_joins_the_kernel() -> None:
+    def build(x, w, b):
+        y = op.add(nn.conv2d(x, w), op.reshape(b, (1, -1, 1, 1)))
+        return nn.relu(op.add(x, y))
+
+    mod = _module(build, (8, 5, 6), (8, 8, 1, 1), (8,))
+    dispatched = _dispatch(mod)
+    (kernel,) = _kernels(dispatched)
+    assert kernel.endswith("_bias_residual_relu")
+    assert "R.add" not in dispatched["main"].script()
+    inputs = _tensors([(8, 5, 6), (8, 8, 1, 1), (8,)], 2)
+    want, got = (_machine(m)["main"](*inputs).numpy() for m in (mod, dispatched))
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-4)
+
+
+def _upsampled(reader):
+    def build(x, w):
+        large = op.image.resize2d(
+            x,
+            (10, 14),
+            layout="NCHW",
+            method="nearest_neighbor",
+            coordinate_transformation_mode="asymmetric",
+            rounding_method="floor",
+        )
+        return reader(large, w)
+
+    return _module(build, (3, 5, 7), (11, 3, 3, 3))
+
+
+def test_an_upsampled_picture_is_never_made() -> None:
+    mod = _upsampled(lambda large, w: nn.relu(nn.conv2d(large, w, padding=1)))
+    dispatched = _dispatch(mod)
+    assert _kernels(dispatched) == ["conv_upsampled3x3_3x11_5x7_relu"]
+    assert "resize2d" not in dispatched["main"].script()
+    for batch in (1, 3):
+        inputs = _tensors([(3, 5, 7), (11, 3, 3, 3)], batch)
+        want, got = (_machine(m)["main"](*inputs).numpy() for m in (mod, dispatched))
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    "reader",
+    [
+        lambda large, w: op.add(
+            nn.conv2d(large, w, padding=1), op.mean(large, axis=1, keepdims=True)
+        ),
+        lambda large, w: nn.conv2d(large, w, padding=0),
+        lambda large, w: nn.conv2d(large, w, padding=1, strides=2),
+    ],
+    ids=["read twice", "no border", "strided"],
+)
+def test_an_upsampled_picture_that_others_need_stays(reader) -> None:
+    dispatched = _dispatch(_upsampled(reader))
+    assert [k.split("_")[0] for k in _kernels(dispatched)] == ["conv3x3"]
+    assert "resize2d" in dispatched["main"].script()
+
+
 def test_equal_convolutions_share_a_kernel() -> None:
     def build(x, v, w):
         return nn.conv2d(nn.conv2d(x, v, padding=1), w, padding=1)

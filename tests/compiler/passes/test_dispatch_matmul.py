@@ -54,6 +54,19 @@ def test_transposed_second_operand_is_read_as_stored():
     close(run(after, a, b), a @ b.swapaxes(2, 3))
 
 
+def test_a_column_added_joins_the_product():
+    """Here a product as well, which keeps a kernel of its own."""
+
+    def body(emit, a, b, c):
+        return R.add(emit(R.matmul(a, c)), emit(R.matmul(a, b)))
+
+    inputs = [("a", ("b", "m", 6)), ("b", ("b", 6, 40)), ("c", ("b", 6, 1))]
+    after = dispatched(build(inputs, [], body))
+    assert sorted(kernels(after)) == ["matmul_6x1", "matmul_6x40_bias"]
+    a, b, c = randoms((2, 5, 6), (2, 6, 40), (2, 6, 1))
+    close(run(after, a, b, c), a @ c + a @ b)
+
+
 def test_another_permutation_stays():
     def body(emit, a, b):
         return R.matmul(a, emit(R.permute_dims(b, [1, 2, 0])))

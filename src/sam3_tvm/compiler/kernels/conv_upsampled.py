@@ -65,11 +65,22 @@ from sam3_tvm.compiler.kernels.register_tile import wide_tile
 from sam3_tvm.compiler.kernels.stored_weights import name_suffix, scale_argument
 from sam3_tvm.compiler.target import CpuTarget
 
-__all__ = ["PRODUCTS", "conv_upsampled_kernel", "conv_upsampled_name"]
+__all__ = [
+    "COLUMN_TERMS",
+    "PRODUCTS",
+    "ROW_TERMS",
+    "conv_upsampled_kernel",
+    "conv_upsampled_name",
+]
 
-PRODUCTS = 9
-"""Products of one pixel: (all rows, first, last) x (all columns, first, last) of the weights,
-summed over "all" and negated for each "last" row; see :func:`conv_upsampled_kernel`."""
+ROW_TERMS = ((1, 1, 1), (1, 0, 0), (0, 0, -1))
+"""What products take of the three rows of the weights: the sum, the first, the last negated."""
+
+COLUMN_TERMS = ((1, 1, 1), (1, 0, 0), (0, 0, 1))
+"""The same of columns, whose differences with the right neighbour have a map of their own."""
+
+PRODUCTS = len(ROW_TERMS) * len(COLUMN_TERMS)
+"""Products of a pixel, for four outputs."""
 
 # Channels of the reduction in scratch at once.
 _BLOCK = 256
@@ -138,9 +149,9 @@ def conv_upsampled_kernel(
     ``y = activation(conv3x3(upsampled(x)) + bias + residual)``, padded by 1, the residual of the
     shape of y. ``packed`` is ``[ceil(O / r) * 9, I, r]``, r of
     :func:`~sam3_tvm.compiler.kernels.conv.packed_rows`: for r output channels nine panels
-    after each other, panel 3 i + j holding the weights ``sum R[i, m] C[j, n] w[o, k, m, n]`` with
-    ``R = [[1, 1, 1], [1, 0, 0], [0, 0, -1]]`` and ``C = [[1, 1, 1], [1, 0, 0], [0, 0, 1]]``. It
-    has the precision given (``"float32"``, ``"float16"`` or ``"int8"``); int8 has ``scale``, a
+    after each other, panel 3 i + j holding the weights ``sum over m, n of ROW_TERMS[i][m] *
+    COLUMN_TERMS[j][n] * w[o, k, m, n]``. It has the precision given (``"float32"``,
+    ``"float16"`` or ``"int8"``), rounded after these sums, by row of a panel; int8 has ``scale``, a
     factor for each row of each panel. All else is float32. B is symbolic.
     """
     plan = _plan(target, out_channels, in_channels, height, width)

@@ -27,6 +27,7 @@ from sam3_tvm.compiler.kernels.emit import (
     parallel,
     scratch,
     size_var,
+    splat,
     store,
     tensor,
     when,
@@ -49,6 +50,7 @@ class MatmulSpec:
         transposed: B is stored as [batch, N, K].
         a_batched, b_batched: whether the operand has the result's batch; else it has batch 1
             and is shared.
+        bias: a value per row of the result is added.
     """
 
     n: int | None
@@ -56,6 +58,7 @@ class MatmulSpec:
     transposed: bool = False
     a_batched: bool = True
     b_batched: bool = True
+    bias: bool = False
 
 
 def kernel_name(spec: MatmulSpec) -> str:
@@ -63,11 +66,13 @@ def kernel_name(spec: MatmulSpec) -> str:
     name = f"matmul_{spec.k or 'k'}x{spec.n or 'n'}"
     shared = "" if spec.a_batched else "_shared_a"
     shared += "" if spec.b_batched else "_shared_b"
-    return name + ("_transposed" if spec.transposed else "") + shared
+    name += ("_transposed" if spec.transposed else "") + shared
+    return name + ("_bias" if spec.bias else "")
 
 
 def matmul_kernel(target: CpuTarget, spec: MatmulSpec) -> Expr:
-    """The PrimFunc ``(a [B|1, M, K], b [B|1, K, N] or [B|1, N, K], c [B, M, N])``, float32."""
+    """The PrimFunc ``(a [B|1, M, K], b [B|1, K, N] or [B|1, N, K], [bias [B, M]], c [B, M, N])``,
+    float32."""
     blocks = gemm_blocks(target, spec.n, spec.k)
     blocks = replace(blocks, rows=_ROW_BLOCKS * blocks.rows)
     width, lanes = blocks.tile.columns, blocks.tile.lanes
@@ -78,6 +83,7 @@ def matmul_kernel(target: CpuTarget, spec: MatmulSpec) -> Expr:
         a = tensor("a", (batch if spec.a_batched else 1, m, k))
         b_shape = (n, k) if spec.transposed else (k, n)
         b = tensor("b", (batch if spec.b_batched else 1, *b_shape))
+        bias = tensor("bias", (batch, m)) if spec.bias else None
         c = tensor("c", (batch, m, n))
         chunks = bind(as_index(ceil_div(n, blocks.columns)))
         row_blocks = bind(ceil_div(m, blocks.rows))
@@ -99,6 +105,11 @@ def matmul_kernel(target: CpuTarget, spec: MatmulSpec) -> Expr:
                     packed, kk * as_index(width) + as_index(j * lanes), lanes=lanes
                 )
 
+            def write(row: Expr, column: Expr, value: Expr, lanes: int) -> None:
+                if bias is not None:
+                    value = value + splat(load(bias, index, row0 + row), lanes)
+                store(c, value, index, row0 + row, column, lanes=lanes)
+
             emit_task(
                 blocks,
                 rows=bind(tirx.min(as_index(blocks.rows), m - row0)),
@@ -107,9 +118,7 @@ def matmul_kernel(target: CpuTarget, spec: MatmulSpec) -> Expr:
                 depth=k,
                 load_a=lambda row, kk, lanes: load(a, in_a, row0 + row, kk, lanes=lanes),
                 panel=panel,
-                write=lambda row, column, value, lanes: store(
-                    c, value, index, row0 + row, column, lanes=lanes
-                ),
+                write=write,
             )
     return made.func
 

@@ -2,7 +2,8 @@
 
 Runs after DispatchLinear, which takes the products with weights. Operands of any rank from 2
 up: batch axes are flattened where they agree or one operand has none, and broadcast where
-they differ. A second operand that is a transposition of its last two axes is read as stored.
+they differ. A second operand that is a transposition of its last two axes is read as stored. A
+column ``[..., M, 1]`` that is added to a product joins its kernel.
 """
 
 from __future__ import annotations
@@ -165,12 +166,36 @@ class _Dispatcher(_Rewriter):
     """matmul -> the kernel on operands with one batch axis."""
 
     def applies(self, binding: Expr) -> bool:
-        call = call_of(binding.value, "relax.matmul")
-        if call is None or shape_of(binding.var) is None:
+        if self._biased(binding.value) is not None:
+            return True
+        if not self._is_product(binding.value):
+            return False
+        user = self.flow.only_user(binding.var)
+        biased = None if user is None else self._biased(self.flow.definition(user))
+        return biased is None or not biased[0].same_as(binding.value)
+
+    def _is_product(self, value: Expr) -> bool:
+        call = call_of(value, "relax.matmul")
+        if call is None or shape_of(call) is None:
             return False
         return all(len(shape_of(operand) or []) >= 2 for operand in call.args)
 
+    def _biased(self, value: Expr) -> tuple[Expr, Expr] | None:
+        """The product and the column, where ``value`` adds the two and nothing else reads the
+        product."""
+        if call_of(value, "relax.add") is None:
+            return None
+        for product, column in (value.args, value.args[::-1]):
+            if self._is_product(self.flow.definition(product)):
+                rows, column_rows = shape_of(product) or [], shape_of(column) or []
+                alone = self.flow.only_user(product) is not None
+                one = tvm.tirx.const(1, "int64")
+                if alone and same_shape([*rows[:-1], one], column_rows):
+                    return self.flow.definition(product), column
+        return None
+
     def rewrite(self, call: Expr, shape: list[Expr]) -> Expr:
+        call, column = self._biased(call) or (call, None)
         a, b = call.args
         b, transposed = self._as_stored(b)
         a_shape, b_shape = shape_of(a) or [], shape_of(b) or []
@@ -183,12 +208,19 @@ class _Dispatcher(_Rewriter):
             a, a_batch = self._broadcast(a, batch), batch
             b, b_batch = self._broadcast(b, batch), batch
         spec = MatmulSpec(
-            static_int(n), static_int(k), transposed, not _is_one(a_batch), not _is_one(b_batch)
+            static_int(n),
+            static_int(k),
+            transposed,
+            not _is_one(a_batch),
+            not _is_one(b_batch),
+            bias=column is not None,
         )
         args = [
             self._flat(a, (_volume(a_batch), m, k)),
             self._flat(b, (_volume(b_batch), *b_shape[-2:])),
         ]
+        if column is not None:
+            args.append(self._flat(column, (_volume(batch), m)))
         func = matmul_kernel(self.target, spec)
         kernel = self.builder_.add_func(func, kernel_name(spec))
         result = relax.TensorType((_volume(batch), m, n), "float32")

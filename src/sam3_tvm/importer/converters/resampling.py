@@ -4,7 +4,8 @@
 doesn't filter, where PyTorch steps by ``1 / scale_factor`` if one was given and takes
 ``antialias=True``. So each call becomes one tensor expression named after its mode
 (``interpolate_bilinear2d``): small tables with each output position's source indices and
-weights per axis, then the interpolation itself.
+weights per axis, then the interpolation itself. The exception is a picture that is doubled by
+its nearest pixels, where no rule can differ: it stays an operator, which passes recognise.
 
 The rules are those of ATen's ``native/UpSample.h`` (and, with antialias, of Pillow's
 resampling, from which it derives): source positions are formed in float32, in float64 for
@@ -242,12 +243,39 @@ def _named(axes: list[Axis]) -> list[tuple[Axis, str]]:
 )
 def upsample_nearest(cx: Context, **arguments: Any) -> relax.Expr:
     """``mode="nearest"``: the source pixel under each output pixel's upper left corner."""
+    if _doubles(cx, arguments):
+        return cx.emit(
+            relax.op.image.resize2d(
+                arguments["input"] if "input" in arguments else arguments["self"],
+                tuple(cx.shape[2:]),
+                layout="NCHW",
+                method="nearest_neighbor",
+                coordinate_transformation_mode="asymmetric",
+                rounding_method="floor",
+            )
+        )
 
     def build(data: te.Tensor, axes: list[Axis], name: str) -> te.Tensor:
         taps = [nearest_taps(a, n, exact=False) for a, n in _named(axes)]
         return gather(data, taps, data.dtype, name)
 
     return interpolate_axes(cx, f"nearest{len(cx.shape) - 2}d", arguments, build)
+
+
+def _doubles(cx: Context, arguments: dict[str, Any]) -> bool:
+    """Whether a float32 picture of known size gets twice that, in steps of exactly a half."""
+    x = arguments["input"] if "input" in arguments else arguments["self"]
+    before, after = map(_plain, extents(x)[2:]), cx.shape[2:]
+    factors = arguments.get("scale_factors") or [arguments.get(n) for n in ("scales_h", "scales_w")]
+    return (
+        len(after) == 2
+        and dtype_of(x) == "float32"
+        and all(f in (None, 2.0) for f in factors)
+        and all(
+            isinstance(n, int) and isinstance(out, int) and out == 2 * n
+            for n, out in zip(before, map(_plain, after), strict=True)
+        )
+    )
 
 
 @converter(

@@ -1,0 +1,61 @@
+"""The frame of passes that give bindings of a function new values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tvm
+from tvm import relax
+from tvm.relax.expr_functor import PyExprMutator, mutator
+
+__all__ = ["Emit", "NewValue", "rewrite_bindings"]
+
+Expr = Any
+
+Emit = Callable[[Expr], Expr]
+"""Binds a value, over the function's own variables or such as it returned, to a variable."""
+
+NewValue = Callable[[Emit], Expr]
+"""Emits all operators of a new value but the last, which it returns."""
+
+
+def rewrite_bindings(
+    mod: tvm.IRModule, find: Callable[[relax.Function], Mapping[Expr, NewValue]]
+) -> tvm.IRModule:
+    """Give variables new values, and drop what is without users then.
+
+    Args:
+        mod: the module.
+        find: for a Relax function in A-normal form, the variables to redefine. A new value may
+            use whatever is defined before its variable.
+
+    Returns:
+        The new module.
+    """
+    mod = relax.transform.Normalize()(mod)
+    rewriter = _Rewriter(mod)
+    for gvar, func in mod.functions_items():
+        if isinstance(func, relax.Function):
+            rewriter.found = find(func)
+            if rewriter.found:
+                rewritten = rewriter.visit_expr(func)
+                rewriter.builder_.update_func(gvar, relax.analysis.remove_all_unused(rewritten))
+    return rewriter.builder_.get()
+
+
+@mutator
+class _Rewriter(PyExprMutator):  # type: ignore[misc]
+    def __init__(self, mod: tvm.IRModule) -> None:
+        super().__init__(mod)
+        self.found: Mapping[Expr, NewValue] = {}
+
+    def visit_var_binding_(self, binding: relax.VarBinding) -> None:
+        """Replace the value of a variable that was found."""
+        new_value = self.found.get(binding.var)
+        if new_value is not None:
+            binding = relax.VarBinding(binding.var, new_value(self._emit))
+        super().visit_var_binding_(binding)
+
+    def _emit(self, value: Expr) -> Expr:
+        return self.builder_.emit(self.visit_expr(value))
