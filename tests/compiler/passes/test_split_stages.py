@@ -245,3 +245,14 @@ def test_the_geometry_encoder_keeps_the_keys_and_values_of_the_picture():
     assert found.prompt_inputs == ("boxes", "box_labels", "box_mask")
     assert [spec.shape[1:] for spec in found.kept] == [(64, 12, 12), *[(144, 4, 16)] * 4]
     assert _calls(mod, found.image, "attention") == []
+
+
+def test_the_mask_decoder_convolves_the_finer_features_once_per_picture():
+    mod, component = _sam3("mask_decoder")
+    found = stages(mod, component)
+    assert found.image_inputs == ("fpn_0", "fpn_1")
+    assert found.prompt_inputs == ("queries", "memory", "prompt", "prompt_mask")
+    assert [spec.shape[1:] for spec in found.kept] == [(64, 24, 24), (64, 48, 48)]
+    assert len(_calls(mod, found.image, "conv3x3")) == 2
+    assert _calls(mod, found.prompt, "conv3x3") == []
+    assert len(_calls(mod, found.prompt, "conv_upsampled3x3")) == 2
