@@ -111,7 +111,8 @@ def tune(
     """Search tile sizes on this machine.
 
     Args:
-        budget: seconds; shared among the families, and kept to within one kernel's compilation.
+        budget: seconds, shared among the families. A candidate is begun only if there is time
+            for one that takes as long as the longest so far; the defaults are always compiled.
         families: names of :data:`~sam3_tvm.tune.families.FAMILIES`; None for all.
         threads: that compute; None for the runtime's default.
         progress: told of each candidate, with the seconds taken and given.
@@ -201,12 +202,18 @@ class _Search:
         result = FamilyResult(self.family.name)
         best = [self.report.tiles]
         self._say("the defaults")
+        began = time.monotonic()
         defaults = incumbent = self._kernels(best[-1])
         tried = {*best}
-        # What the last comparison will take.
-        last = 2 * _ROUNDS * 2 * sum(kernel.time() for kernel in defaults)
+        # What the last comparison will take, and a candidate: the longest so far.
+        calls = time.monotonic()
+        for kernel in defaults:
+            kernel.time()
+        last = 4 * _ROUNDS * (time.monotonic() - calls)
+        longest = calls - began + last
         for name, value in self._candidates(best):
-            if time.monotonic() + last > self.until:
+            began = time.monotonic()
+            if began + longest + last > self.until:
                 break
             tiles = replace(best[-1], **{name: value})
             if tiles in tried:
@@ -215,6 +222,7 @@ class _Search:
             self._say(f"{name} {value}")
             trial, kernels = self._try(name, value, tiles, incumbent, defaults)
             self.report.trials.append(trial)
+            longest = max(longest, time.monotonic() - began)
             if trial.kept:
                 best.append(tiles)
                 incumbent = kernels
