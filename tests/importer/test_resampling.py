@@ -154,3 +154,17 @@ def test_an_interpolation_is_one_function() -> None:
     )
     functions = {g.name_hint for g in mod.get_global_vars()}
     assert functions == {"main", "interpolate_bilinear2d"}
+
+
+def test_a_picture_doubled_by_its_nearest_pixels_stays_an_operator() -> None:
+    def operators(**size: Any) -> str:
+        mod, _ = import_module(
+            Wrap(lambda x: F.interpolate(x, mode="nearest", **size)), (picture(1, 2, 3, 4),)
+        )
+        return str(mod["main"].script())
+
+    assert "R.image.resize2d" in operators(scale_factor=2)
+    assert "R.image.resize2d" in operators(size=(6, 8))
+    # Twice the size by another step, and other sizes, have rules of their own.
+    assert "R.image.resize2d" not in operators(scale_factor=2.1)
+    assert "R.image.resize2d" not in operators(size=(6, 9))
