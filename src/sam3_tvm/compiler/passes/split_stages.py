@@ -4,8 +4,10 @@
 ``f_prompt(kept..., other inputs..., params...) -> outputs...``, so that the first runs once per
 picture and the second with every prompt; one after the other they compute what ``f`` did, by the
 same operations. Functions are split where that moves heavy work (products, convolutions,
-attention) into the image half: in SAM 3 the DETR encoder's first self-attention and the
-convolutions over the finer features.
+attention) into the image half: in SAM 3 the DETR encoder's first self-attention, the
+convolutions over the finer features, and the keys and values that the geometry encoder looks at.
+At SAM 3's size the prompt half has 0.88 of the DETR encoder's time left, half of the mask
+decoder's and a quarter of the geometry encoder's.
 
 What is kept between the halves is the cheapest set of values that the prompt half can go on
 from. A value costs the bytes that it has at batch 1. Cheap operations (element by element, or
