@@ -185,6 +185,106 @@ def test_a_where_that_is_no_guard_of_the_bias_stays(other):
     close(got, 0 * want if other == "mask" else want)
 
 
+def box_bias(emit, down, across, first=1, order=(0, 3, 1, 2), value=0.0):
+    """[B, H, Q, R C] as transformers makes it of [B, Q, R, H] and [B, Q, C, H]."""
+    b, q, rows, heads = down.ty.shape.values
+    columns = across.ty.shape.values[2]
+    down = emit(R.reshape(down, relax.ShapeExpr([b, q, rows, 1, heads])))
+    across = emit(R.reshape(across, relax.ShapeExpr([b, q, 1, columns, heads])))
+    flat = relax.ShapeExpr([b, q, rows * columns, heads])
+    bias = emit(R.reshape(emit(R.add(down, across)), flat))
+    bias = emit(R.permute_dims(bias, list(order)))
+    return emit(R.nn.pad(bias, [0, 0, 0, 0, first, 0, 0, 0], "constant", value)) if first else bias
+
+
+BOX_TABLES = [("down", ("b", 7, 3, 2)), ("across", ("b", 7, 5, 2))]
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_separable_bias_is_never_an_array(first):
+    def body(emit, q, k, v, down, across):
+        return R.nn.attention(q, k, v, box_bias(emit, down, across, first))
+
+    kv = ("b", 15, 2, 16)
+    inputs = [("q", ("b", 7 + first, 2, 16)), ("k", kv), ("v", kv), *BOX_TABLES]
+    after = dispatched(build(inputs, [], body))
+    suffix = f"_from_{first}" if first else ""
+    assert kernels(after) == [f"attention_2x16_bias_3x5{suffix}"]
+    assert operators(after) == {"call_tir", "reshape"}
+    q, k, v, down, across = randoms(
+        (2, 7 + first, 2, 16), (2, 15, 2, 16), (2, 15, 2, 16), (2, 7, 3, 2), (2, 7, 5, 2)
+    )
+    bias = np.zeros((2, 2, 7 + first, 15))
+    total = down[:, :, :, None] + across[:, :, None]
+    bias[:, :, first:] = total.reshape(2, 7, 15, 2).transpose(0, 3, 1, 2)
+    got = run(after, q, k, v, down, across)
+    close(got, heads_second(attend(*map(heads_second, (q, k, v)), bias)))
+
+
+@pytest.mark.parametrize("other", ["value", "order", "batch"])
+def test_a_bias_that_is_not_separable_stays_an_array(other):
+    order = (0, 3, 2, 1) if other == "order" else (0, 3, 1, 2)
+    rows = 15 if other == "order" else 7  # so that the shapes agree
+
+    def body(emit, q, k, v, down, across):
+        bias = box_bias(emit, down, across, 1, order, 1.0 if other == "value" else 0.0)
+        return R.nn.attention(q, k, v, bias)
+
+    batch = 1 if other == "batch" else 2
+    kv = (2, rows if other == "order" else 15, 2, 16)
+    inputs = [("q", (2, 16 if other == "order" else 8, 2, 16)), ("k", kv), ("v", kv)]
+    tables = [("down", (batch, rows, 3, 2)), ("across", (batch, rows, 5, 2))]
+    after = dispatched(build([*inputs, *tables], [], body))
+    (name,) = kernels(after)
+    assert name in ("attention_2x16_bias_bhqk", "attention_2x16_bias_hqk")
+    assert "pad" in " ".join(operators(after))
+
+
+@pytest.mark.parametrize("wide", ["and", "broadcast"])
+def test_mask_expanded_to_every_query_stays_narrow(wide):
+    def expand(emit, mask, b, m):
+        if wide == "broadcast":
+            return emit(R.broadcast_to(mask, relax.ShapeExpr([b, 1, 6, m])))
+        return emit(R.logical_and(relax.const(np.ones((1, 1, 6, 1), bool)), mask))
+
+    def body(emit, q, k, v, mask):
+        b, _, _, m = mask.ty.shape.values
+        seen = expand(emit, mask, b, m)
+        zero, hidden = relax.const(0.0, "float32"), relax.const(-np.inf, "float32")
+        bias = emit(R.where(seen, zero, hidden))
+        first = emit(guarded(emit, q, k, v, bias, seen))
+        second = emit(R.permute_dims(emit(R.negative(first)), HEADS_FIRST))
+        return guarded(emit, second, k, v, bias, seen)
+
+    kv = ("b", "m", 2, 16)
+    inputs = [("q", ("b", 6, 2, 16)), ("k", kv), ("v", kv), ("mask", ("b", 1, 1, "m"), "bool")]
+    after = dispatched(build(inputs, [], body))
+    assert [n.split("_bias_")[1] for n in kernels(after)] == ["bk", "bk"]
+    assert after.script().count("R.where") == 1
+    assert "max" not in operators(after)
+    q, k, v = randoms((3, 6, 2, 16), (3, 40, 2, 16), (3, 40, 2, 16))
+    mask = np.random.default_rng(1).random((3, 1, 1, 40)) < 0.4
+    mask[1] = False
+    bias = np.where(mask, 0, -np.inf)
+    q, k, v = map(heads_second, (q, k, v))
+    close(
+        run(after, *map(heads_second, (q, k, v)), mask), attend(-attend(q, k, v, bias), k, v, bias)
+    )
+
+
+def test_mask_that_a_constant_changes_stays_wide():
+    table = np.ones((1, 1, 6, 1), bool)
+    table[0, 0, 3] = False
+
+    def body(emit, q, k, v, mask):
+        seen = emit(R.logical_and(relax.const(table), mask))
+        zero, hidden = relax.const(0.0, "float32"), relax.const(-np.inf, "float32")
+        return R.nn.attention(q, k, v, emit(R.where(seen, zero, hidden)))
+
+    after = dispatched(build([*QKV, ("mask", ("b", 1, 1, 6), "bool")], [], body))
+    assert kernels(after) == ["attention_2x16_bias_bqk"]
+
+
 @pytest.mark.parametrize("causal", ["TopLeft", "BottomRight"])
 def test_causal_mask(causal):
     mod = build(

@@ -4,8 +4,8 @@
 heads before L, so transpositions surround them. The kernel reads and writes any order of
 axes that ends in head_dim, so those are not executed, nor is what else
 :mod:`~sam3_tvm.compiler.passes.attention_sources` sees through: slices of a product, rotary
-embedding, partition into windows. Nor is the ``where`` by which the importer gives zeros to
-queries that see no key: the kernel does that by itself.
+embedding, partition into windows. Nor is a bias made that can be added from less, see
+:mod:`~sam3_tvm.compiler.passes.attention_biases`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,9 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from sam3_tvm.compiler.kernels.attention import AttentionSpec, attention_kernel, kernel_name
-from sam3_tvm.compiler.passes.attention_sources import (
-    Source,
-    find_result,
-    find_sources,
-    permutation,
-)
-from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of, constant, shape_of, static_int
+from sam3_tvm.compiler.passes.attention_biases import BiasSource, Choice, find_bias, guarded
+from sam3_tvm.compiler.passes.attention_sources import Source, find_result, find_sources
+from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of, shape_of, static_int
 from sam3_tvm.compiler.target import CpuTarget
 
 __all__ = ["DispatchAttention"]
@@ -65,6 +61,7 @@ class AttentionCall:
 
     spec: AttentionSpec
     sources: list[Source]
+    bias: BiasSource
     call: Expr
 
 
@@ -77,10 +74,11 @@ def find_attention(flow: Dataflow) -> dict[Expr, AttentionCall]:
         if spec is not None:
             sources = find_sources(flow, call)
             query, key, value = (source.layout for source in sources)
-            var, result = find_result(flow, _guarded(flow, call, binding.var), query.windows)
+            var, result = find_result(flow, guarded(flow, call, binding.var), query.windows)
             spec = replace(spec, query=query, key=key, value=value, result=result)
-            spec = replace(spec, rotary=sources[0].rotary is not None)
-            found[var] = AttentionCall(spec, sources, call)
+            bias = find_bias(flow, call)
+            spec = replace(spec, rotary=sources[0].rotary is not None, bias=bias.kind)
+            found[var] = AttentionCall(spec, sources, bias, call)
     return found
 
 
@@ -101,51 +99,8 @@ def _spec(call: Expr) -> AttentionSpec | None:
     causal = None if attrs.causal_mask is None else str(attrs.causal_mask)
     if causal not in (None, "TopLeft", "BottomRight"):
         return None
-    bias = None
-    if len(shapes) == 4:
-        b0, b1, b2, b3 = (static_int(d) != 1 for d in shapes[3] or [])
-        bias = (b0, b1, b2, b3)
     scale = 1 / math.sqrt(head_dim) if attrs.scale is None else float(attrs.scale.value)
-    return AttentionSpec(heads, head_dim, value_dim, scale, bias=bias, causal=causal)
-
-
-def _guarded(flow: Dataflow, call: Expr, var: Expr) -> Expr:
-    """The variable of ``where(the query sees a key, attention, 0)`` if that is the only use of
-    an attention with bias, else the attention's own.
-
-    The guard goes only if its mask is provably that of the bias: ``seen`` in
-    ``bias = where(seen, 0, -inf)``, or ``seen = bias > -inf``.
-    """
-    user = flow.only_user(var)
-    guard = None if user is None else call_of(flow.definition(user), "relax.where")
-    if guard is None or len(call.args) < 4 or guard.args[1] != var or constant(guard.args[2]) != 0:
-        return var
-    seen = _reduced_mask(flow, guard.args[0])
-    if seen is None:
-        return var
-    bias = flow.root(call.args[3])
-    choice = call_of(flow.definition(bias), "relax.where")
-    if choice is not None:
-        same = flow.root(choice.args[0]) == seen
-        values = (constant(choice.args[1]), constant(choice.args[2]))
-        return user if same and values == (0, -math.inf) else var
-    test = call_of(flow.definition(seen), "relax.greater")
-    if test is not None and flow.root(test.args[0]) == bias and constant(test.args[1]) == -math.inf:
-        return user
-    return var
-
-
-def _reduced_mask(flow: Dataflow, condition: Expr) -> Expr | None:
-    """``seen`` of a condition that says, as [B, Lq, heads, 1], whether any key is seen."""
-    permute = call_of(flow.definition(condition), "relax.permute_dims")
-    if permute is None or permutation(permute) != [0, 2, 1, 3]:
-        return None
-    truth = call_of(flow.definition(permute.args[0]), "relax.astype")
-    largest = None if truth is None else call_of(flow.definition(truth.args[0]), "relax.max")
-    if largest is None or [int(a) % 4 for a in largest.attrs.axis or []] != [3]:
-        return None
-    number = call_of(flow.definition(largest.args[0]), "relax.astype")
-    return None if number is None else flow.root(number.args[0])
+    return AttentionSpec(heads, head_dim, value_dim, scale, causal=causal)
 
 
 @mutator
@@ -157,6 +112,16 @@ class _Rewriter(PyExprMutator):  # type: ignore[misc]
         self.target = target
         self.calls: dict[Expr, AttentionCall] = {}
         self._tables: list[Expr] = []
+        self._choices: dict[Choice, Expr] = {}
+
+    def visit_dataflow_block_(self, block: Any) -> Any:
+        # What is emitted in one block can't be used in another.
+        self._choices = {}
+        return super().visit_dataflow_block_(block)
+
+    def visit_binding_block_(self, block: Any) -> Any:
+        self._choices = {}
+        return super().visit_binding_block_(block)
 
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
         found = self.calls.get(binding.var)
@@ -172,7 +137,7 @@ class _Rewriter(PyExprMutator):  # type: ignore[misc]
             if source.rows:
                 tensor = emit(relax.op.reshape(tensor, source.shape(operand)))
             args.append(tensor)
-        args += [self.visit_expr(arg) for arg in found.call.args[3:]]
+        args += [self._bias(tensor) for tensor in found.bias.tensors]
         if found.sources[0].rotary is not None:
             args.append(self._table(*found.sources[0].rotary))
         kernel = self.builder_.add_func(attention_kernel(self.target, spec), kernel_name(spec))
@@ -183,6 +148,15 @@ class _Rewriter(PyExprMutator):  # type: ignore[misc]
         memory = spec.result.shape(shape[0], windows.height, spec.heads, spec.value_dim)
         call = relax.call_tir(kernel, args, relax.TensorType(memory, "float32"))
         return relax.op.reshape(emit(call), shape)
+
+    def _bias(self, tensor: Expr | Choice) -> Expr:
+        """A tensor as it is; a choice is computed where it is needed first."""
+        if not isinstance(tensor, Choice):
+            return self.visit_expr(tensor)
+        if tensor not in self._choices:
+            chosen = relax.op.where(self.visit_expr(tensor.mask), tensor.yes, tensor.no)
+            self._choices[tensor] = self.builder_.emit(chosen)
+        return self._choices[tensor]
 
     def _table(self, cosine: Expr, sine: Expr) -> Expr:
         """Constants of cosines and sines as the kernel takes them, the same one for equal
