@@ -80,6 +80,12 @@ def test_the_verdict_names_the_best_of_the_others_and_who_is_faster(report):
     assert to_json(report)["summary"][0]["best_peer"] is None
 
 
+def test_the_headline_says_what_ours_stores_weights_in(report):
+    assert "2 threads, float32; " in headline(report)
+    report.weights = "float16"
+    assert "2 threads, float32, ours with float16 weights; " in headline(report)
+
+
 def test_what_was_not_timed_gives_no_gain(report):
     report.prompts[0].seconds, report.prompts[0].failed = [], "was killed"
     assert set(report.gains()) == {"fresh"}

@@ -42,7 +42,7 @@ or a swapped argument is off by the size of the values.
 _TURN_SECONDS = 1.0
 _MOST_RUNS = 10
 
-_QUICK_PARTS = ("encode_image", "text")
+_QUICK_PARTS = ("encode_image",)
 
 # Names are all that counts before there is a model with its sizes.
 _ABI = abi(Sizes(14, 1, 8, 8, 1, 1))
@@ -60,7 +60,7 @@ class Options:
         artifact: the compiled model; None with ``quick``, which compiles its own.
         against: names of engines; None for all that are installed.
         functions: names of parts or functions; None for the default parts, and with ``quick``
-            for the encoders, so that nothing else has to be compiled by the peers.
+            for the vision encoder, so that nothing else has to be compiled by anyone.
         rounds: timed turns of each engine; None for 3, and 2 with ``quick``.
         threads: for every engine; None for the runtime's default.
         quick: measure a small model at SAM 3's widths.
@@ -138,9 +138,14 @@ class _Run:
         self.done = 0
 
     def run(self) -> BenchReport:
-        artifact, checkpoint, name = self._model()
-        components = artifacts.open(artifact).manifest.components
-        parts = select_parts(self.options.functions, components)
+        with ExitStack() as stack:
+            artifact, checkpoint, name, compiling = self._model(stack)
+            return self._measure(artifact, checkpoint, name, compiling)
+
+    def _measure(
+        self, artifact: Path, checkpoint: str, name: str, compiling: Worker | None
+    ) -> BenchReport:
+        parts = select_parts(self.options.functions, _ABI)
         chained = [p for p in parts if p.functions]
         answer = self._job(
             "reference",
@@ -163,6 +168,12 @@ class _Run:
             ],
         )
         refused = self._exported(checkpoint, chained)
+        if compiling is not None:
+            self._step("wait for our compiler")
+            with _fatal("compile the quick model"):
+                compiling.wait()
+        manifest = artifacts.open(artifact).manifest
+        components, report.weights = manifest.components, manifest.target.weights
         seats = [self._seat(info, parts, report) for info in self.engines]
         with self._peak() as measure_peak, ExitStack() as stack:
             for seat in seats:
@@ -188,19 +199,18 @@ class _Run:
         self._step(what)
         if role in ("reference", "onnx"):
             arguments |= {"threads": self.threads, "work": f"{self.work}"}
-        try:
+        with _fatal(what):
             worker = self._worker({"role": role, **arguments})
-        except WorkerError as error:
-            raise BenchError(f"{what}: {error}") from error
         worker.close()
         return worker.hello
 
-    def _worker(self, job: dict[str, Any]) -> Worker:
+    def _worker(self, job: dict[str, Any], ready: bool = True) -> Worker:
         log = self.work / f"{job.get('engine', job['role'])}.log"
-        return Worker(job, self.threads, log, self.work / "inductor")
+        return Worker(job, self.threads, log, self.work / "inductor", ready)
 
-    def _model(self) -> tuple[Path, str, str]:
-        """The artifact, the folder or hub id of its checkpoint, and the checkpoint's name."""
+    def _model(self, stack: ExitStack) -> tuple[Path, str, str, Worker | None]:
+        """The artifact, the folder or hub id of its checkpoint, the checkpoint's name, and who
+        is still compiling it, until the stack ends."""
         folder = f"{self.work / 'checkpoint'}"
         if self.options.artifact is None:
             artifact = self.work / "artifact"
@@ -208,15 +218,16 @@ class _Run:
             parts = select_parts(self.options.functions, _ABI)
             # Prompts go through the runtime's interface, which needs all functions.
             needed = None if any(p.name == EIGHT for p in parts) else _functions(parts)
-            self._job(
-                "compile", "compile it", checkpoint=folder, artifact=f"{artifact}", functions=needed
-            )
-            return artifact, folder, "quick"
+            # Nothing is timed while it compiles, on one core.
+            job = {"role": "compile", "checkpoint": folder, "artifact": f"{artifact}"}
+            compiling = self._worker({**job, "functions": needed}, ready=False)
+            stack.callback(compiling.close)
+            return artifact, folder, "quick", compiling
         name = artifacts.open(self.options.artifact).manifest.source.checkpoint
         if not name.startswith("random:"):
-            return self.options.artifact, name, name
+            return self.options.artifact, name, name, None
         self._job("checkpoint", f"write {name}", checkpoint=name, folder=folder)
-        return self.options.artifact, folder, name
+        return self.options.artifact, folder, name, None
 
     def _exported(self, checkpoint: str, parts: Sequence[Part]) -> dict[str, str]:
         """Export for the engines that read ONNX: by function, why it isn't there."""
@@ -350,6 +361,15 @@ class _Run:
                 timing.failed = timing.failed or seat.result.failed
             known = report.prompts if timing.part in PROMPT_ROWS else report.timings
             known.append(timing)
+
+
+@contextmanager
+def _fatal(what: str) -> Iterator[None]:
+    """Without this job's result there is nothing to measure."""
+    try:
+        yield
+    except WorkerError as error:
+        raise BenchError(f"{what}: {error}") from error
 
 
 def _functions(parts: Sequence[Part]) -> list[str]:

@@ -41,9 +41,9 @@ def save_checkpoint(checkpoint: str, folder: str) -> None:
 def quick_model(folder: str) -> None:
     """Write a checkpoint of few layers at SAM 3's widths, with random weights.
 
-    Four ViT layers, one of them global, on a picture of 672 x 672: four windows of 24 x 24
-    patches, so windowed and global attention differ as in the real model. Two layers of the
-    text encoder, one of each part of the detector.
+    Three ViT layers, one of them global, on a picture of 672 x 672: four windows of 24 x 24
+    patches, so windowed and global attention differ as in the real model. One layer of the
+    text encoder, and of each part of the detector.
     """
     from transformers import Sam3Config
     from transformers.initialization import no_init_weights
@@ -56,8 +56,8 @@ def quick_model(folder: str) -> None:
         vision_config={
             "backbone_config": {
                 "model_type": "sam3_vit_model",
-                "num_hidden_layers": 4,
-                "global_attn_indexes": [3],
+                "num_hidden_layers": 3,
+                "global_attn_indexes": [2],
                 "image_size": 672,
             },
             "backbone_feature_sizes": [[192, 192], [96, 96], [48, 48]],
@@ -68,7 +68,7 @@ def quick_model(folder: str) -> None:
             "hidden_size": 1024,
             "intermediate_size": 4096,
             "projection_dim": 512,
-            "num_hidden_layers": 2,
+            "num_hidden_layers": 1,
             "num_attention_heads": 16,
             "max_position_embeddings": 32,
             "hidden_act": "gelu",

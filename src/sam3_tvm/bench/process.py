@@ -39,13 +39,16 @@ class Worker:
             may be made before anybody asks.
         log: where its stderr goes.
         cache: a folder for what compilers cache, so that no run profits from an earlier one.
+        ready: whether to wait until it is; otherwise :meth:`wait` has to be called.
 
     Attributes:
         hello: the worker's first answer, given when it had loaded.
         load_seconds: from the start of the process to that answer.
     """
 
-    def __init__(self, job: Mapping[str, Any], threads: int, log: Path, cache: Path) -> None:
+    def __init__(
+        self, job: Mapping[str, Any], threads: int, log: Path, cache: Path, ready: bool = True
+    ) -> None:
         environment = {
             **os.environ,
             "OMP_NUM_THREADS": f"{threads}",
@@ -56,7 +59,7 @@ class Worker:
             "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
         }
         self._log = log
-        start = time.perf_counter()
+        self._start = time.perf_counter()
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "sam3_tvm.bench.worker", json.dumps(dict(job))],
@@ -68,13 +71,24 @@ class Worker:
                 # A group of its own, which ends with it: compilers start processes too.
                 start_new_session=True,
             )
+        # It has a job from the start.
+        self._asked = True
+        if ready:
+            self.wait()
+
+    def wait(self) -> None:
+        """Take the worker's first answer.
+
+        Raises:
+            WorkerError: it died.
+        """
         try:
             self.hello = self._answer()
         except BaseException:
-            # Nobody has got this worker yet who could close it.
+            # Nobody may have got this worker yet who could close it.
             self.close()
             raise
-        self.load_seconds = time.perf_counter() - start
+        self.load_seconds = time.perf_counter() - self._start
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         """Have the worker do something.

@@ -120,6 +120,7 @@ class BenchReport:
         parts, engines, timings: the findings. Our engine is the first.
         prompts: several prompts on one picture through our runtime's interface, by the names of
             :data:`parts.PROMPT_ROWS`; empty if not measured.
+        weights: the precision in which ours stores weights; the others' is float32.
     """
 
     checkpoint: str
@@ -135,6 +136,7 @@ class BenchReport:
     engines: list[EngineResult] = field(default_factory=list)
     timings: list[Timing] = field(default_factory=list)
     prompts: list[Timing] = field(default_factory=list)
+    weights: str = "float32"
 
     @property
     def peak(self) -> float:
@@ -230,9 +232,10 @@ def headline(report: BenchReport) -> str:
     machine = report.machine
     memory = f", {machine.memory_bytes / _GIB:.0f} GiB" if machine.memory_bytes else ""
     threads = f"{report.threads} thread" + ("s" if report.threads != 1 else "")
+    weights = "" if report.weights == "float32" else f", ours with {report.weights} weights"
     return (
-        f"{machine.cpu}, {machine.level}, {machine.cores} cores{memory}; {threads}, float32; "
-        f"measured FMA peak {report.peak / 1e9:.0f} GFLOP/s"
+        f"{machine.cpu}, {machine.level}, {machine.cores} cores{memory}; {threads}, "
+        f"float32{weights}; measured FMA peak {report.peak / 1e9:.0f} GFLOP/s"
     )
 
 

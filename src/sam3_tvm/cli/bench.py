@@ -44,7 +44,7 @@ def command(
         typer.Option(
             help="Parts to measure: encode_image, text, one_prompt, eight_prompts, or single "
             "functions such as mask_decoder, separated by commas. By default the four parts, with "
-            "--quick the two encoders.",
+            "--quick encode_image.",
             metavar="NAMES",
         ),
     ] = None,
