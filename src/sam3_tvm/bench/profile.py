@@ -214,7 +214,7 @@ class _Instrument:
             row = self.rows.setdefault(name, KernelRow(name))
             row.seconds += now - self.start
             row.calls += 1
-            if not name.startswith("vm."):
+            if not name.startswith(("vm.", "runtime.")):
                 self._count(row, arguments)
         self.start = time.perf_counter()
 
