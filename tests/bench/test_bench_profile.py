@@ -42,6 +42,16 @@ from sam3_tvm.bench.profile import KernelRow, Profile, kernel_flops, profile
             [(2, 21, 4, 16), (2, 32, 4, 16), (2, 32, 4, 16), (2, 1, 21, 32), (2, 21, 4, 16)],
             2 * 2 * 4 * 21 * 32 * 16,
         ),
+        (
+            "attention_4x16_packed_bias_bqk",
+            [(2, 21, 3, 4, 16)] * 3 + [(2, 1, 21, 21), (2, 21, 4, 16)],
+            2 * 2 * 4 * 21 * 21 * 16,
+        ),
+        (
+            "attention_4x16_packed_windows_5x6_rotary",
+            [(2, 3, 5, 2, 6, 3, 4, 16)] * 3 + [(30, 2, 16), (2, 3, 5, 2, 6, 4, 16)],
+            2 * (2 * 6) * 4 * 30 * 30 * 16,
+        ),
     ],
 )
 def test_multiply_adds_of_a_kernel(name, shapes, products):

@@ -137,9 +137,17 @@ def kernel_flops(name: str, shapes: Sequence[Shape]) -> int | None:
         return 2 * height * width * channels * last
     if (found := re.match(r"attention_(\d+)x(\d+)", name)) and len(shapes) > 2:
         heads, size = map(int, found.groups())
-        keys = math.prod(shapes[1]) // max(1, shapes[0][0] * heads * size)
-        return 4 * first * keys
+        return 4 * last * _keys(name, shapes[1], heads * size)
     return None
+
+
+def _keys(name: str, shape: Shape, width: int) -> int:
+    """How many keys a query sees, from an attention's name and its keys' shape."""
+    if found := re.search(r"_windows_(\d+)x(\d+)", name):
+        return int(found[1]) * int(found[2])
+    # Keys that share a tensor with queries or values lie as [B, L, parts, H, D].
+    parts = shape[2] if len(shape) == 5 else 1
+    return math.prod(shape) // max(1, shape[0] * parts * width)
 
 
 def profile(
