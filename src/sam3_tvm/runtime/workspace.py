@@ -9,7 +9,8 @@ its own, for the largest intermediate values tens of milliseconds a call.
 from __future__ import annotations
 
 import mmap
-from collections import OrderedDict
+import weakref
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +23,12 @@ __all__ = ["PlannedFunction", "Workspace", "pages", "tensor"]
 
 _HUGE_PAGE = 1 << 21
 _HUGE_PAGES = hasattr(mmap, "MADV_HUGEPAGE")
+
+# Blocks that no array uses any more wait here for the next request of their size: clearing fresh
+# memory, and a hypervisor finding it, take longer than most kernels that write it. Enough for the
+# results of encoding a picture of SAM 3's size; a deque, since arrays end on any thread.
+_free: deque[mmap.mmap] = deque()
+_MOST_FREE_BYTES = 256 << 20
 
 # Shapes of calls that a model meets in turns: of pictures, numbers of prompts and of masks.
 _KEPT_SHAPES = 16
@@ -36,20 +43,48 @@ def tensor(array: NDArray[Any]) -> Any:
     return tvm_ffi.from_dlpack(aligned(array).__dlpack__(max_version=(1, 0)))
 
 
-def pages(count: int) -> NDArray[np.uint8]:
+def pages(count: int, reused: bool = True) -> NDArray[np.uint8]:
     """``count`` bytes, aligned to 64, from huge pages where they fill some. Not cleared.
 
-    The memory goes back to the system with the last array or tensor that shares it.
+    Args:
+        count: bytes.
+        reused: with the last array or tensor that shares it, large memory becomes free for the
+            next request of that size, within limits; without, it goes back to the system.
     """
     if count < _HUGE_PAGE or not _HUGE_PAGES:
         return aligned(np.empty(max(1, count), np.uint8))[:count]
-    # A page more, to begin at a multiple of a page; what isn't touched takes no memory.
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-    block = mmap.mmap(-1, count + _HUGE_PAGE, flags)
-    block.madvise(mmap.MADV_HUGEPAGE)
+    block = _block(-(-count // _HUGE_PAGE) * _HUGE_PAGE)
     whole = np.frombuffer(block, np.uint8)
+    if reused:
+        weakref.finalize(whole, _release, block).atexit = False
     start = -whole.ctypes.data % _HUGE_PAGE
     return whole[start : start + count]
+
+
+def _block(count: int) -> mmap.mmap:
+    """A free block for that many bytes, or a new one."""
+    # A page more, to begin at a multiple of a page; what isn't touched takes no memory.
+    length = count + _HUGE_PAGE
+    for _ in range(len(_free)):
+        try:
+            block = _free.popleft()
+        except IndexError:  # another thread was faster
+            break
+        if len(block) == length:
+            return block
+        _free.append(block)
+    block = mmap.mmap(-1, length, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    block.madvise(mmap.MADV_HUGEPAGE)
+    return block
+
+
+def _release(block: mmap.mmap) -> None:
+    _free.append(block)
+    while sum(map(len, tuple(_free))) > _MOST_FREE_BYTES:
+        try:
+            _free.popleft()  # the oldest
+        except IndexError:
+            break
 
 
 class Workspace:
@@ -82,7 +117,7 @@ class Workspace:
             # All of it goes before more comes, or both would be in memory.
             self._views.clear()
             self._memory = None
-            self._memory = tensor(pages(max(1, count)))
+            self._memory = tensor(pages(max(1, count), reused=False))
             self._bytes = count
         if key not in self._views:
             self._views[key] = divide(self._memory)
