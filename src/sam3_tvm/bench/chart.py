@@ -42,8 +42,8 @@ def figure(report: BenchReport) -> Any:
     made = Figure(figsize=(12.8, max(7.2 if rows > 1 else 4.8, height)), facecolor="white")
     FigureCanvasAgg(made)
     grid = made.subplots(rows, columns, squeeze=False)
-    for axes, part in zip(grid.flat, parts, strict=False):
-        _panel(axes, report, part)
+    for at, (axes, part) in enumerate(zip(grid.flat, parts, strict=False)):
+        _panel(axes, report, part, named=at % columns == 0)
     for axes in grid.flat[len(parts) :]:
         axes.set_visible(False)
     inches = made.get_figheight()
@@ -52,7 +52,7 @@ def figure(report: BenchReport) -> Any:
         right=0.985,
         top=1 - 1.75 / inches,
         bottom=0.75 / inches,
-        wspace=0.42,
+        wspace=0.06,
         hspace=0.6,
     )
     kind = "quick model" if report.quick else report.checkpoint
@@ -84,15 +84,16 @@ def figure(report: BenchReport) -> Any:
     return made
 
 
-def _panel(ax: Any, report: BenchReport, part: PartInfo) -> None:
+def _panel(ax: Any, report: BenchReport, part: PartInfo, named: bool) -> None:
+    """One part; ``named`` writes the engines beside their bars, which the panels of a row share."""
     timings = {t.engine: t for t in report.timings if t.part == part.name}
     best = report.best_peer(part.name)
-    rows = [(e, timings[e.name]) for e in report.engines if e.name in timings]
-    longest = max((max(t.seconds) for _, t in rows if t.seconds), default=1.0)
+    rows = [(e, timings.get(e.name)) for e in report.engines]
+    longest = max((max(t.seconds) for _, t in rows if t and t.seconds), default=1.0)
     for y, (engine, timing) in enumerate(rows):
         ours = engine.name == OURS
         style = {"va": "center", "size": 10, "color": _INK if ours else _FAINT}
-        if not timing.seconds:
+        if timing is None or not timing.seconds:
             ax.text(0.0, y, " not measured", **{**style, "style": "italic"})
             continue
         colour = _OURS if ours else _BEST if timing is best else _PEER
@@ -102,15 +103,17 @@ def _panel(ax: Any, report: BenchReport, part: PartInfo) -> None:
         edge = high + 0.025 * longest
         weight = "bold" if ours else "normal"
         ax.text(edge, y, _label(report, timing, ours), **{**style, "weight": weight})
-    ax.set_yticks(range(len(rows)), [e.title for e, _ in rows], size=10.5, color=_INK)
+    names = [e.title if named else "" for e, _ in rows]
+    ax.set_yticks(range(len(rows)), names, size=10.5, color=_INK)
     ax.set_ylim(len(rows) - 0.4, -0.6)
-    ax.set_xlim(0, 1.7 * longest)
+    ax.set_xlim(0, 1.85 * longest)
     ax.set_xticks([])
     ax.tick_params(length=0)
     for side in ("top", "right", "bottom"):
         ax.spines[side].set_visible(False)
     ax.spines["left"].set_color(_FAINT)
     ax.set_title(part.title, loc="left", size=11.5, weight="bold", color=_INK, pad=25)
+    ahead = best is not None and best.seconds and report.ratio(best) >= 1
     ax.annotate(
         verdict(report, part),
         (0, 1),
@@ -118,7 +121,7 @@ def _panel(ax: Any, report: BenchReport, part: PartInfo) -> None:
         xycoords="axes fraction",
         textcoords="offset points",
         size=9.5,
-        color=_OURS,
+        color=_OURS if ahead else _INK,
         va="bottom",
     )
 
@@ -134,7 +137,8 @@ def _footer(report: BenchReport) -> str:
     for engine in report.engines:
         versions |= engine.versions
     shown = ", ".join(f"{k} {v}" for k, v in versions.items())
+    rounds = f"{report.rounds} round" + ("s" if report.rounds != 1 else "")
     return (
-        f"Median of {report.rounds} rounds, line from min to max; share of the FMA peak; times "
-        f"ours. {report.date[:10]}\n{shown}"
+        f"Median of {rounds}, line from min to max; share of the FMA peak, for the arithmetic of "
+        f"PyTorch's graph; times ours. {report.date[:10]}\n{shown}"
     )
