@@ -90,6 +90,8 @@ SCRIPT = """
 import signal, sys, tempfile, time
 from pathlib import Path
 from sam3_tvm.bench.process import Worker, termination_unwinds
+# A shell without job control has its background jobs ignore SIGINT, and their children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with termination_unwinds(), tempfile.TemporaryDirectory(dir=sys.argv[1]) as folder:
     worker = Worker({"role": "peak", "threads": 1}, 1, Path(folder) / "log", Path(folder))
     try:
