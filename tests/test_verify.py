@@ -191,3 +191,15 @@ def test_kept_queries_may_differ_within_the_margin_alone(found, margin, ok):
     )
     assert row.ok is ok
     assert row.kept == sum(score > 0.5 for score in found.values())
+
+
+def test_an_error_of_a_logit_near_zero_is_not_measured_by_that_logit():
+    near, far = np.float32([[0.03]]), np.float32([[-40.0]])
+    wrong = np.float32([[2e-3]])
+    row = function_row("detr_decoder", "presence_logits", "", near + wrong, near, Bounds())
+    assert row.relative == pytest.approx(2e-3, rel=1e-3)
+    assert not row.ok
+    row = function_row("detr_decoder", "presence_logits", "", far + wrong, far, Bounds())
+    assert row.relative == pytest.approx(5e-5, rel=1e-2)
+    row = function_row("detr_decoder", "boxes", "", near + wrong, near, Bounds())
+    assert row.relative == pytest.approx(2e-3 / 0.03, rel=1e-3)

@@ -19,8 +19,8 @@ class Bounds:
     """What an artifact must keep; the defaults are those of float32 weights.
 
     Attributes:
-        function: largest error of a function, relative to the reference's largest value; for
-            boolean outputs the share of entries that differ.
+        function: largest error of a function, relative to the reference's largest value (of
+            logits at least to 1); for boolean outputs the share of entries that differ.
         iou: smallest intersection over union of a mask with the reference's.
         box_px: largest error of a box edge, pixels.
         score: largest error of a score.
@@ -65,8 +65,8 @@ class FunctionRow:
     Attributes:
         name, output, case: what was compared; the case gives the dynamic sizes.
         max_error, mean_error: absolute.
-        relative: what the bound is about: ``max_error`` over the reference's largest value,
-            or the share of differing entries of a boolean output.
+        relative: what the bound is about: ``max_error`` over the reference's largest value, of
+            logits over no less than 1, or the share of differing entries of a boolean output.
         bound, ok: whether ``relative`` keeps it.
     """
 
