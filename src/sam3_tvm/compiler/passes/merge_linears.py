@@ -12,16 +12,17 @@ keys that alone have positions added, make one product of two.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import tvm
 from tvm import relax
-from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from sam3_tvm.compiler.kernels.linear import Epilogue
 from sam3_tvm.compiler.passes.dataflow import Dataflow, shape_of
 from sam3_tvm.compiler.passes.dispatch_attention import find_attention
 from sam3_tvm.compiler.passes.dispatch_linear import LinearLayer, find_linear_layers
+from sam3_tvm.compiler.passes.rewriting import Emit, NewValue, rewrite_bindings
 
 __all__ = ["MergeLinears"]
 
@@ -37,15 +38,7 @@ class MergeLinears:
         self, mod: tvm.IRModule, _ctx: tvm.ir.transform.PassContext
     ) -> tvm.IRModule:
         """Rewrite every Relax function of the module."""
-        mod = relax.transform.Normalize()(mod)
-        rewriter = _Rewriter(mod)
-        for gvar, func in mod.functions_items():
-            if isinstance(func, relax.Function):
-                rewriter.parts = find_mergeable(Dataflow(func))
-                if rewriter.parts:
-                    rewritten = rewriter.visit_expr(func)
-                    rewriter.builder_.update_func(gvar, relax.analysis.remove_all_unused(rewritten))
-        return rewriter.builder_.get()
+        return rewrite_bindings(mod, _find)
 
 
 @dataclass
@@ -96,40 +89,29 @@ def _alike(flow: Dataflow, a: LinearLayer, b: LinearLayer) -> bool:
     )
 
 
-@mutator
-class _Rewriter(PyExprMutator):  # type: ignore[misc]
-    """Replaces what each layer defines by a slice of the merged layer's result, which is
-    emitted where the first of them was."""
+def _find(func: relax.Function) -> dict[Expr, NewValue]:
+    parts = find_mergeable(Dataflow(func))
+    return {var: partial(_part, var, group, place) for var, (group, place) in parts.items()}
 
-    def __init__(self, mod: tvm.IRModule) -> None:
-        super().__init__(mod)
-        self.parts: dict[Expr, tuple[Group, int]] = {}
 
-    def visit_var_binding_(self, binding: relax.VarBinding) -> None:
-        part = self.parts.get(binding.var)
-        if part is not None:
-            group, place = part
-            if group.merged is None:
-                group.merged = self._merge(group.layers)
-            axis, n = len(shape_of(binding.var) or []) - 1, group.layers[0].n
-            taken = relax.op.strided_slice(
-                group.merged, [axis], [place * n], [(place + 1) * n], [1], assume_inbound=True
-            )
-            binding = relax.VarBinding(binding.var, taken)
-        super().visit_var_binding_(binding)
+def _part(var: Expr, group: Group, place: int, emit: Emit) -> Expr:
+    """A layer's slice of the merged layer's result, which the first of them emits."""
+    if group.merged is None:
+        group.merged = _merge(group.layers, emit)
+    axis, n = len(shape_of(var) or []) - 1, group.layers[0].n
+    return relax.op.strided_slice(
+        group.merged, [axis], [place * n], [(place + 1) * n], [1], assume_inbound=True
+    )
 
-    def _merge(self, layers: list[LinearLayer]) -> Expr:
-        emit, op, first = self.builder_.emit, relax.op, layers[0]
-        weights = [self.visit_expr(layer.weight) for layer in layers]
-        weight = emit(op.concat(weights, axis=0 if first.transposed else 1))
-        if first.transposed:
-            weight = emit(op.permute_dims(weight))
-        product = emit(op.matmul(self.visit_expr(first.x), weight))
-        if first.bias is None:
-            return product
-        biases = []
-        for layer in layers:
-            bias = self.visit_expr(layer.bias)
-            flat = bias.ty.ndim == 1
-            biases.append(bias if flat else emit(op.reshape(bias, (layer.n,))))
-        return emit(op.add(product, emit(op.concat(biases, axis=0))))
+
+def _merge(layers: list[LinearLayer], emit: Emit) -> Expr:
+    op, first = relax.op, layers[0]
+    weights = [layer.weight for layer in layers]
+    weight = emit(op.concat(weights, axis=0 if first.transposed else 1))
+    if first.transposed:
+        weight = emit(op.permute_dims(weight))
+    product = emit(op.matmul(first.x, weight))
+    if first.bias is None:
+        return product
+    biases = [emit(op.reshape(layer.bias, (layer.n,))) for layer in layers]
+    return emit(op.add(product, emit(op.concat(biases, axis=0))))

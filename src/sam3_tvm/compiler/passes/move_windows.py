@@ -11,17 +11,18 @@ residual. A layer is passed only where the attention will read, or write, throug
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import tvm
 from tvm import relax
-from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from sam3_tvm.compiler.kernels.attention_operands import Windows
 from sam3_tvm.compiler.kernels.linear import Epilogue
 from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of, shape_of, static_int
 from sam3_tvm.compiler.passes.dispatch_attention import find_attention
 from sam3_tvm.compiler.passes.dispatch_linear import LinearLayer, find_linear_layers
+from sam3_tvm.compiler.passes.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.passes.windows import (
     emit_partition,
     emit_unpartition,
@@ -42,15 +43,7 @@ class MoveWindows:
         self, mod: tvm.IRModule, _ctx: tvm.ir.transform.PassContext
     ) -> tvm.IRModule:
         """Rewrite every Relax function of the module."""
-        mod = relax.transform.Normalize()(mod)
-        rewriter = _Rewriter(mod)
-        for gvar, func in mod.functions_items():
-            if isinstance(func, relax.Function):
-                rewriter.moves = find_moves(Dataflow(func))
-                if rewriter.moves:
-                    rewritten = rewriter.visit_expr(func)
-                    rewriter.builder_.update_func(gvar, relax.analysis.remove_all_unused(rewritten))
-        return rewriter.builder_.get()
+        return rewrite_bindings(mod, _find)
 
 
 @dataclass
@@ -118,26 +111,16 @@ def _after(flow: Dataflow, layer: LinearLayer | None, windows: Windows) -> dict[
     return {back[0]: Move(layer, _matrix(flow, layer), layer.x, windows, back=True)}
 
 
-@mutator
-class _Rewriter(PyExprMutator):  # type: ignore[misc]
-    """Replaces the variable that each move is under; what fed it is left without users."""
+def _find(func: relax.Function) -> dict[Expr, NewValue]:
+    moves = find_moves(Dataflow(func))
+    return {var: partial(_moved, var, move) for var, move in moves.items()}
 
-    def __init__(self, mod: tvm.IRModule) -> None:
-        super().__init__(mod)
-        self.moves: dict[Expr, Move] = {}
 
-    def visit_var_binding_(self, binding: relax.VarBinding) -> None:
-        move = self.moves.get(binding.var)
-        if move is not None:
-            binding = relax.VarBinding(binding.var, self._move(binding.var, move))
-        super().visit_var_binding_(binding)
-
-    def _move(self, var: Expr, move: Move) -> Expr:
-        emit = self.builder_.emit
-        x = self.visit_expr(move.x)
-        if move.back:
-            x = emit_unpartition(emit, x, move.windows, (shape_of(var) or [])[0])
-        y = relax.op.matmul(x, self.visit_expr(move.matrix))
-        if move.layer.bias is not None:
-            y = relax.op.add(emit(y), self.visit_expr(move.layer.bias))
-        return y if move.back else emit_partition(emit, emit(y), move.windows)
+def _moved(var: Expr, move: Move, emit: Emit) -> Expr:
+    x = move.x
+    if move.back:
+        x = emit_unpartition(emit, x, move.windows, (shape_of(var) or [])[0])
+    y = relax.op.matmul(x, move.matrix)
+    if move.layer.bias is not None:
+        y = relax.op.add(emit(y), move.layer.bias)
+    return y if move.back else emit_partition(emit, emit(y), move.windows)
