@@ -258,7 +258,7 @@ def _rename(mod: tvm.IRModule, component: Component) -> tvm.IRModule:
 
 
 @mutator
-class _GlobalVarRenamer(PyExprMutator):  # type: ignore[misc]
+class _GlobalVarRenamer(PyExprMutator):
     """Replaces references to functions of a module."""
 
     def __init__(self, names: dict[str, tvm.ir.GlobalVar]) -> None:

@@ -34,7 +34,7 @@ class LegalizeGroupNorm:
 
 
 @mutator
-class _Rewriter(PyExprMutator):  # type: ignore[misc]
+class _Rewriter(PyExprMutator):
     def visit_call_(self, call: Any) -> Any:
         call = super().visit_call_(call)
         if call.op != tvm.ir.Op.get("relax.nn.group_norm"):

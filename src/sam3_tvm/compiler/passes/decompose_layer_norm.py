@@ -33,7 +33,7 @@ class DecomposeLayerNorm:
 
 
 @mutator
-class _Decomposer(PyExprMutator):  # type: ignore[misc]
+class _Decomposer(PyExprMutator):
     def visit_call_(self, call: Any) -> Any:
         """Write a layer norm out."""
         call = super().visit_call_(call)

@@ -104,7 +104,7 @@ def _spec(call: Expr) -> AttentionSpec | None:
 
 
 @mutator
-class _Rewriter(PyExprMutator):  # type: ignore[misc]
+class _Rewriter(PyExprMutator):
     """Replaces the variable that each attention defines; what fed it may be left without users."""
 
     def __init__(self, mod: tvm.IRModule, target: CpuTarget) -> None:

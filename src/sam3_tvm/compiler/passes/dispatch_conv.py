@@ -142,7 +142,7 @@ def _find_chains(func: Any) -> tuple[dict[Any, _Chain], set[Any]]:
 
 
 @mutator
-class _Dispatcher(PyExprMutator):  # type: ignore[misc]
+class _Dispatcher(PyExprMutator):
     def __init__(self, mod: tvm.IRModule, target: CpuTarget, weights: str) -> None:
         super().__init__(mod)
         self.target = target

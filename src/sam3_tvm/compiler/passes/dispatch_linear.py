@@ -148,7 +148,7 @@ def _is_vector(shape: list[Expr], n: int) -> bool:
 
 
 @mutator
-class _Rewriter(PyExprMutator):  # type: ignore[misc]
+class _Rewriter(PyExprMutator):
     """Replaces the variable that each layer defines; what fed it is left without users."""
 
     def __init__(self, mod: tvm.IRModule, target: CpuTarget, weights: str) -> None:

@@ -50,7 +50,7 @@ class DispatchMatmul:
         return mod
 
 
-class _Rewriter(PyExprMutator):  # type: ignore[misc]
+class _Rewriter(PyExprMutator):
     """Replaces the values of the bindings that a step applies to."""
 
     flow: Dataflow

@@ -99,7 +99,7 @@ def _is_group_norm(value: Any) -> bool:
 
 
 @mutator
-class _Dispatcher(PyExprMutator):  # type: ignore[misc]
+class _Dispatcher(PyExprMutator):
     def __init__(self, mod: tvm.IRModule, target: CpuTarget) -> None:
         super().__init__(mod)
         self.target = target

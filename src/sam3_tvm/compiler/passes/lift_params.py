@@ -129,7 +129,7 @@ def lift_constants(
 
 
 @mutator
-class _ConstantLifter(PyExprMutator):  # type: ignore[misc]
+class _ConstantLifter(PyExprMutator):
     """Replaces each large constant by a variable, the same one for the same data."""
 
     def __init__(self, above_bytes: int, taken: set[str]) -> None:

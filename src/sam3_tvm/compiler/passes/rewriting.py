@@ -45,7 +45,7 @@ def rewrite_bindings(
 
 
 @mutator
-class _Rewriter(PyExprMutator):  # type: ignore[misc]
+class _Rewriter(PyExprMutator):
     def __init__(self, mod: tvm.IRModule) -> None:
         super().__init__(mod)
         self.found: Mapping[Expr, NewValue] = {}

@@ -288,7 +288,7 @@ def _function(
 
 
 @mutator
-class _Renamer(PyExprMutator):  # type: ignore[misc]
+class _Renamer(PyExprMutator):
     """Replaces variables."""
 
     def __init__(self, names: dict[Expr, Expr]) -> None:
