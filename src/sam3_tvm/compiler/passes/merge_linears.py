@@ -111,7 +111,12 @@ def _merge(layers: list[LinearLayer], emit: Emit) -> Expr:
     if first.transposed:
         weight = emit(op.permute_dims(weight))
     product = emit(op.matmul(first.x, weight))
-    if first.bias is None:
+    biases = [_flat(layer.bias, emit) for layer in layers if layer.bias is not None]
+    if not biases:
         return product
-    biases = [emit(op.reshape(layer.bias, (layer.n,))) for layer in layers]
     return emit(op.add(product, emit(op.concat(biases, axis=0))))
+
+
+def _flat(bias: Expr, emit: Emit) -> Expr:
+    """A bias of shape (n,) from one whose leading dimensions are 1."""
+    return bias if bias.ty.ndim == 1 else emit(relax.op.reshape(bias, (bias.ty.shape[-1],)))
