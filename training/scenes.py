@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,7 @@ HELD_OUT: frozenset[tuple[str, str]] = frozenset(
 """Colour and shape of the kinds that no training scene contains: a tenth of them all."""
 
 _KINDS = tuple((c, s) for c in COLOURS for s in SHAPES)
+_TYPICAL = np.stack([typical(c) for c in COLOURS])
 _MIN_CONTRAST = 30.0  # to the background and to what a thing touches; CIE 1976 distance
 _MIN_VISIBLE = 0.7  # of a thing's own area
 _TRIES = 12  # places per thing
@@ -99,7 +101,7 @@ class _Part:
 
 
 def _draw_kind(
-    rng: np.random.Generator, parts: list[_Part], colours: list[str], held_out: bool
+    rng: np.random.Generator, parts: list[_Part], colours: Sequence[str], held_out: bool
 ) -> tuple[str, str]:
     """Colour and shape of the next thing; often related to those that are there already.
 
@@ -120,6 +122,32 @@ def _draw_kind(
         known = {(c, s) for c, s in HELD_OUT if c in colours} or known
     choice = sorted(known)
     return choice[rng.integers(len(choice))]
+
+
+def _draw_ground(
+    rng: np.random.Generator, size: int, colour: str
+) -> tuple[NDArray[np.float32], NDArray[np.float64], list[str]]:
+    """A background that a colour stands out from.
+
+    Returns:
+        The picture and the colours on it, as from ``draw_background``, and the names of all
+        colours that stand out from it.
+    """
+    while True:
+        ground, on_it = draw_background(rng, size)
+        contrast = difference(_TYPICAL[:, None], on_it).min(axis=1)
+        colours = [c for c, d in zip(COLOURS, contrast, strict=True) if d > _MIN_CONTRAST + 5]
+        if colour in colours:
+            return ground, on_it, colours
+
+
+def _grow(solid: NDArray[np.bool_], margin: int) -> NDArray[np.bool_]:
+    """Pixels within a square of ``margin`` around those that are set: bool [h + 2m, w + 2m]."""
+    window = 2 * margin + 1
+    for _ in range(2):
+        total = np.cumsum(np.pad(solid, ((0, 0), (window, window - 1))), axis=1)
+        solid = (total[:, window:] != total[:, :-window]).T
+    return solid
 
 
 def _find_place(
@@ -143,8 +171,7 @@ def _find_place(
     height, width = stencil.shape
     solid = stencil >= 128
     margin = max(2, round(0.015 * size))
-    padded = Image.fromarray(np.pad(stencil, margin))
-    near = np.asarray(padded.filter(ImageFilter.MaxFilter(2 * margin + 1))) >= 128
+    near = _grow(solid, margin)
     for _ in range(_TRIES):
         x, y = (int(rng.integers(margin, size - side - margin)) for side in (width, height))
         around = owner[y - margin : y + height + margin, x - margin : x + width + margin]
@@ -179,11 +206,11 @@ def _draw_part(
     if difference(rgb, ground).min() < _MIN_CONTRAST:
         return None
     may_touch = np.zeros(len(parts), bool)
-    if rng.random() < 0.5:
-        for i, part in enumerate(parts):
-            # A disc within a disc would look like a ring around a disc.
-            discs = shape == part.kind[1] == "circle"
-            may_touch[i] = not discs and difference(rgb, part.rgb) >= _MIN_CONTRAST
+    if parts and rng.random() < 0.5:
+        contrast = difference(rgb, np.stack([p.rgb for p in parts]))
+        # A disc within a disc would look like a ring around a disc.
+        discs = np.array([shape == p.kind[1] == "circle" for p in parts])
+        may_touch = (contrast >= _MIN_CONTRAST) & ~discs
     place = _find_place(rng, owner, stencil, may_touch)
     return place and _Part(kind, name, not hollow, rgb, stencil, *place)
 
@@ -226,14 +253,14 @@ def draw_scene(rng: np.random.Generator, size: int, held_out: bool = False) -> S
     if size < 64:
         raise ValueError(f"a scene is 64 pixels wide at least, not {size}")
     while True:
-        ground, ground_colours = draw_background(rng, size)
-        colours = [
-            c for c in COLOURS if difference(typical(c), ground_colours).min() > _MIN_CONTRAST + 5
-        ]
+        # The first kind before the background: else those that few backgrounds suit were rare.
+        kind = _draw_kind(rng, [], COLOURS, held_out)
+        ground, ground_colours, colours = _draw_ground(rng, size, kind[0])
         owner = np.full((size, size), -1, np.int8)
         parts: list[_Part] = []
         for _ in range(rng.integers(1, _MAX_THINGS + 1)):
-            kind = _draw_kind(rng, parts, colours, held_out)
+            if parts:
+                kind = _draw_kind(rng, parts, colours, held_out)
             part = _draw_part(rng, size, parts, owner, ground_colours, kind)
             if part is not None:
                 height, width = part.stencil.shape
