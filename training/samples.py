@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from training.phrases import VISUAL, Concept, absent_concept, concepts
 from training.scenes import Scene
 
-__all__ = ["KINDS", "Prompt", "draw_prompts"]
+__all__ = ["KINDS", "Prompt", "draw_prompts", "evaluation_prompts"]
 
 KINDS = ("text", "absent", "exemplar", "text+exemplar", "negative")
 """The kinds of prompts."""
@@ -72,8 +72,8 @@ def _matching(scene: Scene, concept: Concept) -> list[int]:
     return [i for i, t in enumerate(scene.things) if concept.matches(t)]
 
 
-def _draw_concept(scene: Scene, rng: np.random.Generator) -> Concept:
-    """A concept that is there: mostly shapes, colours or both, sometimes with a detail."""
+def _draw_concepts(scene: Scene, rng: np.random.Generator, count: int) -> list[Concept]:
+    """Different concepts that are there: mostly shapes, colours or both, some with a detail."""
 
     def weight(concept: Concept) -> float:
         if concept == Concept():
@@ -84,11 +84,11 @@ def _draw_concept(scene: Scene, rng: np.random.Generator) -> Concept:
 
     present = concepts(scene, rng)
     weights = np.array([weight(c) for c in present])
-    return present[rng.choice(len(present), p=weights / weights.sum())]
+    chosen = rng.choice(len(present), count, replace=False, p=weights / weights.sum())
+    return [present[i] for i in chosen]
 
 
-def _text(scene: Scene, rng: np.random.Generator) -> Prompt:
-    concept = _draw_concept(scene, rng)
+def _text(scene: Scene, rng: np.random.Generator, concept: Concept) -> Prompt:
     return _prompt(scene, rng, "text", concept.phrase(rng), _matching(scene, concept))
 
 
@@ -96,12 +96,17 @@ def _absent(scene: Scene, rng: np.random.Generator) -> Prompt:
     return _prompt(scene, rng, "absent", absent_concept(scene, rng).phrase(rng), [])
 
 
-def _exemplar(scene: Scene, rng: np.random.Generator) -> Prompt:
-    """Boxes on one or two things of a kind; kinds with several instances come more often."""
+def _exemplar(scene: Scene, rng: np.random.Generator, several: bool) -> Prompt | None:
+    """Boxes on one or two things of a kind; kinds with several instances come more often.
+
+    If these only are wanted (``several``), there may be none.
+    """
     kinds: dict[tuple[str, str], list[int]] = {}
     for i, t in enumerate(scene.things):
         kinds.setdefault(t.kind, []).append(i)
-    choice = list(kinds.values())
+    choice = [c for c in kinds.values() if len(c) > 1 or not several]
+    if not choice:
+        return None
     weights = np.array([len(c) ** 2 if len(c) > 1 else 0.5 for c in choice])
     targets = choice[rng.choice(len(choice), p=weights / weights.sum())]
     count = 2 if len(targets) > 2 and rng.random() < 0.3 else 1
@@ -110,7 +115,7 @@ def _exemplar(scene: Scene, rng: np.random.Generator) -> Prompt:
 
 
 def _text_exemplar(scene: Scene, rng: np.random.Generator) -> Prompt:
-    concept = _draw_concept(scene, rng)
+    (concept,) = _draw_concepts(scene, rng, 1)
     targets = _matching(scene, concept)
     boxed = [(int(rng.choice(targets)), 1)]
     return _prompt(scene, rng, "text+exemplar", concept.phrase(rng), targets, boxed)
@@ -141,13 +146,17 @@ def _negative(scene: Scene, rng: np.random.Generator) -> Prompt | None:
     return _prompt(scene, rng, "negative", concept.phrase(rng), targets, boxed)
 
 
-_DRAW = {
-    "text": _text,
-    "absent": _absent,
-    "exemplar": _exemplar,
-    "text+exemplar": _text_exemplar,
-    "negative": _negative,
-}
+def _draw(scene: Scene, rng: np.random.Generator, kind: str) -> Prompt:
+    prompt: Prompt | None = None
+    if kind == "absent":
+        prompt = _absent(scene, rng)
+    elif kind == "exemplar":
+        prompt = _exemplar(scene, rng, several=False)
+    elif kind == "text+exemplar":
+        prompt = _text_exemplar(scene, rng)
+    elif kind == "negative":
+        prompt = _negative(scene, rng)
+    return prompt or _text(scene, rng, *_draw_concepts(scene, rng, 1))
 
 
 def draw_prompts(
@@ -186,4 +195,19 @@ def draw_prompts(
     if weights.min() < 0 or weights.sum() == 0:
         raise ValueError(f"weights of prompts are positive or zero, and not all zero: {mix}")
     kinds = rng.choice(len(KINDS), count, p=weights / weights.sum())
-    return [_DRAW[KINDS[k]](scene, rng) or _text(scene, rng) for k in kinds]
+    return [_draw(scene, rng, KINDS[k]) for k in kinds]
+
+
+def evaluation_prompts(scene: Scene, rng: np.random.Generator) -> list[Prompt]:
+    """The prompts that a scene is evaluated with.
+
+    Two different concepts by text; one that is absent; one exemplar, if a kind has other
+    instances to be found; one negative box, if a phrase means several kinds.
+
+    Args:
+        scene: what to ask about.
+        rng: where chance comes from.
+    """
+    prompts = [_text(scene, rng, concept) for concept in _draw_concepts(scene, rng, 2)]
+    others = _absent(scene, rng), _exemplar(scene, rng, several=True), _negative(scene, rng)
+    return [*prompts, *(prompt for prompt in others if prompt is not None)]
