@@ -26,6 +26,7 @@ ALLOWED = {
     "sources": GROUND | {"manifest"},
     # compile() takes the name of a checkpoint, so it opens the source as well.
     "compiler": GROUND | FOLDER | {"importer", "sources"},
+    "evaluate": GROUND | FOLDER | {"runtime", "sources"},
 }
 
 HEAVY = {"torch", "torchvision", "transformers", "tvm", "huggingface_hub"}
@@ -112,7 +113,7 @@ import sam3_tvm
 light = set(sys.modules)
 assert not light & {{"numpy", "PIL", "tvm_ffi", "tokenizers"}}, "importing the package is not light"
 assert sam3_tvm.__version__
-import sam3_tvm.artifact, sam3_tvm.runtime, sam3_tvm.cli
+import sam3_tvm.artifact, sam3_tvm.runtime, sam3_tvm.evaluate, sam3_tvm.cli
 assert callable(sam3_tvm.load)
 import tvm_ffi
 assert not [m for m in sys.modules if m.split(".")[0] in heavy and sys.modules[m] is not None]

@@ -13,7 +13,7 @@ import toy
 
 from sam3_tvm.cli.prompts import UsageError, parse_box, parse_prompts
 
-COMMANDS = ("compile", "segment", "verify", "info", "doctor")
+COMMANDS = ("compile", "segment", "verify", "evaluate", "info", "doctor")
 
 
 def one_line(result) -> str:

@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from sam3_tvm.cli.bench import command as _bench
 from sam3_tvm.cli.compile import command as _compile
 from sam3_tvm.cli.doctor import command as _doctor
+from sam3_tvm.cli.evaluate import command as _evaluate
 from sam3_tvm.cli.info import command as _info
 from sam3_tvm.cli.segment import command as _segment
 from sam3_tvm.cli.terminal import complain, say
@@ -71,6 +72,7 @@ def _options(
 app.command("compile")(_compile)
 app.command("segment")(_segment)
 app.command("verify")(_verify)
+app.command("evaluate")(_evaluate)
 app.command("bench")(_bench)
 app.command("tune")(_tune)
 app.command("info")(_info)
