@@ -58,7 +58,7 @@ def _ramp(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
 
 
 def _stripes(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
-    return (_ramp(rng, size) * rng.integers(4, 14) % 1 < 0.5).astype(np.float32)
+    return (_ramp(rng, size) * int(rng.integers(4, 14)) % 1 < 0.5).astype(np.float32)
 
 
 def _checks(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
@@ -67,7 +67,7 @@ def _checks(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
 
 
 def _dots(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
-    place = np.arange(size, dtype=np.float32) * rng.integers(8, 16) / size % 1 - 0.5
+    place = np.arange(size, dtype=np.float32) * int(rng.integers(8, 16)) / size % 1 - 0.5
     return np.clip((0.3 - np.hypot(place, place[:, None])) * 8, 0, 1)
 
 

@@ -82,7 +82,7 @@ class Concept:
 
         adjectives = [
             pick(words)
-            for words in (_SIZES[self.size], _COLOURS[self.colour], _FILLED[self.filled])
+            for words in (_SIZES[self.size], _FILLED[self.filled], _COLOURS[self.colour])
         ]
         if self.shape is None and rng.random() < 0.4:
             described = " ".join(filter(None, adjectives))
@@ -112,7 +112,7 @@ def all_phrases() -> Iterator[str]:
     for (size, filled), colour, shape in itertools.product(details, _COLOURS, _NOUNS):
         if filled is not None and not _hollowable(shape):
             continue
-        words = itertools.product(_SIZES[size], _COLOURS[colour], _FILLED[filled])
+        words = itertools.product(_SIZES[size], _FILLED[filled], _COLOURS[colour])
         for adjectives in map(list, words):
             if shape is None:
                 described = " ".join(filter(None, adjectives))

@@ -76,9 +76,13 @@ def train_tokenizer(vocabulary: int = 640) -> Tokenizer:
     )
     learner = Tokenizer(models.BPE(end_of_word_suffix=SUFFIX))
     learner.normalizer, learner.pre_tokenizer = normalizer, pre_tokenizer
-    # The learner counts an alphabet of its own, of fewer characters than ours.
+    # The trainer prefers lower ids where pairs are equally frequent, and numbers the last
+    # characters of words in no fixed order, unless it is told all of the alphabet.
     trainer = trainers.BpeTrainer(
-        vocab_size=len(alphabet) + room, end_of_word_suffix=SUFFIX, show_progress=False
+        vocab_size=len(alphabet) + room,
+        special_tokens=alphabet,
+        end_of_word_suffix=SUFFIX,
+        show_progress=False,
     )
     learner.train_from_iterator(all_phrases(), trainer)
     learned = json.loads(learner.to_str())["model"]["merges"]
