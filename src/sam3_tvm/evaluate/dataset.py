@@ -103,7 +103,7 @@ def read_dataset(annotations: Path, images: Path, limit: int | None = None) -> D
             has, a segmentation that is none, or a picture that is missing.
     """
     document = _Document(annotations, _load(annotations))
-    by_image = document.prompts() if document.plain is False else document.categories()
+    by_image = document.categories() if document.plain else document.prompts()
     pictures: list[PictureEntry] = []
     for image_id, entries in by_image.items():
         if len(pictures) == limit:
