@@ -54,14 +54,17 @@ def test_every_size_is_clear_from_the_area_even_where_something_is_hidden(
 
 def test_enough_of_every_thing_is_visible_to_have_a_mask(scenes: list[Scene]) -> None:
     areas = [t.mask.mean() for scene in scenes for t in scene.things]
-    # The thinnest, a small outline, 70 % of it: some fifteen cells of a grid of 64 x 64.
-    assert min(areas) > 0.0035
+    # The thinnest, a small outline, 80 % of it: some fifteen cells of a grid of 64 x 64.
+    assert min(areas) > 0.004
 
 
-def test_training_scenes_have_all_kinds_but_those_held_out(training_scenes: list[Scene]) -> None:
+def test_training_scenes_have_kinds_of_all_colours_and_shapes_but_none_held_out(
+    training_scenes: list[Scene],
+) -> None:
     kinds = Counter(t.kind for scene in training_scenes for t in scene.things)
     assert not HELD_OUT & set(kinds)
-    assert len(kinds) == len(COLOURS) * len(SHAPES) - len(HELD_OUT)
+    # Some 900 things; one of the 108 kinds may be missing by chance.
+    assert len(kinds) > 100
     for place, names in ((0, COLOURS), (1, SHAPES)):
         counts = [sum(n for k, n in kinds.items() if k[place] == name) for name in names]
         assert min(counts) > 0.5 * sum(counts) / len(names)
