@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import tvm
 from tvm import relax
-from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from sam3_tvm.compiler.kernels.attention import AttentionSpec, attention_kernel, kernel_name
 from sam3_tvm.compiler.passes.attention_biases import BiasSource, Choice, find_bias, guarded
 from sam3_tvm.compiler.passes.attention_sources import Source, find_result, find_sources
 from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of, shape_of, static_int
+from sam3_tvm.compiler.passes.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.target import CpuTarget
 
 __all__ = ["DispatchAttention"]
@@ -44,15 +45,7 @@ class DispatchAttention:
         self, mod: tvm.IRModule, _ctx: tvm.ir.transform.PassContext
     ) -> tvm.IRModule:
         """Rewrite every Relax function of the module."""
-        mod = relax.transform.Normalize()(mod)
-        rewriter = _Rewriter(mod, self.target)
-        for gvar, func in mod.functions_items():
-            if isinstance(func, relax.Function):
-                rewriter.calls = find_attention(Dataflow(func))
-                if rewriter.calls:
-                    rewritten = rewriter.visit_expr(func)
-                    rewriter.builder_.update_func(gvar, relax.analysis.remove_all_unused(rewritten))
-        return rewriter.builder_.get()
+        return rewrite_bindings(mod, _Dispatcher(self.target).find)
 
 
 @dataclass
@@ -103,44 +96,30 @@ def _spec(call: Expr) -> AttentionSpec | None:
     return AttentionSpec(heads, head_dim, value_dim, scale, causal=causal)
 
 
-@mutator
-class _Rewriter(PyExprMutator):
-    """Replaces the variable that each attention defines; what fed it may be left without users."""
+class _Dispatcher:
+    """Gives the variables that attentions define their kernels' calls as values; what fed them
+    may be left without users."""
 
-    def __init__(self, mod: tvm.IRModule, target: CpuTarget) -> None:
-        super().__init__(mod)
+    def __init__(self, target: CpuTarget) -> None:
         self.target = target
-        self.calls: dict[Expr, AttentionCall] = {}
         self._tables: list[Expr] = []
-        self._choices: dict[Choice, Expr] = {}
 
-    def visit_dataflow_block_(self, block: Any) -> Any:
-        # What is emitted in one block can't be used in another.
-        self._choices = {}
-        return super().visit_dataflow_block_(block)
+    def find(self, func: relax.Function) -> dict[Expr, NewValue]:
+        """The attentions of a function."""
+        calls = find_attention(Dataflow(func))
+        return {var: partial(self._call, var, found) for var, found in calls.items()}
 
-    def visit_binding_block_(self, block: Any) -> Any:
-        self._choices = {}
-        return super().visit_binding_block_(block)
-
-    def visit_var_binding_(self, binding: relax.VarBinding) -> None:
-        found = self.calls.get(binding.var)
-        if found is not None:
-            binding = relax.VarBinding(binding.var, self._dispatch(binding.var, found))
-        super().visit_var_binding_(binding)
-
-    def _dispatch(self, var: Expr, found: AttentionCall) -> Expr:
-        spec, emit = found.spec, self.builder_.emit
-        args = []
+    def _call(self, var: Expr, found: AttentionCall, emit: Emit) -> Expr:
+        spec, args = found.spec, []
         for source, operand in zip(found.sources, found.call.args, strict=False):
-            tensor = self.visit_expr(source.expr)
+            tensor = source.expr
             if source.rows:
                 tensor = emit(relax.op.reshape(tensor, source.shape(operand)))
             args.append(tensor)
-        args += [self._bias(tensor) for tensor in found.bias.tensors]
+        args += [_bias(emit, tensor) for tensor in found.bias.tensors]
         if found.sources[0].rotary is not None:
             args.append(self._table(*found.sources[0].rotary))
-        kernel = self.builder_.add_func(attention_kernel(self.target, spec), kernel_name(spec))
+        kernel = emit.kernel(kernel_name(spec), attention_kernel(self.target, spec))
         shape = shape_of(var) or []
         windows = spec.result.windows
         if windows is None:
@@ -148,15 +127,6 @@ class _Rewriter(PyExprMutator):
         memory = spec.result.shape(shape[0], windows.height, spec.heads, spec.value_dim)
         call = relax.call_tir(kernel, args, relax.TensorType(memory, "float32"))
         return relax.op.reshape(emit(call), shape)
-
-    def _bias(self, tensor: Expr | Choice) -> Expr:
-        """A tensor as it is; a choice is computed where it is needed first."""
-        if not isinstance(tensor, Choice):
-            return self.visit_expr(tensor)
-        if tensor not in self._choices:
-            chosen = relax.op.where(self.visit_expr(tensor.mask), tensor.yes, tensor.no)
-            self._choices[tensor] = self.builder_.emit(chosen)
-        return self._choices[tensor]
 
     def _table(self, cosine: Expr, sine: Expr) -> Expr:
         """Constants of cosines and sines as the kernel takes them, the same one for equal
@@ -170,3 +140,11 @@ class _Rewriter(PyExprMutator):
                 return known
         self._tables.append(relax.const(table))
         return self._tables[-1]
+
+
+def _bias(emit: Emit, tensor: Expr | Choice) -> Expr:
+    """A tensor as it is; a choice is computed where it is needed first."""
+    if not isinstance(tensor, Choice):
+        return tensor
+    chosen = relax.op.where(tensor.mask, tensor.yes, tensor.no)
+    return emit.once(tensor, lambda emit: emit(chosen))

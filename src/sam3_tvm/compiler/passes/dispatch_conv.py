@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 import tvm
 from tvm import relax
-from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from sam3_tvm.compiler.kernels.conv import (
     ConvShape,
@@ -56,10 +55,13 @@ from sam3_tvm.compiler.passes.conv_patterns import (
     upsampled_source,
 )
 from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of
+from sam3_tvm.compiler.passes.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.passes.store_weights import store_rows
 from sam3_tvm.compiler.target import CpuTarget
 
 __all__ = ["DispatchConv"]
+
+Expr = Any
 
 _ACTIVATIONS = {"relax.nn.relu": "relu", "relax.nn.gelu": "gelu"}
 
@@ -79,12 +81,13 @@ class DispatchConv:
 
     def transform_module(self, mod: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
         """Return ``mod`` with kernels for its convolutions."""
-        mod = relax.transform.Normalize()(mod)
-        dispatcher = _Dispatcher(mod, self.target, self.weights)
-        for gvar, func in mod.functions_items():
-            if isinstance(func, relax.Function):
-                dispatcher.run(gvar, func)
-        return dispatcher.builder_.get()
+        return rewrite_bindings(mod, self._find)
+
+    def _find(self, func: relax.Function) -> dict[Expr, NewValue]:
+        return {
+            var: _Dispatch(self.target, self.weights if chain.stored else "float32", chain)
+            for var, chain in _find_chains(func).items()
+        }
 
 
 @dataclass(frozen=True)
@@ -93,11 +96,11 @@ class _Chain:
     ``stored`` says that its weights are known at compile time, ``upsampled`` is the picture
     of half the size whose upsampling x is."""
 
-    conv: Any
+    conv: Expr
     stored: bool
-    upsampled: Any | None = None
-    bias: Any | None = None
-    residual: Any | None = None
+    upsampled: Expr | None = None
+    bias: Expr | None = None
+    residual: Expr | None = None
     activation: str | None = None
 
     @property
@@ -105,11 +108,12 @@ class _Chain:
         return ConvEpilogue(self.bias is not None, self.activation, self.residual is not None)
 
 
-def _find_chains(func: Any) -> tuple[dict[Any, _Chain], set[Any]]:
-    """Chains by the variable that holds their result, and the variables between."""
+def _find_chains(func: relax.Function) -> dict[Expr, _Chain]:
+    """Chains by the variable that holds their result."""
     flow = Dataflow(func)
-    chains: dict[Any, _Chain] = {}
-    inner: set[Any] = set()
+    chains: dict[Expr, _Chain] = {}
+    # What a kernel computes on its way, so that no other chain takes it.
+    inner: set[Expr] = set()
     starts = [b for b in flow.bindings if is_convolution(b.value) or is_transposed(b.value)]
     # The sum of two convolutions can be the epilogue of one: of the one that depends on more.
     for binding in sorted(starts, key=lambda b: upsampled_source(flow, b.value) is None):
@@ -119,7 +123,7 @@ def _find_chains(func: Any) -> tuple[dict[Any, _Chain], set[Any]]:
             chain = replace(chain, upsampled=source)
         end = binding.var
 
-        def user_of(end: Any) -> Any | None:
+        def user_of(end: Expr) -> Expr | None:
             user = flow.only_user(end)
             return None if user in chains or user in inner else user
 
@@ -138,169 +142,138 @@ def _find_chains(func: Any) -> tuple[dict[Any, _Chain], set[Any]]:
             inner.add(end)
             end, chain = user, replace(chain, activation=_ACTIVATIONS[call.op.name])
         chains[end] = chain
-    return chains, inner
+    return chains
 
 
-@mutator
-class _Dispatcher(PyExprMutator):
-    def __init__(self, mod: tvm.IRModule, target: CpuTarget, weights: str) -> None:
-        super().__init__(mod)
-        self.target = target
-        self.weights = weights
-        self.chains: dict[Any, _Chain] = {}
-        self.inner: set[Any] = set()
-        self.chain: _Chain | None = None
+@dataclass(frozen=True)
+class _Dispatch:
+    """Gives the variable that a chain ends in its kernel's call as value; ``precision`` is that
+    of the weights as stored."""
 
-    def run(self, gvar: Any, func: Any) -> None:
-        """Rewrite one function, if it has a convolution."""
-        self.chains, self.inner = _find_chains(func)
-        if self.chains:
-            self.builder_.update_func(gvar, self.visit_expr(func))
+    target: CpuTarget
+    precision: str
+    chain: _Chain
 
-    def visit_var_binding_(self, binding: Any) -> None:
-        """Leave out what a kernel absorbs; announce what ends a chain."""
-        if binding.var not in self.inner:
-            self.chain = self.chains.get(binding.var)
-            super().visit_var_binding_(binding)
-
-    def visit_call_(self, call: Any) -> Any:
-        """Replace the operator that ends a chain."""
-        chain, self.chain = self.chain, None
-        if chain is None:
-            return super().visit_call_(call)
-        x, weight = (self.visit_expr(arg) for arg in chain.conv.args)
-        bias, residual = (
-            None if extra is None else self.visit_expr(extra)
-            for extra in (chain.bias, chain.residual)
-        )
+    def __call__(self, emit: Emit) -> Expr:
+        """The call of the kernel that serves the convolution's shape best."""
+        chain = self.chain
         if call_of(chain.conv, "relax.nn.conv2d_transpose") is not None:
-            return self._transpose(chain, x, weight, bias)
+            return self._transpose(emit)
         shape = shape_of_conv(chain.conv)
         if chain.upsampled is not None:
-            x = self.visit_expr(chain.upsampled)
-            return self._conv_upsampled(chain, shape, x, weight, bias, residual)
+            return self._conv_upsampled(emit, shape, chain.upsampled)
         covers = shape.kernel == (shape.height, shape.width) and not any(shape.padding)
         if covers and shape.taps > 1:
-            return self._product(chain, shape, x, weight, bias, residual)
-        return self._conv(chain, shape, x, weight, bias, residual)
+            return self._product(emit, shape)
+        return self._conv(emit, shape)
 
-    def _conv(
-        self, chain: _Chain, shape: ConvShape, x: Any, weight: Any, bias: Any, residual: Any
-    ) -> Any:
-        batch = x.ty.shape[0]
+    def _conv(self, emit: Emit, shape: ConvShape) -> Expr:
+        chain, op = self.chain, relax.op
+        x, weight = chain.conv.args
+        residual, batch = chain.residual, x.ty.shape[0]
         flat = pointwise_shape(self.target, shape)
         if flat != shape:
-            x = self._emit(relax.op.reshape(x, (batch, flat.in_channels, flat.height, flat.width)))
+            x = emit(op.reshape(x, (batch, flat.in_channels, flat.height, flat.width)))
             if residual is not None:
                 given = (batch, flat.out_channels, flat.height, flat.width)
-                residual = self._emit(relax.op.reshape(residual, given))
-        rows = self._emit(relax.op.reshape(weight, (shape.out_channels, -1)))
-        precision = self._precision(chain)
+                residual = emit(op.reshape(residual, given))
+        rows = emit(op.reshape(weight, (shape.out_channels, -1)))
         depth = shape.in_channels * shape.taps
-        operands = [x, *self._packed(rows, shape.out_channels, depth, precision)]
+        operands = [x, *self._packed(emit, rows, shape.out_channels, depth)]
         out = (batch, flat.out_channels, flat.out_height, flat.out_width)
         make, name_of = conv_kernel, conv_name
         if winograd_pays(self.target, flat):
             make, name_of = conv_winograd_kernel, conv_winograd_name
-        kernel = make(self.target, flat, chain.epilogue, precision)
-        gvar = self.builder_.add_func(kernel, name_of(flat, chain.epilogue, precision))
-        call = self._call(gvar, operands, bias, residual, flat.out_channels, out)
+        kernel = emit.kernel(
+            name_of(flat, chain.epilogue, self.precision),
+            make(self.target, flat, chain.epilogue, self.precision),
+        )
+        call = self._call(emit, kernel, operands, residual, out)
         if flat == shape:
             return call
-        return relax.op.reshape(
-            self._emit(call), (batch, shape.out_channels, shape.out_height, shape.out_width)
+        return op.reshape(
+            emit(call), (batch, shape.out_channels, shape.out_height, shape.out_width)
         )
 
-    def _transpose(self, chain: _Chain, x: Any, weight: Any, bias: Any) -> Any:
-        batch = x.ty.shape[0]
-        _, channels, height, width = sizes(chain.conv.args[0])
-        out_channels = sizes(chain.conv.args[1])[1]
+    def _transpose(self, emit: Emit) -> Expr:
+        x, weight = self.chain.conv.args
+        _, channels, height, width = sizes(x)
+        out_channels = sizes(weight)[1]
         # [I, O, 2, 2] to [O, 2, 2, I]: a row of weights per channel and place in the 2 x 2.
-        rows = self._emit(relax.op.permute_dims(weight, [1, 2, 3, 0]))
-        rows = self._emit(relax.op.reshape(rows, (4 * out_channels, channels)))
-        precision = self._precision(chain)
-        given = (channels, out_channels, height, width, chain.epilogue, precision)
-        kernel = conv_transpose_kernel(self.target, *given)
-        gvar = self.builder_.add_func(kernel, conv_transpose_name(*given))
-        operands = [x, *self._packed(rows, 4 * out_channels, channels, precision)]
-        out = (batch, out_channels, 2 * height, 2 * width)
-        return self._call(gvar, operands, bias, None, out_channels, out)
+        rows = emit(relax.op.permute_dims(weight, [1, 2, 3, 0]))
+        rows = emit(relax.op.reshape(rows, (4 * out_channels, channels)))
+        given = (channels, out_channels, height, width, self.chain.epilogue, self.precision)
+        kernel = emit.kernel(
+            conv_transpose_name(*given), conv_transpose_kernel(self.target, *given)
+        )
+        operands = [x, *self._packed(emit, rows, 4 * out_channels, channels)]
+        out = (x.ty.shape[0], out_channels, 2 * height, 2 * width)
+        return self._call(emit, kernel, operands, None, out)
 
-    def _conv_upsampled(
-        self, chain: _Chain, shape: ConvShape, x: Any, weight: Any, bias: Any, residual: Any
-    ) -> Any:
-        batch, op = x.ty.shape[0], relax.op
+    def _conv_upsampled(self, emit: Emit, shape: ConvShape, x: Expr) -> Expr:
+        op, chain, weight = relax.op, self.chain, self.chain.conv.args[1]
         channels, depth = shape.out_channels, shape.in_channels
         r = packed_rows(self.target)
         groups = -(-channels // r)
         # Each pair of channels has nine weights and gets nine sums of them: a product by 9 x 9.
         terms = np.kron(np.array(ROW_TERMS), np.array(COLUMN_TERMS)).T.astype("float32")
-        weight = self._emit(op.reshape(weight, (channels * depth, 9)))
-        weight = self._emit(op.matmul(weight, relax.const(terms)))
-        weight = self._emit(op.reshape(weight, (channels, depth, PRODUCTS)))
+        weight = emit(op.reshape(weight, (channels * depth, 9)))
+        weight = emit(op.matmul(weight, relax.const(terms)))
+        weight = emit(op.reshape(weight, (channels, depth, PRODUCTS)))
         if channels % r:
             missing = groups * r - channels
-            weight = self._emit(op.nn.pad(weight, [0, missing, 0, 0, 0, 0]))
-        weight = self._emit(op.reshape(weight, (groups, r, depth, PRODUCTS)))
-        weight = self._emit(op.permute_dims(weight, [0, 3, 1, 2]))
+            weight = emit(op.nn.pad(weight, [0, missing, 0, 0, 0, 0]))
+        weight = emit(op.reshape(weight, (groups, r, depth, PRODUCTS)))
+        weight = emit(op.permute_dims(weight, [0, 3, 1, 2]))
         count = groups * PRODUCTS * r
-        rows = self._emit(op.reshape(weight, (count, depth)))
-        precision = self._precision(chain)
-        given = (depth, channels, shape.height // 2, shape.width // 2, chain.epilogue, precision)
-        kernel = conv_upsampled_kernel(self.target, *given)
-        gvar = self.builder_.add_func(kernel, conv_upsampled_name(*given))
-        operands = [x, *self._packed(rows, count, depth, precision)]
-        out = (batch, channels, shape.out_height, shape.out_width)
-        return self._call(gvar, operands, bias, residual, channels, out)
+        rows = emit(op.reshape(weight, (count, depth)))
+        pooled = (shape.height // 2, shape.width // 2)
+        given = (depth, channels, *pooled, chain.epilogue, self.precision)
+        kernel = emit.kernel(
+            conv_upsampled_name(*given), conv_upsampled_kernel(self.target, *given)
+        )
+        operands = [x, *self._packed(emit, rows, count, depth)]
+        out = (x.ty.shape[0], channels, shape.out_height, shape.out_width)
+        return self._call(emit, kernel, operands, chain.residual, out)
 
-    def _product(
-        self, chain: _Chain, shape: ConvShape, x: Any, weight: Any, bias: Any, residual: Any
-    ) -> Any:
+    def _product(self, emit: Emit, shape: ConvShape) -> Expr:
         """One output pixel: reshape, matmul, and the epilogue as operators."""
+        op, chain, (x, weight) = relax.op, self.chain, self.chain.conv.args
         batch, depth = x.ty.shape[0], shape.in_channels * shape.taps
-        x = self._emit(relax.op.reshape(x, (batch, depth)))
-        weight = self._emit(relax.op.reshape(weight, (shape.out_channels, depth)))
-        weight = self._emit(relax.op.permute_dims(weight))
-        y = self._emit(relax.op.matmul(x, weight))
-        if bias is not None:
-            bias = self._emit(relax.op.reshape(bias, (shape.out_channels,)))
-            y = self._emit(relax.op.add(y, bias))
-        if residual is not None:
-            residual = self._emit(relax.op.reshape(residual, (batch, shape.out_channels)))
-            y = self._emit(relax.op.add(y, residual))
+        weight = emit(op.reshape(weight, (shape.out_channels, depth)))
+        weight = emit(op.permute_dims(weight))
+        y = emit(op.matmul(emit(op.reshape(x, (batch, depth))), weight))
+        if chain.bias is not None:
+            y = emit(op.add(y, emit(op.reshape(chain.bias, (shape.out_channels,)))))
+        if chain.residual is not None:
+            y = emit(op.add(y, emit(op.reshape(chain.residual, (batch, shape.out_channels)))))
         if chain.activation is not None:
-            y = self._emit(getattr(relax.op.nn, chain.activation)(y))
-        return relax.op.reshape(y, (batch, shape.out_channels, 1, 1))
+            y = emit(getattr(op.nn, chain.activation)(y))
+        return op.reshape(y, (batch, shape.out_channels, 1, 1))
 
-    def _precision(self, chain: _Chain) -> str:
-        return self.weights if chain.stored else "float32"
-
-    def _packed(self, rows: Any, count: int, depth: int, precision: str) -> list[Any]:
+    def _packed(self, emit: Emit, rows: Expr, count: int, depth: int) -> list[Expr]:
         """[count, depth] to [ceil(count / r), depth, r], zeros behind the last row; for int8
         with the scales."""
         r = packed_rows(self.target)
         panels = -(-count // r)
         if count % r:
-            rows = self._emit(relax.op.nn.pad(rows, [0, panels * r - count, 0, 0]))
-        rows, scale = store_rows(self._emit, rows, precision)
-        rows = self._emit(relax.op.reshape(rows, (panels, r, depth)))
-        packed = self._emit(relax.op.permute_dims(rows, [0, 2, 1]))
+            rows = emit(relax.op.nn.pad(rows, [0, panels * r - count, 0, 0]))
+        rows, scale = store_rows(emit, rows, self.precision)
+        rows = emit(relax.op.reshape(rows, (panels, r, depth)))
+        packed = emit(relax.op.permute_dims(rows, [0, 2, 1]))
         return [packed] if scale is None else [packed, scale]
 
     def _call(
         self,
-        gvar: Any,
-        operands: list[Any],
-        bias: Any,
-        residual: Any,
-        channels: int,
+        emit: Emit,
+        kernel: tvm.ir.GlobalVar,
+        operands: list[Expr],
+        residual: Expr | None,
         out: tuple[Any, ...],
-    ) -> Any:
-        if bias is not None:
-            operands = [*operands, self._emit(relax.op.reshape(bias, (channels,)))]
+    ) -> Expr:
+        """A kernel's call with what it adds to the product; ``out`` is its result's shape."""
+        if self.chain.bias is not None:
+            operands = [*operands, emit(relax.op.reshape(self.chain.bias, (out[1],)))]
         if residual is not None:
             operands = [*operands, residual]
-        return relax.call_tir(gvar, operands, relax.TensorType(out, "float32"))
-
-    def _emit(self, expr: Any) -> Any:
-        return self.builder_.emit(expr)
+        return relax.call_tir(kernel, operands, relax.TensorType(out, "float32"))

@@ -15,10 +15,10 @@ from typing import Any
 
 import tvm
 from tvm import relax
-from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from sam3_tvm.compiler.kernels.linear import Epilogue, kernel_name, linear_kernel, packed_shape
 from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of, same_shape, shape_of, static_int
+from sam3_tvm.compiler.passes.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.passes.store_weights import store_rows
 from sam3_tvm.compiler.target import CpuTarget
 
@@ -46,15 +46,11 @@ class DispatchLinear:
         self, mod: tvm.IRModule, _ctx: tvm.ir.transform.PassContext
     ) -> tvm.IRModule:
         """Rewrite every Relax function of the module."""
-        mod = relax.transform.Normalize()(mod)
-        rewriter = _Rewriter(mod, self.target, self.weights)
-        for gvar, func in mod.functions_items():
-            if isinstance(func, relax.Function):
-                rewriter.layers = find_linear_layers(Dataflow(func))
-                if rewriter.layers:
-                    rewritten = rewriter.visit_expr(func)
-                    rewriter.builder_.update_func(gvar, relax.analysis.remove_all_unused(rewritten))
-        return rewriter.builder_.get()
+        return rewrite_bindings(mod, self._find)
+
+    def _find(self, func: relax.Function) -> dict[Expr, NewValue]:
+        layers = find_linear_layers(Dataflow(func))
+        return {var: _Dispatch(self.target, self.weights, layer) for var, layer in layers.items()}
 
 
 @dataclass
@@ -147,63 +143,48 @@ def _is_vector(shape: list[Expr], n: int) -> bool:
     return bool(sizes) and sizes[-1] == n and all(s == 1 for s in sizes[:-1])
 
 
-@mutator
-class _Rewriter(PyExprMutator):
-    """Replaces the variable that each layer defines; what fed it is left without users."""
+@dataclass(frozen=True)
+class _Dispatch:
+    """Gives the variable that a layer defines its kernel's call as value."""
 
-    def __init__(self, mod: tvm.IRModule, target: CpuTarget, weights: str) -> None:
-        super().__init__(mod)
-        self.target = target
-        self.weights = weights
-        self.layers: dict[Expr, LinearLayer] = {}
+    target: CpuTarget
+    weights: str
+    layer: LinearLayer
 
-    def visit_var_binding_(self, binding: relax.VarBinding) -> None:
-        layer = self.layers.get(binding.var)
-        if layer is not None:
-            binding = relax.VarBinding(binding.var, self._dispatch(layer))
-        super().visit_var_binding_(binding)
-
-    def _dispatch(self, layer: LinearLayer) -> Expr:
+    def __call__(self, emit: Emit) -> Expr:
+        layer, n = self.layer, self.layer.n
         shape = shape_of(layer.chain[-1]) or []
         m = prod(shape[:-1], start=tvm.tirx.const(1, "int64"))
-        args = [
-            self._reshape(layer.x, (m, layer.k)),
-            *self._pack(layer),
-        ]
+        args = [_reshape(emit, layer.x, (m, layer.k)), *self._pack(emit)]
         if layer.bias is not None:
-            args.append(self._pad(self._reshape(layer.bias, (layer.n,)), layer.n))
+            args.append(self._pad(emit, _reshape(emit, layer.bias, (n,))))
         if layer.residual is not None:
-            args.append(self._reshape(layer.residual, (m, layer.n)))
-        func = linear_kernel(self.target, layer.n, layer.k, layer.epilogue, self.weights)
-        name = kernel_name(layer.n, layer.k, layer.epilogue, self.weights)
-        kernel = self.builder_.add_func(func, name)
-        call = relax.call_tir(kernel, args, relax.TensorType((m, layer.n), "float32"))
-        return call if len(shape) == 2 else relax.op.reshape(self.builder_.emit(call), shape)
+            args.append(_reshape(emit, layer.residual, (m, n)))
+        given = (n, layer.k, layer.epilogue, self.weights)
+        kernel = emit.kernel(kernel_name(*given), linear_kernel(self.target, *given))
+        call = relax.call_tir(kernel, args, relax.TensorType((m, n), "float32"))
+        return call if len(shape) == 2 else relax.op.reshape(emit(call), shape)
 
-    def _reshape(self, tensor: Expr, shape: tuple[Expr, ...]) -> Expr:
-        """The tensor in another shape; a tensor of that many axes has it already."""
-        tensor = self.visit_expr(tensor)
-        if tensor.ty.ndim == len(shape):
-            return tensor
-        return self.builder_.emit(relax.op.reshape(tensor, shape))
-
-    def _pack(self, layer: LinearLayer) -> list[Expr]:
+    def _pack(self, emit: Emit) -> list[Expr]:
         """The packed weights, and for int8 their scales."""
-        emit, op = self.builder_.emit, relax.op
+        op, layer = relax.op, self.layer
         panels, k, width = packed_shape(self.target, layer.n, layer.k)
-        weight = self.visit_expr(layer.weight)
-        if not layer.transposed:
-            weight = emit(op.permute_dims(weight))
-        rows, scale = store_rows(emit, self._pad(weight, layer.n), self.weights)
+        weight = layer.weight if layer.transposed else emit(op.permute_dims(layer.weight))
+        rows, scale = store_rows(emit, self._pad(emit, weight), self.weights)
         rows = emit(op.reshape(rows, (panels, width, k)))
         packed = emit(op.permute_dims(rows, [0, 2, 1]))
         return [packed] if scale is None else [packed, scale]
 
-    def _pad(self, tensor: Expr, n: int) -> Expr:
+    def _pad(self, emit: Emit, tensor: Expr) -> Expr:
         """Zeros after the first axis, up to a whole number of panels."""
-        panels, _, width = packed_shape(self.target, n, 1)
-        missing = panels * width - n
+        panels, _, width = packed_shape(self.target, self.layer.n, 1)
+        missing = panels * width - self.layer.n
         if not missing:
             return tensor
         widths = [0, missing] + [0, 0] * (tensor.ty.ndim - 1)
-        return self.builder_.emit(relax.op.nn.pad(tensor, widths))
+        return emit(relax.op.nn.pad(tensor, widths))
+
+
+def _reshape(emit: Emit, tensor: Expr, shape: tuple[Expr, ...]) -> Expr:
+    """The tensor in another shape; a tensor of that many axes has it already."""
+    return tensor if tensor.ty.ndim == len(shape) else emit(relax.op.reshape(tensor, shape))
