@@ -33,6 +33,7 @@ $(VENV)/.stamp-compile: pyproject.toml
 
 $(VENV)/.stamp-dev: $(VENV)/.stamp-compile
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps sam3==0.1.4
 	@touch $@
 
 setup: $(VENV)/.stamp-compile

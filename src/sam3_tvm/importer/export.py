@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import itertools
+import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import sympy  # type: ignore[import-untyped]
 import torch
+from torch._dynamo.exc import UserError, UserErrorType
 from torch.export import ExportedProgram
 
 __all__ = ["decompose_unknown", "export"]
@@ -27,6 +31,9 @@ def export(
         example_args: tensors, Python numbers, or tuples of them.
         dynamic_shapes: as for :func:`torch.export.export`.
 
+    A condition on sizes that torch can't decide, such as ``min(n + 1, 4 * n + 4) == n + 1``, is
+    no error if it holds for every size that ``dynamic_shapes`` allows, which is tried.
+
     Raises:
         torch.export's own errors, for modules that it can't trace.
     """
@@ -34,14 +41,57 @@ def export(
     module.eval()
     try:
         with torch.no_grad():
-            program = torch.export.export(
-                module, tuple(example_args), dynamic_shapes=dynamic_shapes, strict=False
-            )
+            program = _trace(module, tuple(example_args), dynamic_shapes)
             # An empty table functionalises and decomposes nothing.
             return program.run_decompositions({})
     finally:
         for m in training:
             m.training = True
+
+
+def _trace(module: torch.nn.Module, args: tuple[Any, ...], dynamic_shapes: Any) -> ExportedProgram:
+    """``torch.export.export``, with undecided conditions on sizes tried out."""
+    try:
+        return torch.export.export(module, args, dynamic_shapes=dynamic_shapes, strict=False)
+    except UserError as error:
+        if error.error_type is not UserErrorType.CONSTRAINT_VIOLATION:
+            raise
+        program = torch.export.export(
+            module,
+            args,
+            dynamic_shapes=dynamic_shapes,
+            strict=False,
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )
+        for node in list(program.graph.nodes):
+            if node.target is torch.ops.aten._assert_scalar.default:
+                if not _always_holds(node.args[0], program.range_constraints):
+                    raise
+                program.graph.erase_node(node)
+        return program
+
+
+_CASES = 1 << 16
+"""How many combinations of sizes are tried before a condition counts as undecided."""
+
+
+def _always_holds(condition: Any, ranges: Mapping[Any, Any]) -> bool:
+    """Whether a condition on sizes holds for all of them within their ranges."""
+    value = condition.meta.get("val") if isinstance(condition, torch.fx.Node) else condition
+    if not isinstance(value, torch.SymBool):
+        return value is True
+    expression = value.node.expr
+    symbols = sorted(expression.free_symbols, key=str)
+    limits = [ranges[symbol] for symbol in symbols if symbol in ranges]
+    if len(limits) < len(symbols) or not all(limit.upper.is_Integer for limit in limits):
+        return False
+    extents = [range(max(int(limit.lower), 0), int(limit.upper) + 1) for limit in limits]
+    if math.prod(map(len, extents)) > _CASES:
+        return False
+    return all(
+        bool(expression.xreplace(dict(zip(symbols, map(sympy.Integer, sizes), strict=True))))
+        for sizes in itertools.product(*extents)
+    )
 
 
 def decompose_unknown(program: ExportedProgram, known: Collection[str]) -> ExportedProgram:

@@ -12,11 +12,16 @@ def open_source(checkpoint: str) -> Source:
 
     Args:
         checkpoint: a folder in Hugging Face's layout, a hub id such as ``facebook/sam3``, or
-            ``random:sam3`` / ``random:tiny``, optionally with a seed (``random:tiny:7``).
+            ``random:sam3`` / ``random:tiny``, optionally with a seed (``random:tiny:7``); or
+            ``random:meta`` / ``random:meta-tiny``, for which Meta's ``sam3`` package is needed.
 
     Raises:
         SourceError: nothing of that name, or something that isn't a SAM 3 checkpoint.
     """
+    if checkpoint.startswith("random:meta"):
+        from sam3_tvm.sources.meta import MetaSource
+
+        return MetaSource.random(checkpoint)
     from sam3_tvm.sources.transformers import TransformersSource
 
     return TransformersSource.open(checkpoint)

@@ -29,7 +29,7 @@ from torch.overrides import TorchFunctionMode
 
 from sam3_tvm.sources.roi_align import roi_align
 
-__all__ = ["IntegerShapes", "patched"]
+__all__ = ["IntegerShapes", "KeepBoxesWhole", "attribute", "patched", "roi_align_of_batch"]
 
 
 class IntegerShapes:
@@ -58,7 +58,9 @@ class _Unbound:
         self.batch = batch
 
 
-class _KeepBoxesWhole(TorchFunctionMode):
+class KeepBoxesWhole(TorchFunctionMode):
+    """Leaves ``boxes.unbind(0)`` undone, for :func:`roi_align_of_batch`."""
+
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
@@ -68,19 +70,21 @@ class _KeepBoxesWhole(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _roi_align(features: torch.Tensor, boxes: Any, output_size: Any) -> torch.Tensor:
+def roi_align_of_batch(features: torch.Tensor, boxes: Any, output_size: Any) -> torch.Tensor:
+    """``torchvision.ops.roi_align`` for a list of boxes per picture, which are equally many."""
     if not isinstance(boxes, _Unbound):
         boxes = _Unbound(torch.stack(list(boxes)))
     return roi_align(features, boxes.batch, output_size)
 
 
-_TORCHVISION = SimpleNamespace(ops=SimpleNamespace(roi_align=_roi_align))
+_TORCHVISION = SimpleNamespace(ops=SimpleNamespace(roi_align=roi_align_of_batch))
 
 _ABSENT = object()
 
 
 @contextmanager
-def _attribute(module: ModuleType, name: str, value: Any) -> Iterator[None]:
+def attribute(module: ModuleType, name: str, value: Any) -> Iterator[None]:
+    """Have an attribute of a module be ``value`` inside, and as it was outside."""
     before = module.__dict__.get(name, _ABSENT)
     setattr(module, name, value)
     try:
@@ -114,8 +118,8 @@ def patched(module: ModuleType) -> Iterator[None]:
                 yield
                 return
             with ExitStack() as stack:
-                stack.enter_context(_attribute(module, "torchvision", _TORCHVISION))
-                stack.enter_context(_KeepBoxesWhole())
+                stack.enter_context(attribute(module, "torchvision", _TORCHVISION))
+                stack.enter_context(KeepBoxesWhole())
                 yield
         finally:
             _depth -= 1

@@ -63,12 +63,16 @@ CONFIGS = {"sam3": _sam3, "tiny": _tiny}
 """Configurations by the name after ``random:``."""
 
 
+_POSITIONS = ("position_embeddings", "pos_embed", "positional_embedding")
+"""What tables of positions are called, in the models' code."""
+
+
 @torch.no_grad()
 def randomise(model: torch.nn.Module, seed: int) -> None:
     """Fill a model with seeded values that make every parameter count.
 
-    Transformers' own initialisation leaves biases at zero, norms at one and every anchor at
-    one point, so a wrong bias or a swapped norm would not show in a comparison. Here weights
+    The models' own initialisation leaves biases at zero, norms at one and every anchor at one
+    point, so a wrong bias or a swapped norm would not show in a comparison. Here weights
     keep the variance of what they multiply (std 1/sqrt(fan in)), and everything else is
     drawn around its usual value.
     """
@@ -77,11 +81,11 @@ def randomise(model: torch.nn.Module, seed: int) -> None:
         for name, parameter in module.named_parameters(recurse=False):
             if isinstance(module, torch.nn.LayerNorm | torch.nn.GroupNorm):
                 mean, std = (1.0 if name == "weight" else 0.0), 0.1
-            elif name == "bias":
+            elif name.endswith("bias"):
                 mean, std = 0.0, 0.1
             elif isinstance(module, torch.nn.Embedding) or parameter.dim() < 2:
                 mean, std = 0.0, 1.0
-            elif name == "position_embeddings":
+            elif name in _POSITIONS:
                 mean, std = 0.0, 0.1
             else:
                 # [out, in, ...] but for transposed convolutions, [in, out, kh, kw], each of

@@ -1,0 +1,157 @@
+"""Meta's image model by Meta's own builder, at its real size and at smaller ones.
+
+The builder has every size written into its calls. A smaller model is the same builder with other
+values for some arguments of the classes that it calls; nothing else differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from transformers.initialization import no_init_weights
+
+from sam3_tvm.components import Sizes
+from sam3_tvm.sources.meta.environment import meta_environment
+from sam3_tvm.sources.patches import attribute
+
+__all__ = ["CONFIGS", "Config", "MetaTokenizer", "build", "sizes_of"]
+
+_D, _HEADS, _FFN = 64, 4, 128
+
+Config = Mapping[str, Mapping[str, Any]]
+"""What classes get in place of the builder's own arguments, by their name in the builder."""
+
+
+def _meta() -> Config:
+    return {}
+
+
+def _tiny() -> Config:
+    """The same architecture at a sixth of the side and a fraction of the width and depth.
+
+    Two windowed layers and two global ones, and every branch of the detector, in less than two
+    million parameters.
+    """
+    return {
+        "ViT": {
+            "img_size": 168,
+            "pretrain_img_size": 56,
+            "embed_dim": 96,
+            "depth": 4,
+            "num_heads": 3,
+            "mlp_ratio": 2.5,
+            "global_att_blocks": (1, 3),
+            "window_size": 4,
+        },
+        "Sam3DualViTDetNeck": {"d_model": _D},
+        "PositionEmbeddingSine": {"num_pos_feats": _D, "precompute_resolution": None},
+        "VETextEncoder": {"d_model": _D, "width": 64, "heads": 4, "layers": 2, "vocab_size": 600},
+        "MultiheadAttention": {"embed_dim": _D, "num_heads": _HEADS},
+        "TransformerEncoderLayer": {"d_model": _D, "dim_feedforward": _FFN},
+        "TransformerEncoderFusion": {"d_model": _D, "num_layers": 2},
+        "TransformerDecoderLayer": {"d_model": _D, "dim_feedforward": _FFN, "n_heads": _HEADS},
+        "TransformerDecoder": {
+            "d_model": _D,
+            "num_layers": 3,
+            "num_queries": 20,
+            "resolution": 168,
+        },
+        "TransformerWrapper": {"d_model": _D},
+        "DotProductScoring": {"d_model": _D, "d_proj": _D},
+        "MLP": {
+            "input_dim": _D,
+            "hidden_dim": _FFN,
+            "output_dim": _D,
+            "out_norm": torch.nn.LayerNorm(_D),
+        },
+        "PixelDecoder": {"hidden_dim": _D},
+        "UniversalSegmentationHead": {"hidden_dim": _D},
+        "SequenceGeometryEncoder": {"d_model": _D, "num_layers": 2},
+    }
+
+
+CONFIGS: dict[str, Callable[[], Config]] = {"meta": _meta, "meta-tiny": _tiny}
+"""Configurations by the name after ``random:``."""
+
+
+class MetaTokenizer:
+    """A tokenizer called as Meta's: texts to ids ``[B, context_length]``, padded with 0.
+
+    Phrases that are too long are cut, and end in the last token that they would have ended in.
+    """
+
+    def __init__(self, rules: Tokenizer) -> None:
+        self.rules = rules
+
+    def __call__(self, texts: str | list[str], context_length: int) -> torch.Tensor:
+        texts = [texts] if isinstance(texts, str) else texts
+        ids = torch.zeros(len(texts), context_length, dtype=torch.long)
+        for row, text in zip(ids, texts, strict=True):
+            tokens = self.rules.encode(text).ids
+            kept = tokens[:context_length]
+            kept[-1] = tokens[-1]
+            row[: len(kept)] = torch.tensor(kept)
+        return ids
+
+
+def _with_arguments(call: Callable[..., Any], arguments: Mapping[str, Any]) -> Callable[..., Any]:
+    def changed(*args: Any, **kwargs: Any) -> Any:
+        return call(*args, **{**kwargs, **arguments})
+
+    return changed
+
+
+def build(config: Config, tokenizer: Tokenizer) -> Any:
+    """Meta's ``Sam3Image`` in float32 on the CPU, for inference.
+
+    Args:
+        config: what one of :data:`CONFIGS` gives.
+        tokenizer: for phrases. The builder would read a file of merges that the package's
+            wheel doesn't bring.
+
+    Returns:
+        The model, with parameters of no particular value.
+    """
+    with meta_environment(), ExitStack() as stack:
+        from sam3 import model_builder
+
+        changes = {name: dict(arguments) for name, arguments in config.items()}
+        # The head would checkpoint activations at inference, too.
+        changes.setdefault("UniversalSegmentationHead", {})["act_ckpt"] = False
+        for name, arguments in changes.items():
+            replaced = _with_arguments(getattr(model_builder, name), arguments)
+            stack.enter_context(attribute(model_builder, name, replaced))
+        made = MetaTokenizer(tokenizer)
+        stack.enter_context(attribute(model_builder, "SimpleTokenizer", lambda bpe_path: made))
+        stack.enter_context(no_init_weights())
+        model = model_builder.build_sam3_image_model(device="cpu", load_from_HF=False)
+        _fill_caches(model)
+        return model.requires_grad_(False)
+
+
+@torch.no_grad()
+def _fill_caches(model: Any) -> None:
+    """Compute the position encodings that the neck keeps, before anything is traced."""
+    grid = sizes_of(model).grid
+    encoding = model.backbone.vision_backbone.position_encoding
+    for side in (4 * grid, 2 * grid, grid, grid // 2):
+        encoding(torch.zeros(1, 1, side, side))
+
+
+def sizes_of(model: Any) -> Sizes:
+    """The static sizes of a ``Sam3Image``."""
+    trunk, decoder = model.backbone.vision_backbone.trunk, model.transformer.decoder
+    # Rotary tables of the global layers have a row per patch.
+    grid = trunk.blocks[trunk.full_attn_ids[0]].attn.input_size[0]
+    return Sizes(
+        image=grid * trunk.patch_embed.proj.stride[0],
+        grid=grid,
+        hidden=model.hidden_dim,
+        text_tokens=model.backbone.language_backbone.context_length,
+        queries=decoder.num_queries,
+        heads=decoder.layers[0].cross_attn.num_heads,
+    )
