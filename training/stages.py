@@ -1,0 +1,69 @@
+"""The order in which things are learned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from training.batches import Plan
+
+__all__ = ["STAGES", "Place", "Stage", "find_place"]
+
+_TEXT = {"text": 0.7, "absent": 0.3}
+_ALL = {"text": 0.38, "absent": 0.22, "exemplar": 0.18, "text+exemplar": 0.07, "negative": 0.15}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training.
+
+    Attributes:
+        name: what the log calls it.
+        steps: steps of the optimizer.
+        plan: what its batches hold. Without prompts, the vision encoder learns alone.
+        rate: learning rate at the end of the warm-up.
+        last_rate: at the stage's end; between them half a cosine.
+        warm_up: steps in which the rate rises from 0.
+        mask_pictures: pictures of a batch whose prompts' masks are learned, the first ones.
+    """
+
+    name: str
+    steps: int
+    plan: Plan
+    rate: float
+    last_rate: float
+    warm_up: int
+    mask_pictures: int = 0
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate of step ``step`` (from 0) of the stage."""
+        if step < self.warm_up:
+            return self.rate * (step + 1) / self.warm_up
+        done = (step - self.warm_up) / max(1, self.steps - self.warm_up)
+        return self.last_rate + (self.rate - self.last_rate) * (1 + math.cos(math.pi * done)) / 2
+
+
+STAGES = (
+    Stage("features", 350, Plan(16, 6, 0, _TEXT), 1.5e-3, 1e-3, 50),
+    Stage("phrases", 500, Plan(8, 3, 4, _TEXT), 6e-4, 6e-4, 200, 3),
+    Stage("prompts", 2200, Plan(8, 3, 4, _ALL), 6e-4, 6e-4, 1, 3),
+    Stage("finish", 1300, Plan(8, 3, 4, _ALL), 6e-4, 1e-5, 1, 3),
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A step of the whole run: its stage, and how many steps of that stage lie behind."""
+
+    stage: Stage
+    done: int
+
+
+def find_place(stages: Sequence[Stage], step: int) -> Place | None:
+    """Where step ``step`` (from 0) of the run is; None beyond the last stage."""
+    for stage in stages:
+        if step < stage.steps:
+            return Place(stage, step)
+        step -= stage.steps
+    return None
