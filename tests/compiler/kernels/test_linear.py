@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
 from kernel_testing import NOT_RUNNABLE, RUNNABLE, assert_close, compiled, empty
 
+from sam3_tvm.compiler.kernels.emit import as_index
+from sam3_tvm.compiler.kernels.gemm import task_rows
 from sam3_tvm.compiler.kernels.linear import Epilogue, kernel_name, linear_kernel, packed_shape
+from sam3_tvm.compiler.kernels.register_tile import gemm_tile, short_tile
 from sam3_tvm.compiler.target import CpuTarget
 
 erfc = np.vectorize(math.erfc, otypes=[float])
@@ -47,7 +51,8 @@ def check(level, rows, n, k, epilogue=Epilogue()):  # noqa: B008 - frozen
         assert_close(kernel(*arguments, empty(m, n)), want)
 
 
-ROWS = (0, 1, 2, 11, 13, 96, 97, 200)
+# Less than a tile of rows, whole ones, and every kind of rest; one task of rows, and several.
+ROWS = (0, 1, 2, 7, 8, 11, 12, 13, 31, 32, 33, 47, 48, 96, 97, 201)
 
 
 @pytest.mark.parametrize(("n", "k"), [(1, 1), (2, 3), (4, 256), (31, 17), (129, 40), (300, 1000)])
@@ -73,6 +78,33 @@ def test_every_level_that_runs_here(level):
 )
 def test_epilogues(epilogue):
     check("native", (1, 25), 45, 37, epilogue)
+
+
+def test_few_rows_of_a_layer_that_strassen_takes_when_there_are_many():
+    check("native", (1, 8, 9, 32, 48, 201), 512, 256, Epilogue(bias=True))
+
+
+def test_tasks_have_equally_many_rows_but_for_the_last():
+    def rows(m, most, unit):
+        return int(task_rows(as_index(m), most, unit))
+
+    assert rows(201, 96, 12) == 72
+    assert rows(201, 192, 24) == 120
+    assert rows(97, 96, 6) == 54
+    assert rows(5184, 96, 12) == 96
+    assert rows(0, 96, 12) == 12
+    assert all(m <= rows(m, 96, 12) <= 96 for m in range(1, 97))
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("level", [*RUNNABLE, *NOT_RUNNABLE])
+def test_a_rest_of_rows_has_a_tile_of_its_own(level, precision):
+    target = CpuTarget.parse(level)
+    script = linear_kernel(target, 64, 32, Epilogue(), precision).script()
+    tile = gemm_tile(target)
+    tiles = [tile, short_tile(tile)] if precision == "float32" else [tile, tile, short_tile(tile)]
+    held = len(re.findall(rf'alloc_buffer\(\(T.int64\({tile.vectors}\),\), "float32x', script))
+    assert held == sum(t.rows for t in tiles)
 
 
 def test_several_tasks_in_both_directions_and_blocks_of_k():

@@ -47,7 +47,7 @@ def test_an_empty_reduction_gives_zeros():
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize(("n", "k"), [(1, 1), (64, 32), (200, 300), (17, 513)])
 def test_static_sizes(n, k, transposed):
-    check("native", MatmulSpec(n, k, transposed), [(2, m, n, k) for m in (1, 12, 193)])
+    check("native", MatmulSpec(n, k, transposed), [(2, m, n, k) for m in (1, 8, 12, 32, 193)])
 
 
 @pytest.mark.parametrize(("a_batched", "b_batched"), [(False, True), (True, False)])

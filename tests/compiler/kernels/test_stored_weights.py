@@ -74,14 +74,14 @@ def check_linear(target, n, k, precision, row_counts, epilogue=Epilogue(bias=Tru
 @pytest.mark.parametrize(("n", "k"), [(1, 1), (2, 3), (31, 17), (129, 40), (300, 600)])
 def test_linear_layers_of_awkward_sizes(n, k, precision):
     # One tile of rows or less, several, several blocks: the first tile widens for the others.
-    check_linear(NATIVE, n, k, precision, (0, 1, 5, 13, 97, 200))
+    check_linear(NATIVE, n, k, precision, (0, 1, 7, 8, 11, 12, 13, 31, 32, 33, 48, 97, 201))
 
 
 @pytest.mark.parametrize("precision", NARROW)
 @pytest.mark.parametrize("level", RUNNABLE)
 def test_linear_layers_on_every_level_that_runs_here(level, precision):
     epilogue = Epilogue(bias=True, activation="relu", residual=True)
-    check_linear(CpuTarget.parse(level), 33, 257, precision, (1, 40), epilogue)
+    check_linear(CpuTarget.parse(level), 33, 257, precision, (1, 8, 32, 40), epilogue)
 
 
 CONVOLUTIONS = {

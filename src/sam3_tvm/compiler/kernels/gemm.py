@@ -26,6 +26,15 @@ end of M. It costs one load and store per vector and 256 columns of work, 1 %.
 What is lost, measured on one core of a Zen 4: with A's block and B's panels in L2 the tiles
 reach 99 % of the FMA peak, in a layer 6 to 9 % less. 2 to 3 % of that is B's way from L3, which
 prefetching the next panel, a share per tile of rows, hides.
+
+Few rows: a phrase is 32, where B is read for 32 multiply-adds a value, 16 FLOP a byte: 7 GB/s per
+core at full speed, from memory. Two things decide how near one gets. The rows that whole tiles
+leave are a short tile (12 + 12 + 8), since a third of 12 would compute 36: 11 % of the time. And
+what tiles prefetch are runs, one after the other, that cover the panel however few the tiles
+are: the CPU's own prefetchers follow them. Each tile taking some steps of every 16 left them no
+stream to follow, and was slower than no prefetch at all. On one core of a Zen 4, B in memory,
+with K x N of 1024 x 3072, 1024 x 4096 and 4096 x 1024: 102 to 106 GFLOP/s, 1.28 to 1.33 times as
+fast as with tiles of 12 and shares of every 16 steps.
 """
 
 from __future__ import annotations
@@ -42,6 +51,7 @@ from sam3_tvm.compiler.kernels.emit import (
     ceil_div,
     load,
     loop,
+    opaque,
     scratch,
     splat,
     store,
@@ -51,11 +61,12 @@ from sam3_tvm.compiler.kernels.register_tile import (
     STEPS_AHEAD,
     RegisterTile,
     gemm_tile,
+    short_tile,
     update_tile,
 )
 from sam3_tvm.compiler.target import CpuTarget
 
-__all__ = ["GemmBlocks", "copy_rows", "emit_task", "gemm_blocks", "zero"]
+__all__ = ["GemmBlocks", "copy_rows", "emit_task", "gemm_blocks", "task_rows", "zero"]
 
 
 @dataclass(frozen=True)
@@ -106,6 +117,21 @@ def gemm_blocks(target: CpuTarget, columns: int | None, depth: int | None) -> Ge
     return GemmBlocks(tile, rows, panels, per_block)
 
 
+def task_rows(m: Expr, most: int, unit: int) -> Expr:
+    """Rows of each task but the last: as few blocks of rows as can be, and all nearly as tall.
+
+    201 rows are 72 + 72 + 57 rather than 96 + 96 + 9, which two threads can't share.
+
+    Args:
+        m: rows of the product, an index expression, maybe 0.
+        most: that a task takes, a multiple of ``unit``.
+        unit: what the rows of a task are a multiple of.
+    """
+    blocks = tirx.max(ceil_div(m, most), as_index(1))
+    each = (m + blocks - as_index(1)) // blocks
+    return tirx.max(ceil_div(each, unit), as_index(1)) * as_index(unit)
+
+
 def emit_task(
     blocks: GemmBlocks,
     *,
@@ -142,7 +168,15 @@ def emit_task(
     lanes, stride, width = tile.lanes, blocks.stride, tile.columns
     a_block = scratch(blocks.rows * stride)
     c_block = scratch(blocks.rows * blocks.columns)
-    tiles = bind(ceil_div(rows, tile.rows))
+    tiles = opaque(ceil_div(rows, tile.rows))
+    # What whole tiles leave of the rows is a short one, where that is enough.
+    short = short_tile(tile)
+    whole = opaque((tiles - as_index(1)) * as_index(tile.rows))
+    is_short = bind(rows - whole <= as_index(short.rows))
+    last_rows = tirx.Select(is_short, as_index(short.rows), as_index(tile.rows))
+    # The tile that is swept first, alone: the short one, and any where the first widens.
+    alone = [short] if first_panel is None else [short, tile]
+    apart = opaque(as_index(1) if first_panel else is_short.astype("int64"))
     panels = bind(
         tirx.min(as_index(blocks.panels), ceil_div(as_index(columns) - first_column, width))
     )
@@ -153,30 +187,43 @@ def emit_task(
             vector * lanes
         )
 
-    # Tiles share the prefetching of the next panel.
-    per_tile = ceil_div(STEPS_AHEAD * tile.rows, blocks.rows)
+    # Tiles share the prefetching of the next panel, each a run of its steps.
+    share = bind(ceil_div(as_index(STEPS_AHEAD), tiles))
+    run = bind(as_index(ceil_div(blocks.depth, STEPS_AHEAD)) * share)
     zero(c_block, panels * as_index(blocks.rows * width), lanes)
     with loop(ceil_div(depth, blocks.depth)) as block:
         k0 = bind(block * as_index(blocks.depth))
+        k_after = bind(k0 + as_index(blocks.depth))
         steps = bind(tirx.min(as_index(blocks.depth), as_index(depth) - k0))
-        copy_rows(a_block, stride, rows, tiles * as_index(tile.rows), k0, steps, lanes, load_a)
+        copy_rows(a_block, stride, rows, whole + last_rows, k0, steps, lanes, load_a)
+        # After the last panel: the next block's first, or the first of the next task's, which
+        # mostly has the columns to the right.
+        done = k_after >= as_index(depth)
+        after = (
+            bind(first_column + tirx.Select(done, as_index(blocks.columns), as_index(0))),
+            bind(tirx.Select(done, as_index(0), k_after)),
+        )
         with loop(panels) as p:
+            column = bind(first_column + p * as_index(width))
             more = p + as_index(1) < panels
-            next_column = bind(
-                first_column + tirx.Select(more, p + as_index(1), as_index(0)) * as_index(width)
-            )
-            next_k = bind(tirx.Select(more, k0, k0 + as_index(blocks.depth)))
+            next_column = bind(tirx.Select(more, column + as_index(width), after[0]))
+            next_k = bind(tirx.Select(more, k0, after[1]))
 
-            def sweep(t: Expr, b: Callable[[Expr, int], Expr], p: Expr = p) -> None:
-                row0 = bind(t * as_index(tile.rows))
-
+            def sweep(
+                shape: RegisterTile,
+                t: Expr,
+                row0: Expr,
+                b: Callable[[Expr, int], Expr],
+                p: Expr = p,
+            ) -> None:
                 def ahead(k: Expr) -> None:
                     assert prefetch_b is not None
-                    for n in range(per_tile):
-                        prefetch_b(next_column, next_k + k + t * as_index(per_tile) + as_index(n))
+                    here = next_k + t * run + k // as_index(STEPS_AHEAD) * share
+                    with loop(share) as n:
+                        prefetch_b(next_column, here + n)
 
                 update_tile(
-                    tile,
+                    shape,
                     c_block,
                     c_at(p, row0, 0),
                     a=a_block,
@@ -187,15 +234,15 @@ def emit_task(
                     ahead=None if prefetch_b is None else ahead,
                 )
 
-            where = (bind(first_column + p * as_index(width)), k0, steps)
-            if first_panel is not None:
-                sweep(as_index(0), first_panel(*where))
-                with loop(tiles - as_index(1), 1) as t:
-                    sweep(t, panel(*where))
-            else:
-                b = panel(*where)
-                with loop(tiles) as t:
-                    sweep(t, b)
+            # A panel that is packed is made once, for all tiles.
+            made = panel(column, k0, steps) if first_panel is None else None
+            for last in alone:
+                with when(is_short if last is short else tirx.Not(is_short)):
+                    first = made or (first_panel or panel)(column, k0, steps)
+                    sweep(last, as_index(0), whole, first)
+            with loop(tiles - apart) as t:
+                row0 = bind(t * as_index(tile.rows))
+                sweep(tile, t + apart, row0, made or panel(column, k0, steps))
 
     with loop(rows) as r, loop(panels) as p:
         for j in range(tile.vectors):

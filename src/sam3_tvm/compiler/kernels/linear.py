@@ -4,10 +4,10 @@ x [M, K] with M symbolic (a product of leading axes), W [N, K] static. The weigh
 ``[ceil(N / w), K, w]``, w being the width of the register tile, padded with zeros: the innermost
 loop then reads them front to back, w values a step, wherever in N it is.
 Blocking, registers and bytes moved are those of :mod:`~sam3_tvm.compiler.kernels.gemm`; tasks
-are blocks of 96 rows x 128 or 256 columns, columns varying fastest, so that a thread's
-consecutive tasks read the same rows of x. Where K and N are large, they are blocks of 192 rows and
-go by Strassen's algorithm (:mod:`~sam3_tvm.compiler.kernels.strassen`), unless fewer than 96 rows
-are left.
+are blocks of at most 96 rows x 128 or 256 columns, columns varying fastest, so that a thread's
+consecutive tasks read the same rows of x. Blocks of rows are equally tall. Where K and N are
+large, they are blocks of at most 192 rows and go by Strassen's algorithm
+(:mod:`~sam3_tvm.compiler.kernels.strassen`), unless they have fewer than 96.
 
 The epilogue works on sums that lie in L2 and are read there once: bias, GELU (15 operations a
 vector, 3 % of K = 1024's FMAs at most) or ReLU, and a residual cost no pass over memory.
@@ -39,7 +39,7 @@ from sam3_tvm.compiler.kernels.emit import (
     tensor,
     when,
 )
-from sam3_tvm.compiler.kernels.gemm import GemmBlocks, emit_task, gemm_blocks
+from sam3_tvm.compiler.kernels.gemm import GemmBlocks, emit_task, gemm_blocks, task_rows
 from sam3_tvm.compiler.kernels.register_tile import gemm_tile
 from sam3_tvm.compiler.kernels.stored_weights import load_wide, name_suffix, scale_argument
 from sam3_tvm.compiler.kernels.strassen import (
@@ -153,7 +153,8 @@ def linear_kernel(
         precision: ``"float32"``, ``"float16"`` or ``"int8"``.
     """
     blocks, halved = _blocks(target, n, k)
-    rows_per_task = (halved or blocks).rows
+    most_rows = (halved or blocks).rows
+    unit = blocks.tile.rows if halved is None else 2 * blocks.tile.rows
     chunks = ceil_div(n, blocks.columns)
     panels, _, width = packed_shape(target, n, k)
     with kernel(kernel_name(n, k, epilogue, precision)) as made:
@@ -166,8 +167,10 @@ def linear_kernel(
         y = tensor("y", (m, n))
         weights = _Weights(packed, width, blocks.tile.lanes, _LINE_BYTES // _BYTES[precision])
 
-        with parallel(ceil_div(m, rows_per_task) * as_index(chunks)) as task:
-            row0 = bind(task // as_index(chunks) * as_index(rows_per_task))
+        height = bind(task_rows(m, most_rows, unit))
+
+        with parallel(ceil_div(m, height) * as_index(chunks)) as task:
+            row0 = bind(task // as_index(chunks) * height)
 
             def write(row: Expr, column: Expr, value: Expr, lanes: int) -> None:
                 if scale is not None:
@@ -180,7 +183,7 @@ def linear_kernel(
                     value = value + load(residual, row0 + row, column, lanes=lanes)
                 store(y, value, row0 + row, column, lanes=lanes)
 
-            rows = bind(tirx.min(as_index(rows_per_task), m - row0))
+            rows = bind(tirx.min(height, m - row0))
             common: dict[str, Any] = {
                 "rows": rows,
                 "columns": n,

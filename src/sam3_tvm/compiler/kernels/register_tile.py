@@ -17,7 +17,7 @@ FMAs have a latency of 4 cycles on two pipes: 8 independent accumulators or more
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sam3_tvm.compiler.kernels.emit import (
     Expr,
@@ -26,6 +26,7 @@ from sam3_tvm.compiler.kernels.emit import (
     bind,
     load,
     loop,
+    opaque,
     splat,
     store,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "RegisterTile",
     "gemm_tile",
     "multiply_accumulate",
+    "short_tile",
     "update_tile",
     "wide_tile",
 ]
@@ -64,6 +66,16 @@ def wide_tile(target: CpuTarget) -> RegisterTile:
     """A tile with fewer rows, for products whose row count is a multiple of 4 or 8 rather than
     of 12, such as a head size: 8 x 3 on 32 registers (28 used), 4 x 3 on 16 (all)."""
     return RegisterTile(8 if target.registers >= 32 else 4, 3, target.lanes)
+
+
+def short_tile(tile: RegisterTile) -> RegisterTile:
+    """Two thirds of the rows, 8 x 2 vectors or 4 x 2, for what whole tiles leave of a product's:
+    32 rows are 12 + 12 + 8.
+
+    One is enough: with half of that the accumulators would be too few for an FMA's latency, and
+    so few rows are bound by reading weights.
+    """
+    return replace(tile, rows=-(-2 * tile.rows // 3))
 
 
 STEPS_AHEAD = 16
@@ -143,7 +155,7 @@ def update_tile(
     lanes = tile.lanes
     # Named starts: the vectors of the tile are then constant distances from one address, and
     # LLVM doesn't compute, and spill, an address for each.
-    c_at, a_at = bind(c_at), bind(a_at)
+    c_at, a_at = opaque(c_at), opaque(a_at)
     sums = accumulators(tile.rows, tile.vectors, lanes)
     places = [
         (row, j, c_at + as_index(r * tile.columns + j * lanes))
