@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tvm
 
-tvm = pytest.importorskip("tvm")
-
-from sam3_tvm.bench.peak import FmaPeak, chains, fma_kernel  # noqa: E402
-from sam3_tvm.compiler.target import CpuTarget  # noqa: E402
+from sam3_tvm.bench.peak import FmaPeak, chains, fma_kernel
+from sam3_tvm.compiler.codegen import generate
+from sam3_tvm.compiler.target import CpuTarget
 
 
 def build(target: CpuTarget, tasks: int, steps: int):
     func = fma_kernel(target, tasks, steps).with_attr("global_symbol", "fma_peak")
-    return tvm.compile(tvm.IRModule({"fma_peak": func}), target.tvm_target())
+    return generate(tvm.IRModule({"fma_peak": func}), target)
 
 
 @pytest.mark.parametrize("steps", [0, 1, 5])

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import tvm
 
+from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.kernels.emit import (
     accumulators,
     as_index,
@@ -80,7 +81,7 @@ class FmaPeak:
     def __init__(self, threads: int) -> None:
         target = CpuTarget.native()
         func = fma_kernel(target, threads, _STEPS).with_attr("global_symbol", "fma_peak")
-        mod = tvm.compile(tvm.IRModule({"fma_peak": func}), target.tvm_target())
+        mod = generate(tvm.IRModule({"fma_peak": func}), target)
         self._call = mod["fma_peak"]
         # Towards a fixed point, so that nothing becomes infinite or denormal.
         values = np.repeat(np.array([[0.5], [1.0]], np.float32), target.lanes, 1)

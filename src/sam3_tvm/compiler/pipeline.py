@@ -21,6 +21,7 @@ from typing import Any
 import tvm
 from tvm import relax
 
+from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.passes.decompose_layer_norm import DecomposeLayerNorm
 from sam3_tvm.compiler.passes.dispatch_attention import DispatchAttention
 from sam3_tvm.compiler.passes.dispatch_conv import DispatchConv
@@ -195,4 +196,4 @@ def build(mod: tvm.IRModule, options: Options, label: str = "") -> Any:
         mod = run_phase(mod, number, options, label)
     # The phases above are the whole of the Relax pipeline.
     nothing = tvm.transform.Sequential([])
-    return tvm.compile(mod, options.target.tvm_target(), relax_pipeline=nothing)
+    return generate(mod, options.target, nothing)

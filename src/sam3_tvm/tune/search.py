@@ -19,6 +19,7 @@ import numpy as np
 import tvm
 from numpy.typing import NDArray
 
+from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.target import CpuTarget
 from sam3_tvm.compiler.tiles import Tiles
 from sam3_tvm.errors import Sam3Error
@@ -154,7 +155,7 @@ class _Kernel:
         self._engine = engine
         # On one thread the process's CPU time is a call's, without what others take meanwhile.
         self._clock = time.process_time if engine.threads == 1 else time.perf_counter
-        self._call = tvm.compile(tvm.IRModule({"main": func}), target.tvm_target())["main"]
+        self._call = generate(tvm.IRModule({"main": func}), target)["main"]
         self.time()
 
     def result(self) -> NDArray[Any]:

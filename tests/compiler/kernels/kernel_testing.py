@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tvm
 
+from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.target import CpuTarget
 
 _LEVELS = ["x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"]
@@ -14,9 +15,7 @@ NOT_RUNNABLE = [level for level in _LEVELS if level not in RUNNABLE]
 
 def compiled(func, target):
     """The kernel as a Python function on NumPy arrays; it returns the last, the result."""
-    module = tvm.compile(
-        tvm.IRModule({"main": func.with_attr("global_symbol", "main")}), target.tvm_target()
-    )
+    module = generate(tvm.IRModule({"main": func.with_attr("global_symbol", "main")}), target)
 
     def call(*arrays):
         tensors = [tvm.runtime.tensor(np.ascontiguousarray(a)) for a in arrays]

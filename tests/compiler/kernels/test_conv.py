@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tvm
 
+from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.kernels.conv import (
     ConvShape,
     conv_kernel,
@@ -80,9 +81,7 @@ def _pack(rows: np.ndarray, r: int) -> np.ndarray:
 
 
 def _run(func: tvm.tirx.PrimFunc, *arrays: np.ndarray, out: tuple[int, ...]) -> np.ndarray:
-    module = tvm.compile(
-        tvm.IRModule({"main": func.with_attr("global_symbol", "main")}), NATIVE.tvm_target()
-    )
+    module = generate(tvm.IRModule({"main": func.with_attr("global_symbol", "main")}), NATIVE)
     result = tvm.runtime.tensor(np.full(out, np.nan, "float32"))
     module["main"](*map(tvm.runtime.tensor, arrays), result)
     return result.numpy()
@@ -187,9 +186,7 @@ def test_what_lies_outside_the_picture_counts_as_zero_even_beside_nan() -> None:
 def test_every_target_level_compiles(level: str) -> None:
     target = CpuTarget.parse(level)
     func = conv_kernel(target, SHAPES["3x3"], ConvEpilogue(True, "relu"))
-    tvm.compile(
-        tvm.IRModule({"main": func.with_attr("global_symbol", "main")}), target.tvm_target()
-    )
+    generate(tvm.IRModule({"main": func.with_attr("global_symbol", "main")}), target)
 
 
 def test_pointwise_convolutions_are_cut_into_rows_that_fill_whole_tiles() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tvm
 
+from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.kernels.conv import ConvShape, packed_rows
 from sam3_tvm.compiler.kernels.conv_epilogue import ConvEpilogue
 from sam3_tvm.compiler.kernels.conv_winograd import conv_winograd_kernel, conv_winograd_name
@@ -114,9 +115,7 @@ def _pack(w: np.ndarray) -> np.ndarray:
 
 
 def _run(func: tvm.tirx.PrimFunc, *arrays: np.ndarray, out: tuple[int, ...]) -> np.ndarray:
-    module = tvm.compile(
-        tvm.IRModule({"main": func.with_attr("global_symbol", "main")}), NATIVE.tvm_target()
-    )
+    module = generate(tvm.IRModule({"main": func.with_attr("global_symbol", "main")}), NATIVE)
     result = tvm.runtime.tensor(np.full(out, np.nan, "float32"))
     module["main"](*map(tvm.runtime.tensor, arrays), result)
     return result.numpy()
@@ -212,9 +211,7 @@ def test_nan_stays_in_the_tiles_that_see_it() -> None:
 def test_every_target_level_compiles(level: str) -> None:
     target = CpuTarget.parse(level)
     func = conv_winograd_kernel(target, SHAPES["odd"], ConvEpilogue(True, "relu", True), "int8")
-    tvm.compile(
-        tvm.IRModule({"main": func.with_attr("global_symbol", "main")}), target.tvm_target()
-    )
+    generate(tvm.IRModule({"main": func.with_attr("global_symbol", "main")}), target)
 
 
 def test_the_cut_covers_everything_and_fits_the_caches() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tvm
 
+from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.kernels.norm import group_norm_kernel, layer_norm_kernel
 from sam3_tvm.compiler.target import CpuTarget
 
@@ -13,9 +14,7 @@ TARGET = CpuTarget.native()
 
 
 def _run(func: tvm.tirx.PrimFunc, *arrays: np.ndarray) -> np.ndarray:
-    module = tvm.compile(
-        tvm.IRModule({"main": func.with_attr("global_symbol", "main")}), TARGET.tvm_target()
-    )
+    module = generate(tvm.IRModule({"main": func.with_attr("global_symbol", "main")}), TARGET)
     result = tvm.runtime.tensor(np.full_like(arrays[0], np.nan))
     module["main"](*map(tvm.runtime.tensor, arrays), result)
     return result.numpy()
@@ -86,4 +85,4 @@ def test_every_target_level_compiles(level: str) -> None:
         "group_norm": group_norm_kernel(target, 12, 4, 35, 1e-5, True),
     }
     mod = tvm.IRModule({k: f.with_attr("global_symbol", k) for k, f in funcs.items()})
-    tvm.compile(mod, target.tvm_target())
+    generate(mod, target)

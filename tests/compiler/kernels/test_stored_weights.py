@@ -10,6 +10,7 @@ import pytest
 import tvm
 from kernel_testing import NOT_RUNNABLE, RUNNABLE, assert_close, compiled, empty
 
+from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.kernels.conv import (
     ConvShape,
     conv_kernel,
@@ -132,9 +133,7 @@ def test_transposed_convolutions(channels, height, width, precision):
 
 
 def assembly(func, target):
-    module = tvm.compile(
-        tvm.IRModule({"main": func.with_attr("global_symbol", "main")}), target.tvm_target()
-    )
+    module = generate(tvm.IRModule({"main": func.with_attr("global_symbol", "main")}), target)
     return module.mod.inspect_source("asm")
 
 

@@ -7,6 +7,7 @@ import tvm
 from tvm import relax, tirx
 from tvm.relax import TensorType
 
+from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.target import CpuTarget
 
 TARGET = CpuTarget.native()
@@ -56,7 +57,7 @@ def operators(mod):
 
 
 def run(mod, *arrays):
-    vm = relax.VirtualMachine(tvm.compile(mod, TARGET.tvm_target()), tvm.cpu())
+    vm = relax.VirtualMachine(generate(mod, TARGET), tvm.cpu())
     out = vm["main"](*map(tvm.runtime.tensor, arrays))
     return out.numpy() if hasattr(out, "numpy") else [o.numpy() for o in out]
 

@@ -9,6 +9,7 @@ import pytest
 import tvm
 from tvm import relax, tirx
 
+from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.passes.dispatch_conv import DispatchConv
 from sam3_tvm.compiler.passes.lift_params import lift_params, transform_name
 from sam3_tvm.compiler.passes.schedule_cpu import ScheduleCpu
@@ -125,7 +126,7 @@ def _machine(mod: tvm.IRModule) -> relax.VirtualMachine:
     ]
     with TARGET.tvm_target():
         mod = tvm.transform.Sequential(passes)(mod)
-    return relax.VirtualMachine(tvm.compile(mod, TARGET.tvm_target()), tvm.cpu())
+    return relax.VirtualMachine(generate(mod, TARGET), tvm.cpu())
 
 
 def _tensors(shapes, batch: int) -> list[tvm.runtime.Tensor]:

@@ -11,6 +11,7 @@ from dispatch_testing import TARGET, build, close, kernels, operators, randoms, 
 from tvm import relax
 from tvm.relax import op as R
 
+from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.passes.dispatch_linear import DispatchLinear
 
 erfc = np.vectorize(math.erfc, otypes=[float])
@@ -42,7 +43,7 @@ def test_packing_moves_to_compile_time():
     lifted = relax.transform.LiftTransformParams()(after)
     assert operators(lifted) == {"call_tir"}
     x, w, bias = randoms((5, 24), (40, 24), (40,))
-    vm = relax.VirtualMachine(tvm.compile(lifted, TARGET.tvm_target()), tvm.cpu())
+    vm = relax.VirtualMachine(generate(lifted, TARGET), tvm.cpu())
     packed = vm["main_transform_params"]([tvm.runtime.tensor(w), tvm.runtime.tensor(bias)])
     close(vm["main"](tvm.runtime.tensor(x), *packed).numpy(), x @ w.T + bias)
 

@@ -7,6 +7,7 @@ import pytest
 import tvm
 from tvm import relax, tirx
 
+from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.passes.dispatch_norm import DispatchNorm
 from sam3_tvm.compiler.target import CpuTarget
 
@@ -78,7 +79,7 @@ def _kernels(mod: tvm.IRModule) -> list[str]:
 
 
 def _run(mod: tvm.IRModule, *arrays: np.ndarray) -> np.ndarray:
-    machine = relax.VirtualMachine(tvm.compile(mod, TARGET.tvm_target()), tvm.cpu())
+    machine = relax.VirtualMachine(generate(mod, TARGET), tvm.cpu())
     return machine["main"](*map(tvm.runtime.tensor, arrays)).numpy()
 
 

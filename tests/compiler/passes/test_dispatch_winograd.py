@@ -7,6 +7,7 @@ import pytest
 import tvm
 from tvm import relax, tirx
 
+from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.passes.dispatch_conv import DispatchConv
 from sam3_tvm.compiler.target import CpuTarget
 
@@ -69,7 +70,7 @@ def test_numbers_are_those_of_the_operators() -> None:
     dispatched = DispatchConv(TARGET)(mod)
     assert _kernels(dispatched) == ["conv3x3_winograd_64x72_41x47_bias_relu"]
     plain, ours = (
-        relax.VirtualMachine(tvm.compile(m, TARGET.tvm_target()), tvm.cpu())
+        relax.VirtualMachine(generate(m, TARGET), tvm.cpu())
         for m in (relax.transform.LegalizeOps()(mod), dispatched)
     )
     rng = np.random.default_rng(0)

@@ -9,6 +9,7 @@ import pytest
 import tvm
 from tvm import te, tirx, topi
 
+from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.passes.expand_transcendentals import ExpandTranscendentals
 from sam3_tvm.compiler.passes.schedule_cpu import ScheduleCpu
 from sam3_tvm.compiler.target import CpuTarget
@@ -34,7 +35,7 @@ def _expanded(name: str, n: int) -> tvm.IRModule:
 
 def _run(name: str, x: np.ndarray) -> np.ndarray:
     out = tvm.runtime.tensor(np.zeros_like(x))
-    module = tvm.compile(_expanded(name, x.size), TARGET.tvm_target())
+    module = generate(_expanded(name, x.size), TARGET)
     module["main"](tvm.runtime.tensor(x), out)
     return out.numpy()
 
@@ -81,7 +82,7 @@ def test_exp_underflows_gradually_and_overflows_where_libm_does() -> None:
 @pytest.mark.parametrize("level", ["x86-64-v3", "x86-64-v4", "aarch64"])
 def test_no_call_is_left_in_the_generated_code(name: str, level: str) -> None:
     target = CpuTarget.parse(level)
-    module = tvm.compile(_expanded(name, 4099), target.tvm_target())
+    module = generate(_expanded(name, 4099), target)
     assert f"T.{name}(" not in _expanded(name, 4099).script()
     assembly = module.mod.inspect_source("asm")
     assert not any(symbol in assembly for symbol in ("expf", "erff", "tanhf"))
@@ -103,5 +104,5 @@ def test_nested_calls_are_expanded_too() -> None:
     assert "T.tanh" not in mod.script()
     value = np.linspace(-3, 3, 64, dtype="float32")
     out = tvm.runtime.tensor(np.zeros_like(value))
-    tvm.compile(mod, TARGET.tvm_target())["main"](tvm.runtime.tensor(value), out)
+    generate(mod, TARGET)["main"](tvm.runtime.tensor(value), out)
     np.testing.assert_allclose(out.numpy(), np.exp(np.tanh(value)), rtol=1e-6)

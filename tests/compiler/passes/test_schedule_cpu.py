@@ -18,6 +18,7 @@ from tvm.script import ir as I
 from tvm.script import relax as R
 from tvm.script import tirx as T
 
+from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.passes.schedule_cpu import IS_SCHEDULED, ScheduleCpu
 from sam3_tvm.compiler.target import CpuTarget
 
@@ -154,7 +155,7 @@ def _lower(mod: tvm.IRModule) -> tvm.IRModule:
 
 
 def _machine(mod: tvm.IRModule) -> relax.VirtualMachine:
-    return relax.VirtualMachine(tvm.compile(mod, TARGET.tvm_target()), tvm.cpu())
+    return relax.VirtualMachine(generate(mod, TARGET), tvm.cpu())
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +208,7 @@ def test_every_target_level_compiles(level: str) -> None:
     mod = ScheduleCpu(target)(_lower(_module({name: CASES[name] for name in names})))
     assert all(f.attrs[IS_SCHEDULED] for f in _prim_funcs(mod).values())
     assert "vectorized" in mod.script()
-    tvm.compile(mod, target.tvm_target())
+    generate(mod, target)
 
 
 def _prim_funcs(mod: tvm.IRModule) -> dict[str, tirx.PrimFunc]:

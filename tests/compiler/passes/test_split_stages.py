@@ -10,6 +10,7 @@ from dispatch_testing import TARGET, build, close, operators, randoms, run
 from tvm import relax
 
 from sam3_tvm.compiler import pipeline
+from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.driver import import_component
 from sam3_tvm.compiler.passes.dataflow import static_int
 from sam3_tvm.compiler.passes.split_stages import SplitStages, stages
@@ -53,7 +54,7 @@ def _kept(mod):
 
 
 def _run_halves(split, image, prompt, *weights):
-    vm = relax.VirtualMachine(tvm.compile(split, TARGET.tvm_target()), tvm.cpu())
+    vm = relax.VirtualMachine(generate(split, TARGET), tvm.cpu())
     tensor = tvm.runtime.tensor
     kept = list(vm["main_image"](*map(tensor, [image, *weights])))
     names = _signature(split["main_prompt"])[len(kept) :]

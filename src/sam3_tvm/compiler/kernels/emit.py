@@ -17,6 +17,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script.builder import ir as T
 
 __all__ = [
+    "EXACT_BUFFERS",
     "Expr",
     "accumulators",
     "as_index",
@@ -78,11 +79,15 @@ def kernel(name: str) -> Iterator[_Kernel]:
                 "op_pattern": _OPAQUE,
                 "tirx.noalias": True,
                 "tirx.is_scheduled": True,
+                EXACT_BUFFERS: True,
             }
         )
         yield made
     made.func = builder.get()
 
+
+EXACT_BUFFERS = "sam3_tvm.exact_buffers"
+"""Attribute of a function none of whose buffers is larger than what is used of it."""
 
 # relax's OpPatternKind: an opaque function is never fused with its neighbours.
 _OPAQUE = 8

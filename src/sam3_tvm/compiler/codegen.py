@@ -1,0 +1,102 @@
+"""From TIR to machine code for a CPU.
+
+TVM's own pipeline for TIR serves every kind of device. On a CPU its passes for threads of a GPU
+find nothing, yet read every statement, and what shrinks buffers to the part in use takes half of
+the time that remains: it looks at each of the thousands of unrolled accesses of a kernel, whose
+buffers are as large as they must be to begin with. The pipeline here leaves those out, and
+generates the same code in a third of the time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tvm
+from tvm import s_tir, tirx
+from tvm.tirx.compilation_pipeline import register_tir_pipeline
+
+from sam3_tvm.compiler.kernels.emit import EXACT_BUFFERS
+from sam3_tvm.compiler.target import CpuTarget
+
+__all__ = ["generate"]
+
+_PIPELINE = "sam3-tvm-cpu"
+
+
+def generate(mod: tvm.IRModule, target: CpuTarget, relax_passes: Any = None) -> Any:
+    """Compile a module.
+
+    Args:
+        mod: PrimFuncs, and Relax functions maybe.
+        target: the CPU compiled for.
+        relax_passes: what is left to do on Relax functions; None for TVM's default.
+
+    Returns:
+        A ``tvm.relax.VMExecutable``, or a ``tvm.runtime.Executable`` where there are PrimFuncs
+        alone.
+    """
+    options = {} if relax_passes is None else {"relax_pipeline": relax_passes}
+    return tvm.compile(mod, target.tvm_target(), tir_pipeline=_PIPELINE, **options)
+
+
+@tvm.transform.module_pass(opt_level=0, name="CompactScheduled")
+class _CompactScheduled:
+    """CompactBufferAllocation for the functions that a schedule gave loops and buffers: an
+    intermediate result computed at a loop needs only what one iteration reads."""
+
+    def transform_module(self, mod: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
+        """Return ``mod`` with smaller buffers."""
+        chosen = {
+            gvar: func
+            for gvar, func in mod.functions_items()
+            if isinstance(func, tirx.PrimFunc) and EXACT_BUFFERS not in (func.attrs or {})
+        }
+        result = mod.clone()
+        compacted = s_tir.transform.CompactBufferAllocation()(tvm.IRModule(chosen))
+        for gvar in chosen:
+            result.update_func(gvar, compacted[gvar.name_hint])
+        return result
+
+
+def _passes() -> list[Any]:
+    """TVM's order, without what is for other devices than CPUs."""
+    s, t = s_tir.transform, tirx.transform
+    return [
+        s.CanonicalizeLoop(),
+        s.LowerInitBlock(),
+        s.PlanAndUpdateBufferAllocationLocation(),
+        s.ConvertBlocksToOpaque(),
+        _CompactScheduled(),
+        s.LowerMatchBuffer(),
+        s.StmtSimplify(),
+        s.LowerOpaqueBlock(),
+        t.FlattenBuffer(),
+        t.BF16ComputeLegalize(),
+        t.NarrowDataType(32),
+        s.LoopPartition(),
+        t.VectorizeLoop(True),
+        t.StorageRewrite(),
+        s.HoistIfThenElse(),
+        t.UnrollLoop(),
+        s.RenormalizeSplitPattern(),
+        t.StmtSimplify(),
+        t.RemoveNoOp(),
+        s.RewriteUnsafeSelect(),
+        t.CommonSubexprElim(),
+        t.FP8ComputeLegalize(),
+        t.VerifyMemory(),
+        t.AnnotateEntryFunc(),
+        t.SplitHostDevice(),
+        t.MakePackedAPI(),
+        t.FP8StorageLegalize(),
+        t.BF16StorageLegalize(),
+    ]
+
+
+def _pipeline() -> tuple[Any, Any, Any]:
+    """The passes, and those for host and device afterwards, which stay TVM's."""
+    _, finalize_host, finalize_device = s_tir.pipeline.default_s_tir_pipeline()
+    return tvm.transform.Sequential(_passes()), finalize_host, finalize_device
+
+
+register_tir_pipeline(_PIPELINE, _pipeline)
