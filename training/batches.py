@@ -253,7 +253,7 @@ def drawn(
                 return
             while True:
                 try:
-                    batch: Batch = batches.get(timeout=5)
+                    batch: Batch = batches.get(timeout=1)
                     break
                 except Empty:
                     if not process.is_alive():

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-import sys
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from sam3_tvm.cli.terminal import complain, reporting, say
 from sam3_tvm.errors import Sam3Error
 
 __all__ = ["main"]
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=False)
+
+class _Commands(TyperGroup):
+    """Turns the errors meant for users into one line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Sam3Error as error:
+            complain(f"error: {error}")
+            raise typer.Exit(2) from error
+
+
+app = typer.Typer(cls=_Commands, add_completion=False, pretty_exceptions_enable=False)
 
 CHECKPOINT = Path("checkpoints/shapes")
 RUN = Path("out/training")
+
+Output = Annotated[Path, typer.Option("-o", "--output", help="Checkpoint folder to write.")]
+RunFolder = Annotated[Path, typer.Option("--run", help="Folder of the run's state and log.")]
 
 _SHOWN = ("loss", "class", "presence", "l1", "giou", "mask", "dice", "seconds")
 
@@ -61,8 +78,8 @@ def _watching() -> Iterator[Callable[[str, int, int, dict[str, float]], None]]:
 @app.callback(invoke_without_command=True)
 def train_command(
     context: typer.Context,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Checkpoint folder.")] = CHECKPOINT,
-    run_folder: Annotated[Path, typer.Option("--run", help="State and log.")] = RUN,
+    output: Output = CHECKPOINT,
+    run_folder: RunFolder = RUN,
     resume: Annotated[bool, typer.Option(help="Go on with the run that was stopped.")] = False,
     minutes: Annotated[float | None, typer.Option(help="Stop after so long.")] = None,
     seed: Annotated[int, typer.Option(help="Of the weights and the scenes.")] = 0,
@@ -70,6 +87,7 @@ def train_command(
     """Train the model of coloured shapes, and export it when the last stage is done."""
     if context.invoked_subcommand is not None:
         return
+    from training.export import export
     from training.stages import STAGES
     from training.tokenizer import train_tokenizer
     from training.train import Run, train
@@ -82,13 +100,62 @@ def train_command(
     else:
         run = Run(train_tokenizer().to_str(), STAGES, seed)
     with _watching() as watch:
-        train(run, run_folder, watch, minutes)
+        done = train(run, run_folder, watch, minutes)
+    if done:
+        export(run, output)
+        say(f"wrote {output}")
+    else:
+        say(f"stopped at step {run.step}; go on with: python -m training --resume")
+
+
+@app.command("export")
+def export_command(
+    output: Output = CHECKPOINT,
+    run_folder: RunFolder = RUN,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="What sam3-tvm evaluate -o wrote, for the model card."),
+    ] = None,
+) -> None:
+    """Write a run's averaged weights as a checkpoint folder."""
+    from training.export import export
+    from training.stages import STAGES
+    from training.train import Run
+
+    export(Run.load(run_folder / "run.pt", STAGES), output, _read_report(report))
+    say(f"wrote {output}")
+
+
+@app.command("draw")
+def draw_command(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write, a new one.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of scenes.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal scenes.")] = 1,
+    size: Annotated[int, typer.Option(min=64, help="Side of the pictures in pixels.")] = 192,
+) -> None:
+    """Draw held-out scenes with annotations and prompts, for sam3-tvm evaluate."""
+    from training.dataset import write_dataset
+
+    try:
+        with reporting(lines=False) as progress:
+            write_dataset(output, count, seed, size, progress)
+    except OSError as error:
+        raise Sam3Error(str(error)) from error
+    say(f"wrote {count} scenes to {output}")
+
+
+def _read_report(path: Path | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        if "figures" not in report or "pictures" not in report:
+            raise Sam3Error(f"{path} is no report of sam3-tvm evaluate")
+    except (OSError, ValueError, TypeError) as error:
+        raise Sam3Error(f"{path}: no readable report ({error})") from error
+    return dict(report)
 
 
 def main() -> None:
-    """Run the command line; one line and exit code 2 for what the user can mend."""
-    try:
-        app()
-    except Sam3Error as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    """Run the command line: one line and exit code 2 for what the user can mend."""
+    app(prog_name="python -m training")

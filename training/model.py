@@ -11,7 +11,7 @@ from transformers import Sam3Config
 # Not `from transformers import Sam3Model`: that asks for torchvision.
 from transformers.models.sam3.modeling_sam3 import Sam3Model
 
-__all__ = ["IMAGE", "MASK_GRID", "TOKENS", "build_model", "shapes_config"]
+__all__ = ["GRID", "IMAGE", "MASK_GRID", "TOKENS", "build_model", "shapes_config"]
 
 IMAGE = 128
 """Side of the model's picture in pixels."""
@@ -98,6 +98,7 @@ def build_model(vocabulary: int, seed: int) -> Sam3Model:
             for module in model.modules():
                 _initialise(module)
             _initialise_decoder(model.detr_decoder)
+            nn.init.normal_(model.vision_encoder.backbone.embeddings.position_embeddings, std=0.1)
     return model
 
 

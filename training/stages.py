@@ -25,7 +25,8 @@ class Stage:
         rate: learning rate at the end of the warm-up.
         last_rate: at the stage's end; between them half a cosine.
         warm_up: steps in which the rate rises from 0.
-        mask_pictures: pictures of a batch whose prompts' masks are learned, the first ones.
+        fine_pictures: pictures of a batch on which the finer feature levels and the masks are
+            learned, the first ones.
     """
 
     name: str
@@ -34,7 +35,7 @@ class Stage:
     rate: float
     last_rate: float
     warm_up: int
-    mask_pictures: int = 0
+    fine_pictures: int = 0
 
     def rate_at(self, step: int) -> float:
         """Learning rate of step ``step`` (from 0) of the stage."""
@@ -45,10 +46,10 @@ class Stage:
 
 
 STAGES = (
-    Stage("features", 350, Plan(16, 6, 0, _TEXT), 1.5e-3, 1e-3, 50),
-    Stage("phrases", 500, Plan(8, 3, 4, _TEXT), 6e-4, 6e-4, 200, 3),
-    Stage("prompts", 2200, Plan(8, 3, 4, _ALL), 6e-4, 6e-4, 1, 3),
-    Stage("finish", 1300, Plan(8, 3, 4, _ALL), 6e-4, 1e-5, 1, 3),
+    Stage("features", 600, Plan(16, 6, 0, _TEXT), 1e-3, 7e-4, 50, 2),
+    Stage("phrases", 250, Plan(8, 3, 4, _TEXT), 7e-4, 7e-4, 50, 3),
+    Stage("prompts", 1000, Plan(8, 3, 4, _ALL), 7e-4, 7e-4, 1, 3),
+    Stage("finish", 800, Plan(8, 3, 4, _ALL), 7e-4, 1e-5, 1, 3),
 )
 
 

@@ -29,7 +29,7 @@ def select(targets: Targets, rows: Tensor) -> Targets:
 
 
 def batch_losses(
-    model: Sam3Model, heads: DenseHeads, batch: Batch, mask_pictures: int
+    model: Sam3Model, heads: DenseHeads, batch: Batch, fine_pictures: int
 ) -> dict[str, Tensor]:
     """Every loss of a batch, unweighted, by the names of ``losses.WEIGHTS``.
 
@@ -37,18 +37,18 @@ def batch_losses(
         model: the model.
         heads: the heads of the dense losses.
         batch: with prompts: the detector's losses; without: the dense ones of all levels.
-        mask_pictures: the first pictures' prompts' masks are learned, those of so many.
+        fine_pictures: the finer feature levels, and the masks of prompts, are learned on so many
+            pictures, the first ones.
     """
     inputs, truth = Inputs.of(batch), DenseTruth.of(batch)
     if not len(batch.prompt_picture):
         with mixed_precision():
             hidden = features(model, inputs.pixels)
-            levels = [level(model, hidden, number) for number in range(3)]
-            return {
-                name: loss
-                for number, found in enumerate(levels)
-                for name, loss in heads.loss(number, found, truth).items()
-            }
+            losses = heads.loss(2, level(model, hidden, 2), truth)
+            some, few = hidden[:fine_pictures], truth.first(fine_pictures)
+            for number in (0, 1):
+                losses |= heads.loss(number, level(model, some, number), few)
+            return losses
     targets = targets_of(batch)
     with mixed_precision():
         hidden = features(model, inputs.pixels)
@@ -60,11 +60,11 @@ def batch_losses(
     dense = heads.loss(2, fpn_2.float(), truth)
     losses["dense"] = torch.stack(list(dense.values())).sum()
 
-    (rows,) = torch.where((inputs.picture < mask_pictures) & targets.present)
+    (rows,) = torch.where((inputs.picture < fine_pictures) & targets.present)
     if len(rows):
         with mixed_precision():
-            some = hidden[:mask_pictures]
-            levels3 = level(model, some, 0), level(model, some, 1), fpn_2[:mask_pictures]
+            some = hidden[:fine_pictures]
+            levels3 = level(model, some, 0), level(model, some, 1), fpn_2[:fine_pictures]
             queries = matched[-1, rows].clamp(min=0)
             masks = draw_masks(model, found, levels3, rows, inputs.picture[rows], queries)
         losses |= mask_losses(masks, select(targets, rows))

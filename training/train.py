@@ -22,6 +22,7 @@ from training.batches import Batch, Plan, drawn
 from training.dense import DenseHeads
 from training.losses import total
 from training.model import IMAGE, MASK_GRID, TOKENS, build_model
+from training.optimizers import build_optimizers
 from training.stages import Stage, find_place
 from training.step import batch_losses
 from training.validation import validate, validation_batches
@@ -29,8 +30,6 @@ from training.validation import validate, validation_batches
 __all__ = ["Run", "train"]
 
 _AVERAGING = 0.998
-_CLIP = 1.0  # norm of the gradient
-_DECAY = 0.02
 _LOG_EVERY = 25
 _VALIDATE_EVERY = 400
 _VALIDATION_SCENES = 60
@@ -62,18 +61,7 @@ class Run:
         self.model.set_attn_implementation("eager")
         self.heads = DenseHeads(self.model.config.detr_encoder_config.hidden_size)
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGING))
-        self._parameters = [*self.model.named_parameters(), *self.heads.named_parameters()]
-        plain = [p for _, p in self._parameters if p.dim() < 2]
-        decayed = [p for _, p in self._parameters if p.dim() >= 2]
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": _DECAY},
-                {"params": plain, "weight_decay": 0.0},
-            ],
-            lr=0.0,
-            betas=(0.9, 0.98),
-            fused=True,
-        )
+        self.optimizers = build_optimizers(self.model, self.heads)
 
     def learn(self, batch: Batch) -> dict[str, float]:
         """Take one step.
@@ -85,20 +73,15 @@ class Run:
         if place is None:
             raise ValueError(f"the run has no step {self.step}")
         stage = place.stage
-        for group in self.optimizer.param_groups:
-            group["lr"] = stage.rate_at(place.done)
-        losses = batch_losses(self.model, self.heads, batch, stage.mask_pictures)
+        self.optimizers.set_rate(stage.rate_at(place.done))
+        losses = batch_losses(self.model, self.heads, batch, stage.fine_pictures)
         loss = total(losses)
         loss.backward()
-        parameters = [p for _, p in self._parameters]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, _CLIP)
-        if torch.isfinite(norm):
-            self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        norm = self.optimizers.step()
         self.average.update_parameters(self.model)
         self.step += 1
         values = {name: float(value.detach()) for name, value in losses.items()}
-        return {**values, "loss": float(loss.detach()), "gradient": float(norm)}
+        return {**values, "loss": float(loss.detach()), "gradient": norm}
 
     def save(self, path: Path) -> None:
         """Write the run to ``path``, under another name first."""
@@ -112,7 +95,7 @@ class Run:
             "model": self.model.state_dict(),
             "heads": self.heads.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": self.optimizers.state_dict(),
         }
         try:
             torch.save(state, partial)
@@ -131,10 +114,12 @@ class Run:
             state: dict[str, Any] = torch.load(path, weights_only=True)
             run = cls(state["tokenizer"], stages, state["seed"])
             run.step, run.seconds = state["step"], state["seconds"]
-            for name in ("model", "heads", "average", "optimizer"):
+            for name in ("model", "heads", "average", "optimizers"):
                 getattr(run, name).load_state_dict(state[name])
         except FileNotFoundError:
-            raise Sam3Error(f"{path}: no such run; leave out --resume to begin one") from None
+            raise Sam3Error(
+                f"{path}: no such run; python -m training, without --resume, begins one"
+            ) from None
         except (RuntimeError, KeyError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise Sam3Error(f"{path} holds no run of this model: {reason}") from error
