@@ -13,10 +13,11 @@ PHRASE_THRESHOLD := 0.156
 BOX_THRESHOLD := 0.117
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full lint format setup setup-dev clean distclean
+.PHONY: help demo train draw test test-full lint format setup setup-dev clean distclean
 
 help:
 	@echo "make demo       compile the embedded checkpoint and segment photographs with it"
+	@echo "make train      train the demonstration model anew (hours)    make draw  held-out scenes"
 	@echo "make test       ruff, mypy and the tests"
 	@echo "make test-full  the tests at SAM 3's real size (minutes, gigabytes)"
 	@echo "make lint       ruff and mypy alone        make format  ruff format"
@@ -36,6 +37,10 @@ $(VENV)/.stamp-dev: $(VENV)/.stamp-compile
 	$(BIN)/python -m pip install --quiet --no-deps sam3==0.1.4
 	@touch $@
 
+$(VENV)/.stamp-train: $(VENV)/.stamp-compile
+	$(BIN)/python -m pip install --quiet -e '.[train]'
+	@touch $@
+
 setup: $(VENV)/.stamp-compile
 
 setup-dev: $(VENV)/.stamp-dev
@@ -49,6 +54,12 @@ demo: $(VENV)/.stamp-compile
 	@echo
 	@echo "The pictures: out/demo/phrase/cat.png (a phrase), out/demo/box/coffee.png (a box)."
 	@echo "The weights are random, so what they show means nothing; README.md says more."
+
+train: $(VENV)/.stamp-train
+	$(BIN)/python -m training
+
+draw: $(VENV)/.stamp-train
+	$(BIN)/python -m training draw -o out/held-out
 
 lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check .

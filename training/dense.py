@@ -7,7 +7,7 @@ The heads are for training only and are not exported.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,8 @@ from training.shapes import SHAPES
 
 __all__ = ["DenseHeads", "DenseTruth", "memory_loss"]
 
-_PARTS = (len(COLOURS) + 1, len(SHAPES) + 1, len(SIZES) + 1, 3, 4)
+_BLOCKS = 8
+_PARTS = (len(COLOURS) + 1, len(SHAPES) + 1, len(SIZES) + 1, 3, 4, _BLOCKS**2)
 
 
 # What each counts. Shapes are the hardest to tell, and would drown in the noise of the others.
@@ -36,11 +37,13 @@ class DenseTruth:
         thing: the thing of each cell (index of the batch) or -1; int64 [B, G, G].
         attributes: colour, shape, size, filled of the batch's things; int64 [N, 4].
         boxes: cx, cy, w, h; [N, 4].
+        outlines: each thing within its box, covered parts of 8 x 8 blocks; [N, 64].
     """
 
     thing: Tensor
     attributes: Tensor
     boxes: Tensor
+    outlines: Tensor
 
     @classmethod
     def of(cls, batch: Batch) -> DenseTruth:
@@ -51,13 +54,20 @@ class DenseTruth:
         # A picture's things don't overlap: each is its visible part.
         for i, mask in enumerate(masks):
             thing[picture[i]][mask >= 128] = i
-        return cls(
-            thing, torch.from_numpy(batch.thing_attributes), torch.from_numpy(batch.thing_boxes)
+        boxes = torch.from_numpy(batch.thing_boxes)
+        # 2 x 2 samples in each of a box's blocks.
+        steps = (torch.arange(2 * _BLOCKS) + 0.5) / (2 * _BLOCKS) - 0.5
+        y, x = torch.meshgrid(steps, steps, indexing="ij")
+        places = boxes[:, None, None, :2] + torch.stack([x, y], -1) * boxes[:, None, None, 2:]
+        samples = functional.grid_sample(
+            masks[:, None].float() / 255, 2 * places - 1, align_corners=False
         )
+        outlines = functional.avg_pool2d(samples, 2).flatten(1)
+        return cls(thing, torch.from_numpy(batch.thing_attributes), boxes, outlines)
 
     def first(self, pictures: int) -> DenseTruth:
         """That of the first pictures."""
-        return DenseTruth(self.thing[:pictures], self.attributes, self.boxes)
+        return replace(self, thing=self.thing[:pictures])
 
     def coarse(self, factor: int) -> Tensor:
         """The thing of each block of ``factor`` x ``factor`` cells, int64 [B, G', G'].
@@ -90,22 +100,28 @@ class DenseHeads(nn.Module):
         thing = truth.coarse(truth.thing.shape[-1] // features.shape[-1])
         found = self.levels[number](features).float().permute(0, 2, 3, 1)
         on_thing = thing >= 0
-        # Half of the weight for things, half for the background.
-        weight = torch.where(on_thing, 0.5 / on_thing.sum(), 0.5 / (~on_thing).sum())
-        *kinds, boxes = found.split(_PARTS, dim=-1)
+        # Every thing counts alike, be it small or large, and all together as the background.
+        cells = torch.bincount(thing[on_thing], minlength=len(truth.boxes))
+        share = 0.5 / (cells > 0).sum() / cells[thing.clamp(min=0)]
+        weight = torch.where(on_thing, share, 0.5 / (~on_thing).sum()).flatten()
+        *kinds, boxes, outlines = found.split(_PARTS, dim=-1)
         losses = {}
         for i, (name, logits) in enumerate(zip(_KINDS, kinds, strict=True)):
             label = torch.where(on_thing, truth.attributes[thing.clamp(min=0), i] + 1, 0)
             entropy = functional.cross_entropy(
                 logits.flatten(0, 2), label.flatten(), reduction="none"
             )
-            losses[f"{name}_{number}"] = _KINDS[name] * (entropy * weight.flatten()).sum()
-        own = truth.boxes[thing[on_thing]]
-        side = features.shape[-1]
+            losses[f"{name}_{number}"] = _KINDS[name] * (entropy * weight).sum()
+        own, weight = thing[on_thing], weight[on_thing.flatten()]
         _, y, x = torch.where(on_thing)
-        place = (torch.stack([x, y], dim=-1) + 0.5) / side
-        wanted = torch.cat([own[:, :2] - place, own[:, 2:]], dim=-1)
-        losses[f"extent_{number}"] = (boxes[on_thing] - wanted).abs().sum(-1).mean()
+        place = (torch.stack([x, y], dim=-1) + 0.5) / features.shape[-1]
+        wanted = torch.cat([truth.boxes[own, :2] - place, truth.boxes[own, 2:]], dim=-1)
+        distance = (boxes[on_thing] - wanted).abs().sum(-1)
+        losses[f"extent_{number}"] = 4 * (distance * weight).sum()
+        entropy = functional.binary_cross_entropy_with_logits(
+            outlines[on_thing], truth.outlines[own], reduction="none"
+        )
+        losses[f"outline_{number}"] = 8 * (entropy.mean(-1) * weight).sum()
         return losses
 
 

@@ -22,7 +22,7 @@ WEIGHTS = {
     "dice": 2.0,
     "concept": 1.0,
     "memory": 1.0,
-    "dense": 0.5,
+    "dense": 1.0,
 }
 """What each term counts in the sum."""
 

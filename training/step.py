@@ -47,7 +47,10 @@ def batch_losses(
             losses = heads.loss(2, level(model, hidden, 2), truth)
             some, few = hidden[:fine_pictures], truth.first(fine_pictures)
             for number in (0, 1):
-                losses |= heads.loss(number, level(model, some, number), few)
+                fine = heads.loss(number, level(model, some, number), few)
+                # By their share of the pictures: else their noise would lead.
+                share = fine_pictures / len(hidden)
+                losses |= {name: share * loss for name, loss in fine.items()}
             return losses
     targets = targets_of(batch)
     with mixed_precision():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import signal
 import time
 from collections import defaultdict
@@ -120,7 +121,7 @@ class Run:
             raise Sam3Error(
                 f"{path}: no such run; python -m training, without --resume, begins one"
             ) from None
-        except (RuntimeError, KeyError, ValueError) as error:
+        except (RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
             reason = str(error).splitlines()[0]
             raise Sam3Error(f"{path} holds no run of this model: {reason}") from error
         return run
