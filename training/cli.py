@@ -122,7 +122,8 @@ def export_command(
     from training.stages import STAGES
     from training.train import Run
 
-    export(Run.load(run_folder / "run.pt", STAGES), output, _read_report(report))
+    figures = _read_report(report)
+    export(Run.load(run_folder / "run.pt", STAGES), output, figures)
     say(f"wrote {output}")
 
 
@@ -149,13 +150,17 @@ def _read_report(path: Path | None) -> dict[str, Any] | None:
         return None
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
-        if "figures" not in report or "pictures" not in report:
-            raise Sam3Error(f"{path} is no report of sam3-tvm evaluate")
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise Sam3Error(f"{path}: no readable report ({error})") from error
-    return dict(report)
+    if not isinstance(report, dict) or not {"figures", "pictures"} <= set(report):
+        raise Sam3Error(f"{path} is no report of sam3-tvm evaluate")
+    return report
 
 
-def main() -> None:
-    """Run the command line: one line and exit code 2 for what the user can mend."""
-    app(prog_name="python -m training")
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line: one line and exit code 2 for what the user can mend.
+
+    Args:
+        arguments: instead of those of the process.
+    """
+    app(arguments, prog_name="python -m training")

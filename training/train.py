@@ -30,9 +30,9 @@ from training.validation import validate, validation_batches
 
 __all__ = ["Run", "train"]
 
-_AVERAGING = 0.998
+_AVERAGING = 0.995
 _LOG_EVERY = 25
-_VALIDATE_EVERY = 400
+_VALIDATE_EVERY = 300
 _VALIDATION_SCENES = 60
 _SAVE_SECONDS = 180
 
