@@ -122,7 +122,7 @@ def test_a_checkpoint_is_recognised(tmp_path):
 @pytest.mark.parametrize(
     ("entries", "says"),
     [
-        ({"format": 3}, "format 3 and this sam3-tvm reads up to 2: upgrade"),
+        ({"format": 4}, "format 4 and this sam3-tvm reads up to 3: upgrade"),
         ({"format": "1"}, "no format number"),
         ({"format": 0}, "format 0 does not exist"),
         ({"sizes": None}, "the manifest lacks sizes"),

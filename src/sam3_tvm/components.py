@@ -21,6 +21,7 @@ __all__ = [
     "BOXES",
     "HEIGHT",
     "MASKS",
+    "POINTS",
     "PROMPT",
     "QUERIES",
     "WIDTH",
@@ -56,9 +57,11 @@ class Dim:
 
 # Bounds are part of the contract: memory is planned with the upper ones, and the
 # runtime refuses what lies outside. An exemplar prompt with more than 64 boxes or a
-# picture side above 32768 px has no use that we know of.
+# picture side above 32768 px has no use that we know of. Points fill what 32 tokens of text, the
+# boxes and the CLS token leave of the prompt.
 BATCH = Dim("batch", 1, 64)
 BOXES = Dim("boxes", 0, 64)
+POINTS = Dim("points", 0, 31)
 PROMPT = Dim("prompt", 1, 128)
 MASKS = Dim("masks", 1, 1024)
 HEIGHT = Dim("height", 1, 32768)
@@ -135,6 +138,7 @@ class Sizes:
         text_tokens: length to which phrases are padded (32).
         queries: object queries of the detector; Q in the docs (200).
         heads: attention heads of the detector's layers (8).
+        points: whether the geometry encoder takes points, beside boxes; not every source's does.
     """
 
     image: int
@@ -143,6 +147,7 @@ class Sizes:
     text_tokens: int
     queries: int
     heads: int
+    points: bool = False
 
 
 def abi(sizes: Sizes) -> dict[str, Component]:
@@ -157,6 +162,16 @@ def abi(sizes: Sizes) -> dict[str, Component]:
     queries = TensorSpec("queries", "float32", (b, sizes.queries, d))
     kept = QUERIES(sizes)
     tokens = (b, sizes.text_tokens)
+    points: tuple[TensorSpec, ...] = ()
+    # One more than the boxes and points: the CLS token.
+    geometry = Dim("boxes + 1", 1, BOXES.max + 1)
+    if sizes.points:
+        geometry = Dim("boxes + points + 1", 1, BOXES.max + POINTS.max + 1)
+        points = (
+            TensorSpec("points", "float32", (b, POINTS, 2)),
+            TensorSpec("point_labels", "int64", (b, POINTS)),
+            TensorSpec("point_mask", "bool", (b, POINTS)),
+        )
     listed = (
         Component(
             "vision_encoder",
@@ -177,12 +192,12 @@ def abi(sizes: Sizes) -> dict[str, Component]:
                 TensorSpec("boxes", "float32", (b, BOXES, 4)),
                 TensorSpec("box_labels", "int64", (b, BOXES)),
                 TensorSpec("box_mask", "bool", (b, BOXES)),
+                *points,
                 fpn_2,
             ),
             (
-                # One more than the boxes: the CLS token.
-                TensorSpec("features", "float32", (b, Dim("boxes + 1", 1, BOXES.max + 1), d)),
-                TensorSpec("mask", "bool", (b, Dim("boxes + 1", 1, BOXES.max + 1))),
+                TensorSpec("features", "float32", (b, geometry, d)),
+                TensorSpec("mask", "bool", (b, geometry)),
             ),
         ),
         Component("detr_encoder", (fpn_2, prompt, prompt_mask), (memory,)),

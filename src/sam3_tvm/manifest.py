@@ -39,8 +39,9 @@ __all__ = [
     "TokenizerRules",
 ]
 
-FORMAT = 2
-"""2: functions may be split in two stages. Those of format 1 are whole."""
+FORMAT = 3
+"""2: functions may be split in two stages; those of format 1 are whole. 3: the geometry encoder may
+take points (``sizes.points``)."""
 
 PRECISIONS = ("float32", "float16", "int8")
 """How weights may be stored. int8 is symmetric, with a float32 scale per output channel."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import toy
 
-from sam3_tvm.cli.prompts import UsageError, parse_box, parse_prompts
+from sam3_tvm.cli.prompts import UsageError, parse_box, parse_point, parse_prompts
 
 COMMANDS = ("compile", "segment", "verify", "evaluate", "info", "doctor")
 
@@ -214,6 +214,18 @@ def test_boxes_are_read_with_spaces_signs_and_fractions():
 def test_the_wrong_box_is_named_by_its_option():
     with pytest.raises(UsageError, match="--negative-box 'a,b,c,d'"):
         parse_prompts(["dog"], [], ["a,b,c,d"])
+
+
+def test_points_are_read_and_the_wrong_one_is_named_by_its_option():
+    assert parse_point("1.5, -2") == (1.5, -2)
+    with pytest.raises(UsageError, match="--point '1,2,3': 3 numbers instead of two"):
+        parse_point("1,2,3")
+    with pytest.raises(UsageError, match="--negative-point 'x': not two numbers"):
+        parse_prompts([], [], [], ["1,2"], ["x"])
+    with pytest.raises(UsageError, match="a --negative-point says only what is not meant"):
+        parse_prompts([], [], [], [], ["1,2"])
+    prompts = parse_prompts([], [], [], ["1,2"], ["3,4"])
+    assert (prompts.points, prompts.point_labels) == (((1, 2), (3, 4)), (1, 0))
 
 
 def test_prompts_keep_their_order_and_a_phrase_counts_once():

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import toy
 from PIL import Image
 from pycocotools import mask as coco
 from pycocotools.coco import COCO
 
+import sam3_tvm
 from sam3_tvm.cli.pictures import OutputFolder, find_pictures
 from sam3_tvm.cli.prompts import UsageError
 
@@ -45,6 +47,30 @@ def test_several_phrases_get_a_picture_each(cli, folder, picture, model):
     assert result.exit_code == 0, result.output
     assert names(folder / "found") == ["beach-dog.png", "beach-red-ball.png"]
     assert model.functions.calls["vision_encoder"] == 1
+
+
+def test_points_reach_a_model_that_takes_them(cli, folder, picture, toy_artifact, monkeypatch):
+    manifest = toy.with_points(toy_artifact.manifest)
+    model = toy.make_model(toy_artifact, toy.ToyPointFunctions(), manifest)
+    monkeypatch.setattr(sam3_tvm, "load", lambda path, threads=None: model, raising=False)
+    path = picture(folder / "x.png")
+    points = ["--point", "2,3", "--negative-point", "20,15"]
+    result = cli("segment", "artifact", path, *points, *ALL, "--json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    wanted = model.segment(path, points=[[2, 3], [20, 15]], point_labels=[1, 0], threshold=0)
+    np.testing.assert_allclose([a["score"] for a in document["annotations"]], wanted.scores)
+    assert document["info"]["points"] == [[2, 3], [20, 15]]
+    assert document["info"]["point_labels"] == [1, 0]
+
+
+def test_points_are_refused_in_one_line_where_the_artifact_takes_none(cli, folder, picture, model):
+    path = picture(folder / "x.png")
+    result = cli("segment", "artifact", path, "--point", "2,3")
+    assert result.exit_code == 2
+    assert "--point: artifact was made from random:toy (transformers)" in result.output
+    assert "Traceback" not in result.output
+    assert not model.functions.calls
 
 
 def test_boxes_and_threads_reach_the_model(cli, folder, picture, model):

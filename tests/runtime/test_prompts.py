@@ -6,8 +6,9 @@ import pytest
 from sam3_tvm.runtime.prompts import PromptError, build_prompts, check_threshold
 
 
-def build(text=None, boxes=None, labels=None, size=(100, 200)):
-    return build_prompts(text, boxes, labels, size, visual_text="visual", max_boxes=4)
+def build(text=None, boxes=None, labels=None, size=(100, 200), **points):
+    most = {"max_boxes": 4, "max_points": 3, **points}
+    return build_prompts(text, boxes, labels, size, visual_text="visual", **most)
 
 
 def test_boxes_become_fractions_of_width_and_height():
@@ -97,3 +98,49 @@ def test_thresholds_lie_between_0_and_1(threshold):
         check_threshold(threshold)
     check_threshold(0)
     check_threshold(1)
+
+
+def test_points_become_fractions_of_width_and_height():
+    (prompt,) = build("dog", points=[[20, 10], [200, 100]], point_labels=[1, 0])
+    np.testing.assert_allclose(prompt.points, [[0.1, 0.1], [1, 1]], rtol=1e-6)
+    assert prompt.points.dtype == np.float32
+    assert prompt.point_labels.tolist() == [1, 0]
+    assert prompt.boxes.shape == (0, 4)
+
+
+def test_points_alone_go_with_the_references_text_and_are_positive():
+    (prompt,) = build(points=[[1, 2]])
+    assert (prompt.text, prompt.point_labels.tolist()) == ("visual", [1])
+
+
+def test_points_may_differ_by_phrase_while_boxes_are_for_all():
+    prompts = build(["dog", "cat"], [[0, 0, 9, 9]], points=[None, [[3, 4]]])
+    assert [len(p.points) for p in prompts] == [0, 1]
+    assert [len(p.boxes) for p in prompts] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("points", "labels", "says"),
+    [
+        ([[1, 2, 3]], None, r"points take shape \[M, 2\] \(x, y each\), got \(1, 3\)"),
+        ([["a", 2]], None, "points are x, y each, not"),
+        ([[201, 5]], None, r"point \(201, 5\) lies outside the picture of 200 x 100 px"),
+        ([[-1, 5]], None, "lies outside"),
+        ([[float("nan"), 5]], None, r"point \(nan, 5\) lies outside"),
+        ([[1, 1]] * 4, None, "4 points for 'dog': at most 3 are taken"),
+        ([[1, 1]], [2], r"point_labels are 1 \(like this\) or 0 \(not this\), got \[2\]"),
+        ([[1, 1]], [1, 0], r"point_labels has shape \(2,\) for 1 points"),
+        (None, [1], "point_labels need points"),
+    ],
+)
+def test_points_that_cannot_be_used(points, labels, says):
+    with pytest.raises(PromptError, match=says):
+        build("dog", points=points, point_labels=labels)
+
+
+def test_points_for_a_model_that_takes_none():
+    with pytest.raises(PromptError, match="this artifact takes no points: its source encodes"):
+        build("dog", points=[[1, 2]], max_points=None)
+    assert len(build("dog", points=[], max_points=None)) == 1
+    with pytest.raises(PromptError, match="nothing to look for"):
+        build(points=[])

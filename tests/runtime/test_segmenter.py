@@ -131,6 +131,46 @@ PHRASES = ["dog", "cat", "red ball", "ball", "red dog", "red cat", "nothing", "d
            "ball dog", "dog"]  # fmt: skip
 
 
+@pytest.fixture
+def point_model(toy_artifact):
+    """A model whose geometry takes points, and a list of what its geometry was given."""
+    functions, given = toy.ToyPointFunctions(), []
+    plain = functions.geometry_encoder
+    functions.geometry_encoder = lambda *inputs: given.append(inputs) or plain(*inputs)
+    return toy.make_model(toy_artifact, functions, toy.with_points(toy_artifact.manifest)), given
+
+
+def test_points_go_to_the_geometry_beside_boxes(point_model, picture):
+    model, given = point_model
+    points = {"points": [[30, 10], [60, 40]], "point_labels": [1, 0]}
+    model.segment(picture, text="dog", boxes=BOX, threshold=0, **points)
+    boxes, _, box_mask, where, labels, mask, _ = given[-1]
+    assert (boxes.shape, box_mask.tolist()) == ((1, 1, 4), [[True]])
+    np.testing.assert_allclose(where, [[[0.5, 0.25], [1, 1]]])
+    assert (labels.tolist(), mask.tolist()) == ([[1, 0]], [[True, True]])
+    model.segment(picture, text="dog", boxes=BOX, threshold=0)
+    assert [x.shape for x in given[-1][3:6]] == [(1, 0, 2), (1, 0), (1, 0)]
+
+
+def test_points_alone_are_a_prompt_and_padding_them_changes_nothing(point_model, picture):
+    model, _ = point_model
+    image = model.encode_image(picture)
+    spots = [[[30, 10]], [[5, 5], [20, 30]]]
+    together = model.segment(image, text=["dog", "cat"], points=spots, threshold=0)
+    for text, points, ours in zip(["dog", "cat"], spots, together, strict=True):
+        alone = model.segment(image, text=text, points=points, threshold=0)
+        np.testing.assert_allclose(ours.scores, alone.scores, rtol=1e-6)
+        plain = model.segment(image, text=text, threshold=0)
+        assert not np.allclose(ours.scores, plain.scores, rtol=1e-3)
+    assert model.segment(image, points=spots[0]).text == "visual"
+
+
+def test_points_are_refused_where_the_model_takes_none(model, picture, functions):
+    with pytest.raises(PromptError, match="takes no points"):
+        model.segment(picture, text="dog", points=[[1, 1]])
+    assert not functions.calls
+
+
 def test_several_phrases_give_what_each_gives_alone(model, image, functions):
     results = model.segment(image, PHRASES, threshold=0.2)
     assert [r.text for r in results] == PHRASES

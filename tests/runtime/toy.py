@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,26 @@ class ToyFunctions:
         rows = np.arange(size[0]) * 8 // size[0]
         columns = np.arange(size[1]) * 8 // size[1]
         return masks[:, rows][:, :, columns] > 0
+
+
+class ToyPointFunctions(ToyFunctions):
+    """The toy, whose geometry takes points as well."""
+
+    @staticmethod
+    def geometry_encoder(boxes, labels, mask, points, point_labels, point_mask, fpn_2):
+        as_boxes = np.concatenate([points, points], -1)
+        return ToyFunctions.geometry_encoder(
+            np.concatenate([boxes, as_boxes], 1),
+            np.concatenate([labels, point_labels], 1),
+            np.concatenate([mask, point_mask], 1),
+            fpn_2,
+        )
+
+
+def with_points(manifest: artifact.Manifest) -> artifact.Manifest:
+    """The manifest of a toy that takes points."""
+    sizes = replace(manifest.sizes, points=True)
+    return replace(manifest, sizes=sizes, components=abi(sizes))
 
 
 def write_tokenizer(path: Path) -> None:

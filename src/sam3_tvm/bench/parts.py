@@ -152,6 +152,7 @@ def dims(sizes: Sizes) -> dict[str, int]:
     return {
         "batch": 1,
         "boxes": 3,
+        "points": 0,
         "prompt": sizes.text_tokens,
         "queries": sizes.queries,
         "masks": min(KEPT, sizes.queries),

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from sam3_tvm.errors import Sam3Error
 
-__all__ = ["Prompts", "UsageError", "parse_box", "parse_prompts"]
+__all__ = ["Prompts", "UsageError", "parse_box", "parse_point", "parse_prompts"]
 
 Box = tuple[float, float, float, float]
+Point = tuple[float, float]
 
 
 class UsageError(Sam3Error, ValueError):
@@ -19,17 +20,21 @@ class UsageError(Sam3Error, ValueError):
 
 @dataclass(frozen=True)
 class Prompts:
-    """Phrases, and boxes that go with each of them.
+    """Phrases, and boxes and points that go with each of them.
 
     Attributes:
         texts: the phrases; none to search by boxes alone.
         boxes: x0, y0, x1, y1 in the picture's pixels; none to search by phrases alone.
         labels: one per box, 1 for a box around an example, 0 for one around what is not meant.
+        points: x, y in the picture's pixels.
+        point_labels: one per point, 1 for one on an example, 0 for one on what is not meant.
     """
 
     texts: tuple[str, ...]
     boxes: tuple[Box, ...]
     labels: tuple[int, ...]
+    points: tuple[Point, ...] = ()
+    point_labels: tuple[int, ...] = ()
 
 
 def parse_box(text: str, option: str = "--box") -> Box:
@@ -40,15 +45,7 @@ def parse_box(text: str, option: str = "--box") -> Box:
             lower right one.
     """
     form = f"{option} takes x0,y0,x1,y1 in pixels, such as {option} 40,25,310,280"
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        raise UsageError(f"{option} {text!r}: not four numbers with commas; {form}") from None
-    if len(numbers) != 4:
-        raise UsageError(f"{option} {text!r}: {len(numbers)} numbers instead of four; {form}")
-    x0, y0, x1, y1 = numbers
-    if not all(map(math.isfinite, numbers)):
-        raise UsageError(f"{option} {text!r}: not a finite number; {form}")
+    x0, y0, x1, y1 = _numbers(text, option, 4, "four", form)
     if x1 <= x0 or y1 <= y0:
         raise UsageError(
             f"{option} {text!r}: x1 must be greater than x0 and y1 greater than y0; {form}"
@@ -56,26 +53,59 @@ def parse_box(text: str, option: str = "--box") -> Box:
     return x0, y0, x1, y1
 
 
+def parse_point(text: str, option: str = "--point") -> Point:
+    """A point in the form ``x,y``, pixels from the upper left corner.
+
+    Raises:
+        UsageError: not two finite numbers.
+    """
+    form = f"{option} takes x,y in pixels, such as {option} 175,150"
+    x, y = _numbers(text, option, 2, "two", form)
+    return x, y
+
+
+def _numbers(text: str, option: str, count: int, word: str, form: str) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"{option} {text!r}: not {word} numbers with commas; {form}") from None
+    if len(numbers) != count:
+        raise UsageError(f"{option} {text!r}: {len(numbers)} numbers instead of {word}; {form}")
+    if not all(map(math.isfinite, numbers)):
+        raise UsageError(f"{option} {text!r}: not a finite number; {form}")
+    return numbers
+
+
 def parse_prompts(
-    texts: Sequence[str], boxes: Sequence[str], negative_boxes: Sequence[str]
+    texts: Sequence[str],
+    boxes: Sequence[str],
+    negative_boxes: Sequence[str],
+    points: Sequence[str] = (),
+    negative_points: Sequence[str] = (),
 ) -> Prompts:
     """The prompts of one command.
 
     Raises:
-        UsageError: nothing to look for, an empty phrase, or a box that cannot be read.
+        UsageError: nothing to look for, an empty phrase, or a box or a point that cannot be read.
     """
     if any(not text.strip() for text in texts):
         raise UsageError("--text is empty: give a phrase, such as --text 'black cat'")
-    if not texts and not boxes:
-        only = "a --negative-box says only what is not meant" if negative_boxes else ""
+    if not texts and not boxes and not points:
+        negative = "--negative-box" if negative_boxes else "--negative-point"
+        unmeant = negative_boxes or negative_points
+        only = f"a {negative} says only what is not meant" if unmeant else ""
         raise UsageError(
             f"{only or 'nothing to look for'}: give --text PHRASE or --box x0,y0,x1,y1"
         )
     like = [parse_box(box) for box in boxes]
     unlike = [parse_box(box, "--negative-box") for box in negative_boxes]
+    on = [parse_point(point) for point in points]
+    off = [parse_point(point, "--negative-point") for point in negative_points]
     # A phrase given twice would be searched and drawn twice.
     return Prompts(
         tuple(dict.fromkeys(texts)),
         (*like, *unlike),
         (*(1 for _ in like), *(0 for _ in unlike)),
+        (*on, *off),
+        (*(1 for _ in on), *(0 for _ in off)),
     )

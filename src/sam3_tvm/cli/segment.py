@@ -57,6 +57,18 @@ def command(
         list[str],
         typer.Option(help="An example of what is not meant; repeatable.", metavar="X0,Y0,X1,Y1"),
     ] = [],  # noqa: B006
+    point: Annotated[
+        list[str],
+        typer.Option(
+            help="A point on what to look for, in the picture's pixels; repeatable. For artifacts "
+            "made from Meta's own model.",
+            metavar="X,Y",
+        ),
+    ] = [],  # noqa: B006
+    negative_point: Annotated[
+        list[str],
+        typer.Option(help="A point on what is not meant; repeatable.", metavar="X,Y"),
+    ] = [],  # noqa: B006
     threshold: Annotated[
         float,
         typer.Option(help="Objects with a higher score are kept, 0 to 1.", metavar="SCORE"),
@@ -81,7 +93,7 @@ def command(
         typer.Option(min=1, help="Threads to compute with; by default every core.", metavar="N"),
     ] = None,
 ) -> None:
-    """Find every object that a phrase names or that looks like those in boxes.
+    """Find every object that a phrase names or that looks like those in boxes or under points.
 
     Prints a table, and writes the picture with masks, boxes and scores on it.
     A picture that cannot be read is skipped; the exit code is 1 then.
@@ -93,7 +105,7 @@ def command(
     sam3-tvm segment sam3-cpu shelf.jpg --box 40,25,110,180
     sam3-tvm segment sam3-cpu photo.jpg --text dog --json --no-overlay > dogs.json
     """
-    prompts = parse_prompts(text, box, negative_box)
+    prompts = parse_prompts(text, box, negative_box, point, negative_point)
     if not 0 <= threshold <= 1:
         raise UsageError(f"--threshold {threshold:g}: scores lie between 0 and 1")
     pictures = find_pictures(images)
@@ -104,6 +116,12 @@ def command(
     from sam3_tvm.runtime import ImageError, PromptError
 
     model = sam3_tvm.load(artifact, threads=threads)
+    if prompts.points and not model.manifest.sizes.points:
+        source = model.manifest.source
+        raise UsageError(
+            f"--point: {artifact} was made from {source.checkpoint} ({source.kind}), whose model "
+            "takes no points; give --box, or compile from Meta's own model"
+        )
     done: list[_Segmented] = []
     failed: dict[Path, str] = {}
     for number, picture in enumerate(pictures):
@@ -130,15 +148,17 @@ def command(
 def _segment(
     model: Model, picture: Path, prompts: Prompts, threshold: float, folder: OutputFolder | None
 ) -> _Segmented:
-    boxes = [list(box) for box in prompts.boxes] or None
-    labels = list(prompts.labels) or None
+    geometry: dict[str, Any] = {
+        "boxes": [list(box) for box in prompts.boxes] or None,
+        "box_labels": list(prompts.labels) or None,
+        "points": [list(point) for point in prompts.points] or None,
+        "point_labels": list(prompts.point_labels) or None,
+    }
     results: Sequence[Result]
     if prompts.texts:
-        results = model.segment(
-            picture, text=list(prompts.texts), boxes=boxes, box_labels=labels, threshold=threshold
-        )
+        results = model.segment(picture, text=list(prompts.texts), threshold=threshold, **geometry)
     else:
-        results = [model.segment(picture, boxes=boxes, box_labels=labels, threshold=threshold)]
+        results = [model.segment(picture, threshold=threshold, **geometry)]
     outcome = _Segmented(picture, results[0].size, [])
     for result in results:
         height, width = result.size
@@ -203,6 +223,8 @@ def _coco(
             "threshold": threshold,
             "boxes": [list(box) for box in prompts.boxes],
             "box_labels": list(prompts.labels),
+            "points": [list(point) for point in prompts.points],
+            "point_labels": list(prompts.point_labels),
         },
         "images": [
             {

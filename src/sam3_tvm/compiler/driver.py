@@ -36,13 +36,14 @@ from sam3_tvm.progress import Progress, silent
 from sam3_tvm.sources import open_source
 from sam3_tvm.sources.base import Source, dynamic_shapes, sample_inputs
 
-__all__ = ["CompileError", "CompileReport", "compile", "import_component", "import_components"]
+__all__ = ["CompileError", "CompileReport", "compile", "import_component"]
 
 # Example values for tracing. All different, and none 0 or 1, which torch would take for
 # special; the ABI's bounds are what holds afterwards.
 _EXAMPLE = {
     "batch": 2,
     "boxes": 3,
+    "points": 4,
     "prompt": 5,
     "queries": 7,
     "masks": 6,
@@ -223,17 +224,6 @@ def import_component(
             source.component(component.name), inputs, dynamic_shapes(component)
         )
     return _rename(mod, component), params
-
-
-def import_components(
-    source: Source,
-) -> tuple[tvm.IRModule, dict[str, dict[str, tvm.runtime.Tensor]]]:
-    """Phase 0 as a whole: every component in one module, and the parameters of each."""
-    mod, params = tvm.IRModule(), {}
-    for name, component in abi(source.sizes).items():
-        imported, params[name] = import_component(source, component)
-        mod.update(imported)
-    return mod, params
 
 
 def _rename(mod: tvm.IRModule, component: Component) -> tvm.IRModule:

@@ -1,4 +1,4 @@
-"""What to look for: phrases and boxes, checked and put in the form that the functions take."""
+"""What to look for: phrases, boxes and points, checked and as the functions take them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SEQUENCES = (list, tuple, np.ndarray)
 
 
 class PromptError(Sam3Error, ValueError):
-    """A phrase, a box, a label or a threshold that cannot be used; the message says why."""
+    """A phrase, box, point, label or threshold that cannot be used; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,15 @@ class Prompt:
         text: the phrase.
         boxes: float32 [N, 4], centre x, centre y, width, height as fractions of the picture.
         labels: int64 [N], 1 for a box around an example, 0 for one around what is not meant.
+        points: float32 [M, 2], x and y as fractions of the picture.
+        point_labels: int64 [M], 1 for a point on an example, 0 for one on what is not meant.
     """
 
     text: str
     boxes: NDArray[np.float32]
     labels: NDArray[np.int64]
+    points: NDArray[np.float32]
+    point_labels: NDArray[np.int64]
 
 
 def build_prompts(
@@ -44,23 +48,30 @@ def build_prompts(
     *,
     visual_text: str,
     max_boxes: int,
+    points: Any = None,
+    point_labels: Any = None,
+    max_points: int | None = None,
 ) -> list[Prompt]:
     """The prompts of one call.
 
     Args:
-        text: a phrase, several, or None for boxes alone.
+        text: a phrase, several, or None for boxes and points alone.
         boxes: x0, y0, x1, y1 in the picture's pixels, [N, 4]; with several phrases either one
             such array for all of them or a list with an array or None for each.
         labels: one per box, in the same arrangement; by default all 1.
         size: height and width of the picture, pixels.
-        visual_text: the phrase that goes with boxes alone.
+        visual_text: the phrase that goes with boxes and points alone.
         max_boxes: how many boxes a prompt may have.
+        points: x, y in the picture's pixels, [M, 2], arranged like ``boxes``.
+        point_labels: one per point, in the same arrangement; by default all 1.
+        max_points: how many points a prompt may have; None where the model takes none.
 
     Raises:
-        PromptError: nothing to look for, an empty phrase, or boxes or labels that cannot be.
+        PromptError: nothing to look for, an empty phrase, or boxes, points or labels that cannot
+            be.
     """
     if text is None:
-        if boxes is None or (isinstance(boxes, _SEQUENCES) and len(boxes) == 0):
+        if all(given is None or _is_empty(given) for given in (boxes, points)):
             raise PromptError("nothing to look for: give text, boxes or both")
         phrases = [visual_text]
     elif isinstance(text, str):
@@ -74,24 +85,39 @@ def build_prompts(
             raise PromptError(f"text takes phrases, not {phrase!r}")
         if not phrase.strip():
             raise PromptError("text holds an empty phrase: leave it out to search by boxes alone")
-    if labels is not None and boxes is None:
-        raise PromptError("box_labels need boxes")
-    count = len(phrases)
-    one_each = text is not None and not isinstance(text, str) and _is_per_phrase(boxes)
-    if one_each and len(boxes) != count:
-        raise PromptError(f"boxes has {len(boxes)} entries for {count} phrases: give one for each")
-    if one_each and labels is not None and len(labels) != count:
-        raise PromptError(f"box_labels has {len(labels)} entries for {count} phrases")
-    return [
-        _prompt(
-            phrase,
-            boxes[i] if one_each else boxes,
-            labels[i] if one_each and labels is not None else labels,
-            size,
-            max_boxes,
+    if max_points is None and not (points is None or _is_empty(points)):
+        raise PromptError(
+            "this artifact takes no points: its source encodes boxes alone; give boxes, or compile "
+            "from Meta's own model"
         )
+    several = text is not None and not isinstance(text, str)
+    of_boxes = _per_phrase("boxes", boxes, "box_labels", labels, len(phrases), several)
+    of_points = _per_phrase("points", points, "point_labels", point_labels, len(phrases), several)
+    return [
+        _prompt(phrase, *of_boxes[i], *of_points[i], size, max_boxes, max_points or 0)
         for i, phrase in enumerate(phrases)
     ]
+
+
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, _SEQUENCES) and len(value) == 0
+
+
+def _per_phrase(
+    name: str, values: Any, labels_name: str, labels: Any, count: int, several: bool
+) -> list[tuple[Any, Any]]:
+    """Boxes or points, and their labels, of each of ``count`` phrases."""
+    if labels is not None and values is None:
+        raise PromptError(f"{labels_name} need {name}")
+    if not several or not _is_per_phrase(values):
+        return [(values, labels)] * count
+    if len(values) != count:
+        raise PromptError(
+            f"{name} has {len(values)} entries for {count} phrases: give one for each"
+        )
+    if labels is not None and len(labels) != count:
+        raise PromptError(f"{labels_name} has {len(labels)} entries for {count} phrases")
+    return list(zip(values, labels if labels is not None else [None] * count, strict=True))
 
 
 def check_threshold(threshold: float) -> None:
@@ -105,12 +131,12 @@ def check_threshold(threshold: float) -> None:
 
 
 def _is_per_phrase(boxes: Any) -> bool:
-    """Whether there is an array of boxes for each phrase rather than one for all."""
+    """Whether there is an array of boxes, or points, for each phrase rather than one for all."""
     if isinstance(boxes, np.ndarray):
         return boxes.ndim == 3
     if not isinstance(boxes, _SEQUENCES):
         return False
-    # A box is four numbers; an entry of a list for phrases is None or a list of boxes.
+    # A box or a point is numbers; an entry of a list for phrases is None or a list of those.
     return any(
         b is None or (isinstance(b, _SEQUENCES) and (len(b) == 0 or isinstance(b[0], _SEQUENCES)))
         for b in boxes
@@ -118,16 +144,52 @@ def _is_per_phrase(boxes: Any) -> bool:
 
 
 def _prompt(
-    text: str, boxes: ArrayLike | None, labels: Any, size: tuple[int, int], max_boxes: int
+    text: str,
+    boxes: ArrayLike | None,
+    labels: Any,
+    points: ArrayLike | None,
+    point_labels: Any,
+    size: tuple[int, int],
+    max_boxes: int,
+    max_points: int,
 ) -> Prompt:
-    pixels = _boxes(boxes, size)
-    if len(pixels) > max_boxes:
-        raise PromptError(f"{len(pixels)} boxes for {text!r}: at most {max_boxes} are taken")
+    pixels, spots = _boxes(boxes, size), _points(points, size)
+    for name, given, most in (("boxes", pixels, max_boxes), ("points", spots, max_points)):
+        if len(given) > most:
+            raise PromptError(f"{len(given)} {name} for {text!r}: at most {most} are taken")
     # In double precision until here, so that pixels and fractions agree to the last bit.
     low, high = pixels[:, :2], pixels[:, 2:]
     scale = np.array([size[1], size[0]], np.float64)
     normal = np.concatenate([(low + high) / 2 / scale, (high - low) / scale], 1)
-    return Prompt(text, normal.astype(np.float32), _labels(labels, len(pixels)))
+    return Prompt(
+        text,
+        normal.astype(np.float32),
+        _labels("box", "boxes", labels, len(pixels)),
+        (spots / scale).astype(np.float32),
+        _labels("point", "points", point_labels, len(spots)),
+    )
+
+
+def _points(points: ArrayLike | None, size: tuple[int, int]) -> NDArray[np.float64]:
+    """The points in pixels: float64 [M, 2]."""
+    if points is None:
+        return np.zeros((0, 2))
+    try:
+        array = np.asarray(points, np.float64)
+    except (TypeError, ValueError) as error:
+        raise PromptError(f"points are x, y each, not {points!r}") from error
+    if array.size == 0:
+        return np.zeros((0, 2))
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise PromptError(f"points take shape [M, 2] (x, y each), got {array.shape}")
+    height, width = size
+    for x, y in array:
+        # Written so that NaN is refused as well.
+        if not (0 <= x <= width and 0 <= y <= height):
+            raise PromptError(
+                f"point ({x:g}, {y:g}) lies outside the picture of {width} x {height} px"
+            )
+    return array
 
 
 def _boxes(boxes: ArrayLike | None, size: tuple[int, int]) -> NDArray[np.float64]:
@@ -158,12 +220,14 @@ def _boxes(boxes: ArrayLike | None, size: tuple[int, int]) -> NDArray[np.float64
     return cut
 
 
-def _labels(labels: Any, count: int) -> NDArray[np.int64]:
+def _labels(kind: str, plural: str, labels: Any, count: int) -> NDArray[np.int64]:
     if labels is None:
         return np.ones(count, np.int64)
     array = np.asarray(labels)
     if array.shape != (count,):
-        raise PromptError(f"box_labels has shape {array.shape} for {count} boxes: one for each")
+        raise PromptError(
+            f"{kind}_labels has shape {array.shape} for {count} {plural}: one for each"
+        )
     if not np.isin(array, (0, 1)).all():
-        raise PromptError(f"box_labels are 1 (like this) or 0 (not this), got {array.tolist()}")
+        raise PromptError(f"{kind}_labels are 1 (like this) or 0 (not this), got {array.tolist()}")
     return array.astype(np.int64)

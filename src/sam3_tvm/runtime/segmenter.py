@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sam3_tvm import artifact
-from sam3_tvm.components import BATCH, Dim
+from sam3_tvm.components import BATCH
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.progress import Progress, silent
 from sam3_tvm.runtime.encoded import EncodedImage
@@ -128,6 +128,9 @@ class Model:
         box_labels: ArrayLike | None = None,
         threshold: float = 0.5,
         progress: Progress = silent,
+        *,
+        points: ArrayLike | None = None,
+        point_labels: ArrayLike | None = None,
     ) -> Result: ...
 
     @overload
@@ -139,6 +142,9 @@ class Model:
         box_labels: ArrayLike | Sequence[ArrayLike | None] | None = None,
         threshold: float = 0.5,
         progress: Progress = silent,
+        *,
+        points: ArrayLike | Sequence[ArrayLike | None] | None = None,
+        point_labels: ArrayLike | Sequence[ArrayLike | None] | None = None,
     ) -> list[Result]: ...
 
     def segment(
@@ -149,12 +155,17 @@ class Model:
         box_labels: Any = None,
         threshold: float = 0.5,
         progress: Progress = silent,
+        *,
+        points: Any = None,
+        point_labels: Any = None,
     ) -> Result | list[Result]:
-        """Find every object that a phrase names, that looks like those in boxes, or both.
+        """Find every object that a phrase names, that looks like those in boxes or under points,
+        or several of these.
 
         Args:
             image: a picture, or one that :meth:`encode_image` made, which saves encoding it.
-            text: a phrase; a list of them gives a list of results; None with boxes alone.
+            text: a phrase; a list of them gives a list of results; None with boxes or points
+                alone.
             boxes: examples, x0, y0, x1, y1 in the picture's pixels, [N, 4]; cut at its edges.
                 With a list of phrases either one array for all or a list with one, or None,
                 for each.
@@ -162,12 +173,17 @@ class Model:
                 box and arranged like them; by default all 1.
             threshold: objects with a higher score are kept, 0 to 1.
             progress: called when a step begins, with the prompts done and all of them.
+            points: x, y in the picture's pixels, [M, 2], on examples, arranged like boxes. For
+                artifacts whose source takes points (``manifest.sizes.points``).
+            point_labels: 1 for a point on an object like those meant, 0 for one unlike them, one
+                per point; by default all 1.
 
         Returns:
             What was found, best first; a list of results if ``text`` is a list.
 
         Raises:
-            PromptError: a phrase, a box, a label or a threshold that cannot be used.
+            PromptError: a phrase, box, point, label or threshold that cannot be used, or points
+                for an artifact that takes none.
             ImageError: a picture that cannot be read, or that another artifact encoded.
         """
         check_threshold(threshold)
@@ -185,7 +201,10 @@ class Model:
             box_labels,
             size,
             visual_text=self.manifest.source.reference.visual_text,
-            max_boxes=self._bound("geometry_encoder", "boxes", 1),
+            max_boxes=self._bound("geometry_encoder", "boxes"),
+            points=points,
+            point_labels=point_labels,
+            max_points=self._bound("geometry_encoder", "points") if self._takes_points else None,
         )
         if encoded is None:
             progress("picture", 0, len(prompts))
@@ -242,11 +261,17 @@ class Model:
         """
         for geometry in (False, True):
             chosen = [i for i, p in enumerate(prompts) if self._has_geometry(p) == geometry]
-            step = min(_PROMPTS_AT_ONCE, self._bound("detr_encoder", BATCH.name, 0))
+            step = min(_PROMPTS_AT_ONCE, self._bound("detr_encoder", BATCH.name))
             yield from (chosen[i : i + step] for i in range(0, len(chosen), step))
 
     def _has_geometry(self, prompt: Prompt) -> bool:
-        return len(prompt.boxes) > 0 or self.manifest.source.reference.geometry_without_boxes
+        if self.manifest.source.reference.geometry_without_boxes:
+            return True
+        return len(prompt.boxes) > 0 or len(prompt.points) > 0
+
+    @property
+    def _takes_points(self) -> bool:
+        return self.manifest.sizes.points
 
     def _encode_prompts(self, image: EncodedImage, prompts: Sequence[Prompt]) -> _Features:
         """The prompts' tokens: float32 [B, P, D], and which of them count, bool [B, P]."""
@@ -256,19 +281,15 @@ class Model:
         mask = np.concatenate([cached[phrase][1] for phrase in phrases])
         if not self._has_geometry(prompts[0]):
             return features, mask
-        count = max(len(p.boxes) for p in prompts)
-        boxes = np.zeros((len(prompts), count, 4), np.float32)
-        labels = np.zeros((len(prompts), count), np.int64)
-        given = np.zeros((len(prompts), count), np.bool_)
-        for row, p in enumerate(prompts):
-            boxes[row, : len(p.boxes)] = p.boxes
-            labels[row, : len(p.boxes)] = p.labels
-            given[row, : len(p.boxes)] = True
+        geometry_inputs = _padded([p.boxes for p in prompts], [p.labels for p in prompts])
+        if self._takes_points:
+            points = _padded([p.points for p in prompts], [p.point_labels for p in prompts])
+            geometry_inputs = (*geometry_inputs, *points)
         # One at a time: a prompt's few tokens look at the whole picture, so that a batch would
         # take more to repeat the picture's keys and values than it saves.
         rows = [slice(row, row + 1) for row in range(len(prompts))]
         encoded = [
-            self._on_image("geometry_encoder", image.features, boxes[at], labels[at], given[at])
+            self._on_image("geometry_encoder", image.features, *(x[at] for x in geometry_inputs))
             for at in rows
         ]
         geometry = np.concatenate([row[0] for row in encoded])
@@ -327,10 +348,25 @@ class Model:
         (resized,) = self._call("resize_masks", logits, size)
         return resized
 
-    def _bound(self, function: str, dim: str, axis: int) -> int:
-        """The most that a dimension of a function's first input may be."""
-        size: int | Dim = self.manifest.components[function].inputs[0].shape[axis]
-        return size.max if isinstance(size, Dim) else size
+    def _bound(self, function: str, dim: str) -> int:
+        """The most that a dimension of a function may be."""
+        return self.manifest.components[function].dims[dim].max
+
+
+def _padded(
+    values: Sequence[NDArray[np.float32]], labels: Sequence[NDArray[np.int64]]
+) -> tuple[NDArray[Any], ...]:
+    """Boxes or points of several prompts, filled up with zeros to the longest: values
+    [B, N, ...], their labels, int64 [B, N], and which of them count, bool [B, N]."""
+    count = max(map(len, values))
+    padded = np.zeros((len(values), count, values[0].shape[1]), np.float32)
+    of_each = np.zeros((len(values), count), np.int64)
+    given = np.zeros((len(values), count), np.bool_)
+    for row, (ours, label) in enumerate(zip(values, labels, strict=True)):
+        padded[row, : len(ours)] = ours
+        of_each[row, : len(ours)] = label
+        given[row, : len(ours)] = True
+    return padded, of_each, given
 
 
 def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -43,16 +43,22 @@ class Licence:
 
 @dataclass(frozen=True)
 class PromptSpec:
-    """A phrase, example boxes (x0, y0, x1, y1, pixels) with labels 1 or 0, or both."""
+    """A phrase, example boxes (x0, y0, x1, y1, pixels) and points (x, y, pixels), both with
+    labels 1 or 0; or some of these."""
 
     text: str | None
     boxes: tuple[tuple[float, float, float, float], ...] = ()
     labels: tuple[int, ...] = ()
+    points: tuple[tuple[float, float], ...] = ()
+    point_labels: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        signs = "".join("+" if label else "-" for label in self.labels)
         phrase = f"'{self.text}'" if self.text else "visual"
-        return f"{phrase} {signs}".strip()
+        boxes, points = (
+            "".join("+" if label else "-" for label in labels)
+            for labels in (self.labels, self.point_labels)
+        )
+        return f"{phrase} {boxes} {points and f'points {points}'}".replace("  ", " ").strip()
 
 
 @dataclass(frozen=True)
@@ -144,7 +150,9 @@ class _Sampler:
             centre = torch.rand((*shape[:-1], 2), generator=g) * 0.6 + 0.2
             side = torch.rand((*shape[:-1], 2), generator=g) * 0.35 + 0.02
             return torch.cat([centre, side], dim=-1)
-        if name == "box_labels":
+        if name == "points":
+            return torch.rand(shape, generator=g)
+        if name in ("box_labels", "point_labels"):
             return torch.randint(0, 2, shape, generator=g)
         if name.endswith("mask"):
             # Right-padded rows, each of a length of its own; the first row is full.

@@ -15,18 +15,22 @@ from sam3_tvm.verify.report import Bounds, EndToEndRow
 __all__ = ["compare_picture", "end_to_end_row", "picture_prompts"]
 
 
-def picture_prompts(rgb: NDArray[np.uint8]) -> list[PromptSpec]:
-    """Prompts for a picture: words, words with a box, and boxes of both labels alone."""
+def picture_prompts(rgb: NDArray[np.uint8], points: bool = False) -> list[PromptSpec]:
+    """Prompts for a picture: words, words with a box, and boxes of both labels alone; and, with
+    ``points``, points of both labels with words and a box."""
     height, width = rgb.shape[:2]
 
     def box(x0: float, y0: float, x1: float, y1: float) -> tuple[float, float, float, float]:
         return (x0 * width, y0 * height, x1 * width, y1 * height)
 
     left, right = box(0.1, 0.2, 0.45, 0.7), box(0.55, 0.4, 0.9, 0.95)
+    spots = ((0.3 * width, 0.4 * height), (0.8 * width, 0.1 * height), (0.5 * width, 0.5 * height))
+    with_points = PromptSpec("cat", (left,), (1,), spots, (1, 0, 1))
     return [
         PromptSpec("a person's face"),
         PromptSpec("cat", (left,), (1,)),
         PromptSpec(None, (left, right, box(0.0, 0.0, 1.0, 1.0)), (1, 0, 1)),
+        *([with_points] if points else ()),
     ]
 
 
@@ -47,6 +51,8 @@ def compare_picture(
                 text=prompt.text,
                 boxes=list(prompt.boxes) or None,
                 box_labels=list(prompt.labels) or None,
+                points=list(prompt.points) or None,
+                point_labels=list(prompt.point_labels) or None,
                 threshold=max(0.0, threshold - bounds.margin),
             )
             rows.append(end_to_end_row(name, prompt, threshold, result, reference, bounds))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sam3_tvm.components import BATCH, BOXES, PROMPT, Component, abi
+from sam3_tvm.components import BATCH, BOXES, POINTS, PROMPT, Component, abi
 from sam3_tvm.sources.base import Source, sample_inputs
 from sam3_tvm.verify.report import Bounds, FunctionRow, VerifyError
 
@@ -44,6 +44,7 @@ def function_cases(name: str, source: Source) -> list[Case]:
     odd = {
         "batch": 3,
         "boxes": 5,
+        "points": 4,
         "prompt": 37,
         "queries": max(1, sizes.queries // 2 - 1),
         "masks": 3,
@@ -53,6 +54,7 @@ def function_cases(name: str, source: Source) -> list[Case]:
     largest = {
         "batch": 2,
         "boxes": BOXES.max,
+        "points": POINTS.max,
         "prompt": PROMPT.max,
         "queries": sizes.queries,
         "masks": 7,

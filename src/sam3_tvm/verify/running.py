@@ -161,7 +161,7 @@ def _compare_pictures(
         what = f"{picture.name} end to end"
         steps.begin(f"{what}: PyTorch")
         rgb = read_picture(picture)
-        prompts = picture_prompts(rgb)
+        prompts = picture_prompts(rgb, source.sizes.points)
         wanted = segmenter.segment(rgb, prompts)
         for subject, model in zip(subjects, models, strict=True):
             steps.begin(what, subject)

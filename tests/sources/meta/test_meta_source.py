@@ -11,7 +11,17 @@ pytestmark = pytest.mark.skipif(
     installed_version() is None, reason="Meta's sam3 is not installed (see the extra [meta])"
 )
 
-DIMS = {"batch": 2, "boxes": 3, "prompt": 5, "queries": 4, "masks": 3, "height": 30, "width": 20}
+DIMS = {
+    "batch": 2,
+    "boxes": 3,
+    "points": 2,
+    "prompt": 5,
+    "queries": 4,
+    "masks": 3,
+    "height": 30,
+    "width": 20,
+}
+SMALLEST = {**DIMS, "batch": 1, "boxes": 0, "points": 0, "prompt": 1, "masks": 1}
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +29,7 @@ def source():
     return open_source("random:meta-tiny")
 
 
-@pytest.mark.parametrize("dims", [DIMS, {**DIMS, "batch": 1, "boxes": 0, "prompt": 1, "masks": 1}])
+@pytest.mark.parametrize("dims", [DIMS, SMALLEST])
 def test_every_component_takes_and_gives_what_the_abi_says(source, dims):
     for name, component in abi(source.sizes).items():
         inputs = sample_inputs(component, dims, source.vocabulary_size())
@@ -28,7 +38,7 @@ def test_every_component_takes_and_gives_what_the_abi_says(source, dims):
             outputs = source.component(name)(*inputs)
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         assert len(outputs) == len(component.outputs)
-        values = {**dims, "boxes + 1": dims["boxes"] + 1}
+        values = {**dims, "boxes + points + 1": dims["boxes"] + dims["points"] + 1}
         for spec, out in zip(component.outputs, outputs, strict=True):
             want = tuple(values[d.name] if isinstance(d, Dim) else d for d in spec.shape)
             assert tuple(out.shape) == want, f"{name}.{spec.name}"
@@ -39,6 +49,8 @@ PROMPTS = [
     PromptSpec("dog"),
     PromptSpec("cat", ((10, 10, 50, 60), (70, 20, 120, 90)), (1, 0)),
     PromptSpec(None, ((10, 10, 50, 60),), (0,)),
+    PromptSpec("cat", ((10, 10, 50, 60),), (1,), ((30, 20), (149, 99)), (1, 0)),
+    PromptSpec(None, (), (), ((75, 50),), (1,)),
 ]
 
 
@@ -53,14 +65,19 @@ def test_components_chained_equal_the_whole_model(source, prompt):
     low, high = corners[..., :2], corners[..., 2:]
     boxes = torch.cat([(low + high) / 2, high - low], -1)
     labels = torch.tensor(prompt.labels, dtype=torch.long)[None]
+    points = torch.tensor(prompt.points).reshape(1, -1, 2) / torch.tensor([width, height])
+    point_labels = torch.tensor(prompt.point_labels, dtype=torch.long)[None]
     ids = source.model.backbone.language_backbone.tokenizer([prompt.text or "visual"], 32)
     attention = (ids != 0).long()
     c = source.component
     with source.patched(), torch.no_grad():
         fpn = c("vision_encoder")(reference.pixel_values(rgb))
         text = c("text_encoder")(ids, attention)
-        present = torch.ones(labels.shape, dtype=torch.bool)
-        geometry, mask = c("geometry_encoder")(boxes, labels, present, fpn[2])
+        geometry, mask = c("geometry_encoder")(
+            *(boxes, labels, torch.ones_like(labels, dtype=torch.bool)),
+            *(points, point_labels, torch.ones_like(point_labels, dtype=torch.bool)),
+            fpn[2],
+        )
         tokens = torch.cat([text, geometry], dim=1)
         tokens_mask = torch.cat([attention.bool(), mask], dim=1)
         memory = c("detr_encoder")(fpn[2], tokens, tokens_mask)

@@ -154,4 +154,5 @@ def sizes_of(model: Any) -> Sizes:
         text_tokens=model.backbone.language_backbone.context_length,
         queries=decoder.num_queries,
         heads=decoder.layers[0].cross_attn.num_heads,
+        points=True,
     )

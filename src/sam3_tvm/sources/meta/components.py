@@ -82,12 +82,18 @@ class _GeometryEncoder(_WithPosition):
         boxes: torch.Tensor,
         box_labels: torch.Tensor,
         box_mask: torch.Tensor,
+        points: torch.Tensor,
+        point_labels: torch.Tensor,
+        point_mask: torch.Tensor,
         fpn_2: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         prompt = self.make_prompt(
             box_embeddings=boxes.transpose(0, 1),
             box_labels=box_labels.transpose(0, 1),
             box_mask=~box_mask,
+            point_embeddings=points.transpose(0, 1),
+            point_labels=point_labels.transpose(0, 1),
+            point_mask=~point_mask,
         )
         features, padding = self.geometry_encoder(
             geo_prompt=prompt,

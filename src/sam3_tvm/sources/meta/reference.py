@@ -97,10 +97,14 @@ class MetaReference:
         return ReferenceResult(scores.numpy(), boxes.numpy(), masks)
 
     def _geometry(self, prompt: PromptSpec, height: int, width: int) -> Any:
-        """Boxes, one after the other, as ``Sam3Processor.add_geometric_prompt`` adds them."""
+        """Boxes, one after the other, as ``Sam3Processor.add_geometric_prompt`` adds them, then
+        points, which that class leaves out."""
         geometry = self.model._get_dummy_prompt()
         for box, label in zip(prompt.boxes, prompt.labels, strict=True):
             x0, y0, x1, y1 = (torch.tensor(box) / torch.tensor([width, height] * 2)).tolist()
             centred = torch.tensor([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0])
             geometry.append_boxes(centred.view(1, 1, 4), torch.tensor([[bool(label)]]))
+        for point, label in zip(prompt.points, prompt.point_labels, strict=True):
+            place = torch.tensor(point) / torch.tensor([width, height])
+            geometry.append_points(place.view(1, 1, 2), torch.tensor([[label]]))
         return geometry
