@@ -26,7 +26,6 @@ __all__ = [
     "kernel",
     "load",
     "loop",
-    "opaque",
     "parallel",
     "prefetch",
     "ramp",
@@ -120,15 +119,6 @@ def when(condition: Expr) -> Iterator[None]:
 def bind(value: Expr) -> Expr:
     """A name for a value, so that it is computed once."""
     return T.Bind(value)
-
-
-def opaque(value: Expr) -> Expr:
-    """As :func:`bind`, for an index below 2^31 that TVM's analysis is not to look into.
-
-    What of scratch is used is derived from every index and condition, through all names that it
-    depends on, which takes seconds where there are many. It takes no interest in masked values.
-    """
-    return bind(value & as_index((1 << 31) - 1))
 
 
 def scratch(size: int) -> Expr:

@@ -26,7 +26,6 @@ from sam3_tvm.compiler.kernels.emit import (
     bind,
     load,
     loop,
-    opaque,
     splat,
     store,
 )
@@ -155,7 +154,7 @@ def update_tile(
     lanes = tile.lanes
     # Named starts: the vectors of the tile are then constant distances from one address, and
     # LLVM doesn't compute, and spill, an address for each.
-    c_at, a_at = opaque(c_at), opaque(a_at)
+    c_at, a_at = bind(c_at), bind(a_at)
     sums = accumulators(tile.rows, tile.vectors, lanes)
     places = [
         (row, j, c_at + as_index(r * tile.columns + j * lanes))
