@@ -8,7 +8,6 @@ import re
 import pytest
 
 from sam3_tvm import artifact
-from sam3_tvm.compiler import compile
 from sam3_tvm.manifest import PRECISIONS
 from sam3_tvm.verify import Bounds, verify
 
@@ -16,15 +15,14 @@ NARROW = [p for p in PRECISIONS if p != "float32"]
 
 
 @pytest.fixture(scope="module", params=NARROW)
-def narrow(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(request.param)
-    compile("random:tiny", folder / "out", weights=request.param, dump=folder / "dump")
-    return request.param, folder
+def narrow(request, compiled_once):
+    """A precision, and the folder with what was compiled."""
+    return request.param, compiled_once(request.param, "random:tiny", "--weights", request.param)
 
 
 def test_every_bound_of_the_precision_is_kept(narrow):
     precision, folder = narrow
-    report = verify(folder / "out")
+    report = verify(folder / precision)
     broken = [row for row in (*report.functions, *report.end_to_end) if not row.ok]
     assert broken == []
     assert report.bounds == Bounds.of(precision)
@@ -35,10 +33,10 @@ def test_every_bound_of_the_precision_is_kept(narrow):
 
 def test_the_weights_shrink_and_the_manifest_says_why(narrow, tiny_artifact):
     precision, folder = narrow
-    opened, wide = artifact.open(folder / "out"), artifact.open(tiny_artifact)
+    opened, wide = artifact.open(folder / precision), artifact.open(tiny_artifact)
     assert opened.manifest.target.weights == precision
     assert wide.manifest.target.weights == "float32"
-    index = json.loads((folder / "out" / "weights.json").read_text())
+    index = json.loads((folder / precision / "weights.json").read_text())
     assert {precision, "float32"} <= {entry["dtype"] for entry in index["tensors"].values()}
     share = opened.manifest.files["weights.bin"].bytes / wide.manifest.files["weights.bin"].bytes
     # Tables, biases and scales stay in float32, and weigh more in a model this small.
@@ -48,7 +46,7 @@ def test_the_weights_shrink_and_the_manifest_says_why(narrow, tiny_artifact):
 def test_weights_reach_the_kernels_as_they_are_stored(narrow):
     """No operator widens a weight, or scales it, before its kernel does."""
     precision, folder = narrow
-    functions = (folder / "dump" / "3_weights.py").read_text().split("    def ")
+    functions = (folder / "phases" / "3_weights.py").read_text().split("    def ")
     found = 0
     for lines in (function.splitlines() for function in functions):
         stored = [line for line in lines if f'"{precision}") = params' in line]
