@@ -34,6 +34,7 @@ from sam3_tvm.compiler.passes.merge_convolutions import MergeTransposed
 from sam3_tvm.compiler.passes.merge_linears import MergeLinears
 from sam3_tvm.compiler.passes.move_windows import MoveWindows
 from sam3_tvm.compiler.passes.plan_workspace import KillUnplanned, PlanWorkspace
+from sam3_tvm.compiler.passes.reorder_views import ReorderViews
 from sam3_tvm.compiler.passes.schedule_cpu import ScheduleCpu
 from sam3_tvm.compiler.passes.split_convolution import SplitConvolution
 from sam3_tvm.compiler.passes.split_stages import SplitStages
@@ -85,6 +86,8 @@ def _canonical(options: Options) -> list[Any]:
     return [
         transform.CanonicalizeBindings(),
         transform.EliminateCommonSubexpr(),
+        transform.RemoveRedundantReshape(),
+        ReorderViews(),
         transform.RemoveRedundantReshape(),
         transform.DeadCodeElimination(),
     ]

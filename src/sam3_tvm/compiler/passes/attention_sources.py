@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from tvm import relax
 
 from sam3_tvm.compiler.kernels.attention_operands import Layout, Windows
 from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of, same_shape, shape_of, static_int
@@ -137,8 +138,14 @@ def _slot(flow: Dataflow, rows: Expr, channels: int) -> tuple[Expr, int, int] | 
 
 
 def _rotation(flow: Dataflow, rotated: Expr, names: str) -> tuple[Expr, Expr, Expr] | None:
-    """x, cosines and sines of ``x cos + pairwise(x) sin``, where pairwise takes neighbouring
-    components (a, b) to (-b, a) and the tables are constants that vary along L and D."""
+    """x, cosines and sines of a rotation of neighbouring components, in either way to write it.
+    The tables are constants that vary along L and D."""
+    found = _pairwise_rotation(flow, rotated, names)
+    return found if found is not None else _complex_rotation(flow, rotated, names)
+
+
+def _pairwise_rotation(flow: Dataflow, rotated: Expr, names: str) -> tuple[Expr, Expr, Expr] | None:
+    """``x cos + pairwise(x) sin``, where pairwise takes neighbours (a, b) to (-b, a)."""
     total = call_of(flow.definition(rotated), "relax.add")
     if total is None:
         return None
@@ -153,6 +160,42 @@ def _rotation(flow: Dataflow, rotated: Expr, names: str) -> tuple[Expr, Expr, Ex
         if all(tables) and flow.root(_turned(flow, turned)) == flow.root(x):
             return x, cosine, sine
     return None
+
+
+def _complex_rotation(flow: Dataflow, rotated: Expr, names: str) -> tuple[Expr, Expr, Expr] | None:
+    """Neighbours (a, b) as complex numbers ``a + ib``, times ``cos + i sin``: interleaved, the
+    parts are ``a cos - b sin`` and ``a sin + b cos``."""
+    stack = call_of(_through_reshapes(flow, rotated), "relax.concat")
+    parts = None if stack is None else flow.definition(stack.args[0])
+    fields = list(getattr(parts, "fields", []))
+    if stack is None or len(fields) != 2:
+        return None
+    real = call_of(_through_reshapes(flow, fields[0]), "relax.subtract")
+    imaginary = call_of(_through_reshapes(flow, fields[1]), "relax.add")
+    if real is None or imaginary is None:
+        return None
+    found = [
+        call_of(flow.definition(arg), "relax.multiply") for arg in (*real.args, *imaginary.args)
+    ]
+    terms = [term for term in found if term is not None and hasattr(term.args[1], "value")]
+    if len(terms) < 4:
+        return None
+    (a, cosine), (b, sine), (a_too, sine_too), (b_too, cosine_too) = (t.args for t in terms)
+    x = _x_of_pairs(flow, a, b)
+    if x is None or flow.root(a) != flow.root(a_too) or flow.root(b) != flow.root(b_too):
+        return None
+    if not _same_tables((cosine, sine), (cosine_too, sine_too)):
+        return None
+    shape = shape_of(x) or []
+    halves = [*shape[:-1], shape[-1] // 2]
+    in_place = all(same_shape(shape_of(part) or [], halves) for part in (a, b))
+    columns = all(same_shape(shape_of(field) or [], [*halves, 1]) for field in fields)
+    if not in_place or not columns or stack.attrs.axis not in (len(shape), -1):
+        return None
+    if not same_shape(shape_of(rotated) or [], shape):
+        return None
+    whole = [relax.const(np.repeat(t.value.numpy(), 2, axis=-1)) for t in (cosine, sine)]
+    return (x, *whole) if all(_is_table(t, shape, names) for t in whole) else None
 
 
 def _is_table(expr: Expr, shape: list[Expr], names: str) -> bool:
@@ -178,28 +221,33 @@ def _turned(flow: Dataflow, expr: Expr) -> Expr | None:
     negative = call_of(_through_reshapes(flow, fields[0]), "relax.negative")
     if negative is None:
         return None
-    odd = call_of(_through_reshapes(flow, negative.args[0]), "relax.strided_slice")
-    even = call_of(_through_reshapes(flow, fields[1]), "relax.strided_slice")
-    if odd is None or even is None or flow.root(odd.args[0]) != flow.root(even.args[0]):
+    x = _x_of_pairs(flow, fields[1], negative.args[0])
+    if x is None or not same_shape(shape_of(x) or [], shape):
         return None
-    pairs = call_of(flow.definition(odd.args[0]), "relax.reshape")
-    cut = shape_of(odd.args[0])
+    column = [*shape[:-1], shape[-1] // 2, 1]
+    fits = all(same_shape(shape_of(field) or [], column) for field in fields)
+    return x if fits and stack.attrs.axis in (len(shape), -1) else None
+
+
+def _x_of_pairs(flow: Dataflow, even: Expr, odd: Expr) -> Expr | None:
+    """x of whose last axis these are the components at even and at odd places."""
+    cuts = [call_of(_through_reshapes(flow, part), "relax.strided_slice") for part in (even, odd)]
+    first, second = cuts
+    if first is None or second is None or flow.root(first.args[0]) != flow.root(second.args[0]):
+        return None
+    pairs = call_of(flow.definition(first.args[0]), "relax.reshape")
+    cut = shape_of(first.args[0])
     if pairs is None or cut is None or static_int(cut[-1]) != 2:
         return None
     last = len(cut) - 1
-    columns = [[*cut[:-1], 1]] * 2
-    if stack.attrs.axis not in (last, -1) or not all(
-        same_shape(shape_of(field) or [], column)
-        for field, column in zip(fields, columns, strict=True)
-    ):
-        return None
-    for call, at in ((even, 0), (odd, 1)):
+    for at, call in enumerate((first, second)):
         arguments = [[static_int(i) for i in arg.fields] for arg in call.args[1:]]
         if arguments[0] not in ([last], [-1]) or arguments[1:] != [[at], [at + 1], [1]]:
             return None
     x = pairs.args[0]
+    shape = shape_of(x) or [1]
     # [..., D] to [..., D / 2, 2]: neighbours make a pair.
-    return x if same_shape(shape_of(x) or [], shape) and len(cut) == len(shape) + 1 else None
+    return x if same_shape([*shape[:-1], shape[-1] // 2, 2], cut) else None
 
 
 def _through_reshapes(flow: Dataflow, expr: Expr) -> Expr:

@@ -78,6 +78,10 @@ class Dataflow:
             expr = self._value[expr]
         return expr
 
+    def uses(self, var: Expr) -> int:
+        """How often calls and others use a variable."""
+        return len(self._users.get(var, []))
+
     def only_user(self, var: Expr) -> Expr | None:
         """The variable bound to the one call that uses ``var``, once; None if there are more
         uses, or others: in a tuple, a branch or the function's result."""

@@ -72,7 +72,7 @@ def find_moves(flow: Dataflow) -> dict[Expr, Move]:
     moves: dict[Expr, Move] = {}
     for var, attention in find_attention(flow).items():
         roots = [flow.root(source.expr) for source in attention.sources if source.rows]
-        before = {root: _before(flow, layers.get(root)) for root in roots}
+        before = {root: _before(flow, layers.get(root), roots.count(root)) for root in roots}
         cuts = {move.windows if move is not None else None for move in before.values()}
         length = static_int((shape_of(attention.call.args[0]) or [])[1])
         windows = cuts.pop() if len(roots) == 3 and len(cuts) == 1 else None
@@ -93,9 +93,9 @@ def _is_plain(layer: LinearLayer) -> bool:
     return layer.epilogue in (Epilogue(), Epilogue(bias=True))
 
 
-def _before(flow: Dataflow, layer: LinearLayer | None) -> Move | None:
-    """The move of a layer over windows whose only use is the attention."""
-    if layer is None or not _is_plain(layer) or flow.only_user(layer.chain[-1]) is None:
+def _before(flow: Dataflow, layer: LinearLayer | None, operands: int) -> Move | None:
+    """The move of a layer over windows whose only use is the attention, as so many operands."""
+    if layer is None or not _is_plain(layer) or flow.uses(layer.chain[-1]) != operands:
         return None
     source = partition_source(flow, layer.x)
     return None if source is None else Move(layer, _matrix(flow, layer), *source, back=False)
