@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,22 +15,54 @@ os.environ.setdefault("TVM_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
-def tiny_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An artifact of ``random:tiny``, compiled once per test session.
+def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """``compiled_once(name, checkpoint, *options)``: what ``sam3-tvm compile`` made, in a folder.
 
-    Under pytest-xdist the first worker that needs it compiles, the others wait.
+    The artifact is ``name`` in it, ``phases`` has the module after each phase, and ``printed``
+    is what the command said. Each is made once per test session: under pytest-xdist the first
+    worker that needs it compiles, the others wait.
     """
     pytest.importorskip("torch")
-    from sam3_tvm.compiler import compile
-
     # Workers have folders of their own below one that belongs to the run.
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    path = shared / "tiny"
-    with _lock(shared / "tiny.lock"):
-        if not path.exists():
-            compile("random:tiny", path)
-    return path
+
+    def make(name: str, checkpoint: str, *options: str) -> Path:
+        folder = shared / f"compiled-{name}"
+        with _lock(shared / f"{name}.lock"):
+            if not (folder / name).exists():
+                folder.mkdir(exist_ok=True)
+                command = [Path(sys.executable).parent / "sam3-tvm", "compile", checkpoint]
+                done = subprocess.run(
+                    [*command, *options, "-o", name, "--dump", "phases"],
+                    cwd=folder,
+                    capture_output=True,
+                    text=True,
+                )
+                (folder / "printed").write_text(done.stdout)
+                assert done.returncode == 0, done.stderr
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny(compiled_once: Callable[..., Path]) -> Path:
+    """The folder with ``random:tiny`` compiled; see :func:`compiled_once`."""
+    return compiled_once("tiny", "random:tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_artifact(tiny: Path) -> Path:
+    """An artifact of ``random:tiny``."""
+    return tiny / "tiny"
+
+
+@pytest.fixture(scope="session")
+def shapes_artifact(compiled_once: Callable[..., Path]) -> Path:
+    """An artifact of the trained demonstration model, ``checkpoints/shapes``."""
+    checkpoint = Path(__file__).parents[1] / "checkpoints" / "shapes"
+    return compiled_once("shapes", str(checkpoint)) / "shapes"
 
 
 class _lock:  # noqa: N801 - reads as a statement
