@@ -24,6 +24,7 @@ __all__ = [
     "Source",
     "SourceError",
     "dynamic_shapes",
+    "pixel_values",
     "read_licence",
     "sample_inputs",
 ]
@@ -189,6 +190,23 @@ def sample_inputs(
         shape if spec.dtype == "shape" else sampler.values(spec.name, spec.dtype, shape)
         for spec, shape in extents()
     )
+
+
+def pixel_values(rgb: NDArray[np.uint8], rules: Preprocessing) -> torch.Tensor:
+    """What both references make of a picture.
+
+    Args:
+        rgb: 8-bit RGB ``[H, W, 3]``.
+        rules: the side, and how values are scaled.
+
+    Returns:
+        float32 ``[1, 3, side, side]``.
+    """
+    picture = torch.from_numpy(np.array(rgb)).permute(2, 0, 1)[None]
+    side = (rules.image_size, rules.image_size)
+    resized = torch.nn.functional.interpolate(picture, size=side, mode="bilinear", antialias=True)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (rules.mean, rules.std))
+    return (resized.float() * rules.rescale - mean) / std
 
 
 def read_licence(folder: Path) -> Licence | None:

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from sam3_tvm.manifest import Preprocessing
-from sam3_tvm.sources.base import PromptSpec, ReferenceResult
+from sam3_tvm.sources.base import PromptSpec, ReferenceResult, pixel_values
 
 __all__ = ["TransformersReference"]
 
@@ -51,17 +51,6 @@ class TransformersReference:
             tokenizer_object=rules, pad_token=rules.id_to_token(pad_id)
         )
 
-    def pixel_values(self, rgb: NDArray[np.uint8]) -> torch.Tensor:
-        """``[H, W, 3]`` 8-bit RGB to ``[1, 3, side, side]`` float32."""
-        rules = self.preprocessing
-        picture = torch.from_numpy(np.array(rgb)).permute(2, 0, 1)[None]
-        side = (rules.image_size, rules.image_size)
-        resized = torch.nn.functional.interpolate(
-            picture, size=side, mode="bilinear", antialias=True
-        )
-        mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (rules.mean, rules.std))
-        return (resized.float() * rules.rescale - mean) / std
-
     @torch.no_grad()
     def segment(
         self, rgb: NDArray[np.uint8], prompts: Sequence[PromptSpec]
@@ -74,7 +63,7 @@ class TransformersReference:
         """
         height, width = rgb.shape[:2]
         with self.patched():
-            vision = self.model.get_vision_features(self.pixel_values(rgb))
+            vision = self.model.get_vision_features(pixel_values(rgb, self.preprocessing))
             return [self._one(vision, prompt, height, width) for prompt in prompts]
 
     def _one(self, vision: Any, prompt: PromptSpec, height: int, width: int) -> ReferenceResult:

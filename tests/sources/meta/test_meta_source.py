@@ -4,7 +4,7 @@ import torch
 
 from sam3_tvm.components import Dim, abi, bind
 from sam3_tvm.sources import SourceError, open_source
-from sam3_tvm.sources.base import PromptSpec, sample_inputs
+from sam3_tvm.sources.base import PromptSpec, pixel_values, sample_inputs
 from sam3_tvm.sources.meta.environment import installed_version
 
 pytestmark = pytest.mark.skipif(
@@ -71,7 +71,7 @@ def test_components_chained_equal_the_whole_model(source, prompt):
     attention = (ids != 0).long()
     c = source.component
     with source.patched(), torch.no_grad():
-        fpn = c("vision_encoder")(reference.pixel_values(rgb))
+        fpn = c("vision_encoder")(pixel_values(rgb, reference.preprocessing))
         text = c("text_encoder")(ids, attention)
         geometry, mask = c("geometry_encoder")(
             *(boxes, labels, torch.ones_like(labels, dtype=torch.bool)),

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from sam3_tvm.manifest import Preprocessing
-from sam3_tvm.sources.base import PromptSpec, ReferenceResult
+from sam3_tvm.sources.base import PromptSpec, ReferenceResult, pixel_values
 from sam3_tvm.sources.meta.environment import meta_environment
 
 __all__ = ["MetaReference"]
@@ -33,17 +33,6 @@ class MetaReference:
         self.model = model
         self.preprocessing = preprocessing
 
-    def pixel_values(self, rgb: NDArray[np.uint8]) -> torch.Tensor:
-        """``[H, W, 3]`` 8-bit RGB to ``[1, 3, side, side]`` float32."""
-        rules = self.preprocessing
-        picture = torch.from_numpy(np.array(rgb)).permute(2, 0, 1)[None]
-        side = (rules.image_size, rules.image_size)
-        resized = torch.nn.functional.interpolate(
-            picture, size=side, mode="bilinear", antialias=True
-        )
-        mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (rules.mean, rules.std))
-        return (resized.float() * rules.rescale - mean) / std
-
     @torch.no_grad()
     def segment(
         self, rgb: NDArray[np.uint8], prompts: Sequence[PromptSpec]
@@ -56,7 +45,7 @@ class MetaReference:
         """
         height, width = rgb.shape[:2]
         with meta_environment():
-            vision = self.model.backbone.forward_image(self.pixel_values(rgb))
+            vision = self.model.backbone.forward_image(pixel_values(rgb, self.preprocessing))
             return [self._one(vision, prompt, height, width) for prompt in prompts]
 
     def _one(
