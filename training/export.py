@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -13,6 +12,7 @@ from tokenizers import Tokenizer
 from transformers.models.sam3.modeling_sam3 import Sam3Model
 
 from sam3_tvm.errors import Sam3Error
+from sam3_tvm.sources.huggingface import write_processing
 from training.model import IMAGE, MASK_GRID, shapes_config
 from training.train import Run
 
@@ -31,21 +31,6 @@ FILES = (
 """What a checkpoint folder holds."""
 
 _ROOT = Path(__file__).parent.parent
-
-
-def _write_json(path: Path, data: dict[str, Any]) -> None:
-    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-
-
-def _write_tokenizer(folder: Path, tokenizer: Tokenizer, tokens: int) -> None:
-    start, end = (tokenizer.id_to_token(tokenizer.get_vocab_size() - n) or "" for n in (2, 1))
-    special = {"bos_token": start, "eos_token": end, "pad_token": end, "unk_token": end}
-    tokenizer.save(str(folder / "tokenizer.json"))
-    _write_json(folder / "special_tokens_map.json", special)
-    _write_json(
-        folder / "tokenizer_config.json",
-        {**special, "model_max_length": tokens, "tokenizer_class": "PreTrainedTokenizerFast"},
-    )
 
 
 def _write_weights(folder: Path, run: Run) -> int:
@@ -159,18 +144,8 @@ def export(run: Run, folder: Path, report: dict[str, Any] | None = None) -> None
         made = Path(temporary) / "made"
         made.mkdir()
         parameters = _write_weights(made, run)
-        tokenizer = Tokenizer.from_str(run.tokenizer)
-        _write_tokenizer(made, tokenizer, run.model.config.text_config.max_position_embeddings)
-        _write_json(
-            made / "preprocessor_config.json",
-            {
-                "image_mean": [0.5, 0.5, 0.5],
-                "image_std": [0.5, 0.5, 0.5],
-                "rescale_factor": 1 / 255,
-                "resample": 2,
-                "size": {"height": IMAGE, "width": IMAGE},
-            },
-        )
+        tokens = run.model.config.text_config.max_position_embeddings
+        write_processing(made, run.tokenizer, tokens, IMAGE)
         shutil.copyfile(_ROOT / "LICENSE", made / "LICENSE")
         (made / "README.md").write_text(_card(run, parameters, report), encoding="utf-8")
         if folder.exists():

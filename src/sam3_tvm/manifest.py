@@ -138,10 +138,18 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class TokenizerRules:
-    """The tokenizer's file (Hugging Face's ``tokenizer.json``) and the id that pads phrases."""
+    """How phrases become token ids and a mask.
+
+    Attributes:
+        file: the tokenizer's file (Hugging Face's ``tokenizer.json``).
+        pad_id: the id that pads phrases.
+        mask_by_id: whether that id is masked wherever it stands, in a phrase, too, as Meta's text
+            encoder has it; else what follows the phrase is masked, whatever its id.
+    """
 
     file: str
     pad_id: int
+    mask_by_id: bool = False
 
 
 @dataclass(frozen=True)

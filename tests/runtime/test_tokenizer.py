@@ -30,6 +30,18 @@ def test_a_long_phrase_keeps_the_token_that_ends_it(tokenizer):
     assert mask.all()
 
 
+def test_padding_may_be_masked_within_a_phrase_as_meta_does(tmp_path):
+    toy.write_tokenizer(tmp_path / "t.json")
+    cat = toy.WORDS.index("cat")
+    by_length = Tokenizer(tmp_path / "t.json", 6, cat)
+    by_id = Tokenizer(tmp_path / "t.json", 6, cat, mask_by_id=True)
+    ids, mask = by_length(["dog cat ball"])
+    assert (ids[0, 2], mask[0].tolist()) == (cat, [1, 1, 1, 1, 1, 0])
+    same, masked = by_id(["dog cat ball"])
+    assert same.tolist() == ids.tolist()
+    assert masked[0].tolist() == [1, 1, 0, 1, 1, 0]
+
+
 def test_padding_set_in_the_file_does_not_matter(tmp_path):
     toy.write_tokenizer(tmp_path / "t.json")
     from tokenizers import Tokenizer as HubTokenizer

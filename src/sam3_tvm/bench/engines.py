@@ -168,7 +168,8 @@ class Ours(Engine):
         # their weights would be mapped, and counted, twice.
         self._table = load_functions(opened, self.threads)
         rules, length = manifest.tokenizer, manifest.sizes.text_tokens
-        tokenizer = Tokenizer(opened.path / rules.file, length, rules.pad_id)
+        file = opened.path / rules.file
+        tokenizer = Tokenizer(file, length, rules.pad_id, rules.mask_by_id)
         functions: Any = _Remembering(self._table)
         self._manifest = manifest
         # A quick model has the functions alone that are measured.

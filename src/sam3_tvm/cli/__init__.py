@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from sam3_tvm.cli.bench import command as _bench
 from sam3_tvm.cli.compile import command as _compile
+from sam3_tvm.cli.convert import command as _convert
 from sam3_tvm.cli.doctor import command as _doctor
 from sam3_tvm.cli.evaluate import command as _evaluate
 from sam3_tvm.cli.info import command as _info
@@ -70,6 +71,7 @@ def _options(
 
 
 app.command("compile")(_compile)
+app.command("convert")(_convert)
 app.command("segment")(_segment)
 app.command("verify")(_verify)
 app.command("evaluate")(_evaluate)

@@ -32,8 +32,9 @@ def command(
     checkpoint: Annotated[
         str,
         typer.Argument(
-            help="A folder in Hugging Face's layout, a hub id such as facebook/sam3, or seeded "
-            "random weights: random:sam3 (real size), random:tiny.",
+            help="A folder in Hugging Face's layout, a hub id such as facebook/sam3, Meta's "
+            "sam3.pt, or seeded random weights: random:sam3 and random:meta (real size), "
+            "random:tiny and random:meta-tiny.",
             metavar="CHECKPOINT",
         ),
     ],

@@ -130,9 +130,13 @@ def reporting(lines: bool = True) -> Iterator[Progress]:
 
 @contextmanager
 def _lines(shown: bool) -> Iterator[Progress]:
+    before = ""
+
     def print_line(step: str, done: int, total: int) -> None:
-        if done < total and shown:
+        nonlocal before
+        if done < total and shown and step != before:
             complain(f"[{done + 1}/{total}] {step}")
+        before = step
 
     yield print_line
 

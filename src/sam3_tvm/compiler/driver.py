@@ -374,7 +374,7 @@ def _describe(
         components=components,
         stages={name: stages for name, stages in split.items() if stages is not None},
         preprocessing=source.preprocessing,
-        tokenizer=artifact.TokenizerRules(artifact.TOKENIZER, source.pad_id),
+        tokenizer=artifact.TokenizerRules(artifact.TOKENIZER, source.pad_id, source.mask_by_id),
         licence=licence,
         versions={package: metadata.version(package) for package in packages},
         runtime_libraries=libraries,

@@ -62,7 +62,8 @@ def load(
             "compile it again to segment pictures"
         )
     rules = manifest.tokenizer
-    tokenizer = Tokenizer(opened.path / rules.file, manifest.sizes.text_tokens, rules.pad_id)
+    file, length = opened.path / rules.file, manifest.sizes.text_tokens
+    tokenizer = Tokenizer(file, length, rules.pad_id, rules.mask_by_id)
     return Model(load_functions(opened, threads), tokenizer, manifest, opened.fingerprint)
 
 

@@ -23,12 +23,14 @@ class Tokenizer:
         length: tokens per phrase. Longer phrases lose their last words, but keep the token
             that ends a phrase; shorter ones are padded.
         pad_id: the id to pad with.
+        mask_by_id: mask this id wherever it stands, and not just after the phrase.
 
     Raises:
         ArtifactError: a file that cannot be read, or without the token to pad with.
     """
 
-    def __init__(self, path: Path, length: int, pad_id: int) -> None:
+    def __init__(self, path: Path, length: int, pad_id: int, mask_by_id: bool = False) -> None:
+        self._masked = pad_id if mask_by_id else None
         try:
             text = path.read_text(encoding="utf-8")
             json.loads(text)
@@ -52,4 +54,6 @@ class Tokenizer:
         encoded = self._tokenizer.encode_batch(list(phrases))
         ids = np.array([e.ids for e in encoded], np.int64)
         mask = np.array([e.attention_mask for e in encoded], np.int64)
+        if self._masked is not None:
+            mask = (ids != self._masked).astype(np.int64)
         return ids, mask

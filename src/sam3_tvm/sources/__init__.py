@@ -12,8 +12,9 @@ def open_source(checkpoint: str) -> Source:
 
     Args:
         checkpoint: a folder in Hugging Face's layout, a hub id such as ``facebook/sam3``, or
-            ``random:sam3`` / ``random:tiny``, optionally with a seed (``random:tiny:7``); or
-            ``random:meta`` / ``random:meta-tiny``, for which Meta's ``sam3`` package is needed.
+            ``random:sam3`` / ``random:tiny``, optionally with a seed (``random:tiny:7``); or,
+            for which Meta's ``sam3`` package is needed, its own file (``sam3.pt``, or a folder
+            that holds it) or ``random:meta`` / ``random:meta-tiny``.
 
     Raises:
         SourceError: nothing of that name, or something that isn't a SAM 3 checkpoint.
@@ -22,6 +23,13 @@ def open_source(checkpoint: str) -> Source:
         from sam3_tvm.sources.meta import MetaSource
 
         return MetaSource.random(checkpoint)
+    from sam3_tvm.sources.meta.checkpoint import checkpoint_file
+
+    file = None if checkpoint.startswith("random:") else checkpoint_file(checkpoint)
+    if file is not None:
+        from sam3_tvm.sources.meta import MetaSource
+
+        return MetaSource.open(file)
     from sam3_tvm.sources.transformers import TransformersSource
 
     return TransformersSource.open(checkpoint)

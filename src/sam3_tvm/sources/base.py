@@ -99,6 +99,8 @@ class Source(Protocol):
     reference: ReferenceRules
     pad_id: int
     """Token id that pads phrases."""
+    mask_by_id: bool
+    """Whether that id is masked wherever it stands, or only after a phrase."""
 
     def component(self, name: str) -> torch.nn.Module:
         """The module of one component, whose forward takes and gives what the ABI says."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,7 +12,6 @@ import torch
 # Not `from transformers import ...`: its lazy modules refuse to hand out classes whose
 # declared backends (here torchvision) are absent.
 import transformers.models.sam3.modeling_sam3 as modeling_sam3
-from tokenizers import Tokenizer
 from transformers import Sam3Config
 from transformers.initialization import no_init_weights
 from transformers.models.sam3.modeling_sam3 import Sam3Model
@@ -21,6 +19,7 @@ from transformers.models.sam3.modeling_sam3 import Sam3Model
 from sam3_tvm.components import Sizes
 from sam3_tvm.manifest import Preprocessing, ReferenceRules
 from sam3_tvm.sources.base import Licence, SourceError, read_licence
+from sam3_tvm.sources.huggingface import download, read_pad_id, read_preprocessing
 from sam3_tvm.sources.patches import IntegerShapes, patched
 from sam3_tvm.sources.random_weights import CONFIGS, byte_tokenizer, randomise
 from sam3_tvm.sources.transformers_reference import TransformersReference
@@ -189,6 +188,7 @@ class TransformersSource:
     """``Sam3Model`` as a :class:`~sam3_tvm.sources.base.Source`."""
 
     kind = "transformers"
+    mask_by_id = False
     reference = ReferenceRules(
         geometry_without_boxes=False,
         mask_resize="probabilities",
@@ -220,7 +220,7 @@ class TransformersSource:
             return cls._random(checkpoint)
         folder = Path(checkpoint)
         if not folder.is_dir():
-            folder = _download(checkpoint)
+            folder = download(checkpoint)
         return cls._folder(checkpoint, folder)
 
     @classmethod
@@ -238,7 +238,7 @@ class TransformersSource:
         randomise(model, seed=int(rest[0]) if rest else 0)
         vocabulary = config.text_config.vocab_size
         tokenizer = byte_tokenizer(vocabulary).to_str()
-        preprocessing = _preprocessing(None, config.image_size)
+        preprocessing = read_preprocessing(None, config.image_size)
         return cls(checkpoint, model, tokenizer, vocabulary - 1, preprocessing, None)
 
     @classmethod
@@ -268,8 +268,8 @@ class TransformersSource:
             checkpoint,
             model,
             tokenizer,
-            _pad_id(folder, tokenizer),
-            _preprocessing(folder, model.config.image_size),
+            read_pad_id(folder, tokenizer),
+            read_preprocessing(folder, model.config.image_size),
             read_licence(folder),
         )
 
@@ -318,63 +318,3 @@ def _sizes(config: Sam3Config) -> Sizes:
         queries=config.detr_decoder_config.num_queries,
         heads=config.detr_decoder_config.num_attention_heads,
     )
-
-
-def _preprocessing(folder: Path | None, image_size: int) -> Preprocessing:
-    """The checkpoint's own values; SAM 3's where it says nothing."""
-    data: dict[str, Any] = {}
-    for name in ("processor_config.json", "preprocessor_config.json"):
-        if folder is not None and (folder / name).is_file():
-            data = json.loads((folder / name).read_text(encoding="utf-8"))
-            data = data.get("image_processor", data)
-            break
-    return Preprocessing(
-        image_size,
-        tuple(data.get("image_mean") or (0.5, 0.5, 0.5)),
-        tuple(data.get("image_std") or (0.5, 0.5, 0.5)),
-        data.get("rescale_factor") or 1 / 255,
-    )
-
-
-def _pad_id(folder: Path, tokenizer: str) -> int:
-    """The padding token: the checkpoint's word, or CLIP's end of text, which CLIP pads with."""
-    token: Any = None
-    path = folder / "tokenizer_config.json"
-    if path.is_file():
-        token = json.loads(path.read_text(encoding="utf-8")).get("pad_token")
-        token = token.get("content") if isinstance(token, dict) else token
-    found = Tokenizer.from_str(tokenizer).token_to_id(token or "<|endoftext|>")
-    if found is None:
-        raise SourceError(
-            f"{folder}: tokenizer.json has no token {token or '<|endoftext|>'!r} to pad with; "
-            "name one as pad_token in tokenizer_config.json"
-        )
-    return int(found)
-
-
-def _download(checkpoint: str) -> Path:
-    """Fetch a hub repository's checkpoint files (or find them in the cache)."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError
-
-    if checkpoint.count("/") != 1:
-        raise SourceError(
-            f"no checkpoint {checkpoint!r}: neither a folder here nor a hub id "
-            "(owner/name) nor random:sam3 or random:tiny"
-        )
-    try:
-        return Path(
-            snapshot_download(
-                checkpoint,
-                allow_patterns=["*.json", "model*.safetensors", "LICENSE*", "LICENCE*"],
-            )
-        )
-    except GatedRepoError as error:
-        raise SourceError(
-            f"{checkpoint} is gated: accept its licence on its hub page, then run `hf auth login`"
-        ) from error
-    except HFValidationError as error:
-        raise SourceError(f"{checkpoint!r} is neither a folder nor a valid hub id") from error
-    except (HfHubHTTPError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SourceError(f"{checkpoint} can't be fetched from the hub: {reason}") from error

@@ -6,18 +6,16 @@ import re
 from collections import Counter
 
 import pytest
+from meta_tiny import needs_meta
 
 from sam3_tvm.compiler import compile, pipeline
 from sam3_tvm.compiler.driver import import_component
 from sam3_tvm.compiler.target import CpuTarget
 from sam3_tvm.components import abi
 from sam3_tvm.sources import open_source
-from sam3_tvm.sources.meta.environment import installed_version
 from sam3_tvm.verify import verify
 
-pytestmark = pytest.mark.skipif(
-    installed_version() is None, reason="Meta's sam3 is not installed (see the extra [meta])"
-)
+pytestmark = needs_meta
 
 
 def test_the_vision_encoder_has_no_pass_over_memory_around_its_attention():

@@ -3,14 +3,13 @@ import sys
 
 import pytest
 import torch
+from meta_tiny import needs_meta
 from torch.utils import _triton
 
-from sam3_tvm.sources.meta.environment import installed_version, meta_environment
+from sam3_tvm.sources.meta.environment import meta_environment
 from sam3_tvm.sources.meta.stand_ins import PACKAGES, Absent
 
-pytestmark = pytest.mark.skipif(
-    installed_version() is None, reason="Meta's sam3 is not installed (see the extra [meta])"
-)
+pytestmark = needs_meta
 
 
 def state_of_the_process():

@@ -1,15 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from meta_tiny import needs_meta
 
 from sam3_tvm.components import Dim, abi, bind
 from sam3_tvm.sources import SourceError, open_source
 from sam3_tvm.sources.base import PromptSpec, pixel_values, sample_inputs
-from sam3_tvm.sources.meta.environment import installed_version
 
-pytestmark = pytest.mark.skipif(
-    installed_version() is None, reason="Meta's sam3 is not installed (see the extra [meta])"
-)
+pytestmark = needs_meta
 
 DIMS = {
     "batch": 2,

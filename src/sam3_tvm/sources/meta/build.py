@@ -15,10 +15,11 @@ from tokenizers import Tokenizer
 from transformers.initialization import no_init_weights
 
 from sam3_tvm.components import Sizes
+from sam3_tvm.sources.meta.checkpoint import Checkpoint
 from sam3_tvm.sources.meta.environment import meta_environment
 from sam3_tvm.sources.patches import attribute
 
-__all__ = ["CONFIGS", "Config", "MetaTokenizer", "build", "sizes_of"]
+__all__ = ["CONFIGS", "Config", "MetaTokenizer", "build", "config_for", "sizes_of"]
 
 _D, _HEADS, _FFN = 64, 4, 128
 
@@ -76,6 +77,18 @@ def _tiny() -> Config:
 
 CONFIGS: dict[str, Callable[[], Config]] = {"meta": _meta, "meta-tiny": _tiny}
 """Configurations by the name after ``random:``."""
+
+
+def config_for(checkpoint: Checkpoint) -> Config:
+    """The configuration whose vision encoder has the width of a checkpoint's; else the real one,
+    against which the checkpoint's tensors will be held."""
+    embedding = checkpoint.tensors.get("backbone.vision_backbone.trunk.pos_embed")
+    for make in CONFIGS.values():
+        config = make()
+        width = config.get("ViT", {}).get("embed_dim")
+        if width is not None and embedding is not None and embedding.shape[-1] == width:
+            return config
+    return _meta()
 
 
 class MetaTokenizer:

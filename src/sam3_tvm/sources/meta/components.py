@@ -104,6 +104,21 @@ class _GeometryEncoder(_WithPosition):
         return features.transpose(0, 1), ~padding
 
 
+class _GeometryWithoutPoints(_GeometryEncoder):
+    """For weights that have no layers for points."""
+
+    def forward(  # type: ignore[override]
+        self,
+        boxes: torch.Tensor,
+        box_labels: torch.Tensor,
+        box_mask: torch.Tensor,
+        fpn_2: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        batch = boxes.shape[0]
+        points = (boxes.new_zeros(batch, 0, 2), box_labels[:, :0], box_mask[:, :0])
+        return super().forward(boxes, box_labels, box_mask, *points, fpn_2)
+
+
 class _DetrEncoder(_WithPosition):
     def __init__(self, model: Any, sizes: Sizes) -> None:
         super().__init__(model, sizes)
@@ -211,7 +226,9 @@ class _ResizeMasks(torch.nn.Module):
 COMPONENTS: dict[str, Callable[[Any, Sizes], torch.nn.Module]] = {
     "vision_encoder": _VisionEncoder,
     "text_encoder": _TextEncoder,
-    "geometry_encoder": _GeometryEncoder,
+    "geometry_encoder": lambda model, sizes: (
+        _GeometryEncoder(model, sizes) if sizes.points else _GeometryWithoutPoints(model, sizes)
+    ),
     "detr_encoder": _DetrEncoder,
     "detr_decoder": _DetrDecoder,
     "scoring": _Scoring,

@@ -26,18 +26,25 @@ import threading
 import warnings
 from collections.abc import Container, Iterator
 from contextlib import ExitStack, contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, files, version
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
-from sam3_tvm.sources.base import SourceError
+from sam3_tvm.sources.base import Licence, SourceError, read_licence
 from sam3_tvm.sources.meta.stand_ins import PACKAGES, StandIns
 from sam3_tvm.sources.patches import KeepBoxesWhole
 
-__all__ = ["PACKAGE", "TESTED_VERSION", "installed_version", "meta_environment"]
+__all__ = [
+    "PACKAGE",
+    "TESTED_VERSION",
+    "installed_licence",
+    "installed_version",
+    "meta_environment",
+]
 
 PACKAGE = "sam3"
 TESTED_VERSION = "0.1.4"
@@ -53,6 +60,18 @@ def installed_version() -> str | None:
         return version(PACKAGE)
     except PackageNotFoundError:
         return None
+
+
+def installed_licence() -> Licence | None:
+    """The licence that comes with the ``sam3`` package, which is that of the weights, too."""
+    try:
+        listed = files(PACKAGE) or []
+    except PackageNotFoundError:
+        return None
+    for entry in listed:
+        if entry.name.startswith("LICENSE"):
+            return read_licence(Path(str(entry.locate())).parent)
+    return None
 
 
 def _on_cpu(value: Any) -> Any:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 
 from sam3_tvm.manifest import Preprocessing, ReferenceRules
-from sam3_tvm.sources.base import Licence, SourceError
-from sam3_tvm.sources.meta.build import CONFIGS, build, sizes_of
+from sam3_tvm.sources.base import Licence, SourceError, read_licence
+from sam3_tvm.sources.meta.build import CONFIGS, build, config_for, sizes_of
+from sam3_tvm.sources.meta.checkpoint import load_into, read_checkpoint
 from sam3_tvm.sources.meta.components import COMPONENTS
-from sam3_tvm.sources.meta.environment import meta_environment
+from sam3_tvm.sources.meta.environment import installed_licence, meta_environment
 from sam3_tvm.sources.meta.reference import MetaReference
+from sam3_tvm.sources.meta.vocabulary import find_tokenizer
 from sam3_tvm.sources.random_weights import byte_tokenizer, randomise
 
 __all__ = ["MetaSource"]
@@ -29,6 +34,7 @@ class MetaSource:
         model: the ``Sam3Image`` with its weights.
         tokenizer: its tokenizer as JSON text.
         licence: that of the weights.
+        points: whether the weights have the layers for points.
     """
 
     kind = "meta"
@@ -39,18 +45,41 @@ class MetaSource:
         default_threshold=0.5,
     )
     pad_id = 0
+    mask_by_id = True
 
     def __init__(
-        self, checkpoint: str, model: Any, tokenizer: str, licence: Licence | None
+        self,
+        checkpoint: str,
+        model: Any,
+        tokenizer: str,
+        licence: Licence | None,
+        points: bool = True,
     ) -> None:
         self.checkpoint = checkpoint
         self.model = model.eval()
         self.licence = licence
-        self.sizes = sizes_of(model)
+        self.sizes = replace(sizes_of(model), points=points)
         self.preprocessing = Preprocessing(
             self.sizes.image, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 1 / 255
         )
         self._tokenizer = tokenizer
+
+    @classmethod
+    def open(cls, path: Path) -> MetaSource:
+        """A checkpoint file of Meta's, such as ``sam3.pt``.
+
+        The tokenizer and the licence are looked for beside it, then in what is installed.
+
+        Raises:
+            SourceError: a file that isn't a SAM 3 checkpoint, no tokenizer for it, or no ``sam3``
+                package.
+        """
+        checkpoint = read_checkpoint(path)
+        tokenizer = find_tokenizer(path.parent)
+        model = build(config_for(checkpoint), Tokenizer.from_str(tokenizer))
+        points = load_into(model, checkpoint)
+        licence = read_licence(path.parent) or installed_licence()
+        return cls(str(path), model, tokenizer, licence, points)
 
     @classmethod
     def random(cls, checkpoint: str) -> MetaSource:

@@ -1,0 +1,110 @@
+"""A checkpoint folder in Hugging Face's layout: what lies beside the weights, read and written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from sam3_tvm.manifest import Preprocessing
+from sam3_tvm.sources.base import SourceError
+
+__all__ = ["download", "read_pad_id", "read_preprocessing", "write_json", "write_processing"]
+
+
+def read_preprocessing(folder: Path | None, image_size: int) -> Preprocessing:
+    """The checkpoint's own values; SAM 3's where it says nothing."""
+    data: dict[str, Any] = {}
+    for name in ("processor_config.json", "preprocessor_config.json"):
+        if folder is not None and (folder / name).is_file():
+            data = json.loads((folder / name).read_text(encoding="utf-8"))
+            data = data.get("image_processor", data)
+            break
+    return Preprocessing(
+        image_size,
+        tuple(data.get("image_mean") or (0.5, 0.5, 0.5)),
+        tuple(data.get("image_std") or (0.5, 0.5, 0.5)),
+        data.get("rescale_factor") or 1 / 255,
+    )
+
+
+def read_pad_id(folder: Path, tokenizer: str) -> int:
+    """The padding token: the checkpoint's word, or CLIP's end of text, which CLIP pads with."""
+    token: Any = None
+    path = folder / "tokenizer_config.json"
+    if path.is_file():
+        token = json.loads(path.read_text(encoding="utf-8")).get("pad_token")
+        token = token.get("content") if isinstance(token, dict) else token
+    found = Tokenizer.from_str(tokenizer).token_to_id(token or "<|endoftext|>")
+    if found is None:
+        raise SourceError(
+            f"{folder}: tokenizer.json has no token {token or '<|endoftext|>'!r} to pad with; "
+            "name one as pad_token in tokenizer_config.json"
+        )
+    return int(found)
+
+
+def download(checkpoint: str) -> Path:
+    """Fetch a hub repository's checkpoint files (or find them in the cache)."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError
+
+    if checkpoint.count("/") != 1:
+        raise SourceError(
+            f"no checkpoint {checkpoint!r}: neither a folder here nor a hub id "
+            "(owner/name) nor random:sam3 or random:tiny"
+        )
+    try:
+        return Path(
+            snapshot_download(
+                checkpoint,
+                allow_patterns=["*.json", "model*.safetensors", "LICENSE*", "LICENCE*"],
+            )
+        )
+    except GatedRepoError as error:
+        raise SourceError(
+            f"{checkpoint} is gated: accept its licence on its hub page, then run `hf auth login`"
+        ) from error
+    except HFValidationError as error:
+        raise SourceError(f"{checkpoint!r} is neither a folder nor a valid hub id") from error
+    except (HfHubHTTPError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SourceError(f"{checkpoint} can't be fetched from the hub: {reason}") from error
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write a JSON document as these folders have them."""
+    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+
+
+def write_processing(folder: Path, tokenizer: str, tokens: int, image: int) -> None:
+    """Write what turns phrases and pictures into the model's inputs.
+
+    Args:
+        folder: where; it exists.
+        tokenizer: as JSON text. Its last two ids are the start and the end of text, which pads.
+        tokens: ids of a phrase, start and end included.
+        image: side of the model's picture in pixels.
+    """
+    (folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
+    rules = Tokenizer.from_str(tokenizer)
+    start, end = (rules.id_to_token(rules.get_vocab_size() - n) or "" for n in (2, 1))
+    special = {"bos_token": start, "eos_token": end, "pad_token": end, "unk_token": end}
+    write_json(folder / "special_tokens_map.json", special)
+    write_json(
+        folder / "tokenizer_config.json",
+        {**special, "model_max_length": tokens, "tokenizer_class": "PreTrainedTokenizerFast"},
+    )
+    write_json(
+        folder / "preprocessor_config.json",
+        {
+            "image_mean": [0.5, 0.5, 0.5],
+            "image_std": [0.5, 0.5, 0.5],
+            "rescale_factor": 1 / 255,
+            "resample": 2,
+            "size": {"height": image, "width": image},
+        },
+    )

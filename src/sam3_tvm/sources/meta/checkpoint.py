@@ -1,0 +1,133 @@
+"""Meta's checkpoint file (``sam3.pt``): read without running anything in it, and accounted for."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sam3_tvm.sources.base import SourceError
+from sam3_tvm.sources.meta.keys import POINTS, SplitKeys, examples, split_meta_keys
+
+__all__ = ["Checkpoint", "checkpoint_file", "load_into", "read_checkpoint"]
+
+FILE = "sam3.pt"
+"""The file's name on the hub."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds.
+
+    Attributes:
+        path: the file.
+        tensors: the image model's, by the names that it has for them. They are mapped: a page is
+            read when it is touched.
+        keys: all names in the file, by whose they are.
+    """
+
+    path: Path
+    tensors: dict[str, torch.Tensor]
+    keys: SplitKeys
+
+
+def checkpoint_file(checkpoint: str) -> Path | None:
+    """The file of Meta's that ``checkpoint`` names: itself, or ``sam3.pt`` in a folder that has
+    no ``config.json``, by which transformers' are known. None if it names no such file."""
+    path = Path(checkpoint)
+    if path.is_dir():
+        path = path / FILE
+        return path if path.is_file() and not (path.parent / "config.json").exists() else None
+    return path if path.suffix in (".pt", ".pth") else None
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Map a checkpoint file of Meta's, in any of the spellings seen in the wild.
+
+    Raises:
+        SourceError: no such file, one that isn't a checkpoint, or one that would run code.
+    """
+    if not path.is_file():
+        raise SourceError(f"{path}: no such file")
+    try:
+        data = _load(path)
+    except pickle.UnpicklingError as error:
+        raise SourceError(
+            f"{path}: holds more than tensors, and loading it could run code; "
+            "a checkpoint is a dict of tensors, saved by torch.save"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SourceError(f"{path}: is no checkpoint of torch's ({reason})") from error
+    for wrapper in ("model", "state_dict"):
+        if isinstance(data, dict) and isinstance(data.get(wrapper), dict):
+            data = data[wrapper]
+    if not isinstance(data, dict) or not data:
+        raise SourceError(f"{path}: holds no tensors by name, but {type(data).__name__}")
+    keys = split_meta_keys(data)
+    tensors = {name: data[key] for name, key in keys.model.items()}
+    if other := [name for name, value in tensors.items() if not isinstance(value, torch.Tensor)]:
+        raise SourceError(f"{path}: no tensors but something else: {examples(other)}")
+    return Checkpoint(path, tensors, keys)
+
+
+def _load(path: Path) -> Any:
+    def load(mapped: bool) -> Any:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+
+    try:
+        return load(mapped=True)
+    except RuntimeError:
+        # torch before 1.6 wrote files that can't be mapped.
+        return load(mapped=False)
+
+
+def load_into(model: torch.nn.Module, checkpoint: Checkpoint) -> bool:
+    """Give Meta's image model a checkpoint's tensors, in float32.
+
+    Layers for points may be missing, all of them (transformers' checkpoints have none); they
+    become zeros then, and the model must not be given points.
+
+    Returns:
+        Whether the checkpoint has the layers for points.
+
+    Raises:
+        SourceError: tensors that are missing, unknown or of another shape.
+    """
+    computed = {name for name in model.state_dict() if name.endswith(".freqs_cis")}
+    expected = {n: t for n, t in model.state_dict().items() if n not in computed}
+    points = any(name in checkpoint.tensors for name in POINTS)
+    optional = () if points else POINTS
+    check_names(checkpoint, expected, optional)
+    values = {name: tensor.float() for name, tensor in checkpoint.tensors.items()}
+    values |= {name: torch.zeros_like(expected[name]) for name in optional}
+    model.load_state_dict(values, strict=False, assign=True)
+    return points
+
+
+def check_names(
+    checkpoint: Checkpoint, expected: Mapping[str, torch.Tensor], optional: tuple[str, ...] = ()
+) -> None:
+    """Refuse a checkpoint that doesn't hold exactly the expected tensors.
+
+    Raises:
+        SourceError: tensors that are missing, unknown or of another shape.
+    """
+    path, tensors = checkpoint.path, checkpoint.tensors
+    if missing := expected.keys() - tensors.keys() - set(optional):
+        raise SourceError(
+            f"{path}: {len(missing)} tensors are missing ({examples(missing)}); "
+            "nothing is filled in at random"
+        )
+    if unknown := tensors.keys() - expected.keys():
+        names = examples(checkpoint.keys.model[name] for name in unknown)
+        raise SourceError(f"{path}: {len(unknown)} tensors that SAM 3 hasn't: {names}")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise SourceError(
+                f"{path}: {name} is {list(tensor.shape)}, and {list(expected[name].shape)} in SAM 3"
+            )

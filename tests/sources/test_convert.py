@@ -1,0 +1,144 @@
+import json
+
+import pytest
+import torch
+from meta_tiny import needs_meta
+from safetensors.torch import load_file, save_file
+
+from sam3_tvm.components import abi
+from sam3_tvm.sources import SourceError, open_source
+from sam3_tvm.sources.base import sample_inputs
+from sam3_tvm.sources.convert import convert
+from sam3_tvm.sources.safetensors_file import Stored, write_safetensors
+
+DIMS = {"batch": 2, "boxes": 3, "prompt": 5, "queries": 20, "masks": 3, "height": 30, "width": 20}
+WITHOUT_BOXES = {**DIMS, "batch": 1, "boxes": 0}
+
+
+@needs_meta
+def test_to_transformers_and_back_gives_every_tensor_again(meta_weights, meta_folder):
+    back = torch.load(meta_folder / "sam3.pt", weights_only=True)
+    lost = {n for n in meta_weights if n not in back}
+    assert all(("freqs_cis" in n or "points_" in n or "track" in n or "sam2" in n) for n in lost)
+    assert len(lost) == 4 + 6 + 2
+    for name, value in back.items():
+        if name.endswith("pos_embed"):
+            assert torch.equal(value[:, 1:], meta_weights[name][:, 1:])
+            assert not value[:, 0].any()
+        else:
+            assert torch.equal(value, meta_weights[name]), name
+
+
+@needs_meta
+@pytest.mark.parametrize("dims", [DIMS, WITHOUT_BOXES], ids=["boxes", "no boxes"])
+def test_both_references_are_the_same_network(transformers_folder, meta_folder, dims):
+    """With the same weights and the same inputs, each component gives the same in both."""
+    ours, meta = open_source(str(transformers_folder)), open_source(str(meta_folder))
+    assert (ours.sizes, ours.licence) == (meta.sizes, meta.licence)
+    for name, component in abi(ours.sizes).items():
+        if name == "resize_masks":  # the rule in which they differ
+            continue
+        inputs = sample_inputs(component, dims, 600, seed=3)
+        with torch.no_grad(), ours.patched():
+            one = ours.component(name)(*inputs)
+        with torch.no_grad(), meta.patched():
+            other = meta.component(name)(*inputs)
+        one, other = (x if isinstance(x, tuple) else (x,) for x in (one, other))
+        for spec, a, b in zip(component.outputs, one, other, strict=True):
+            if name == "text_encoder":  # what padding holds is nobody's
+                a, b = (x[inputs[1].bool()] for x in (a, b))
+            scale = float(a.float().abs().max())
+            error = float((a.float() - b.float()).abs().max())
+            assert error <= 2e-5 * scale, f"{name}.{spec.name}: {error:.1e} of {scale:.1e}"
+
+
+@needs_meta
+def test_what_is_left_out_is_said(meta_file, config_file, tmp_path):
+    done = convert(str(meta_file), tmp_path / "out", config=config_file)
+    assert (done.format, done.tensors) == ("transformers", 430)
+    assert len(done.tracker) == 2
+    assert len(done.left_out) == 6
+    assert len(done.computed) == 4
+    again = convert(str(tmp_path / "out"), tmp_path / "meta")
+    assert again.format == "meta"
+    assert any("points" in line for line in again.filled)
+    assert not list(tmp_path.glob(".*"))
+
+
+def broken(folder, to, how):
+    to.mkdir()
+    for path in folder.iterdir():
+        (to / path.name).write_bytes(path.read_bytes())
+    weights = load_file(to / "model.safetensors")
+    if how == "missing":
+        del weights["text_projection.bias"]
+    elif how == "unknown":
+        weights["text_projection.extra"] = torch.zeros(2)
+    elif how == "third":
+        del weights["detr_encoder.layers.0.self_attn.k_proj.weight"]
+    save_file(weights, to / "model.safetensors")
+    if how == "cut":
+        (to / "model.safetensors").write_bytes((to / "model.safetensors").read_bytes()[:500])
+    if how == "none":
+        (to / "model.safetensors").unlink()
+    return to
+
+
+@needs_meta
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("missing", "1 tensors are missing: text_projection.bias"),
+        ("unknown", "1 tensors that SAM 3 hasn't: text_projection.extra"),
+        ("third", "1 tensors are missing: detr_encoder.layers.0.self_attn.k_proj.weight"),
+        ("cut", "its weights can't be read"),
+        ("none", "has no model.safetensors"),
+    ],
+)
+def test_a_folder_that_does_not_fit_is_refused(transformers_folder, tmp_path, how, message):
+    folder = broken(transformers_folder, tmp_path / "in", how)
+    with pytest.raises(SourceError, match=message) as error:
+        convert(str(folder), tmp_path / "out")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob(".*"))
+
+
+@needs_meta
+def test_other_sizes_than_sam_3_s_need_a_config(meta_file, tmp_path):
+    with pytest.raises(SourceError, match=r"tensors are missing|name its config.json"):
+        convert(str(meta_file), tmp_path / "out")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(SourceError, match="is no configuration"):
+        convert(str(meta_file), tmp_path / "out", config=tmp_path / "config.json")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(SourceError, match="is not an empty folder"):
+        convert("sam3.pt", tmp_path)
+    with pytest.raises(SourceError, match="takes a checkpoint"):
+        convert("random:tiny", tmp_path / "out")
+    with pytest.raises(SourceError, match=r"sam3\.pt: no such file"):
+        convert(str(tmp_path / "sam3.pt"), tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_file_written_tensor_by_tensor_is_read_by_the_library(tmp_path):
+    tensors = {
+        "b": torch.arange(6, dtype=torch.float32).reshape(2, 3).t(),
+        "a": torch.tensor([1.5, -2], dtype=torch.bfloat16),
+        "scalar": torch.tensor(3, dtype=torch.int64),
+        "empty": torch.zeros(0, 4, dtype=torch.float16),
+        "bits": torch.tensor([True, False, True]),
+    }
+    stored = {n: Stored(tuple(t.shape), t.dtype, lambda t=t: t) for n, t in tensors.items()}
+    write_safetensors(tmp_path / "x.safetensors", stored)
+    read = load_file(tmp_path / "x.safetensors")
+    assert read.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert read[name].dtype == tensor.dtype
+        assert torch.equal(read[name], tensor)
+    header = (tmp_path / "x.safetensors").read_bytes()
+    assert json.loads(header[8 : 8 + int.from_bytes(header[:8], "little")])["__metadata__"]
