@@ -30,7 +30,7 @@ _ANCHOR = 0.24  # width and height of a query's first box, of the picture's
 
 
 def shapes_config(vocabulary: int) -> Sam3Config:
-    """The configuration: SAM 3's architecture in some three million parameters.
+    """The configuration: SAM 3's architecture in some four million parameters.
 
     Args:
         vocabulary: number of ids of the tokenizer, whose last two are start and end of text.
