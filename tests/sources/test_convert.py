@@ -4,6 +4,7 @@ import pytest
 import torch
 from meta_tiny import needs_meta
 from safetensors.torch import load_file, save_file
+from transformers import Sam3Config
 
 from sam3_tvm.components import abi
 from sam3_tvm.sources import SourceError, open_source
@@ -49,7 +50,22 @@ def test_both_references_are_the_same_network(transformers_folder, meta_folder, 
                 a, b = (x[inputs[1].bool()] for x in (a, b))
             scale = float(a.float().abs().max())
             error = float((a.float() - b.float()).abs().max())
-            assert error <= 2e-5 * scale, f"{name}.{spec.name}: {error:.1e} of {scale:.1e}"
+            assert error <= 2e-6 * scale, f"{name}.{spec.name}: {error:.1e} of {scale:.1e}"
+
+
+@needs_meta
+def test_the_epsilon_of_meta_s_vision_encoder_is_carried_over(transformers_folder):
+    """In transformers' own configuration it is another."""
+
+    def epsilon(config):
+        return config["vision_config"]["backbone_config"]["layer_norm_eps"]
+
+    written = json.loads((transformers_folder / "config.json").read_text())
+    assert (
+        epsilon(written)
+        == open_source("random:meta-tiny").model.backbone.vision_backbone.trunk.ln_pre.eps
+    )
+    assert epsilon(Sam3Config().to_dict()) < epsilon(written)
 
 
 @needs_meta

@@ -35,6 +35,8 @@ from sam3_tvm.sources.safetensors_file import Stored, write_safetensors
 __all__ = ["Conversion", "convert"]
 
 _WEIGHTS = "model.safetensors"
+_VISION_EPS = 1e-5
+"""What Meta's vision encoder adds to variances: the default of torch.nn.LayerNorm."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ def convert(
 
     Meta's ``sam3.pt`` becomes a folder in Hugging Face's layout; such a folder, or a hub id,
     becomes a folder with ``sam3.pt``. The folder carries tokenizer and licence, too, and
-    appears whole or not at all. Values and dtypes are not changed.
+    appears whole or not at all. Values and dtypes are not changed; ``config.json`` gets the epsilon
+    of layer norms in Meta's vision encoder.
 
     Args:
         checkpoint: what :func:`sam3_tvm.sources.open_source` takes, but for random weights.
@@ -125,6 +128,8 @@ def _to_transformers(
     checkpoint: Checkpoint, made: Path, output: Path, config: Path | None, progress: Progress
 ) -> Conversion:
     known = _read_config(config) if config is not None else Sam3Config()
+    # transformers' default is 1e-6, and shows in the features' fifth digit.
+    known.vision_config.backbone_config.layer_norm_eps = _VISION_EPS
     tokenizer = find_tokenizer(checkpoint.path.parent)
     stored: dict[str, Stored] = {}
     left_out, unknown = [], []

@@ -34,10 +34,12 @@ class _EveryImage:
 class _VisionEncoder(torch.nn.Module):
     def __init__(self, model: Any, sizes: Sizes) -> None:
         super().__init__()
-        self.backbone = model.backbone
+        self.vision_backbone = model.backbone.vision_backbone
+        # A bound method, without making the text encoder a child of this module, too.
+        self.forward_image = model.backbone.forward_image
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(self.backbone.forward_image(pixel_values)["backbone_fpn"])
+        return tuple(self.forward_image(pixel_values)["backbone_fpn"])
 
 
 class _TextEncoder(torch.nn.Module):
@@ -144,7 +146,7 @@ class _DetrEncoder(_WithPosition):
 class _DetrDecoder(_WithPosition):
     def __init__(self, model: Any, sizes: Sizes) -> None:
         super().__init__(model, sizes)
-        self.transformer = model.transformer
+        self.decoder = model.transformer.decoder
         self.dot_prod_scoring = model.dot_prod_scoring
         # A bound method of the model, without making the whole model a child of this module.
         self.run_decoder = model._run_decoder
