@@ -48,8 +48,8 @@ class Stage:
 STAGES = (
     Stage("features", 1100, Plan(16, 6, 0, _TEXT), 1e-3, 3e-4, 50, 2),
     Stage("phrases", 500, Plan(8, 3, 4, _TEXT), 5e-4, 5e-4, 50, 3),
-    Stage("prompts", 2600, Plan(8, 3, 4, _ALL), 5e-4, 5e-4, 1, 3),
-    Stage("finish", 2400, Plan(8, 3, 4, _ALL), 5e-4, 1e-5, 1, 3),
+    Stage("prompts", 2300, Plan(8, 3, 4, _ALL), 5e-4, 5e-4, 1, 3),
+    Stage("finish", 2100, Plan(8, 3, 4, _ALL), 5e-4, 1e-5, 1, 3),
 )
 
 
