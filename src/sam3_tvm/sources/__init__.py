@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tokenizers import Tokenizer
+
 from sam3_tvm.sources.base import Source, SourceError
 
 __all__ = ["Source", "SourceError", "open_source"]
@@ -19,6 +21,18 @@ def open_source(checkpoint: str) -> Source:
     Raises:
         SourceError: nothing of that name, or something that isn't a SAM 3 checkpoint.
     """
+    source = _open(checkpoint)
+    last = max(Tokenizer.from_str(source.tokenizer_json()).get_vocab().values())
+    if last >= source.vocabulary_size():
+        raise SourceError(
+            f"{checkpoint}: its tokenizer gives ids up to {last}, and its text encoder has "
+            f"{source.vocabulary_size()} of them; put the tokenizer.json that belongs to the weights "
+            "beside them"
+        )
+    return source
+
+
+def _open(checkpoint: str) -> Source:
     if checkpoint.startswith("random:meta"):
         from sam3_tvm.sources.meta import MetaSource
 

@@ -91,7 +91,7 @@ def write_processing(folder: Path, tokenizer: str, tokens: int, image: int) -> N
     """
     (folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
     rules = Tokenizer.from_str(tokenizer)
-    start, end = (rules.id_to_token(rules.get_vocab_size() - n) or "" for n in (2, 1))
+    *_, start, end = sorted(rules.get_vocab(), key=lambda token: rules.token_to_id(token) or 0)
     special = {"bos_token": start, "eos_token": end, "pad_token": end, "unk_token": end}
     write_json(folder / "special_tokens_map.json", special)
     write_json(

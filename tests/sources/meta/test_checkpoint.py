@@ -7,6 +7,7 @@ from meta_tiny import needs_meta
 from sam3_tvm.sources import SourceError, open_source
 from sam3_tvm.sources.meta.checkpoint import checkpoint_file, read_checkpoint
 from sam3_tvm.sources.meta.keys import POINTS
+from sam3_tvm.sources.random_weights import byte_tokenizer
 
 
 def test_the_file_is_known_by_its_name_or_by_its_folder(tmp_path):
@@ -70,6 +71,14 @@ def test_a_checkpoint_that_does_not_fit_is_refused(meta_weights, meta_file, tmp_
     with pytest.raises(SourceError, match=message) as error:
         open_source(str(tmp_path))
     assert "\n" not in str(error.value)
+
+
+@needs_meta
+def test_a_tokenizer_of_another_model_is_refused(meta_file, tmp_path):
+    (tmp_path / "sam3.pt").write_bytes(meta_file.read_bytes())
+    (tmp_path / "tokenizer.json").write_text(byte_tokenizer(700).to_str())
+    with pytest.raises(SourceError, match="ids up to 699, and its text encoder has 600"):
+        open_source(str(tmp_path))
 
 
 class Harmful:
