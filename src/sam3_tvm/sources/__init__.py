@@ -26,8 +26,8 @@ def open_source(checkpoint: str) -> Source:
     if last >= source.vocabulary_size():
         raise SourceError(
             f"{checkpoint}: its tokenizer gives ids up to {last}, and its text encoder has "
-            f"{source.vocabulary_size()} of them; put the tokenizer.json that belongs to the weights "
-            "beside them"
+            f"{source.vocabulary_size()} of them; put the tokenizer.json that belongs to the "
+            "weights beside them"
         )
     return source
 
