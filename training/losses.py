@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -129,6 +130,12 @@ def _dice(logits: Tensor, truth: Tensor) -> Tensor:
     return (apart / (chance.sum(1) + truth.sum(1) + 1.0)).mean()
 
 
-def total(losses: dict[str, Tensor]) -> Tensor:
-    """The weighted sum; a loss without a weight of its own counts once."""
-    return torch.stack([WEIGHTS.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
+def total(losses: Mapping[str, Tensor], changed: Mapping[str, float] | None = None) -> Tensor:
+    """The weighted sum; a loss without a weight of its own counts once.
+
+    Args:
+        losses: by name.
+        changed: weights other than those of :data:`WEIGHTS`.
+    """
+    weights = {**WEIGHTS, **(changed or {})}
+    return torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()

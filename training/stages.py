@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from training.batches import Plan
 
@@ -13,6 +13,8 @@ __all__ = ["STAGES", "Place", "Stage", "find_place"]
 _TEXT = {"text": 0.7, "absent": 0.3}
 # Negative boxes are learned last, and most slowly.
 _LAST = {"text": 0.33, "absent": 0.18, "exemplar": 0.17, "text+exemplar": 0.05, "negative": 0.27}
+# And which of two alike a mask belongs to, once boxes know it.
+_MASKS_LAST = {"mask": 20.0, "dice": 6.0, "dense": 0.3}
 _ALL = {"text": 0.38, "absent": 0.22, "exemplar": 0.18, "text+exemplar": 0.07, "negative": 0.15}
 
 
@@ -29,6 +31,7 @@ class Stage:
         warm_up: steps in which the rate rises from 0.
         fine_pictures: pictures of a batch on which the finer feature levels and the masks are
             learned, the first ones.
+        weights: what losses count that count otherwise in this stage.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Stage:
     last_rate: float
     warm_up: int
     fine_pictures: int = 0
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     def rate_at(self, step: int) -> float:
         """Learning rate of step ``step`` (from 0) of the stage."""
@@ -51,7 +55,7 @@ STAGES = (
     Stage("features", 1100, Plan(16, 6, 0, _TEXT), 1e-3, 3e-4, 50, 2),
     Stage("phrases", 500, Plan(8, 3, 4, _TEXT), 5e-4, 5e-4, 50, 3),
     Stage("prompts", 2300, Plan(8, 3, 4, _ALL), 5e-4, 5e-4, 1, 3),
-    Stage("finish", 2100, Plan(8, 3, 4, _LAST), 5e-4, 1e-5, 1, 3),
+    Stage("finish", 2100, Plan(8, 3, 4, _LAST), 5e-4, 1e-5, 1, 4, _MASKS_LAST),
 )
 
 

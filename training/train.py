@@ -76,7 +76,7 @@ class Run:
         stage = place.stage
         self.optimizers.set_rate(stage.rate_at(place.done))
         losses = batch_losses(self.model, self.heads, batch, stage.fine_pictures)
-        loss = total(losses)
+        loss = total(losses, stage.weights)
         loss.backward()
         norm = self.optimizers.step()
         self.average.update_parameters(self.model)
