@@ -4,19 +4,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PHOTOS := src/sam3_tvm/assets/photos
-ARTIFACT := out/tiny
-
-# The embedded checkpoint has random weights. Its scores say nothing and are all low; above these
-# lie the few highest.
-PHRASE_THRESHOLD := 0.156
-BOX_THRESHOLD := 0.117
+EXAMPLES := examples
+CHECKPOINT := checkpoints/shapes
+ARTIFACT := out/shapes
 
 .DEFAULT_GOAL := help
 .PHONY: help demo train draw test test-full lint format setup setup-dev clean distclean
 
 help:
-	@echo "make demo       compile the embedded checkpoint and segment photographs with it"
+	@echo "make demo       compile the demonstration model and segment pictures with it"
 	@echo "make train      train the demonstration model anew (hours)    make draw  held-out scenes"
 	@echo "make test       ruff, mypy and the tests"
 	@echo "make test-full  the tests at SAM 3's real size (minutes, gigabytes)"
@@ -46,14 +42,14 @@ setup: $(VENV)/.stamp-compile
 setup-dev: $(VENV)/.stamp-dev
 
 demo: $(VENV)/.stamp-compile
-	$(BIN)/sam3-tvm compile random:tiny -o $(ARTIFACT)
-	$(BIN)/sam3-tvm segment $(ARTIFACT) $(PHOTOS)/cat.jpg --text cat \
-	  --threshold $(PHRASE_THRESHOLD) -o out/demo/phrase
-	$(BIN)/sam3-tvm segment $(ARTIFACT) $(PHOTOS)/coffee.jpg --box 170,15,412,308 \
-	  --threshold $(BOX_THRESHOLD) -o out/demo/box
+	$(BIN)/sam3-tvm compile $(CHECKPOINT) -o $(ARTIFACT)
+	$(BIN)/sam3-tvm segment $(ARTIFACT) $(EXAMPLES)/hexagons.jpg --text "green hexagons" -o out/demo
+	$(BIN)/sam3-tvm segment $(ARTIFACT) $(EXAMPLES)/stars.jpg --box 64,20,180,133 -o out/demo
+	$(BIN)/sam3-tvm segment $(ARTIFACT) $(EXAMPLES)/outlines.jpg --text hexagon \
+	  --negative-box 320,41,374,96 -o out/demo
 	@echo
-	@echo "The pictures: out/demo/phrase/cat.png (a phrase), out/demo/box/coffee.png (a box)."
-	@echo "The weights are random, so what they show means nothing; README.md says more."
+	@echo "The pictures: out/demo/hexagons.png (a phrase), out/demo/stars.png (a box around one),"
+	@echo "out/demo/outlines.png (a phrase, and a box around what is not meant)."
 
 train: $(VENV)/.stamp-train
 	$(BIN)/python -m training

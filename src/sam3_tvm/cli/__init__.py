@@ -56,8 +56,9 @@ def _print_version(wanted: bool) -> None:
 
 
 @app.callback(
-    epilog="Start with: sam3-tvm compile random:tiny -o out/tiny, then sam3-tvm segment "
-    "out/tiny photo.jpg --text cat. Each command explains itself with --help.",
+    epilog="Start in a clone with: sam3-tvm compile checkpoints/shapes -o out/shapes, then "
+    "sam3-tvm segment out/shapes examples/hexagons.jpg --text hexagon. Anywhere with random "
+    "weights: sam3-tvm compile random:tiny -o out/tiny. Each command explains itself with --help.",
 )
 def _options(
     version: Annotated[
