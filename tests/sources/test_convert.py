@@ -10,7 +10,6 @@ from sam3_tvm.components import abi
 from sam3_tvm.sources import SourceError, open_source
 from sam3_tvm.sources.base import sample_inputs
 from sam3_tvm.sources.convert import convert
-from sam3_tvm.sources.safetensors_file import Stored, write_safetensors
 
 DIMS = {"batch": 2, "boxes": 3, "prompt": 5, "queries": 20, "masks": 3, "height": 30, "width": 20}
 WITHOUT_BOXES = {**DIMS, "batch": 1, "boxes": 0}
@@ -90,6 +89,8 @@ def broken(folder, to, how):
         del weights["text_projection.bias"]
     elif how == "unknown":
         weights["text_projection.extra"] = torch.zeros(2)
+    elif how == "shape":
+        weights["detr_decoder.query_embed.weight"] = torch.zeros(3, 64)
     elif how == "third":
         del weights["detr_encoder.layers.0.self_attn.k_proj.weight"]
     save_file(weights, to / "model.safetensors")
@@ -107,6 +108,7 @@ def broken(folder, to, how):
         ("missing", "1 tensors are missing: text_projection.bias"),
         ("unknown", "1 tensors that SAM 3 hasn't: text_projection.extra"),
         ("third", "1 tensors are missing: detr_encoder.layers.0.self_attn.k_proj.weight"),
+        ("shape", r"query_embed.weight is \[3, 64\], and \[20, 64\] by config.json"),
         ("cut", "its weights can't be read"),
         ("none", "has no model.safetensors"),
     ],
@@ -114,18 +116,30 @@ def broken(folder, to, how):
 def test_a_folder_that_does_not_fit_is_refused(transformers_folder, tmp_path, how, message):
     folder = broken(transformers_folder, tmp_path / "in", how)
     with pytest.raises(SourceError, match=message) as error:
-        convert(str(folder), tmp_path / "out")
+        convert(str(folder), tmp_path / "a" / "out")
     assert "\n" not in str(error.value)
-    assert not (tmp_path / "out").exists()
-    assert not list(tmp_path.glob(".*"))
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+@needs_meta
+def test_another_epsilon_is_said(transformers_folder, tmp_path):
+    folder = broken(transformers_folder, tmp_path / "in", "nothing")
+    config = json.loads((folder / "config.json").read_text())
+    config["vision_config"]["backbone_config"]["layer_norm_eps"] = 1e-6
+    (folder / "config.json").write_text(json.dumps(config))
+    done = convert(str(folder), tmp_path / "out")
+    assert any("add 1e-05 to variances in Meta's code, and 1e-06" in line for line in done.filled)
+    assert not any(
+        "variances" in line for line in convert(str(transformers_folder), tmp_path / "same").filled
+    )
 
 
 @needs_meta
 def test_other_sizes_than_sam_3_s_need_a_config(meta_file, tmp_path):
-    with pytest.raises(SourceError, match=r"tensors are missing|name its config.json"):
+    with pytest.raises(SourceError, match=r"tensors are missing: .*name its config.json"):
         convert(str(meta_file), tmp_path / "out")
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(SourceError, match="is no configuration"):
+    with pytest.raises(SourceError, match="is no SAM 3 checkpoint"):
         convert(str(meta_file), tmp_path / "out", config=tmp_path / "config.json")
     assert not (tmp_path / "out").exists()
 
@@ -134,27 +148,8 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(SourceError, match="is not an empty folder"):
         convert("sam3.pt", tmp_path)
-    with pytest.raises(SourceError, match="takes a checkpoint"):
+    with pytest.raises(SourceError, match="has no file to convert; give"):
         convert("random:tiny", tmp_path / "out")
     with pytest.raises(SourceError, match=r"sam3\.pt: no such file"):
         convert(str(tmp_path / "sam3.pt"), tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
-
-
-def test_a_file_written_tensor_by_tensor_is_read_by_the_library(tmp_path):
-    tensors = {
-        "b": torch.arange(6, dtype=torch.float32).reshape(2, 3).t(),
-        "a": torch.tensor([1.5, -2], dtype=torch.bfloat16),
-        "scalar": torch.tensor(3, dtype=torch.int64),
-        "empty": torch.zeros(0, 4, dtype=torch.float16),
-        "bits": torch.tensor([True, False, True]),
-    }
-    stored = {n: Stored(tuple(t.shape), t.dtype, lambda t=t: t) for n, t in tensors.items()}
-    write_safetensors(tmp_path / "x.safetensors", stored)
-    read = load_file(tmp_path / "x.safetensors")
-    assert read.keys() == tensors.keys()
-    for name, tensor in tensors.items():
-        assert read[name].dtype == tensor.dtype
-        assert torch.equal(read[name], tensor)
-    header = (tmp_path / "x.safetensors").read_bytes()
-    assert json.loads(header[8 : 8 + int.from_bytes(header[:8], "little")])["__metadata__"]

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from tokenizers import Tokenizer
+from safetensors.torch import save_file
 from transformers import Sam3Config
 from transformers.models.sam3.modeling_sam3 import Sam3Model
 
 from sam3_tvm.progress import Progress, silent
 from sam3_tvm.sources.base import Licence, SourceError, read_licence
-from sam3_tvm.sources.huggingface import download, write_processing
+from sam3_tvm.sources.huggingface import (
+    download,
+    read_config,
+    read_json,
+    write_processing,
+)
 from sam3_tvm.sources.meta.checkpoint import FILE, Checkpoint, checkpoint_file, read_checkpoint
 from sam3_tvm.sources.meta.environment import installed_licence
 from sam3_tvm.sources.meta.keys import (
@@ -30,7 +34,6 @@ from sam3_tvm.sources.meta.keys import (
     transformers_entry,
 )
 from sam3_tvm.sources.meta.vocabulary import find_tokenizer
-from sam3_tvm.sources.safetensors_file import Stored, write_safetensors
 
 __all__ = ["Conversion", "convert"]
 
@@ -87,13 +90,15 @@ def convert(
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise SourceError(f"{output}: exists and is not an empty folder; choose another with -o")
     if checkpoint.startswith("random:"):
-        raise SourceError(f"{checkpoint}: is made when it is asked for; convert takes a checkpoint")
+        raise SourceError(
+            f"{checkpoint}: has no file to convert; give Meta's {FILE}, a folder in Hugging Face's "
+            "layout or a hub id"
+        )
     path = checkpoint_file(checkpoint)
-    with _folder(output) as made:
-        if path is not None:
-            return _to_transformers(read_checkpoint(path), made, output, config, progress)
-        folder = Path(checkpoint) if Path(checkpoint).is_dir() else download(checkpoint)
-        return _to_meta(folder, made, output, progress)
+    if path is not None:
+        return _to_transformers(read_checkpoint(path), output, config, progress)
+    folder = Path(checkpoint) if Path(checkpoint).is_dir() else download(checkpoint)
+    return _to_meta(folder, output, progress)
 
 
 @contextmanager
@@ -109,11 +114,9 @@ def _folder(final: Path) -> Iterator[Path]:
                 final.rmdir()
             made.rename(final)
     except OSError as error:
-        raise SourceError(f"{final}: cannot be written ({error.strerror or error})") from error
-
-
-def _steps(progress: Progress, label: str) -> Callable[[int, int], None]:
-    return lambda done, total: progress(label, done, total)
+        raise SourceError(
+            f"{final}: cannot be written ({error.strerror or error}); choose another with -o"
+        ) from error
 
 
 def _write_licence(folder: Path, licence: Licence | None) -> None:
@@ -121,99 +124,108 @@ def _write_licence(folder: Path, licence: Licence | None) -> None:
         (folder / "LICENSE").write_text(licence.text, encoding="utf-8")
 
 
+def _model_shapes(config: Sam3Config) -> dict[str, torch.Size]:
+    """The shapes of transformers' own model, which is made without memory."""
+    with torch.device("meta"):
+        return {name: tensor.shape for name, tensor in Sam3Model(config).state_dict().items()}
+
+
 # Meta's to transformers'
 
 
 def _to_transformers(
-    checkpoint: Checkpoint, made: Path, output: Path, config: Path | None, progress: Progress
+    checkpoint: Checkpoint, output: Path, config: Path | None, progress: Progress
 ) -> Conversion:
-    known = _read_config(config) if config is not None else Sam3Config()
+    known = read_config(config) if config is not None else Sam3Config()
     # transformers' default is 1e-6, and shows in the features' fifth digit.
     known.vision_config.backbone_config.layer_norm_eps = _VISION_EPS
     tokenizer = find_tokenizer(checkpoint.path.parent)
-    stored: dict[str, Stored] = {}
+    licence = read_licence(checkpoint.path.parent) or installed_licence()
+    tensors: dict[str, torch.Tensor] = {}
     left_out, unknown = [], []
     for name, tensor in checkpoint.tensors.items():
         entry = meta_entry(name)
         if entry is not None:
-            stored |= _transformers_tensors(entry, tensor)
+            tensors |= _transformers_tensors(entry, tensor)
         elif name in POINTS:
             left_out.append(checkpoint.keys.model[name])
         else:
             unknown.append(checkpoint.keys.model[name])
-    if unknown:
-        raise SourceError(
-            f"{checkpoint.path}: {len(unknown)} tensors that SAM 3 hasn't: {examples(unknown)}"
-        )
-    _check_shapes(checkpoint.path, stored, known)
-    write_safetensors(
-        made / _WEIGHTS, dict(sorted(stored.items())), _steps(progress, f"writing {_WEIGHTS}")
-    )
-    known.architectures = ["Sam3Model"]
-    known.save_pretrained(made)
-    write_processing(made, tokenizer, known.text_config.max_position_embeddings, known.image_size)
-    _write_licence(made, read_licence(checkpoint.path.parent) or installed_licence())
+    _check_unknown(checkpoint.path, unknown)
+    _check_in_meta_s_names(checkpoint.path, tensors, _model_shapes(known))
+    with _folder(output) as made:
+        progress(f"writing {_WEIGHTS}", 0, 1)
+        save_file(tensors, made / _WEIGHTS, {"format": "pt"})
+        known.architectures = ["Sam3Model"]
+        known.save_pretrained(made)
+        tokens = known.text_config.max_position_embeddings
+        write_processing(made, tokenizer, tokens, known.image_size)
+        _write_licence(made, licence)
+    progress("done", 1, 1)
     return Conversion(
         output,
         "transformers",
-        len(stored),
-        sum(torch.Size(s.shape).numel() for s in stored.values()),
+        len(tensors),
+        sum(t.numel() for t in tensors.values()),
         tuple(checkpoint.keys.tracker),
         tuple(left_out),
         tuple(checkpoint.keys.computed),
     )
 
 
-def _transformers_tensors(entry: Entry, tensor: torch.Tensor) -> dict[str, Stored]:
-    if entry.change is Change.THREE and tensor.shape[0] % 3:
-        raise SourceError(f"{entry.meta} has {tensor.shape[0]} rows, which are not three times any")
+def _transformers_tensors(entry: Entry, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Views of Meta's tensor, which may lie in a mapped file."""
     parts: tuple[torch.Tensor, ...] = (tensor,)
     if entry.change is Change.THREE:
+        if tensor.shape[0] % 3:
+            raise SourceError(
+                f"{entry.meta} has {tensor.shape[0]} rows, not as many for query, key and value"
+            )
         parts = tensor.chunk(3)
     elif entry.change is Change.TRANSPOSED:
-        parts = (tensor.t(),)
+        parts = (tensor.t().contiguous(),)
     elif entry.change is Change.WITHOUT_CLASS:
         parts = (tensor[:, 1:],)
-
-    def one(part: torch.Tensor) -> Stored:
-        return Stored(tuple(part.shape), part.dtype, lambda: part)
-
-    return {name: one(part) for name, part in zip(entry.transformers, parts, strict=True)}
+    return dict(zip(entry.transformers, parts, strict=True))
 
 
-def _read_config(path: Path) -> Sam3Config:
-    try:
-        return Sam3Config.from_pretrained(path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SourceError(f"{path}: is no configuration of SAM 3 ({reason})") from error
+def _check_unknown(path: Path, unknown: list[str]) -> None:
+    if unknown:
+        raise SourceError(
+            f"{path}: {len(unknown)} tensors that SAM 3 hasn't: {examples(unknown)}; "
+            "is it a checkpoint of another model?"
+        )
 
 
-def _check_shapes(path: Path, stored: dict[str, Stored], config: Sam3Config) -> None:
-    """Hold what is to be written against transformers' own model, which takes no memory here."""
-    with torch.device("meta"):
-        expected = Sam3Model(config).state_dict()
-    if missing := expected.keys() - stored.keys():
-        raise SourceError(f"{path}: {len(missing)} tensors are missing: {_in_meta(missing)}")
-    if unknown := stored.keys() - expected.keys():
-        raise SourceError(f"{path}: {len(unknown)} tensors too many: {_in_meta(unknown)}")
-    for name, one in stored.items():
-        if one.shape != tuple(expected[name].shape):
+def _check_in_meta_s_names(
+    path: Path, tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Size]
+) -> None:
+    """Hold what is to be written against the model, and name faults as the file has them."""
+    advice = "if it is a model of other sizes, name its config.json with --config"
+
+    def named(names: Iterable[str]) -> set[str]:
+        entries = (transformers_entry(name) for name in names)
+        return {entry.meta for entry in entries if entry is not None}
+
+    if missing := named(expected.keys() - tensors.keys()):
+        raise SourceError(
+            f"{path}: {len(missing)} tensors are missing: {examples(missing)}; {advice}"
+        )
+    if many := named(tensors.keys() - expected.keys()):
+        raise SourceError(f"{path}: {len(many)} tensors too many: {examples(many)}; {advice}")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name]:
             raise SourceError(
-                f"{path}: {_in_meta([name])} is of another size than SAM 3's ({list(one.shape)}, "
-                f"not {list(expected[name].shape)}, as {name}); name its config.json with --config"
+                f"{path}: {examples(named([name]))} is of another size than SAM 3's "
+                f"({list(tensor.shape)}, not {list(expected[name])}, as {name}); {advice}"
             )
-
-
-def _in_meta(names: set[str] | list[str]) -> str:
-    entries = (transformers_entry(name) for name in names)
-    return examples({entry.meta for entry in entries if entry is not None})
 
 
 # transformers' to Meta's
 
 
-def _to_meta(folder: Path, made: Path, output: Path, progress: Progress) -> Conversion:
+def _to_meta(folder: Path, output: Path, progress: Progress) -> Conversion:
+    config = read_config(folder)
     tokenizer = find_tokenizer(folder)
     files = _safetensors(folder)
     split = split_transformers_keys(files)
@@ -225,26 +237,30 @@ def _to_meta(folder: Path, made: Path, output: Path, progress: Progress) -> Conv
             unknown.append(key)
         else:
             entries[entry.meta] = entry
-    if unknown:
-        raise SourceError(
-            f"{folder}: {len(unknown)} tensors that SAM 3 hasn't: {examples(unknown)}"
-        )
-    needed = {name for entry in entries.values() for name in entry.transformers}
-    with torch.device("meta"):
-        needed |= Sam3Model(_read_config(folder)).state_dict().keys()
-    if missing := needed - split.model.keys():
+    _check_unknown(folder, unknown)
+    expected = _model_shapes(config)
+    if missing := expected.keys() - split.model.keys():
         raise SourceError(f"{folder}: {len(missing)} tensors are missing: {examples(missing)}")
+    if many := split.model.keys() - expected.keys():
+        raise SourceError(f"{folder}: {len(many)} tensors too many: {examples(many)}")
     tensors = {}
     for done, (name, entry) in enumerate(sorted(entries.items())):
         progress("reading tensors", done, len(entries) + 1)
-        keys = [split.model[n] for n in entry.transformers]
-        tensors[f"detector.{name}"] = _meta_tensor(entry, [_read(files[k], k) for k in keys])
-    progress(f"writing {FILE}", len(entries), len(entries) + 1)
-    torch.save(tensors, made / FILE)
-    rules = Tokenizer.from_str(tokenizer)
-    (made / "tokenizer.json").write_text(rules.to_str(), encoding="utf-8")
-    _write_licence(made, read_licence(folder))
-    classes = [n for n, e in entries.items() if e.change is Change.WITHOUT_CLASS]
+        parts = []
+        for part in entry.transformers:
+            parts.append(_read(files[split.model[part]], split.model[part]))
+            if parts[-1].shape != expected[part]:
+                raise SourceError(
+                    f"{folder}: {part} is {list(parts[-1].shape)}, and {list(expected[part])} by "
+                    "config.json; one of the two belongs to another checkpoint"
+                )
+        tensors[f"detector.{name}"] = _meta_tensor(entry, parts)
+    with _folder(output) as made:
+        progress(f"writing {FILE}", len(entries), len(entries) + 1)
+        torch.save(tensors, made / FILE)
+        (made / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
+        _write_licence(made, read_licence(folder))
+    progress("done", 1, 1)
     return Conversion(
         output,
         "meta",
@@ -253,24 +269,31 @@ def _to_meta(folder: Path, made: Path, output: Path, progress: Progress) -> Conv
         tuple(split.tracker),
         (),
         tuple(split.computed),
-        (
-            *(f"detector.{n}: zeros for the class token, which SAM 3 doesn't use" for n in classes),
-            "no layers for points, which transformers' checkpoints haven't",
-        ),
+        tuple(_filled(entries, config)),
     )
+
+
+def _filled(entries: Mapping[str, Entry], config: Sam3Config) -> Iterator[str]:
+    """What is otherwise in Meta's format, in words."""
+    for name, entry in entries.items():
+        if entry.change is Change.WITHOUT_CLASS:
+            yield f"detector.{name}: zeros for the class token, which SAM 3 doesn't use"
+    yield "no layers for points, which transformers' checkpoints haven't"
+    epsilon = config.vision_config.backbone_config.layer_norm_eps
+    if epsilon != _VISION_EPS:
+        yield (
+            f"layer norms of the vision encoder add {_VISION_EPS:g} to variances in Meta's code, "
+            f"and {epsilon:g} by this config.json: features differ in the fifth digit"
+        )
 
 
 def _safetensors(folder: Path) -> dict[str, Path]:
     """The file of each tensor of a checkpoint folder."""
     index = folder / f"{_WEIGHTS}.index.json"
     try:
-        names = (
-            sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-            if index.is_file()
-            else [_WEIGHTS]
-        )
+        names = set(read_json(index)["weight_map"].values()) if index.is_file() else {_WEIGHTS}
         found: dict[str, Path] = {}
-        for name in names:
+        for name in sorted(names):
             with safe_open(folder / name, "pt") as file:
                 found |= dict.fromkeys(file.keys(), folder / name)
     except FileNotFoundError as error:
@@ -278,8 +301,10 @@ def _safetensors(folder: Path) -> dict[str, Path]:
             f"{folder} has no {_WEIGHTS}; convert takes Meta's {FILE} or a folder in "
             "Hugging Face's layout"
         ) from error
-    except (SafetensorError, OSError, ValueError, KeyError, AttributeError) as error:
-        raise SourceError(f"{folder}: its weights can't be read ({error})") from error
+    except (SafetensorError, OSError, KeyError, AttributeError, TypeError) as error:
+        raise SourceError(
+            f"{folder}: its weights can't be read ({error}); copy or download them again"
+        ) from error
     return found
 
 

@@ -12,6 +12,7 @@ import torch
 # Not `from transformers import ...`: its lazy modules refuse to hand out classes whose
 # declared backends (here torchvision) are absent.
 import transformers.models.sam3.modeling_sam3 as modeling_sam3
+from safetensors import SafetensorError
 from transformers import Sam3Config
 from transformers.initialization import no_init_weights
 from transformers.models.sam3.modeling_sam3 import Sam3Model
@@ -19,7 +20,13 @@ from transformers.models.sam3.modeling_sam3 import Sam3Model
 from sam3_tvm.components import Sizes
 from sam3_tvm.manifest import Preprocessing, ReferenceRules
 from sam3_tvm.sources.base import Licence, SourceError, read_licence
-from sam3_tvm.sources.huggingface import download, read_pad_id, read_preprocessing
+from sam3_tvm.sources.huggingface import (
+    download,
+    read_config,
+    read_pad_id,
+    read_preprocessing,
+    read_tokenizer,
+)
 from sam3_tvm.sources.patches import IntegerShapes, patched
 from sam3_tvm.sources.random_weights import CONFIGS, byte_tokenizer, randomise
 from sam3_tvm.sources.transformers_reference import TransformersReference
@@ -249,12 +256,14 @@ class TransformersSource:
                     f"{folder} has no {needed}; a checkpoint folder holds config.json, "
                     "model.safetensors and tokenizer.json"
                 )
+        tokenizer = read_tokenizer(folder / "tokenizer.json")
+        pad_id = read_pad_id(folder, tokenizer)
+        config = read_config(folder)
         try:
-            config = Sam3Config.from_pretrained(folder)
             model, report = Sam3Model.from_pretrained(
                 folder, config=config, dtype=torch.float32, output_loading_info=True
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise SourceError(f"{folder} is no SAM 3 checkpoint: {reason}") from error
         for fault in ("missing_keys", "mismatched_keys"):
@@ -263,12 +272,11 @@ class TransformersSource:
                     f"{folder}: {len(report[fault])} {fault.replace('_', ' ')} in the weights, "
                     f"such as {sorted(map(str, report[fault]))[0]}; nothing is filled in at random"
                 )
-        tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
         return cls(
             checkpoint,
             model,
             tokenizer,
-            read_pad_id(folder, tokenizer),
+            pad_id,
             read_preprocessing(folder, model.config.image_size),
             read_licence(folder),
         )

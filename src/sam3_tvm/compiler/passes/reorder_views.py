@@ -27,6 +27,8 @@ __all__ = ["ReorderViews"]
 
 Expr = Any
 
+_SLICE = "relax.strided_slice"
+
 
 @tvm.ir.transform.module_pass(opt_level=0, name="ReorderViews")
 class ReorderViews:
@@ -130,6 +132,3 @@ def _split_axis(before: list[Expr], after: list[Expr]) -> int | None:
 
 def _split_last(x: Expr, order: list[int], shape: list[Expr], emit: Emit) -> Expr:
     return relax.op.reshape(emit(relax.op.permute_dims(x, order)), shape)
-
-
-_SLICE = "relax.strided_slice"

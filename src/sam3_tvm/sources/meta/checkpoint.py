@@ -13,7 +13,7 @@ import torch
 from sam3_tvm.sources.base import SourceError
 from sam3_tvm.sources.meta.keys import POINTS, SplitKeys, examples, split_meta_keys
 
-__all__ = ["Checkpoint", "checkpoint_file", "load_into", "read_checkpoint"]
+__all__ = ["FILE", "Checkpoint", "checkpoint_file", "load_into", "read_checkpoint"]
 
 FILE = "sam3.pt"
 """The file's name on the hub."""
@@ -52,7 +52,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         SourceError: no such file, one that isn't a checkpoint, or one that would run code.
     """
     if not path.is_file():
-        raise SourceError(f"{path}: no such file")
+        raise SourceError(f"{path}: no such file; give the path of Meta's {FILE}")
     try:
         data = _load(path)
     except pickle.UnpicklingError as error:
@@ -62,7 +62,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SourceError(f"{path}: is no checkpoint of torch's ({reason})") from error
+        raise SourceError(
+            f"{path}: is no checkpoint of torch's ({reason}); download it again"
+        ) from error
     for wrapper in ("model", "state_dict"):
         if isinstance(data, dict) and isinstance(data.get(wrapper), dict):
             data = data[wrapper]
@@ -98,25 +100,21 @@ def load_into(model: torch.nn.Module, checkpoint: Checkpoint) -> bool:
     Raises:
         SourceError: tensors that are missing, unknown or of another shape.
     """
-    computed = {name for name in model.state_dict() if name.endswith(".freqs_cis")}
-    expected = {n: t for n, t in model.state_dict().items() if n not in computed}
+    state = model.state_dict()
+    expected = {name: state[name] for name in split_meta_keys(state).model}
     points = any(name in checkpoint.tensors for name in POINTS)
     optional = () if points else POINTS
-    check_names(checkpoint, expected, optional)
+    _check_names(checkpoint, expected, optional)
     values = {name: tensor.float() for name, tensor in checkpoint.tensors.items()}
     values |= {name: torch.zeros_like(expected[name]) for name in optional}
     model.load_state_dict(values, strict=False, assign=True)
     return points
 
 
-def check_names(
+def _check_names(
     checkpoint: Checkpoint, expected: Mapping[str, torch.Tensor], optional: tuple[str, ...] = ()
 ) -> None:
-    """Refuse a checkpoint that doesn't hold exactly the expected tensors.
-
-    Raises:
-        SourceError: tensors that are missing, unknown or of another shape.
-    """
+    """Refuse a checkpoint that doesn't hold exactly the expected tensors."""
     path, tensors = checkpoint.path, checkpoint.tensors
     if missing := expected.keys() - tensors.keys() - set(optional):
         raise SourceError(

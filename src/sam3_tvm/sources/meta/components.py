@@ -106,10 +106,14 @@ class _GeometryEncoder(_WithPosition):
         return features.transpose(0, 1), ~padding
 
 
-class _GeometryWithoutPoints(_GeometryEncoder):
+class _GeometryWithoutPoints(torch.nn.Module):
     """For weights that have no layers for points."""
 
-    def forward(  # type: ignore[override]
+    def __init__(self, model: Any, sizes: Sizes) -> None:
+        super().__init__()
+        self.whole = _GeometryEncoder(model, sizes)
+
+    def forward(
         self,
         boxes: torch.Tensor,
         box_labels: torch.Tensor,
@@ -118,7 +122,9 @@ class _GeometryWithoutPoints(_GeometryEncoder):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         batch = boxes.shape[0]
         points = (boxes.new_zeros(batch, 0, 2), box_labels[:, :0], box_mask[:, :0])
-        return super().forward(boxes, box_labels, box_mask, *points, fpn_2)
+        features: tuple[torch.Tensor, torch.Tensor]
+        features = self.whole(boxes, box_labels, box_mask, *points, fpn_2)
+        return features
 
 
 class _DetrEncoder(_WithPosition):

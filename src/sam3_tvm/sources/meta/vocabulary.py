@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
-import json
 import zlib
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from tokenizers import (
 )
 
 from sam3_tvm.sources.base import SourceError
+from sam3_tvm.sources.huggingface import read_tokenizer
 
 __all__ = ["MERGES", "find_tokenizer", "tokenizer_of_merges"]
 
@@ -114,7 +114,7 @@ def _read_merges(path: Path) -> list[tuple[str, str]]:
     try:
         lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise SourceError(f"{path}: is no list of merges ({error})") from error
+        raise SourceError(f"{path}: is no list of merges ({error}); copy it again") from error
     # The first line is a title, and the file has more merges than CLIP uses.
     pairs = [tuple(line.split()) for line in lines[1 : _VOCABULARY - 2 * 256 - 2 + 1]]
     if len(pairs) != _VOCABULARY - 2 * 256 - 2 or any(len(pair) != 2 for pair in pairs):
@@ -133,13 +133,7 @@ def find_tokenizer(folder: Path) -> str:
     """
     path = folder / "tokenizer.json"
     if path.is_file():
-        text = path.read_text(encoding="utf-8")
-        try:
-            json.loads(text)
-            Tokenizer.from_str(text)
-        except Exception as error:  # tokenizers raises no class of its own
-            raise SourceError(f"{path}: is no tokenizer ({error})") from error
-        return text
+        return read_tokenizer(path)
     for place in (folder / MERGES, *_installed_merges()):
         if place.is_file():
             return tokenizer_of_merges(_read_merges(place)).to_str()
