@@ -179,12 +179,13 @@ def test_the_checkpoint_is_small_and_whole():
 
 
 def test_held_out_scenes_are_understood(shapes_artifact, tmp_path):
-    """Forty of the scenes that the model card's figures are of, so the bounds are wider."""
+    """The bars of the model card's 500 scenes, on forty others."""
     write_dataset(tmp_path / "scenes", 40, 12345, 192)
     dataset = read_dataset(tmp_path / "scenes" / "annotations.json", tmp_path / "scenes")
     found = evaluate({"ours": ModelDetector(sam3_tvm.load(shapes_artifact))}, dataset)["ours"]
     figures = found.figures()
-    assert figures["text"].f1 > 0.85
-    assert figures["exemplar"].f1 > 0.75
-    assert figures["all"].matched_iou > 0.8
-    assert figures["absent"].rejected > 0.9
+    assert figures["all"].f1 > 0.9
+    assert figures["all"].matched_iou > 0.85
+    assert figures["absent"].rejected > 0.95
+    assert figures["exemplar, others"].f1 > 0.8
+    assert figures["negative"].f1 > 0.8

@@ -1,5 +1,6 @@
 import inspect
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from sam3_tvm.importer.export import export
 from sam3_tvm.sources import SourceError, open_source
 from sam3_tvm.sources.base import dynamic_shapes, sample_inputs
 
+SHAPES = Path(__file__).parents[2] / "checkpoints" / "shapes"
 DIMS = {
     "batch": 2,
     "boxes": 3,
@@ -160,3 +162,24 @@ def test_the_models_code_is_not_copied(source):
             and not inspect.getmodule(type(module)).__name__.startswith(("torch", "transformers"))
         ]
         assert own == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("tokenizer.json", b"{", "tokenizer.json: is no tokenizer"),
+        ("tokenizer.json", b"{}", "tokenizer.json: is no tokenizer"),
+        ("preprocessor_config.json", b"{", "preprocessor_config.json: can't be read"),
+        ("preprocessor_config.json", b"[]", "preprocessor_config.json: holds no JSON object"),
+        ("tokenizer_config.json", b"\xff", "tokenizer_config.json: can't be read"),
+        ("config.json", b"{", "is no SAM 3 checkpoint"),
+        ("model.safetensors", b"cut", "is no SAM 3 checkpoint"),
+    ],
+)
+def test_a_broken_file_of_a_folder_is_one_line(tmp_path, name, content, message):
+    for path in SHAPES.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SourceError, match=message) as error:
+        open_source(str(tmp_path))
+    assert "\n" not in str(error.value)

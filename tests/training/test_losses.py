@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from training.forward import Detection, Masks
-from training.losses import Targets, detection_losses, mask_losses, total
+from training.losses import WEIGHTS, Targets, detection_losses, mask_losses, total
 from training.matching import match
 
 LAYERS, PROMPTS, QUERIES, THINGS, GRID = 2, 3, 5, 2, 8
@@ -100,3 +100,9 @@ def test_a_batch_of_absent_prompts_has_finite_losses(found: Detection, targets: 
     losses = losses_of(found, nothing)
     assert losses["class"] == losses["l1"] == losses["giou"] == 0
     assert losses["presence"] > 0
+
+
+def test_a_stage_may_weigh_losses_otherwise():
+    losses = {"mask": torch.tensor(1.0), "dice": torch.tensor(10.0), "new": torch.tensor(100.0)}
+    assert total(losses) == WEIGHTS["mask"] + 10 * WEIGHTS["dice"] + 100
+    assert total(losses, {"dice": 3.0, "new": 0.5}) == WEIGHTS["mask"] + 30 + 50

@@ -25,7 +25,7 @@ from tokenizers import (
 from sam3_tvm.sources.base import SourceError
 from sam3_tvm.sources.huggingface import read_tokenizer
 
-__all__ = ["MERGES", "find_tokenizer", "tokenizer_of_merges"]
+__all__ = ["MERGES", "find_tokenizer", "installed_merges", "read_merges", "tokenizer_of_merges"]
 
 MERGES = "bpe_simple_vocab_16e6.txt.gz"
 """CLIP's list of merges, as every package that has it calls it."""
@@ -110,7 +110,12 @@ def _byte_alphabet() -> list[str]:
     return [*map(chr, printable), *(chr(256 + n) for n in range(others))]
 
 
-def _read_merges(path: Path) -> list[tuple[str, str]]:
+def read_merges(path: Path) -> list[tuple[str, str]]:
+    """CLIP's 48,894 merges from its list.
+
+    Raises:
+        SourceError: a file that can't be read or is another list.
+    """
     try:
         lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
@@ -134,9 +139,9 @@ def find_tokenizer(folder: Path) -> str:
     path = folder / "tokenizer.json"
     if path.is_file():
         return read_tokenizer(path)
-    for place in (folder / MERGES, *_installed_merges()):
+    for place in (folder / MERGES, *installed_merges()):
         if place.is_file():
-            return tokenizer_of_merges(_read_merges(place)).to_str()
+            return tokenizer_of_merges(read_merges(place)).to_str()
     raise SourceError(
         f"no tokenizer for the checkpoint in {folder}: put tokenizer.json (of facebook/sam3 or any "
         f"CLIP) or {MERGES} (of Meta's or OpenAI's repository) there, or "
@@ -144,7 +149,8 @@ def find_tokenizer(folder: Path) -> str:
     )
 
 
-def _installed_merges() -> list[Path]:
+def installed_merges() -> list[Path]:
+    """Where installed packages have CLIP's list of merges, or would have it."""
     places = []
     for package, below in (("sam3", "../assets"), ("sam3", "assets"), ("open_clip", ".")):
         spec = importlib.util.find_spec(package)
