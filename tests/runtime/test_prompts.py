@@ -63,6 +63,7 @@ def test_no_boxes_can_be_said_in_any_way(boxes):
         ({"text": ""}, "empty phrase"),
         ({"text": ["dog", "  "]}, "empty phrase"),
         ({"text": []}, "empty list"),
+        ({"text": "d\udcffg"}, "is no valid Unicode: give it in UTF-8"),
         ({"text": ["dog", 3]}, "text takes phrases, not 3"),
         ({"text": "a", "boxes": [[10, 10, 5, 20]]}, r"\(10, 10, 5, 20\) is empty or upside down"),
         ({"text": "a", "boxes": [[10, 10, 10, 20]]}, "empty or upside down"),

@@ -67,8 +67,8 @@ def build_prompts(
         max_points: how many points a prompt may have; None where the model takes none.
 
     Raises:
-        PromptError: nothing to look for, an empty phrase, or boxes, points or labels that cannot
-            be.
+        PromptError: nothing to look for, a phrase that is empty or no Unicode, or boxes, points or
+            labels that cannot be.
     """
     if text is None:
         if all(given is None or _is_empty(given) for given in (boxes, points)):
@@ -85,6 +85,9 @@ def build_prompts(
             raise PromptError(f"text takes phrases, not {phrase!r}")
         if not phrase.strip():
             raise PromptError("text holds an empty phrase: leave it out to search by boxes alone")
+        if any("\ud800" <= letter <= "\udfff" for letter in phrase):
+            # Half a character, which bytes on a command line that aren't UTF-8 become, too.
+            raise PromptError(f"text {phrase!a} is no valid Unicode: give it in UTF-8")
     if max_points is None and not (points is None or _is_empty(points)):
         raise PromptError(
             "this artifact takes no points: its source encodes boxes alone; give boxes, or compile "
