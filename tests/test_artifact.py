@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from sam3_tvm import artifact
-from sam3_tvm.artifact import ArtifactError, Manifest
+from sam3_tvm.artifact import ArtifactError, ClickRules, Manifest
+from sam3_tvm.components import ClickSizes, abi, abi_to_json
 
 sys.path.insert(0, str(Path(__file__).parent / "runtime"))
 import toy
@@ -61,8 +62,35 @@ def test_what_was_written_is_read_back(made):
 
 def test_manifest_round_trips_through_json(made):
     data = json.loads(json.dumps(made.manifest.to_json()))
-    assert data["format"] == artifact.FORMAT
+    # Without clicks, what an older reader can read.
+    assert data["format"] == 3
+    assert "clicks" not in data | data["sizes"]
     assert Manifest.from_json(data) == made.manifest
+
+
+_CLICK_SIZES = {"backbone": 8, "masks": 4}
+_CLICK_RULES = {"stability_delta": 0.05, "stability_threshold": 0.98}
+
+
+def test_what_clicks_need_is_read_back(made):
+    data = made.manifest.to_json()
+    known = dataclasses.replace(toy.SIZES, hidden=8, clicks=ClickSizes(**_CLICK_SIZES))
+    components = abi_to_json(abi(known))
+    sizes = {**data["sizes"], "clicks": _CLICK_SIZES}
+    entries = {"format": 4, "components": components, "sizes": sizes, "clicks": _CLICK_RULES}
+    opened = artifact.open(change(made, **entries))
+    assert opened.manifest.sizes.tasks == ("concepts", "clicks")
+    assert opened.manifest.clicks == ClickRules(0.05, 0.98)
+    assert not opened.manifest.left_out
+    again = json.loads(json.dumps(opened.manifest.to_json()))
+    assert again["format"] == artifact.FORMAT
+    assert Manifest.from_json(again) == opened.manifest
+
+
+def test_an_artifact_that_lacks_the_functions_for_clicks_says_so(made):
+    sizes = {**made.manifest.to_json()["sizes"], "clicks": _CLICK_SIZES}
+    with pytest.raises(ArtifactError, match=r"clicks and sizes\.clicks, which go"):
+        artifact.open(change(made, format=4, sizes=sizes))
 
 
 _STAGES = {
@@ -122,7 +150,7 @@ def test_a_checkpoint_is_recognised(tmp_path):
 @pytest.mark.parametrize(
     ("entries", "says"),
     [
-        ({"format": 4}, "format 4 and this sam3-tvm reads up to 3: upgrade"),
+        ({"format": 5}, "format 5 and this sam3-tvm reads up to 4: upgrade"),
         ({"format": "1"}, "no format number"),
         ({"format": 0}, "format 0 does not exist"),
         ({"sizes": None}, "the manifest lacks sizes"),

@@ -36,6 +36,7 @@ from sam3_tvm.components import Component, Sizes
 from sam3_tvm.manifest import (
     FORMAT,
     ArtifactError,
+    ClickRules,
     Licence,
     Manifest,
     Preprocessing,
@@ -57,6 +58,7 @@ __all__ = [
     "Artifact",
     "ArtifactError",
     "ArtifactWriter",
+    "ClickRules",
     "Licence",
     "Manifest",
     "Preprocessing",
@@ -141,6 +143,7 @@ class ArtifactWriter:
         versions: Mapping[str, str],
         runtime_libraries: tuple[str, ...],
         stages: Mapping[str, Stages] | None = None,
+        clicks: ClickRules | None = None,
     ) -> Manifest:
         """Finish the weights, hash every file and write the manifest; the last step.
 
@@ -166,6 +169,7 @@ class ArtifactWriter:
             licence=licence,
             runtime_libraries=runtime_libraries,
             files=files,
+            clicks=clicks,
         )
         if missing := [name for name in _needed(manifest) if name not in files]:
             raise ArtifactError(f"the artifact would lack {', '.join(missing)}")

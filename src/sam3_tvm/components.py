@@ -19,13 +19,17 @@ from sam3_tvm.errors import Sam3Error
 __all__ = [
     "BATCH",
     "BOXES",
+    "CLICKS",
     "HEIGHT",
     "MASKS",
     "POINTS",
     "PROMPT",
     "QUERIES",
+    "TASKS",
+    "TOKENS",
     "WIDTH",
     "AbiError",
+    "ClickSizes",
     "Component",
     "Dim",
     "Sizes",
@@ -58,14 +62,19 @@ class Dim:
 # Bounds are part of the contract: memory is planned with the upper ones, and the
 # runtime refuses what lies outside. An exemplar prompt with more than 64 boxes or a
 # picture side above 32768 px has no use that we know of. Points fill what 32 tokens of text, the
-# boxes and the CLS token leave of the prompt.
+# boxes and the CLS token leave of the prompt. Clicks are points, and two more for a box.
 BATCH = Dim("batch", 1, 64)
 BOXES = Dim("boxes", 0, 64)
 POINTS = Dim("points", 0, 31)
 PROMPT = Dim("prompt", 1, 128)
+CLICKS = Dim("clicks", 1, 64)
+TOKENS = Dim("tokens", 2, CLICKS.max + 1)
 MASKS = Dim("masks", 1, 1024)
 HEIGHT = Dim("height", 1, 32768)
 WIDTH = Dim("width", 1, 32768)
+
+TASKS = ("concepts", "clicks")
+"""What a model may be for: all objects of a kind, and the object that is clicked."""
 
 
 def QUERIES(sizes: Sizes) -> Dim:  # noqa: N802 - reads like the other dimensions
@@ -89,9 +98,10 @@ class TensorSpec:
     def per_image(self) -> bool:
         """Whether it comes from the picture alone, so that all prompts share it.
 
-        So do the features of the vision encoder, wherever they are an input.
+        So do the features of the vision encoder and of the tracker's neck, wherever they are an
+        input of a function that also takes a prompt.
         """
-        return self.name.startswith("fpn_")
+        return self.name.startswith(("fpn_", "tracker_"))
 
     def __str__(self) -> str:
         dims = ", ".join(d.name if isinstance(d, Dim) else str(d) for d in self.shape)
@@ -128,6 +138,20 @@ class Component:
 
 
 @dataclass(frozen=True)
+class ClickSizes:
+    """The static sizes of the part that segments what is clicked, SAM 3's tracker.
+
+    Attributes:
+        backbone: width of the vision backbone, whose last features the tracker's neck takes (1024).
+        masks: masks that are proposed for a click: one, and those among which an ambiguous click
+            chooses (1 + 3).
+    """
+
+    backbone: int
+    masks: int
+
+
+@dataclass(frozen=True)
 class Sizes:
     """The static sizes of one SAM 3 model.
 
@@ -139,6 +163,7 @@ class Sizes:
         queries: object queries of the detector; Q in the docs (200).
         heads: attention heads of the detector's layers (8).
         points: whether the geometry encoder takes points, beside boxes; not every source's does.
+        clicks: of the part that segments what is clicked; None where there is none.
     """
 
     image: int
@@ -148,10 +173,19 @@ class Sizes:
     queries: int
     heads: int
     points: bool = False
+    clicks: ClickSizes | None = None
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """What a model of these sizes is for, of :data:`TASKS`."""
+        return TASKS if self.clicks is not None else TASKS[:1]
 
 
 def abi(sizes: Sizes) -> dict[str, Component]:
-    """Every component of a picture-segmenting SAM 3 of these sizes, in calling order."""
+    """Every component of a picture-segmenting SAM 3 of these sizes, in calling order.
+
+    Those that segment what is clicked come last, and only where ``sizes.clicks`` is there.
+    """
     s, d, b = sizes.grid, sizes.hidden, BATCH
     fpn_0 = TensorSpec("fpn_0", "float32", (b, d, 4 * s, 4 * s))
     fpn_1 = TensorSpec("fpn_1", "float32", (b, d, 2 * s, 2 * s))
@@ -172,11 +206,11 @@ def abi(sizes: Sizes) -> dict[str, Component]:
             TensorSpec("point_labels", "int64", (b, POINTS)),
             TensorSpec("point_mask", "bool", (b, POINTS)),
         )
-    listed = (
+    listed: tuple[Component, ...] = (
         Component(
             "vision_encoder",
             (TensorSpec("pixel_values", "float32", (b, 3, sizes.image, sizes.image)),),
-            (fpn_0, fpn_1, fpn_2),
+            (fpn_0, fpn_1, fpn_2, *(spec for spec in (_backbone(sizes),) if spec)),
         ),
         Component(
             "text_encoder",
@@ -239,8 +273,67 @@ def abi(sizes: Sizes) -> dict[str, Component]:
             ),
             (TensorSpec("resized", "bool", (MASKS, HEIGHT, WIDTH)),),
         ),
+        *_click_components(sizes),
     )
     return {c.name: c for c in listed}
+
+
+def _backbone(sizes: Sizes) -> TensorSpec | None:
+    """The vision backbone's last features, which the detector's neck and the tracker's share."""
+    if sizes.clicks is None:
+        return None
+    shape = (BATCH, sizes.grid * sizes.grid, sizes.clicks.backbone)
+    return TensorSpec("backbone", "float32", shape)
+
+
+def _click_components(sizes: Sizes) -> tuple[Component, ...]:
+    """From the backbone's features and clicks to masks.
+
+    A click is a point as fractions of the picture and a label: 1 on the object, 0 beside it, 2 and
+    3 for the upper left and lower right corner of a box around it, -1 for no point.
+    """
+    backbone, clicks = _backbone(sizes), sizes.clicks
+    if backbone is None or clicks is None:
+        return ()
+    s, d, b = sizes.grid, sizes.hidden, BATCH
+    # The finer levels are as wide as the decoder's own features of that resolution.
+    features = (
+        TensorSpec("tracker_0", "float32", (b, d // 8, 4 * s, 4 * s)),
+        TensorSpec("tracker_1", "float32", (b, d // 4, 2 * s, 2 * s)),
+        TensorSpec("tracker_2", "float32", (b, d, s, s)),
+    )
+    dense = TensorSpec("dense", "float32", (b, d, s, s))
+    one_more = Dim("clicks + 1", CLICKS.min + 1, CLICKS.max + 1)
+    return (
+        Component("tracker_neck", (backbone,), features),
+        Component(
+            "prompt_encoder",
+            (
+                TensorSpec("clicks", "float32", (b, CLICKS, 2)),
+                TensorSpec("click_labels", "int64", (b, CLICKS)),
+                TensorSpec("mask_logits", "float32", (b, 1, 4 * s, 4 * s)),
+                TensorSpec("mask_given", "bool", (b,)),
+            ),
+            (TensorSpec("sparse", "float32", (b, one_more, d)), dense),
+        ),
+        Component(
+            "click_decoder",
+            (*features, TensorSpec("sparse", "float32", (b, TOKENS, d)), dense),
+            (
+                TensorSpec("masks", "float32", (b, clicks.masks, 4 * s, 4 * s)),
+                TensorSpec("iou", "float32", (b, clicks.masks)),
+                TensorSpec("object_logits", "float32", (b, 1)),
+            ),
+        ),
+        Component(
+            "resize_click_masks",
+            (
+                TensorSpec("masks", "float32", (MASKS, 4 * s, 4 * s)),
+                TensorSpec("size", "shape", (HEIGHT, WIDTH)),
+            ),
+            (TensorSpec("resized", "bool", (MASKS, HEIGHT, WIDTH)),),
+        ),
+    )
 
 
 def bind(component: Component, shapes: Sequence[Sequence[int]]) -> dict[str, int]:

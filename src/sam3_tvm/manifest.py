@@ -28,6 +28,7 @@ __all__ = [
     "FORMAT",
     "PRECISIONS",
     "ArtifactError",
+    "ClickRules",
     "Licence",
     "Manifest",
     "Preprocessing",
@@ -39,9 +40,10 @@ __all__ = [
     "TokenizerRules",
 ]
 
-FORMAT = 3
+FORMAT = 4
 """2: functions may be split in two stages; those of format 1 are whole. 3: the geometry encoder may
-take points (``sizes.points``)."""
+take points (``sizes.points``). 4: there may be functions for clicks (``sizes.clicks``, ``clicks``);
+artifacts without them are written as format 3."""
 
 PRECISIONS = ("float32", "float16", "int8")
 """How weights may be stored. int8 is symmetric, with a float32 scale per output channel."""
@@ -73,6 +75,22 @@ class ReferenceRules:
             raise ArtifactError(
                 f"mask_resize is 'probabilities' or 'logits', not {self.mask_resize!r}"
             )
+
+
+@dataclass(frozen=True)
+class ClickRules:
+    """How one mask is chosen for a click: the first if it is stable, else the best of the others.
+
+    A mask's stability is the IoU of the mask at a threshold a little above and a little below
+    that of its outline. The best is the one of the highest predicted IoU.
+
+    Attributes:
+        stability_delta: how far the thresholds lie from 0, in logits.
+        stability_threshold: the least stability of a stable mask, 0 to 1.
+    """
+
+    stability_delta: float
+    stability_threshold: float
 
 
 @dataclass(frozen=True)
@@ -232,6 +250,7 @@ class Manifest:
         licence: the licence of the weights.
         runtime_libraries: TVM's runtime libraries in the artifact, in loading order.
         files: every other file of the artifact by name.
+        clicks: how a click's mask is chosen; None where ``sizes.clicks`` is.
     """
 
     sam3_tvm: str
@@ -247,10 +266,15 @@ class Manifest:
     licence: Licence
     runtime_libraries: tuple[str, ...]
     files: dict[str, StoredFile]
+    clicks: ClickRules | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The manifest as plain data."""
         data = {"format": FORMAT, **asdict(self)}
+        if self.sizes.clicks is None:
+            # What readers of format 3 know.
+            data["format"] = 3
+            del data["clicks"], data["sizes"]["clicks"]
         data["components"] = abi_to_json(self.components)
         data["stages"] = {name: stages.to_json() for name, stages in self.stages.items()}
         return data
@@ -278,8 +302,8 @@ class Manifest:
             rest.setdefault("stages", {})
         apart = ("components", "stages")
         hints = {k: v for k, v in get_type_hints(cls).items() if k not in apart}
-        _check_keys(rest, {*hints, *apart}, "the manifest")
-        values = {name: _parse(kind, rest[name], name) for name, kind in hints.items()}
+        _check_keys(rest, {*hints, *apart}, "the manifest", _optional(cls))
+        values = {n: _parse(kind, rest[n], n) for n, kind in hints.items() if n in rest}
         try:
             components = abi_from_json(rest["components"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -292,7 +316,7 @@ class Manifest:
 
     @property
     def left_out(self) -> list[str]:
-        """Functions of the ABI that it lacks, without which pictures can't be segmented."""
+        """Functions of the ABI that it lacks, without which it can't do all of its tasks."""
         return [name for name in abi(self.sizes) if name not in self.components]
 
     def _check(self) -> None:
@@ -301,6 +325,8 @@ class Manifest:
                 f"preprocessing makes pictures of {self.preprocessing.image_size} px, "
                 f"the model takes {self.sizes.image} px"
             )
+        if (self.clicks is None) != (self.sizes.clicks is None):
+            raise ArtifactError("it has one of clicks and sizes.clicks, which go together")
         for name in self.files:
             if name in ("", ".", "..") or "/" in name or "\\" in name or ":" in name:
                 raise ArtifactError(f"files names {name!r}, which is no plain file name")
@@ -338,6 +364,11 @@ def _check_stages(name: str, stages: Stages, components: Mapping[str, Component]
         raise ArtifactError(f"stages.{name} uses the name {min(taken)!r} of another function")
 
 
+def _optional(kind: type) -> set[str]:
+    """The entries of a dataclass that need not be there."""
+    return {f.name for f in fields(kind) if f.default is not MISSING}
+
+
 def _check_keys(
     data: Mapping[str, Any], wanted: set[str], where: str, optional: Set[str] = frozenset()
 ) -> None:
@@ -361,8 +392,7 @@ def _parse(kind: Any, value: Any, where: str) -> Any:
         return {k: _parse(args[1], v, f"{where}.{k}") for k, v in entries.items()}
     if is_dataclass(kind) and isinstance(kind, type):
         entries = _expect(dict, value, where, "an object")
-        optional = {f.name for f in fields(kind) if f.default is not MISSING}
-        _check_keys(entries, {f.name for f in fields(kind)}, where, optional)
+        _check_keys(entries, {f.name for f in fields(kind)}, where, _optional(kind))
         hints = get_type_hints(kind)
         return kind(**{k: _parse(hints[k], v, f"{where}.{k}") for k, v in entries.items()})
     if kind is bool:

@@ -28,7 +28,7 @@ from sam3_tvm.compiler.passes.split_stages import stages
 from sam3_tvm.compiler.passes.stages import IMAGE_INPUTS
 from sam3_tvm.compiler.pipeline import LAYER_NORM, Options
 from sam3_tvm.compiler.target import CpuTarget
-from sam3_tvm.components import Component, Dim, abi
+from sam3_tvm.components import ClickSizes, Component, Dim, Sizes, abi
 from sam3_tvm.errors import Sam3Error
 from sam3_tvm.importer import import_module
 from sam3_tvm.manifest import PRECISIONS
@@ -45,6 +45,8 @@ _EXAMPLE = {
     "boxes": 3,
     "points": 4,
     "prompt": 5,
+    "clicks": 9,
+    "tokens": 10,
     "queries": 7,
     "masks": 6,
     "height": 11,
@@ -110,6 +112,7 @@ def compile(
     layer_norm: str = "fused",
     weights: str = "float32",
     tuned: str | os.PathLike[str] | None = None,
+    tasks: Sequence[str] | None = None,
     functions: Sequence[str] | None = None,
     dump: str | os.PathLike[str] | None = None,
     progress: Progress = silent,
@@ -126,6 +129,8 @@ def compile(
             the size) or ``"int8"`` (a quarter). Arithmetic is in float32 in any case.
         tuned: a database of tile sizes that ``sam3-tvm tune`` wrote, for ``"native"``; by default
             what is known of this CPU, see :func:`sam3_tvm.compiler.tuning.find`.
+        tasks: what it is to be for, of :data:`sam3_tvm.components.TASKS`: ``"concepts"``, or that
+            and ``"clicks"``; None for all that the checkpoint has weights for.
         functions: compile these functions of the ABI alone; None for all, without which an
             artifact can be measured but can't segment.
         dump: a folder for the module after each phase, as TVMScript.
@@ -153,8 +158,14 @@ def compile(
     steps = _Steps(report, progress, total=2 * len(names) + 5)
     with artifact.create(output) as writer:
         with steps.step("open the checkpoint"):
-            source = open_source(checkpoint)
-        components = {n: c for n, c in abi(source.sizes).items() if n in names}
+            source = open_source(checkpoint, tasks)
+            known = abi(source.sizes)
+            if lacking := [n for n in functions or () if n not in known]:
+                raise CompileError(
+                    f"{lacking[0]} is for clicks, which {checkpoint} isn't compiled for"
+                )
+            steps.total -= 2 * len(set(names) - set(known))
+        components = {n: c for n, c in known.items() if n in names}
         mod, params = tvm.IRModule(), {}
         for name, component in components.items():
             with steps.step(f"import {name}"):
@@ -203,9 +214,7 @@ def _check_finite(key: str, array: NDArray[Any]) -> None:
 
 
 def _component_names() -> list[str]:
-    from sam3_tvm.components import Sizes
-
-    return list(abi(Sizes(14, 1, 8, 8, 1, 1)))
+    return list(abi(Sizes(14, 1, 8, 8, 1, 1, clicks=ClickSizes(8, 4))))
 
 
 def import_component(
@@ -376,6 +385,7 @@ def _describe(
         preprocessing=source.preprocessing,
         tokenizer=artifact.TokenizerRules(artifact.TOKENIZER, source.pad_id, source.mask_by_id),
         licence=licence,
+        clicks=source.clicks,
         versions={package: metadata.version(package) for package in packages},
         runtime_libraries=libraries,
     )

@@ -11,7 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from sam3_tvm.errors import Sam3Error
 
-__all__ = ["Prompt", "PromptError", "build_prompts", "check_threshold"]
+__all__ = [
+    "Prompt",
+    "PromptError",
+    "build_prompts",
+    "check_threshold",
+    "checked_labels",
+    "pixel_boxes",
+    "pixel_points",
+]
 
 
 _SEQUENCES = (list, tuple, np.ndarray)
@@ -156,7 +164,7 @@ def _prompt(
     max_boxes: int,
     max_points: int,
 ) -> Prompt:
-    pixels, spots = _boxes(boxes, size), _points(points, size)
+    pixels, spots = pixel_boxes(boxes, size), pixel_points(points, size)
     for name, given, most in (("boxes", pixels, max_boxes), ("points", spots, max_points)):
         if len(given) > most:
             raise PromptError(f"{len(given)} {name} for {text!r}: at most {most} are taken")
@@ -167,13 +175,13 @@ def _prompt(
     return Prompt(
         text,
         normal.astype(np.float32),
-        _labels("box", "boxes", labels, len(pixels)),
+        checked_labels("box", "boxes", labels, len(pixels)),
         (spots / scale).astype(np.float32),
-        _labels("point", "points", point_labels, len(spots)),
+        checked_labels("point", "points", point_labels, len(spots)),
     )
 
 
-def _points(points: ArrayLike | None, size: tuple[int, int]) -> NDArray[np.float64]:
+def pixel_points(points: ArrayLike | None, size: tuple[int, int]) -> NDArray[np.float64]:
     """The points in pixels: float64 [M, 2]."""
     if points is None:
         return np.zeros((0, 2))
@@ -195,7 +203,7 @@ def _points(points: ArrayLike | None, size: tuple[int, int]) -> NDArray[np.float
     return array
 
 
-def _boxes(boxes: ArrayLike | None, size: tuple[int, int]) -> NDArray[np.float64]:
+def pixel_boxes(boxes: ArrayLike | None, size: tuple[int, int]) -> NDArray[np.float64]:
     """The boxes in pixels, cut at the picture's edges: float64 [N, 4]."""
     if boxes is None:
         return np.zeros((0, 4))
@@ -223,7 +231,7 @@ def _boxes(boxes: ArrayLike | None, size: tuple[int, int]) -> NDArray[np.float64
     return cut
 
 
-def _labels(kind: str, plural: str, labels: Any, count: int) -> NDArray[np.int64]:
+def checked_labels(kind: str, plural: str, labels: Any, count: int) -> NDArray[np.int64]:
     if labels is None:
         return np.ones(count, np.int64)
     array = np.asarray(labels)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from tokenizers import Tokenizer
 
+from sam3_tvm.components import TASKS
 from sam3_tvm.sources.base import Source, SourceError
 
 __all__ = ["Source", "SourceError", "open_source"]
 
 
-def open_source(checkpoint: str) -> Source:
+def open_source(checkpoint: str, tasks: Sequence[str] | None = None) -> Source:
     """Open a checkpoint.
 
     Args:
@@ -17,9 +21,12 @@ def open_source(checkpoint: str) -> Source:
             ``random:sam3`` / ``random:tiny``, optionally with a seed (``random:tiny:7``); or,
             for which Meta's ``sam3`` package is needed, its own file (``sam3.pt``, or a folder
             that holds it) or ``random:meta`` / ``random:meta-tiny``.
+        tasks: what is wanted of it, of :data:`sam3_tvm.components.TASKS`, ``"concepts"`` among
+            them; None for all that it has weights for.
 
     Raises:
-        SourceError: nothing of that name, or something that isn't a SAM 3 checkpoint.
+        SourceError: nothing of that name, something that isn't a SAM 3 checkpoint, or a task that
+            it has no weights for.
     """
     source = _open(checkpoint)
     last = max(Tokenizer.from_str(source.tokenizer_json()).get_vocab().values())
@@ -29,6 +36,19 @@ def open_source(checkpoint: str) -> Source:
             f"{source.vocabulary_size()} of them; put the tokenizer.json that belongs to the "
             "weights beside them"
         )
+    if tasks is None:
+        return source
+    for task in tasks:
+        if task not in TASKS:
+            raise SourceError(f"no task is named {task!r}; there are {', '.join(TASKS)}")
+        if task not in source.sizes.tasks:
+            raise SourceError(
+                f"{checkpoint} has no weights for {task}; it serves {', '.join(source.sizes.tasks)}"
+            )
+    if "concepts" not in tasks:
+        raise SourceError("tasks must have concepts among them; clicks can be left out")
+    if "clicks" not in tasks:
+        source.sizes, source.clicks = replace(source.sizes, clicks=None), None
     return source
 
 

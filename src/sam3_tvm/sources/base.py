@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sam3_tvm.components import Component, Dim, Sizes
 from sam3_tvm.errors import Sam3Error
-from sam3_tvm.manifest import Preprocessing, ReferenceRules
+from sam3_tvm.manifest import ClickRules, Preprocessing, ReferenceRules
 
 __all__ = [
     "Licence",
@@ -94,6 +94,9 @@ class Source(Protocol):
     kind: str
     checkpoint: str
     sizes: Sizes
+    """Those of what is wanted of the checkpoint; see :func:`sam3_tvm.sources.open_source`."""
+    clicks: ClickRules | None
+    """How a click's mask is chosen; None where ``sizes.clicks`` is."""
     preprocessing: Preprocessing
     licence: Licence | None
     reference: ReferenceRules
@@ -153,8 +156,12 @@ class _Sampler:
             centre = torch.rand((*shape[:-1], 2), generator=g) * 0.6 + 0.2
             side = torch.rand((*shape[:-1], 2), generator=g) * 0.35 + 0.02
             return torch.cat([centre, side], dim=-1)
-        if name == "points":
+        if name in ("points", "clicks"):
             return torch.rand(shape, generator=g)
+        if name == "click_labels":
+            return torch.randint(-1, 4, shape, generator=g)
+        if name == "mask_given":
+            return torch.arange(shape[0]) % 2 == 0
         if name in ("box_labels", "point_labels"):
             return torch.randint(0, 2, shape, generator=g)
         if name.endswith("mask"):

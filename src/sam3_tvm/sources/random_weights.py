@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import Sam3Config
 
-__all__ = ["CONFIGS", "byte_tokenizer", "randomise"]
+__all__ = ["CONFIGS", "TRACKERS", "byte_tokenizer", "randomise", "randomise_positions"]
 
 
 def _sam3() -> Sam3Config:
@@ -62,6 +62,13 @@ def _tiny() -> Sam3Config:
 CONFIGS = {"sam3": _sam3, "tiny": _tiny}
 """Configurations by the name after ``random:``."""
 
+TRACKERS: dict[str, dict[str, int]] = {
+    "sam3": {},
+    "tiny": {"mlp_dim": 128, "num_attention_heads": 4, "iou_head_hidden_dim": 48},
+}
+"""Of their trackers' mask decoders, what follows neither from these nor from SAM 3. The tiny one
+has heads of 16 and, where it looks at the picture, of 8."""
+
 
 _POSITIONS = ("position_embeddings", "pos_embed", "positional_embedding")
 """What tables of positions are called, in the models' code."""
@@ -94,6 +101,18 @@ def randomise(model: torch.nn.Module, seed: int) -> None:
                 fan_in = parameter.shape[0] if transposed else parameter[0].numel()
                 mean, std = 0.0, 1 / math.sqrt(fan_in)
             parameter.normal_(mean, std, generator=generator)
+
+
+@torch.no_grad()
+def randomise_positions(model: torch.nn.Module, seed: int) -> None:
+    """Fill the random frequencies of position encodings, which are no parameters but buffers.
+
+    They are standard normal, as the models' own code draws them.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for name, buffer in model.named_buffers():
+        if name.rpartition(".")[2] == "positional_embedding":
+            buffer.normal_(generator=generator)
 
 
 def byte_tokenizer(vocabulary: int) -> Tokenizer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from transformers.initialization import no_init_weights
 from transformers.models.sam3.modeling_sam3 import Sam3Model
 
 from sam3_tvm.components import Sizes
-from sam3_tvm.manifest import Preprocessing, ReferenceRules
+from sam3_tvm.manifest import ClickRules, Preprocessing, ReferenceRules
 from sam3_tvm.sources.base import Licence, SourceError, read_licence
 from sam3_tvm.sources.huggingface import (
     download,
@@ -28,7 +29,17 @@ from sam3_tvm.sources.huggingface import (
     read_tokenizer,
 )
 from sam3_tvm.sources.patches import IntegerShapes, patched
-from sam3_tvm.sources.random_weights import CONFIGS, byte_tokenizer, randomise
+from sam3_tvm.sources.random_weights import CONFIGS, TRACKERS, byte_tokenizer, randomise
+from sam3_tvm.sources.tracker import (
+    ClickDecoder,
+    PromptEncoder,
+    ResizeClickMasks,
+    TrackerNeck,
+    click_rules,
+    click_sizes,
+    random_tracker,
+    read_tracker,
+)
 from sam3_tvm.sources.transformers_reference import TransformersReference
 
 __all__ = ["TransformersSource"]
@@ -44,13 +55,16 @@ def _position_encoding(model: Sam3Model, sizes: Sizes) -> torch.Tensor:
 
 
 class _VisionEncoder(torch.nn.Module):
-    def __init__(self, model: Sam3Model) -> None:
+    def __init__(self, model: Sam3Model, backbone: bool) -> None:
         super().__init__()
         self.vision_encoder = model.vision_encoder
+        self.backbone = backbone
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        out = self.vision_encoder(pixel_values)
         # The fourth, coarsest level is computed by the neck and used by nobody.
-        return tuple(self.vision_encoder(pixel_values).fpn_hidden_states[:3])
+        fpn = tuple(out.fpn_hidden_states[:3])
+        return (*fpn, out.last_hidden_state) if self.backbone else fpn
 
 
 class _TextEncoder(torch.nn.Module):
@@ -211,14 +225,20 @@ class TransformersSource:
         pad_id: int,
         preprocessing: Preprocessing,
         licence: Licence | None,
+        tracker: Any = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.model = model.eval()
+        self.tracker = tracker
         self.preprocessing = preprocessing
         self.licence = licence
         self._tokenizer = tokenizer
         self.pad_id = pad_id
         self.sizes = _sizes(model.config)
+        self.clicks: ClickRules | None = None
+        if tracker is not None:
+            self.sizes = replace(self.sizes, clicks=click_sizes(tracker))
+            self.clicks = click_rules(tracker)
 
     @classmethod
     def open(cls, checkpoint: str) -> TransformersSource:
@@ -242,11 +262,13 @@ class TransformersSource:
         config = CONFIGS[name]()
         with no_init_weights():
             model = Sam3Model(config)
-        randomise(model, seed=int(rest[0]) if rest else 0)
+        seed = int(rest[0]) if rest else 0
+        randomise(model, seed)
+        tracker = random_tracker(model, seed, **TRACKERS[name])
         vocabulary = config.text_config.vocab_size
         tokenizer = byte_tokenizer(vocabulary).to_str()
         preprocessing = read_preprocessing(None, config.image_size)
-        return cls(checkpoint, model, tokenizer, vocabulary - 1, preprocessing, None)
+        return cls(checkpoint, model, tokenizer, vocabulary - 1, preprocessing, None, tracker)
 
     @classmethod
     def _folder(cls, checkpoint: str, folder: Path) -> TransformersSource:
@@ -279,13 +301,14 @@ class TransformersSource:
             pad_id,
             read_preprocessing(folder, model.config.image_size),
             read_licence(folder),
+            read_tracker(folder, model),
         )
 
     def component(self, name: str) -> torch.nn.Module:
         """The module of one component; see :class:`~sam3_tvm.sources.base.Source`."""
         model, sizes = self.model, self.sizes
         makers: dict[str, Callable[[], torch.nn.Module]] = {
-            "vision_encoder": lambda: _VisionEncoder(model),
+            "vision_encoder": lambda: _VisionEncoder(model, sizes.clicks is not None),
             "text_encoder": lambda: _TextEncoder(model),
             "geometry_encoder": lambda: _GeometryEncoder(model, sizes),
             "detr_encoder": lambda: _DetrEncoder(model, sizes),
@@ -293,6 +316,10 @@ class TransformersSource:
             "scoring": lambda: _Scoring(model),
             "mask_decoder": lambda: _MaskDecoder(model),
             "resize_masks": _ResizeMasks,
+            "tracker_neck": lambda: TrackerNeck(self.tracker),
+            "prompt_encoder": lambda: PromptEncoder(self.tracker),
+            "click_decoder": lambda: ClickDecoder(self.tracker),
+            "resize_click_masks": ResizeClickMasks,
         }
         return makers[name]().eval()
 

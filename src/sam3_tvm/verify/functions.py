@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sam3_tvm.components import BATCH, BOXES, POINTS, PROMPT, Component, abi
+from sam3_tvm.components import BATCH, BOXES, CLICKS, POINTS, PROMPT, TOKENS, Component, abi
 from sam3_tvm.sources.base import Source, sample_inputs
 from sam3_tvm.verify.report import Bounds, FunctionRow, VerifyError
 
@@ -45,6 +45,8 @@ def function_cases(name: str, source: Source) -> list[Case]:
         "batch": 3,
         "boxes": 5,
         "points": 4,
+        "clicks": 9,
+        "tokens": 10,
         "prompt": 37,
         "queries": max(1, sizes.queries // 2 - 1),
         "masks": 3,
@@ -55,6 +57,8 @@ def function_cases(name: str, source: Source) -> list[Case]:
         "batch": 2,
         "boxes": BOXES.max,
         "points": POINTS.max,
+        "clicks": CLICKS.max,
+        "tokens": TOKENS.max,
         "prompt": PROMPT.max,
         "queries": sizes.queries,
         "masks": 7,

@@ -111,7 +111,7 @@ def _verify(
         raise VerifyError(
             f"no function {unknown[0]!r}; the artifact has {', '.join(manifest.components)}"
         )
-    source = open_source(manifest.source.checkpoint)
+    source = open_source(manifest.source.checkpoint, manifest.sizes.tasks)
     if source.sizes != manifest.sizes:
         raise VerifyError(
             f"{manifest.source.checkpoint} has other sizes now than when it was compiled: "
