@@ -13,11 +13,12 @@ from sam3_tvm.errors import Sam3Error
 
 if TYPE_CHECKING:
     from sam3_tvm.compiler import compile
-    from sam3_tvm.runtime import EncodedImage, Model, Result, load
+    from sam3_tvm.runtime import ClickResult, EncodedImage, Model, Result, load
 
     __version__: str
 
 __all__ = [
+    "ClickResult",
     "EncodedImage",
     "MissingExtraError",
     "Model",
@@ -28,7 +29,7 @@ __all__ = [
     "load",
 ]
 
-_RUNTIME = ("EncodedImage", "Model", "Result", "load")
+_RUNTIME = ("ClickResult", "EncodedImage", "Model", "Result", "load")
 
 # The top-level packages of the extra [compile].
 _COMPILE_EXTRA = ("torch", "transformers", "tvm", "huggingface_hub")

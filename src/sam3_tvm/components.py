@@ -20,6 +20,7 @@ __all__ = [
     "BATCH",
     "BOXES",
     "CLICKS",
+    "FOR_CLICKS",
     "HEIGHT",
     "MASKS",
     "POINTS",
@@ -75,6 +76,9 @@ WIDTH = Dim("width", 1, 32768)
 
 TASKS = ("concepts", "clicks")
 """What a model may be for: all objects of a kind, and the object that is clicked."""
+
+FOR_CLICKS = ("tracker_neck", "prompt_encoder", "click_decoder", "resize_click_masks")
+"""The functions that the second task has for itself."""
 
 
 def QUERIES(sizes: Sizes) -> Dim:  # noqa: N802 - reads like the other dimensions

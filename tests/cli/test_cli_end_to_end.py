@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from sam3_tvm.assets import photographs
-from sam3_tvm.components import Sizes, abi
+from sam3_tvm.components import ClickSizes, Sizes, abi
 
 # Any sizes: names are what is asked for.
-SIZES = Sizes(14, 1, 8, 8, 1, 1)
+SIZES = Sizes(14, 1, 8, 8, 1, 1, clicks=ClickSizes(8, 4))
 
 
 @pytest.fixture
@@ -72,6 +72,23 @@ def test_one_command_line_handles_phrases_boxes_and_folders(sam3, tiny_artifact,
     assert all(0 < s < 1 for s in scores)
 
 
+def test_a_click_is_answered_with_masks_and_an_overlay(sam3, tiny_artifact, tmp_path):
+    cat = photographs()[1]
+    clicked = ["--point", "120,90", "--negative-point", "20,20", "--box", "40,25,200,180"]
+    document = json.loads(sam3("click", tiny_artifact, cat, *clicked, "--json", "-o", "out"))
+    assert document["info"]["points"] == [[120, 90], [20, 20]]
+    assert document["info"]["point_labels"] == [1, 0]
+    assert document["info"]["box"] == [40, 25, 200, 180]
+    assert len(document["masks"]) == 3
+    assert document["image"]["overlay"] == str(Path("out") / f"{cat.stem}.png")
+    assert (tmp_path / "out" / f"{cat.stem}.png").is_file()
+    printed = sam3("click", tiny_artifact, cat, "--point", "120,90", "--one-mask", "--no-overlay")
+    assert "predicted IoU" in printed
+    assert not (tmp_path / "sam3-out").exists()
+    info = sam3("info", tiny_artifact)
+    assert "concepts, clicks" in info
+
+
 def test_verify_compares_every_function_and_a_picture(sam3, tiny_artifact, tmp_path):
     printed = sam3("verify", tiny_artifact, "--image", photographs()[0])
     assert "astronaut.jpg" in printed
@@ -81,3 +98,5 @@ def test_verify_compares_every_function_and_a_picture(sam3, tiny_artifact, tmp_p
     assert {row["name"] for row in report["functions"]} == set(abi(SIZES))
     assert {row["picture"] for row in report["end_to_end"]} == {"astronaut.jpg"}
     assert max(row["kept"] for row in report["end_to_end"]) > 0
+    assert {row["masks"] for row in report["clicks"]} == {1, 3}
+    assert "clicks" in printed

@@ -62,3 +62,31 @@ def test_the_neck_merges_what_takes_less_work_merged(source):
     assert _calls(text, "conv1x1_") == 2
     assert _calls(text, "conv3x3_") == 3
     assert "R.nn.conv2d" not in text
+
+
+def test_clicks_are_decoded_by_kernels_alone(source):
+    """Products, attention, norms and convolutions of the tracker all have a kernel of ours."""
+    (neck,) = _dispatched(source, "tracker_neck").values()
+    assert _calls(neck, "conv_transpose2x2_") == 3
+    assert _calls(neck, "conv3x3_") == 3
+    # To each level's width, and from the finer two to the decoder's.
+    assert _calls(neck, "conv1x1_") == 2 + 2
+    (prompt,) = _dispatched(source, "prompt_encoder").values()
+    assert _calls(prompt, "conv2x2_") == 2
+    assert _calls(prompt, "conv1x1_") == 1
+    assert _calls(prompt, "layer_norm_") == 2
+    (decoder,) = _dispatched(source, "click_decoder").values()
+    # Two layers of self-attention and attention both ways, and the last to the picture.
+    assert _calls(decoder, "attention_") == 2 * 3 + 1
+    # Query, key and value: one product for the first self-attention, two for the second (its
+    # values are without positions), three for each of the others. Each has an output.
+    assert _calls(decoder, r"linear_64x192_bias\b") == 1
+    assert _calls(decoder, r"linear_64x32_bias\b") == 3 * 5
+    assert _calls(decoder, r"linear_32x64_bias_residual\b") == 5
+    # Four masks, the object's score and the masks' IoU, of three products each.
+    assert _calls(decoder, r"linear_64x64_bias_relu\b") == 2 * 5
+    assert _calls(decoder, "layer_norm_") == 2 * 4 + 1 + 1
+    assert _calls(decoder, "conv_transpose2x2_") == 2
+    assert _calls(decoder, "matmul_") == 1
+    for text in (neck, prompt, decoder):
+        assert not re.search(r"R\.(matmul|nn\.(conv2d|attention|layer_norm)|nn\.conv2d_tr)", text)

@@ -22,7 +22,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
 from sam3_tvm import artifact
-from sam3_tvm.components import BATCH, Sizes, TensorSpec, abi
+from sam3_tvm.components import BATCH, ClickSizes, Sizes, TensorSpec, abi
 from sam3_tvm.runtime.functions import FunctionTable
 from sam3_tvm.runtime.segmenter import Model
 from sam3_tvm.runtime.tokenizer import Tokenizer
@@ -178,6 +178,61 @@ def with_points(manifest: artifact.Manifest) -> artifact.Manifest:
     """The manifest of a toy that takes points."""
     sizes = replace(manifest.sizes, points=True)
     return replace(manifest, sizes=sizes, components=abi(sizes))
+
+
+class ToyClickFunctions(ToyFunctions):
+    """The toy with functions for clicks, whose masks are discs around the points of label 1.
+
+    ``clicked`` has the inputs of every call of ``prompt_encoder``.
+    """
+
+    iou = (0.5, 0.6, 0.9, 0.7)
+
+    def __init__(self, delay: float = 0.0) -> None:
+        super().__init__(delay)
+        self.clicked: list[tuple[np.ndarray, ...]] = []
+
+    @staticmethod
+    def vision_encoder(pixels, project):
+        features = ToyFunctions.vision_encoder(pixels, project)
+        return *features, np.repeat(features[2].reshape(len(pixels), 4, 4), 2, 2)
+
+    @staticmethod
+    def tracker_neck(backbone):
+        b = len(backbone)
+        fine, middle = np.zeros((b, 0, 8, 8), np.float32), np.zeros((b, 1, 4, 4), np.float32)
+        return fine, middle, backbone[:, :, :4].reshape(b, 4, 2, 2)
+
+    def prompt_encoder(self, clicks, labels, masks, given):
+        self.clicked.append((clicks, labels, masks, given))
+        sparse = np.zeros((len(clicks), clicks.shape[1] + 1, 4), np.float32)
+        sparse[:, :-1] = np.concatenate([clicks, clicks * 0 + labels[..., None]], -1)
+        sparse[:, -1, 2:] = -1
+        dense = np.zeros((len(clicks), 4, 2, 2), np.float32)
+        return sparse, dense + masks.mean((1, 2, 3))[:, None, None, None]
+
+    @classmethod
+    def click_decoder(cls, fine, middle, coarse, sparse, dense):
+        middles = (np.arange(8) + 0.5) / 8
+        far = np.full((len(sparse), 8, 8), 1, np.float32)
+        for row, tokens in enumerate(sparse):
+            for x, y, label, _ in tokens:
+                if label == 1:
+                    disc = np.hypot(middles[None] - x, middles[:, None] - y)
+                    far[row] = np.minimum(far[row], disc)
+        radii = np.array([0.05, 0.2, 0.3, 0.4], np.float32)
+        masks = radii[None, :, None, None] - far[:, None] + dense[:, :1, :1, :1]
+        iou = np.tile(np.array(cls.iou, np.float32), (len(sparse), 1))
+        return masks, iou, coarse.mean((1, 2, 3))[:, None]
+
+    resize_click_masks = staticmethod(ToyFunctions.resize_masks)
+
+
+def with_clicks(manifest: artifact.Manifest) -> artifact.Manifest:
+    """The manifest of a toy that is for clicks, too."""
+    sizes = replace(manifest.sizes, clicks=ClickSizes(backbone=8, masks=4))
+    rules = artifact.ClickRules(stability_delta=0.05, stability_threshold=0.9)
+    return replace(manifest, sizes=sizes, components=abi(sizes), clicks=rules)
 
 
 def write_tokenizer(path: Path) -> None:

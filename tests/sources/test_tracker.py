@@ -11,7 +11,7 @@ from transformers.models.sam3_tracker.modeling_sam3_tracker import Sam3TrackerMo
 from transformers.models.sam3_video.configuration_sam3_video import Sam3VideoConfig
 from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoModel
 
-from sam3_tvm.components import TASKS, abi
+from sam3_tvm.components import FOR_CLICKS, TASKS, abi
 from sam3_tvm.runtime.clicks import choose_masks
 from sam3_tvm.sources import SourceError, open_source
 from sam3_tvm.sources.random_weights import CONFIGS, randomise
@@ -203,8 +203,7 @@ def test_only_what_is_wanted_is_in_the_abi(source):
     concepts = open_source("random:tiny", ("concepts",))
     assert source.sizes.tasks == TASKS
     assert concepts.sizes.tasks == ("concepts",)
-    clicks = {"tracker_neck", "prompt_encoder", "click_decoder", "resize_click_masks"}
-    assert set(abi(source.sizes)) - set(abi(concepts.sizes)) == clicks
+    assert list(abi(source.sizes)) == [*abi(concepts.sizes), *FOR_CLICKS]
     assert [s.name for s in abi(concepts.sizes)["vision_encoder"].outputs][-1] == "fpn_2"
     with concepts.patched(), torch.no_grad():
         side = source.sizes.image

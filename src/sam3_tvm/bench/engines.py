@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from sam3_tvm.bench.parts import (
     KEPT,
+    MEASURED,
     PROMPT_ROWS,
     BenchError,
     Part,
@@ -185,7 +186,8 @@ class Ours(Engine):
         return aligned(value)
 
     def call(self, name: str, inputs: Sequence[Any]) -> Sequence[Any]:
-        return self._table(name, *inputs)
+        # An artifact for clicks, too, hands out the backbone's features, which aren't compared.
+        return self._table(name, *inputs)[: len(self.components[name].outputs)]
 
     def kept(self, part: Part) -> NDArray[np.int64] | None:
         queries = self._manifest.sizes.queries
@@ -228,21 +230,22 @@ class Ours(Engine):
 
 
 class _Remembering:
-    """An artifact's functions, but that the vision encoder runs once and gives the same again.
+    """An artifact's functions, but that the vision encoder, and the tracker's neck, run once and
+    give the same again.
 
     So what ``encode_image`` does beside it can be measured, through the same interface.
     """
 
     def __init__(self, table: Any) -> None:
         self._table = table
-        self._features: Any = None
+        self._features: dict[str, Any] = {}
 
     def __call__(self, name: str, *inputs: Any) -> Any:
-        if name != "vision_encoder":
+        if name not in ("vision_encoder", "tracker_neck"):
             return self._table(name, *inputs)
-        if self._features is None:
-            self._features = self._table(name, *inputs)
-        return self._features
+        if name not in self._features:
+            self._features[name] = self._table(name, *inputs)
+        return self._features[name]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._table, name)
@@ -263,7 +266,7 @@ class Torch(Engine):
 
         super().__init__(job)
         torch.set_num_threads(self.threads)
-        source = open_source(job["checkpoint"])
+        source = open_source(job["checkpoint"], MEASURED)
         self._torch = torch
         self._scope = ExitStack()
         self._scope.enter_context(torch.no_grad())

@@ -21,6 +21,7 @@ from sam3_tvm.errors import Sam3Error
 __all__ = [
     "EIGHT",
     "KEPT",
+    "MEASURED",
     "PROMPT_ROWS",
     "BenchError",
     "Part",
@@ -45,6 +46,9 @@ graph doesn't know which will be kept.
 """
 
 EIGHT = "eight_prompts"
+
+MEASURED = ("concepts",)
+"""The tasks whose functions are measured, whatever else an artifact is for."""
 
 
 class BenchError(Sam3Error):

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from sam3_tvm.bench.engines import first_line, onnx_file
 from sam3_tvm.bench.parts import (
+    MEASURED,
     Part,
     dims,
     external_inputs,
@@ -109,7 +110,7 @@ def reference(
         ``flops`` by part, see :func:`count_flops`, and ``sizes``.
     """
     torch.set_num_threads(threads)
-    source, folder = open_source(checkpoint), Path(work)
+    source, folder = open_source(checkpoint, MEASURED), Path(work)
     components = abi(source.sizes)
     (folder / "abi.json").write_text(json.dumps(abi_to_json(components)), encoding="utf-8")
     flops = {}
@@ -174,7 +175,7 @@ def export_onnx(
         ``failures``: by function, why it is not exportable.
     """
     torch.set_num_threads(threads)
-    source, failures = open_source(checkpoint), {}
+    source, failures = open_source(checkpoint, MEASURED), {}
     components, sizes = abi(source.sizes), dims(source.sizes)
     for name in functions:
         inputs = sample_inputs(components[name], sizes, source.vocabulary_size())

@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from sam3_tvm.cli.bench import command as _bench
+from sam3_tvm.cli.click import command as _click
 from sam3_tvm.cli.compile import command as _compile
 from sam3_tvm.cli.convert import command as _convert
 from sam3_tvm.cli.doctor import command as _doctor
@@ -74,6 +75,7 @@ def _options(
 app.command("compile")(_compile)
 app.command("convert")(_convert)
 app.command("segment")(_segment)
+app.command("click")(_click)
 app.command("verify")(_verify)
 app.command("evaluate")(_evaluate)
 app.command("bench")(_bench)

@@ -41,6 +41,14 @@ def command(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="The artifact's folder.", metavar="DIR")
     ],
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            help="What it is to be for: concepts, or concepts,clicks. By default all that the "
+            "checkpoint has weights for.",
+            metavar="TASKS",
+        ),
+    ] = None,
     target: Annotated[
         str,
         typer.Option(
@@ -85,7 +93,7 @@ def command(
 
     sam3-tvm compile random:tiny -o out/tiny
     sam3-tvm compile facebook/sam3 -o sam3-cpu --target x86-64-v3
-    sam3-tvm compile facebook/sam3 -o sam3-half --weights float16
+    sam3-tvm compile facebook/sam3 -o sam3-half --weights float16 --tasks concepts
     sam3-tvm compile ./checkpoint -o sam3-cpu --dump phases
     """
     with need_extra("compiling"):
@@ -99,6 +107,7 @@ def command(
             layer_norm=layer_norm.value,
             weights=weights.value,
             tuned=tuned,
+            tasks=None if tasks is None else [task.strip() for task in tasks.split(",")],
             dump=dump,
             progress=progress,
         )

@@ -45,6 +45,7 @@ def command(
                     "fingerprint": opened.fingerprint,
                     "runs_here": reason is None,
                     "bytes": sum(f.bytes for f in opened.manifest.files.values()),
+                    "tasks": opened.manifest.sizes.tasks,
                     **opened.manifest.to_json(),
                 }
             )
@@ -75,6 +76,7 @@ def _summary(opened: Artifact, reason: str | None) -> Table:
     versions = {"sam3-tvm": manifest.sam3_tvm, **manifest.versions}
     for name, value in {
         "source": f"{source.kind}, checkpoint {source.checkpoint}",
+        "tasks": ", ".join(sizes.tasks),
         "reference rules": f"geometry encoded {geometry}; masks: {rules.mask_resize} are resized; "
         f"boxes alone go with {rules.visual_text!r}; keeps scores above {rules.default_threshold}",
         "target": f"{target.level} ({target.kind}, mcpu {target.mcpu}, {target.triple})",

@@ -158,6 +158,14 @@ def _print_report(report: VerifyReport) -> None:
             _word(pair.ok),
         )
     show(f"{path}: end to end", pairs)
+    if not report.clicks:
+        return
+    right = ("masks", "IoU mean", "IoU min", "score")
+    clicked = table("picture", "prompt", *right, "", right=right)
+    for one in report.clicks:
+        shown = (f"{one.iou_mean:.5f}", f"{one.iou_min:.5f}", f"{one.score_error:.1e}")
+        clicked.add_row(one.picture, one.prompt, f"{one.masks}", *shown, _word(one.ok))
+    show(f"{path}: clicks", clicked)
 
 
 def _word(ok: bool) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from sam3_tvm.runtime.clicks import ClickResult
 from sam3_tvm.runtime.encoded import EncodedImage
 from sam3_tvm.runtime.image import ImageError
 from sam3_tvm.runtime.prompts import PromptError
 from sam3_tvm.runtime.results import Result
 from sam3_tvm.runtime.segmenter import Model, load
 
-__all__ = ["EncodedImage", "ImageError", "Model", "PromptError", "Result", "load"]
+__all__ = ["ClickResult", "EncodedImage", "ImageError", "Model", "PromptError", "Result", "load"]

@@ -1,13 +1,26 @@
-"""Which of the masks that the click decoder proposes answer a click."""
+"""The object that is clicked: which of the masks that SAM 3 proposes, and what becomes of them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
-from sam3_tvm.manifest import ClickRules
+from sam3_tvm.components import CLICKS
+from sam3_tvm.manifest import ClickRules, Manifest
+from sam3_tvm.runtime.click_prompts import Click, build_clicks
+from sam3_tvm.runtime.image import ImageError, Picture, read_picture
+from sam3_tvm.runtime.overlay import draw_overlay
+from sam3_tvm.runtime.per_image import ImageFunctions
+from sam3_tvm.runtime.prompts import PromptError
+from sam3_tvm.runtime.results import Resize
 
-__all__ = ["choose_masks"]
+__all__ = ["ClickResult", "Clicker", "choose_masks"]
+
+_ON, _BESIDE = (60, 200, 90), (220, 50, 50)
 
 
 def choose_masks(
@@ -42,3 +55,189 @@ def choose_masks(
     taken = np.where(stable, 0, 1 + iou[:, 1:].argmax(1))
     rows = np.arange(len(masks))
     return masks[rows, taken][:, None], iou[rows, taken][:, None]
+
+
+class ClickResult:
+    """The masks that answer the clicks on one object, in the model's order.
+
+    Masks are made when they are first asked for.
+
+    Attributes:
+        click: what was clicked.
+        size: height and width of the picture, pixels.
+        iou: float32 [K], what the model thinks the IoU of each mask with the object is.
+        logits: float32 [K, 4S, 4S], masks as the model gives them; one of them is ``mask`` of a
+            next click that refines it.
+        object_score: probability that there is an object at all, 0 to 1.
+    """
+
+    def __init__(
+        self,
+        click: Click,
+        size: tuple[int, int],
+        iou: NDArray[np.float32],
+        logits: NDArray[np.float32],
+        object_score: float,
+        resize: Resize,
+        picture: Picture | None = None,
+    ) -> None:
+        self.click = click
+        self.size = size
+        self.iou = iou
+        self.logits = logits
+        self.object_score = object_score
+        self._resize = resize
+        self._picture = picture
+        self._masks: NDArray[np.bool_] | None = None
+
+    @property
+    def masks(self) -> NDArray[np.bool_]:
+        """The masks at the picture's own size, bool [K, H, W]; computed once."""
+        if self._masks is None:
+            self._masks = self._resize(np.ascontiguousarray(self.logits), self.size)
+        return self._masks
+
+    @property
+    def best(self) -> int:
+        """Which mask has the highest predicted IoU."""
+        return int(self.iou.argmax())
+
+    def __len__(self) -> int:
+        return len(self.iou)
+
+    def __repr__(self) -> str:
+        height, width = self.size
+        count = f"{len(self)} mask{'' if len(self) == 1 else 's'}"
+        return f"ClickResult({count}, best {self.iou[self.best]:.2f}, {width}x{height})"
+
+    def overlay(
+        self, picture: Picture | None = None, *, mask: int | None = None, opacity: float = 0.45
+    ) -> Image.Image:
+        """The picture with a mask, the box and the points drawn over it.
+
+        Args:
+            picture: what to draw on, of the same size; by default the picture that was clicked,
+                read again.
+            mask: which mask; by default the best.
+            opacity: of the mask's colour, 0 to 1.
+
+        Raises:
+            ImageError: the picture isn't known (features loaded from a file), cannot be read,
+                or has another size.
+        """
+        source = self._picture if picture is None else picture
+        if source is None:
+            raise ImageError("the picture isn't part of a loaded encoding: pass it to overlay()")
+        rgb = read_picture(source)
+        if rgb.shape[:2] != self.size:
+            raise ImageError(
+                f"the picture to draw on is {rgb.shape[1]}x{rgb.shape[0]}, "
+                f"the clicked one was {self.size[1]}x{self.size[0]}"
+            )
+        chosen = self.best if mask is None else mask
+        box = self.click.box
+        image = draw_overlay(
+            rgb,
+            [self.masks[chosen]],
+            None if box is None else box.astype(np.float32)[None],
+            [(f"{self.iou[chosen]:.2f}",)],
+            opacity=opacity,
+        )
+        draw = ImageDraw.Draw(image)
+        radius = max(3, round((self.size[0] * self.size[1]) ** 0.5 / 100))
+        for (x, y), label in zip(self.click.points, self.click.labels, strict=True):
+            colour = _ON if label else _BESIDE
+            draw.circle((x, y), radius, fill=colour, outline=(255, 255, 255))
+        return image
+
+    def to_coco(self) -> list[dict[str, Any]]:
+        """The masks in COCO's results format.
+
+        Returns:
+            One dictionary per mask: ``segmentation`` (compressed run-length encoding with
+            ``size`` [height, width] and ``counts`` as a string), ``bbox`` of the mask (x, y, width,
+            height in pixels), ``score``, its predicted IoU, and ``area`` (pixels).
+        """
+        from pycocotools import mask as coco
+
+        entries = []
+        for mask, iou in zip(self.masks, self.iou, strict=True):
+            runs = coco.encode(np.asfortranarray(mask, np.uint8))
+            entries.append(
+                {
+                    "segmentation": {
+                        "size": [int(n) for n in runs["size"]],
+                        "counts": runs["counts"].decode("ascii"),
+                    },
+                    "bbox": coco.toBbox(runs).tolist(),
+                    "score": float(iou),
+                    "area": int(mask.sum()),
+                }
+            )
+        return entries
+
+
+class Clicker:
+    """Answers clicks on encoded pictures.
+
+    Args:
+        call: calls the artifact's functions.
+        on_image: those that take features of the picture.
+        manifest: sizes and rules.
+    """
+
+    def __init__(
+        self,
+        call: Callable[..., tuple[NDArray[Any], ...]],
+        on_image: ImageFunctions,
+        manifest: Manifest,
+    ) -> None:
+        self._call = call
+        self._on_image = on_image
+        self._manifest = manifest
+        self._side = 4 * manifest.sizes.grid
+
+    def build(
+        self, points: Any, point_labels: Any, box: Any, mask: Any, size: tuple[int, int]
+    ) -> tuple[list[Click], bool]:
+        """The objects of a call; see :func:`~sam3_tvm.runtime.click_prompts.build_clicks`.
+
+        Raises:
+            PromptError: clicks that cannot be used, or an artifact without the functions for any.
+        """
+        if self._manifest.clicks is None:
+            raise PromptError(
+                "this artifact is not for clicks: compile a checkpoint that holds SAM 3's tracker, "
+                "with --tasks concepts,clicks"
+            )
+        most = self._manifest.components["prompt_encoder"].dims[CLICKS.name].max
+        return build_clicks(points, point_labels, box, mask, size, side=self._side, most=most)
+
+    def decode(
+        self,
+        features: Any,
+        clicks: Sequence[Click],
+        size: tuple[int, int],
+        multimask: bool,
+        picture: Picture | None,
+    ) -> list[ClickResult]:
+        """Masks for objects of one picture.
+
+        One object at a time: its few tokens look at the whole picture, so that a batch would
+        take more to repeat the picture's features than it saves. And each gets the masks that it
+        would get alone, whatever the number of the others' clicks.
+        """
+        rules = self._manifest.clicks
+        assert rules is not None, "build refuses clicks then"
+        results = []
+        for click in clicks:
+            sparse, dense = self._call("prompt_encoder", *click.inputs(size, self._side))
+            masks, iou, logit = self._on_image("click_decoder", features, sparse, dense)
+            (chosen,), (scores,) = choose_masks(masks, iou, multimask, rules)
+            score = float(1 / (1 + np.exp(-np.float64(logit[0, 0]))))
+            results.append(ClickResult(click, size, scores, chosen, score, self._resize, picture))
+        return results
+
+    def _resize(self, logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.bool_]:
+        (resized,) = self._call("resize_click_masks", logits, size)
+        return resized

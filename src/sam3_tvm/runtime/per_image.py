@@ -7,7 +7,7 @@ inputs are kept. Either way a call with a prompt then adds the prompt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -54,21 +54,27 @@ class ImageFunctions:
             *((spec.name, spec) for spec in half.inputs[count:] if spec.per_image),
         ]
 
-    def keep(self, features: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def keep(
+        self, features: Mapping[str, NDArray[Any]], functions: Collection[str] | None = None
+    ) -> dict[str, NDArray[Any]]:
         """Run what the picture alone decides.
 
         Args:
-            features: the vision encoder's outputs by name.
+            features: outputs of the vision encoder, and of the tracker's neck, by name.
+            functions: which functions will be called; None for all.
 
         Returns:
             What calls with a prompt take, by name, and nothing more.
         """
         known = dict(features)
+        chosen = [n for n in self._components if functions is None or n in functions]
         for name, split in self._stages.items():
+            if name not in chosen:
+                continue
             outputs = self._call(split.image, *(features[i] for i in split.image_inputs))
             for spec, output in zip(split.kept, outputs, strict=True):
                 known[f"{name}.{spec.name}"] = output
-        return {name: known[name] for name in self.names}
+        return {key: known[key] for name in chosen for key, _ in self._taken(name)}
 
     def __call__(
         self, name: str, kept: Mapping[str, NDArray[Any]], *inputs: Input

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sam3_tvm import artifact
-from sam3_tvm.components import BATCH
+from sam3_tvm.components import BATCH, FOR_CLICKS
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.progress import Progress, silent
+from sam3_tvm.runtime.clicks import Clicker, ClickResult
 from sam3_tvm.runtime.encoded import EncodedImage
 from sam3_tvm.runtime.functions import FunctionTable
 from sam3_tvm.runtime.image import Picture, preprocess, read_picture
@@ -92,6 +93,7 @@ class Model:
         self.fingerprint = fingerprint
         self._call = functions
         self._on_image = ImageFunctions(functions, manifest)
+        self._clicker = Clicker(functions, self._on_image, manifest)
         self._tokenize = tokenizer
         self._phrases: OrderedDict[str, _Features] = OrderedDict()
         self._phrases_lock = threading.Lock()
@@ -188,14 +190,7 @@ class Model:
             ImageError: a picture that cannot be read, or that another artifact encoded.
         """
         check_threshold(threshold)
-        encoded = image if isinstance(image, EncodedImage) else None
-        # The prompts are checked before the picture is encoded, which takes a while.
-        if encoded is not None:
-            encoded.check_made_by(self.fingerprint)
-            rgb, size = None, encoded.size
-        else:
-            rgb = read_picture(image)  # type: ignore[arg-type]
-            size = (rgb.shape[0], rgb.shape[1])
+        encoded, rgb, size = self._opened(image)
         prompts = build_prompts(
             text,
             boxes,
@@ -210,17 +205,83 @@ class Model:
         if encoded is None:
             progress("picture", 0, len(prompts))
             assert rgb is not None
-            encoded = self._encode(rgb, image)  # type: ignore[arg-type]
+            encoded = self._encode(rgb, image, "concepts")  # type: ignore[arg-type]
         results = self._segment(encoded, prompts, threshold, progress)
         return results[0] if text is None or isinstance(text, str) else results
 
-    def _encode(self, rgb: NDArray[np.uint8], picture: Picture) -> EncodedImage:
+    def click(
+        self,
+        image: EncodedImage | Picture,
+        points: Any = None,
+        point_labels: Any = None,
+        box: Any = None,
+        mask: Any = None,
+        multimask: bool = True,
+    ) -> ClickResult | list[ClickResult]:
+        """Segment the object that is clicked, boxed, or roughly masked.
+
+        Each argument is for one object, or holds those of several: one more axis, or a list with
+        an entry, or None, for each. Several objects are answered each as it would be alone.
+
+        Args:
+            image: a picture, or one that :meth:`encode_image` made, which saves encoding it.
+            points: x, y in the picture's pixels, [N, 2].
+            point_labels: 1 for a point on the object, 0 for one beside it, [N]; by default all 1.
+            box: x0, y0, x1, y1 around the object, in the picture's pixels; cut at its edges.
+            mask: logits [4S, 4S] of an earlier answer (``result.logits[result.best]``), to be
+                refined by the clicks of both calls.
+            multimask: give the masks that a click could mean, three of SAM 3, rather than one.
+
+        Returns:
+            The answer; a list of answers if there are several objects.
+
+        Raises:
+            PromptError: clicks that cannot be used, such as one outside the picture; or an
+                artifact that is not for clicks (``manifest.sizes.tasks``).
+            ImageError: a picture that cannot be read, or that another artifact encoded.
+        """
+        encoded, rgb, size = self._opened(image)
+        clicks, several = self._clicker.build(points, point_labels, box, mask, size)
+        if encoded is None:
+            assert rgb is not None
+            encoded = self._encode(rgb, image, "clicks")  # type: ignore[arg-type]
+        results = self._clicker.decode(encoded.features, clicks, size, multimask, encoded.picture)
+        return results if several else results[0]
+
+    def _opened(
+        self, image: EncodedImage | Picture
+    ) -> tuple[EncodedImage | None, NDArray[np.uint8] | None, tuple[int, int]]:
+        """The encoding if there is one, else the picture's values; and its height and width.
+
+        What is asked of a picture is checked before it is encoded, which takes a while.
+        """
+        if isinstance(image, EncodedImage):
+            image.check_made_by(self.fingerprint)
+            return image, None, image.size
+        rgb = read_picture(image)
+        return None, rgb, (rgb.shape[0], rgb.shape[1])
+
+    def _encode(
+        self, rgb: NDArray[np.uint8], picture: Picture, task: str | None = None
+    ) -> EncodedImage:
+        """Encode a picture for a task that is all it will be used for, or for any."""
+        functions = [
+            name
+            for name in self.manifest.components
+            if task is None or (name in FOR_CLICKS) == (task == "clicks")
+        ]
         pixels = preprocess(rgb, self.manifest.preprocessing)
-        outputs = self._call("vision_encoder", pixels)
-        specs = self.manifest.components["vision_encoder"].outputs
-        named = {spec.name: output for spec, output in zip(specs, outputs, strict=True)}
-        features = self._on_image.keep(named)
+        named = self._named("vision_encoder", pixels)
+        if "tracker_neck" in functions:
+            named |= self._named("tracker_neck", named["backbone"])
+        features = self._on_image.keep(named, functions)
         return EncodedImage(features, (rgb.shape[0], rgb.shape[1]), self.fingerprint, picture)
+
+    def _named(self, function: str, *inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """A function's outputs by name."""
+        specs = self.manifest.components[function].outputs
+        outputs = self._call(function, *inputs)
+        return {spec.name: output for spec, output in zip(specs, outputs, strict=True)}
 
     def _segment(
         self, image: EncodedImage, prompts: Sequence[Prompt], threshold: float, progress: Progress

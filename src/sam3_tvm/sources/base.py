@@ -17,6 +17,9 @@ from sam3_tvm.errors import Sam3Error
 from sam3_tvm.manifest import ClickRules, Preprocessing, ReferenceRules
 
 __all__ = [
+    "ClickReference",
+    "ClickReferenceResult",
+    "ClickSpec",
     "Licence",
     "PromptSpec",
     "Reference",
@@ -78,6 +81,54 @@ class ReferenceResult:
     masks: Callable[[NDArray[np.int64]], NDArray[np.bool_]]
 
 
+@dataclass(frozen=True)
+class ClickSpec:
+    """What is said of one object: points (x, y, pixels) with labels 1 or 0, a box (x0, y0, x1, y1,
+    pixels), or both; and how it is to be answered.
+
+    Attributes:
+        points, labels, box: as said.
+        multimask: by all masks that this could mean, or by one.
+        refined: by a second call, which is given the best mask of the first.
+    """
+
+    points: tuple[tuple[float, float], ...] = ()
+    labels: tuple[int, ...] = ()
+    box: tuple[float, float, float, float] | None = None
+    multimask: bool = True
+    refined: bool = False
+
+    def __str__(self) -> str:
+        clicked = "".join("+" if label else "-" for label in self.labels)
+        words = [f"click {clicked}"] if clicked else []
+        words += ["box"] if self.box else []
+        words += ["" if self.multimask else "one mask", "refined" if self.refined else ""]
+        return ", ".join(word for word in words if word)
+
+
+@dataclass(frozen=True)
+class ClickReferenceResult:
+    """A click's masks, as the reference sees them.
+
+    Attributes:
+        iou: float32 ``[K]``, predicted.
+        masks: bool ``[K, H, W]``, at the picture's size.
+    """
+
+    iou: NDArray[np.float32]
+    masks: NDArray[np.bool_]
+
+
+class ClickReference(Protocol):
+    """The source's own end to end result for clicks."""
+
+    def click(
+        self, rgb: NDArray[np.uint8], prompts: Sequence[ClickSpec]
+    ) -> list[ClickReferenceResult]:
+        """The masks of each prompt in a picture ``[H, W, 3]`` of 8-bit RGB."""
+        ...
+
+
 class Reference(Protocol):
     """The source's own end to end result for pictures."""
 
@@ -123,6 +174,10 @@ class Source(Protocol):
 
     def reference_segmenter(self) -> Reference:
         """The source's model end to end, for comparison."""
+        ...
+
+    def reference_clicker(self) -> ClickReference | None:
+        """The source's model for clicks, end to end; None where ``sizes.clicks`` is."""
         ...
 
 

@@ -40,6 +40,7 @@ from sam3_tvm.sources.tracker import (
     random_tracker,
     read_tracker,
 )
+from sam3_tvm.sources.tracker_reference import TrackerReference
 from sam3_tvm.sources.transformers_reference import TransformersReference
 
 __all__ = ["TransformersSource"]
@@ -341,6 +342,12 @@ class TransformersSource:
         return TransformersReference(
             self.model, self._tokenizer, self.pad_id, self.preprocessing, self.patched
         )
+
+    def reference_clicker(self) -> TrackerReference | None:
+        """``Sam3TrackerModel`` end to end."""
+        if self.sizes.clicks is None:
+            return None
+        return TrackerReference(self.tracker, self.preprocessing)
 
 
 def _sizes(config: Sam3Config) -> Sizes:

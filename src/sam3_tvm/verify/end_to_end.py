@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sam3_tvm.runtime.encoded import EncodedImage
 from sam3_tvm.runtime.results import Result
 from sam3_tvm.runtime.segmenter import Model
 from sam3_tvm.sources.base import PromptSpec, ReferenceResult
 from sam3_tvm.verify.report import Bounds, EndToEndRow
 
-__all__ = ["compare_picture", "end_to_end_row", "picture_prompts"]
+__all__ = ["compare_picture", "end_to_end_row", "mask_iou", "picture_prompts"]
 
 
 def picture_prompts(rgb: NDArray[np.uint8], points: bool = False) -> list[PromptSpec]:
@@ -37,12 +38,11 @@ def picture_prompts(rgb: NDArray[np.uint8], points: bool = False) -> list[Prompt
 def compare_picture(
     model: Model,
     name: str,
-    rgb: NDArray[np.uint8],
+    image: EncodedImage,
     prompts: Sequence[PromptSpec],
     wanted: Sequence[ReferenceResult],
     bounds: Bounds,
 ) -> list[EndToEndRow]:
-    image = model.encode_image(rgb)
     rows = []
     for prompt, reference in zip(prompts, wanted, strict=True):
         for threshold in dict.fromkeys((0.5, _threshold(reference.scores))):
@@ -89,7 +89,7 @@ def end_to_end_row(
         compared = result[np.isin(result.queries, kept)]
         order = compared.queries
         theirs = reference.masks(order)
-        ious = np.array([_iou(a, b) for a, b in zip(compared.masks, theirs, strict=True)])
+        ious = np.array([mask_iou(a, b) for a, b in zip(compared.masks, theirs, strict=True)])
         box_error = float(np.abs(compared.boxes - reference.boxes[order]).max())
         score_error = float(np.abs(compared.scores - reference.scores[order]).max())
     ok = (
@@ -112,7 +112,7 @@ def end_to_end_row(
     )
 
 
-def _iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+def mask_iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
     """Intersection over union of two masks; 1 for two empty ones."""
     union = int(np.count_nonzero(a | b))
     return int(np.count_nonzero(a & b)) / union if union else 1.0

@@ -7,7 +7,7 @@ from typing import Any
 
 from sam3_tvm.errors import Sam3Error
 
-__all__ = ["Bounds", "EndToEndRow", "FunctionRow", "VerifyError", "VerifyReport"]
+__all__ = ["Bounds", "ClickRow", "EndToEndRow", "FunctionRow", "VerifyError", "VerifyReport"]
 
 
 class VerifyError(Sam3Error):
@@ -105,6 +105,27 @@ class EndToEndRow:
     ok: bool
 
 
+@dataclass(frozen=True)
+class ClickRow:
+    """One object that was clicked in one picture.
+
+    Attributes:
+        picture, prompt: what was asked.
+        masks: how many answered.
+        iou_mean, iou_min: of masks with the reference's.
+        score_error: largest, of a predicted IoU.
+        ok: whether all bounds are kept.
+    """
+
+    picture: str
+    prompt: str
+    masks: int
+    iou_mean: float
+    iou_min: float
+    score_error: float
+    ok: bool
+
+
 @dataclass
 class VerifyReport:
     """Everything that was compared, and the verdict.
@@ -112,7 +133,7 @@ class VerifyReport:
     Attributes:
         artifact, checkpoint: what was compared with what.
         bounds: what the artifact must keep, by the precision of its weights.
-        functions, end_to_end: the comparisons.
+        functions, end_to_end, clicks: the comparisons.
     """
 
     artifact: str
@@ -120,18 +141,21 @@ class VerifyReport:
     bounds: Bounds
     functions: list[FunctionRow] = field(default_factory=list)
     end_to_end: list[EndToEndRow] = field(default_factory=list)
+    clicks: list[ClickRow] = field(default_factory=list)
+
+    @property
+    def _rows(self) -> list[FunctionRow | EndToEndRow | ClickRow]:
+        return [*self.functions, *self.end_to_end, *self.clicks]
 
     @property
     def ok(self) -> bool:
         """Whether every bound is kept, and something was compared at all."""
-        rows: list[FunctionRow | EndToEndRow] = [*self.functions, *self.end_to_end]
-        return bool(rows) and all(row.ok for row in rows)
+        return bool(self._rows) and all(row.ok for row in self._rows)
 
     @property
     def broken(self) -> int:
         """Comparisons that break a bound."""
-        rows: list[FunctionRow | EndToEndRow] = [*self.functions, *self.end_to_end]
-        return sum(not row.ok for row in rows)
+        return sum(not row.ok for row in self._rows)
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain data."""

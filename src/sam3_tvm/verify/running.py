@@ -24,6 +24,7 @@ from sam3_tvm.runtime.module import load_functions
 from sam3_tvm.runtime.segmenter import load
 from sam3_tvm.sources import open_source
 from sam3_tvm.sources.base import Source
+from sam3_tvm.verify.clicks import click_prompts, compare_click
 from sam3_tvm.verify.end_to_end import compare_picture, picture_prompts
 from sam3_tvm.verify.functions import (
     Case,
@@ -155,7 +156,7 @@ def _compare_functions(
 def _compare_pictures(
     source: Source, subjects: Sequence[_Subject], pictures: Sequence[Path], steps: _Steps
 ) -> None:
-    segmenter = source.reference_segmenter()
+    segmenter, clicker = source.reference_segmenter(), source.reference_clicker()
     models = [load(subject.opened.path) for subject in subjects]
     for picture in pictures:
         what = f"{picture.name} end to end"
@@ -163,12 +164,19 @@ def _compare_pictures(
         rgb = read_picture(picture)
         prompts = picture_prompts(rgb, source.sizes.points)
         wanted = segmenter.segment(rgb, prompts)
+        clicks = click_prompts(rgb)
+        clicked = clicker.click(rgb, clicks) if clicker is not None else []
         for subject, model in zip(subjects, models, strict=True):
             steps.begin(what, subject)
+            image = model.encode_image(rgb)
             subject.report.end_to_end += compare_picture(
-                model, picture.name, rgb, prompts, wanted, subject.bounds
+                model, picture.name, image, prompts, wanted, subject.bounds
             )
-        del wanted
+            for click, answer in zip(clicks, clicked, strict=False):
+                subject.report.clicks.append(
+                    compare_click(model, picture.name, image, click, answer, subject.bounds)
+                )
+        del wanted, clicked
 
 
 def _open(paths: Sequence[str | os.PathLike[str]]) -> list[_Subject]:

@@ -61,6 +61,14 @@ CASES = {
         [(("n", 70, 40), F)],
     ),
     "pad": (lambda x: ops.nn.pad(x, [0, 0, 1, 1, 2, 1]), [(("n", 70, 40), F)]),
+    # Indices are divided by n + 6, of which TVM can't prove what it would like to.
+    "reshape_of_a_sum_of_sizes": (
+        lambda x, y: ops.reshape(
+            ops.nn.softmax(ops.concat([x, y], axis=2), axis=-1),
+            [x.ty.shape.values[0], x.ty.shape.values[0] + 6, 4, 8],
+        ),
+        [(("n", 1, "n", 32), F), (("n", 1, 6, 32), F)],
+    ),
     "reshape_add": (lambda x: ops.add(ops.reshape(x, (70, 40)), x), [((70, 40), F)]),
     "take": (lambda x, i: ops.take(x, i, axis=0), [((50, 64), F), (("n",), L)]),
     "softmax": (lambda x: ops.nn.softmax(x, axis=-1), [(("n", 12, 576), F)]),

@@ -127,3 +127,7 @@ class MetaSource:
     def reference_segmenter(self) -> MetaReference:
         """``Sam3Image`` end to end."""
         return MetaReference(self.model, self.preprocessing)
+
+    def reference_clicker(self) -> None:
+        """Meta's tracker is not among what is compiled."""
+        return None

@@ -1,0 +1,134 @@
+"""``sam3-tvm click``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sam3_tvm.cli.pictures import OutputFolder
+from sam3_tvm.cli.prompts import UsageError, parse_box, parse_point
+from sam3_tvm.cli.terminal import json_text, reporting, say, show, table
+
+if TYPE_CHECKING:
+    from sam3_tvm.runtime import ClickResult, Model
+
+__all__ = ["command"]
+
+
+def command(
+    artifact: Annotated[Path, typer.Argument(help="The artifact's folder.", metavar="DIR")],
+    image: Annotated[Path, typer.Argument(help="A picture.", metavar="IMAGE")],
+    point: Annotated[
+        list[str],
+        typer.Option(
+            help="A point on the object, in the picture's pixels; repeatable.", metavar="X,Y"
+        ),
+    ] = [],  # noqa: B006 - typer copies it
+    negative_point: Annotated[
+        list[str],
+        typer.Option(help="A point beside the object; repeatable.", metavar="X,Y"),
+    ] = [],  # noqa: B006
+    box: Annotated[
+        str | None,
+        typer.Option(help="A box around the object, in pixels.", metavar="X0,Y0,X1,Y1"),
+    ] = None,
+    multimask: Annotated[
+        bool,
+        typer.Option(
+            "--multimask/--one-mask",
+            help="Give the masks that a click could mean, or the one that it most likely does.",
+        ),
+    ] = True,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Folder for the overlay, a PNG with the best mask.",
+            metavar="OUT",
+        ),
+    ] = Path("sam3-out"),
+    overlay: Annotated[
+        bool, typer.Option("--overlay/--no-overlay", help="Draw the best mask, or don't.")
+    ] = True,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print one JSON document, masks run-length encoded."),
+    ] = False,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads to compute with; by default every core.", metavar="N"),
+    ] = None,
+) -> None:
+    """Segment the one object that is clicked or boxed.
+
+    Prints the masks that the clicks could mean, and writes the picture with the best one on it.
+
+    [bold]Examples[/bold]
+
+    sam3-tvm click sam3-cpu photo.jpg --point 175,150
+    sam3-tvm click sam3-cpu photo.jpg --point 175,150 --negative-point 60,40 --one-mask
+    sam3-tvm click sam3-cpu photo.jpg --box 40,25,310,280 --json --no-overlay > dog.json
+    """
+    points = [parse_point(text) for text in point]
+    labels = [1] * len(points)
+    points += [parse_point(text, "--negative-point") for text in negative_point]
+    labels += [0] * (len(points) - len(labels))
+    corners = None if box is None else parse_box(box)
+    if not points and corners is None:
+        raise UsageError("nothing was clicked: give --point x,y or --box x0,y0,x1,y1")
+    folder = OutputFolder(output, [image]) if overlay else None
+
+    import sam3_tvm
+
+    model = sam3_tvm.load(artifact, threads=threads)
+    with reporting() as progress:
+        progress(f"{image}", 0, 1)
+        result: Any = model.click(image, points or None, labels or None, corners, None, multimask)
+    path = None
+    if folder is not None:
+        path = folder.name(image)
+        folder.write(result.overlay(), path)
+    if as_json:
+        say(json_text(_document(result, image, path, model)))
+        return
+    _print_table(result, image)
+    if path is not None:
+        say(f"wrote {path}")
+
+
+def _print_table(result: ClickResult, image: Path) -> None:
+    height, width = result.size
+    rows = table("mask", "predicted IoU", "area", "mask px", "", right=("area", "mask px"))
+    for number, (iou, mask) in enumerate(zip(result.iou, result.masks, strict=True)):
+        pixels = int(mask.sum())
+        best = "best" if number == result.best and len(result) > 1 else ""
+        rows.add_row(
+            f"{number}", f"{iou:.3f}", f"{pixels / (height * width):.1%}", f"{pixels}", best
+        )
+    show(f"{image} ({width} x {height}), an object with {result.object_score:.3f}", rows)
+
+
+def _document(result: ClickResult, image: Path, path: Path | None, model: Model) -> dict[str, Any]:
+    """The answer as plain data, masks as in COCO's results."""
+    source, click = model.manifest.source, result.click
+    return {
+        "info": {
+            "description": f"SAM 3 ({source.checkpoint}) by sam3-tvm {model.manifest.sam3_tvm}",
+            "artifact": model.fingerprint,
+            "points": click.points.tolist(),
+            "point_labels": click.labels.tolist(),
+            "box": None if click.box is None else click.box.tolist(),
+        },
+        "image": {
+            "file_name": f"{image}",
+            "height": result.size[0],
+            "width": result.size[1],
+            "overlay": None if path is None else f"{path}",
+        },
+        "object_score": result.object_score,
+        "best": result.best,
+        "masks": result.to_coco(),
+    }
