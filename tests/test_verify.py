@@ -6,7 +6,9 @@ import pytest
 
 from sam3_tvm.components import BATCH, Component, Sizes, TensorSpec, abi
 from sam3_tvm.manifest import PRECISIONS
+from sam3_tvm.sources.base import ClickReferenceResult, ClickSpec
 from sam3_tvm.verify import Bounds, VerifyError, VerifyReport, verify
+from sam3_tvm.verify.clicks import compare_click
 from sam3_tvm.verify.end_to_end import end_to_end_row
 from sam3_tvm.verify.functions import compare_function, function_cases, function_row
 
@@ -21,7 +23,9 @@ def test_the_tiny_model_keeps_every_bound(report):
         print(row.name, row.output, row.case, row.max_error, row.mean_error, row.relative)
     for row in report.end_to_end:
         print(row)
-    assert [row for row in (*report.functions, *report.end_to_end) if not row.ok] == []
+    for row in report.clicks:
+        print(row)
+    assert [row for row in report.rows if not row.ok] == []
     assert report.ok
 
 
@@ -42,6 +46,51 @@ def test_real_photographs_are_segmented_with_words_boxes_and_both(report):
     assert len({row.picture for row in report.end_to_end}) == 3
     assert len({row.prompt for row in report.end_to_end}) == 3
     assert any(row.kept for row in report.end_to_end)
+
+
+def test_real_photographs_are_clicked_with_points_boxes_and_masks(report):
+    assert len({row.picture for row in report.clicks}) == 3
+    assert {row.prompt for row in report.clicks} == {
+        "click +",
+        "click +, one mask",
+        "click ++-",
+        "click ++-++-++-",
+        "box",
+        "click ++, box, one mask",
+        "click ++-, refined",
+    }
+    assert {row.masks for row in report.clicks} == {1, 3}
+
+
+def test_a_wrong_mask_score_or_number_of_masks_is_seen():
+    class Clicked:
+        """Answers any click with the same masks."""
+
+        def __init__(self, masks, iou):
+            self.masks, self.iou = masks, np.array(iou, np.float32)
+
+        def __len__(self):
+            return len(self.masks)
+
+        def click(self, *_):
+            return self
+
+    masks = np.zeros((3, 20, 20), bool)
+    masks[:, 5:15, 5:15] = True
+    wanted = ClickReferenceResult(np.array([0.5, 0.6, 0.7], np.float32), masks)
+    click = ClickSpec(((1.0, 2.0),), (1,))
+
+    def row(masks, iou):
+        return compare_click(Clicked(masks, iou), "x", None, click, wanted, Bounds())
+
+    assert row(masks, [0.5, 0.6, 0.7]).ok
+    assert not row(masks, [0.5, 0.6, 0.702]).ok
+    assert not row(masks, [0.5, 0.6, float("nan")]).ok
+    assert not row(masks[:1], [0.5]).ok
+    other = masks.copy()
+    other[1, 5, 5] = False
+    assert not row(other, [0.5, 0.6, 0.7]).ok
+    assert row(other, [0.5, 0.6, 0.7]).iou_min == pytest.approx(0.99)
 
 
 def test_functions_can_be_chosen(tiny_artifact):

@@ -118,6 +118,12 @@ def test_importing_a_component_again_gives_an_equal_function_with_every_paramete
         ({"checkpoint": "random:big"}, SourceError, "random:tiny"),
         ({"target": "z80"}, TargetError, "x86-64-v3"),
         ({"layer_norm": "slow"}, CompileError, "fused or decomposed"),
+        ({"tasks": ["dreams"]}, SourceError, "concepts, clicks"),
+        (
+            {"tasks": ["concepts"], "functions": ["click_decoder"]},
+            CompileError,
+            "click_decoder is for clicks",
+        ),
         ({"weights": "int4"}, CompileError, "float32, float16, int8"),
         ({"weights": "float16", "target": "x86-64-v2"}, CompileError, "float32 or int8"),
     ],

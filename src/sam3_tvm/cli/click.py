@@ -84,7 +84,7 @@ def command(
     import sam3_tvm
 
     model = sam3_tvm.load(artifact, threads=threads)
-    with reporting() as progress:
+    with reporting(lines=False) as progress:
         progress(f"{image}", 0, 1)
         result: Any = model.click(image, points or None, labels or None, corners, None, multimask)
     path = None

@@ -144,18 +144,19 @@ class VerifyReport:
     clicks: list[ClickRow] = field(default_factory=list)
 
     @property
-    def _rows(self) -> list[FunctionRow | EndToEndRow | ClickRow]:
+    def rows(self) -> list[FunctionRow | EndToEndRow | ClickRow]:
+        """All comparisons."""
         return [*self.functions, *self.end_to_end, *self.clicks]
 
     @property
     def ok(self) -> bool:
         """Whether every bound is kept, and something was compared at all."""
-        return bool(self._rows) and all(row.ok for row in self._rows)
+        return bool(self.rows) and all(row.ok for row in self.rows)
 
     @property
     def broken(self) -> int:
         """Comparisons that break a bound."""
-        return sum(not row.ok for row in self._rows)
+        return sum(not row.ok for row in self.rows)
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain data."""
