@@ -36,7 +36,7 @@ def test_the_library_holds_code_and_no_weights(opened):
     sizes = {name: stored.bytes for name, stored in opened.manifest.files.items()}
     parameters = sum(p.numel() for p in open_source("random:tiny").model.parameters())
     assert sizes["weights.bin"] > 4 * 0.95 * parameters
-    assert sizes["model.so"] < 4_000_000
+    assert sizes["model.so"] < 6_000_000
 
 
 def test_every_weight_is_aligned_and_belongs_to_a_function(opened):

@@ -21,6 +21,7 @@ from sam3_tvm.bench.parts import (
     kept_queries,
     load_arrays,
     max_relative_error,
+    measured,
     select_parts,
 )
 from sam3_tvm.bench.process import Worker, WorkerError, available_bytes, termination_unwinds
@@ -100,7 +101,7 @@ def bench(options: Options, progress: Progress = silent) -> BenchReport:
     if options.artifact is not None:
         opened = artifacts.open(options.artifact)
         opened.check_host()
-        known = opened.manifest.components
+        known = measured(opened.manifest)
     select_parts(options.functions, known)
     with (
         termination_unwinds(),
@@ -173,7 +174,7 @@ class _Run:
             with _fatal("compile the quick model"):
                 compiling.wait()
         manifest = artifacts.open(artifact).manifest
-        components, report.weights = manifest.components, manifest.target.weights
+        components, report.weights = measured(manifest), manifest.target.weights
         seats = [self._seat(info, parts, report) for info in self.engines]
         with self._peak() as measure_peak, ExitStack() as stack:
             for seat in seats:

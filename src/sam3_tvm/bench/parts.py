@@ -8,15 +8,16 @@ needs no code of its own, and follows the ABI when that changes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sam3_tvm.components import Component, Dim, Sizes, TensorSpec
+from sam3_tvm.components import FOR_CLICKS, Component, Dim, Sizes, TensorSpec
 from sam3_tvm.errors import Sam3Error
+from sam3_tvm.manifest import Manifest
 
 __all__ = [
     "EIGHT",
@@ -33,6 +34,7 @@ __all__ = [
     "kept_queries",
     "load_arrays",
     "max_relative_error",
+    "measured",
     "run_part",
     "save_arrays",
     "select_parts",
@@ -126,6 +128,15 @@ _PARTS = (
     ),
     Part(EIGHT, "Eight prompts on one picture", ()),
 )
+
+
+def measured(manifest: Manifest) -> dict[str, Component]:
+    """Of an artifact's functions, and of their outputs, those of :data:`MEASURED`."""
+    return {
+        name: replace(c, outputs=tuple(spec for spec in c.outputs if spec.name != "backbone"))
+        for name, c in manifest.components.items()
+        if name not in FOR_CLICKS
+    }
 
 
 def default_parts() -> tuple[Part, ...]:
