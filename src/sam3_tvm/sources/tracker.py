@@ -202,11 +202,13 @@ def read_tracker(folder: Path, detector: Sam3Model) -> Sam3TrackerModel | None:
         SourceError: a tracker that can't be read, or some of whose weights are missing.
     """
     described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if "tracker_config" not in described:
+        return None
     try:
         tensors = _own_tensors(folder)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise SourceError(f"{folder}: the tracker's weights can't be read ({error})") from error
-    if "tracker_config" not in described or not tensors:
+    if not tensors:
         return None
     try:
         tracker = _beside(detector, Sam3TrackerConfig(**described["tracker_config"]))
