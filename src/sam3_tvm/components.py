@@ -21,8 +21,10 @@ __all__ = [
     "BOXES",
     "CLICKS",
     "FOR_CLICKS",
+    "FOR_VIDEO",
     "HEIGHT",
     "MASKS",
+    "POINTERS",
     "POINTS",
     "PROMPT",
     "QUERIES",
@@ -35,6 +37,7 @@ __all__ = [
     "Dim",
     "Sizes",
     "TensorSpec",
+    "VideoSizes",
     "abi",
     "abi_from_json",
     "abi_to_json",
@@ -74,16 +77,34 @@ MASKS = Dim("masks", 1, 1024)
 HEIGHT = Dim("height", 1, 32768)
 WIDTH = Dim("width", 1, 32768)
 
-TASKS = ("concepts", "clicks")
-"""What a model may be for: all objects of a kind, and the object that is clicked."""
+# A pointer comes from each of the last 15 frames, and from every frame where an object was shown.
+POINTERS = Dim("pointers", 0, 128)
+
+TASKS = ("concepts", "clicks", "video")
+"""What a model may be for: all objects of a kind, the object that is clicked, and following that
+through a video. Each takes those before it."""
 
 FOR_CLICKS = ("tracker_neck", "prompt_encoder", "click_decoder", "resize_click_masks")
 """The functions that the second task has for itself."""
+
+FOR_VIDEO = (
+    "without_memory",
+    "memory_attention",
+    "enlarge_masks",
+    "shown_mask",
+    "memory_encoder",
+)
+"""The functions that the third task has for itself."""
 
 
 def QUERIES(sizes: Sizes) -> Dim:  # noqa: N802 - reads like the other dimensions
     """Queries for which masks are decoded: only those that were kept, so 1 to all of them."""
     return Dim("queries", 1, sizes.queries)
+
+
+def MEMORIES(sizes: VideoSizes) -> Dim:  # noqa: N802 - reads like the other dimensions
+    """Frames that an object is remembered from: 1 to all that are looked at together."""
+    return Dim("memories", 1, sizes.memories)
 
 
 @dataclass(frozen=True)
@@ -156,6 +177,20 @@ class ClickSizes:
 
 
 @dataclass(frozen=True)
+class VideoSizes:
+    """The static sizes of the part that follows objects through a video.
+
+    Attributes:
+        channels: width of what is remembered of a frame (64).
+        memories: frames that are looked at together, at most: those where the object was shown
+            (4), and the last ones (6).
+    """
+
+    channels: int
+    memories: int
+
+
+@dataclass(frozen=True)
 class Sizes:
     """The static sizes of one SAM 3 model.
 
@@ -168,6 +203,7 @@ class Sizes:
         heads: attention heads of the detector's layers (8).
         points: whether the geometry encoder takes points, beside boxes; not every source's does.
         clicks: of the part that segments what is clicked; None where there is none.
+        video: of the part that follows it through a video; None where there is none.
     """
 
     image: int
@@ -178,17 +214,19 @@ class Sizes:
     heads: int
     points: bool = False
     clicks: ClickSizes | None = None
+    video: VideoSizes | None = None
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """What a model of these sizes is for, of :data:`TASKS`."""
-        return TASKS if self.clicks is not None else TASKS[:1]
+        return TASKS[: 1 + (self.clicks is not None) + (self.video is not None)]
 
 
 def abi(sizes: Sizes) -> dict[str, Component]:
     """Every component of a picture-segmenting SAM 3 of these sizes, in calling order.
 
-    Those that segment what is clicked come last, and only where ``sizes.clicks`` is there.
+    Those that segment what is clicked come last, and only where ``sizes.clicks`` is there; behind
+    them, where ``sizes.video`` is, those that follow it.
     """
     s, d, b = sizes.grid, sizes.hidden, BATCH
     fpn_0 = TensorSpec("fpn_0", "float32", (b, d, 4 * s, 4 * s))
@@ -278,6 +316,7 @@ def abi(sizes: Sizes) -> dict[str, Component]:
             (TensorSpec("resized", "bool", (MASKS, HEIGHT, WIDTH)),),
         ),
         *_click_components(sizes),
+        *_video_components(sizes),
     )
     return {c.name: c for c in listed}
 
@@ -308,6 +347,9 @@ def _click_components(sizes: Sizes) -> tuple[Component, ...]:
     )
     dense = TensorSpec("dense", "float32", (b, d, s, s))
     one_more = Dim("clicks + 1", CLICKS.min + 1, CLICKS.max + 1)
+    pointers: tuple[TensorSpec, ...] = ()
+    if sizes.video is not None:
+        pointers = (TensorSpec("pointers", "float32", (b, clicks.masks, d)),)
     return (
         Component("tracker_neck", (backbone,), features),
         Component(
@@ -327,6 +369,7 @@ def _click_components(sizes: Sizes) -> tuple[Component, ...]:
                 TensorSpec("masks", "float32", (b, clicks.masks, 4 * s, 4 * s)),
                 TensorSpec("iou", "float32", (b, clicks.masks)),
                 TensorSpec("object_logits", "float32", (b, 1)),
+                *pointers,
             ),
         ),
         Component(
@@ -336,6 +379,58 @@ def _click_components(sizes: Sizes) -> tuple[Component, ...]:
                 TensorSpec("size", "shape", (HEIGHT, WIDTH)),
             ),
             (TensorSpec("resized", "bool", (MASKS, HEIGHT, WIDTH)),),
+        ),
+    )
+
+
+def _video_components(sizes: Sizes) -> tuple[Component, ...]:
+    """From a frame's features and what is remembered of an object to features to decode, and from
+    a mask to what will be remembered.
+
+    A row of the batch is an object. ``memories`` come first from the frames where the object was
+    shown, then from the last frames; their ages, int64, count frames back, with 0 for the former.
+    A pointer's age is a fraction of the oldest's.
+    """
+    video = sizes.video
+    if video is None:
+        return ()
+    s, d, b, side = sizes.grid, sizes.hidden, BATCH, sizes.image
+    features = TensorSpec("tracker_2", "float32", (b, d, s, s))
+    conditioned = TensorSpec("conditioned", "float32", (b, d, s, s))
+    logits = TensorSpec("mask_logits", "float32", (b, 1, 4 * s, 4 * s))
+    memories = MEMORIES(video)
+    return (
+        Component("without_memory", (features,), (conditioned,)),
+        Component(
+            "memory_attention",
+            (
+                features,
+                TensorSpec("memories", "float32", (b, memories, s * s, video.channels)),
+                TensorSpec("memory_ages", "int64", (b, memories)),
+                TensorSpec("pointers", "float32", (b, POINTERS, d)),
+                TensorSpec("pointer_ages", "float32", (b, POINTERS)),
+            ),
+            (conditioned,),
+        ),
+        Component(
+            "enlarge_masks",
+            (logits,),
+            (TensorSpec("enlarged", "float32", (b, 1, side, side)),),
+        ),
+        Component(
+            "shown_mask",
+            (TensorSpec("shown", "float32", (b, 1, side, side)),),
+            (TensorSpec("mask_prior", "float32", (b, 1, 4 * s, 4 * s)), logits),
+        ),
+        Component(
+            "memory_encoder",
+            (
+                features,
+                TensorSpec("enlarged", "float32", (b, 1, side, side)),
+                TensorSpec("object_logits", "float32", (b, 1)),
+                TensorSpec("shown_here", "bool", (b,)),
+            ),
+            (TensorSpec("memory", "float32", (b, s * s, video.channels)),),
         ),
     )
 

@@ -38,12 +38,13 @@ __all__ = [
     "StoredFile",
     "Target",
     "TokenizerRules",
+    "VideoRules",
 ]
 
 FORMAT = 4
 """2: functions may be split in two stages; those of format 1 are whole. 3: the geometry encoder may
-take points (``sizes.points``). 4: there may be functions for clicks (``sizes.clicks``, ``clicks``);
-artifacts without them are written as format 3."""
+take points (``sizes.points``). 4: there may be functions for clicks (``sizes.clicks``, ``clicks``)
+and for video (``sizes.video``, ``video``); artifacts without them are written as format 3."""
 
 PRECISIONS = ("float32", "float16", "int8")
 """How weights may be stored. int8 is symmetric, with a float32 scale per output channel."""
@@ -91,6 +92,30 @@ class ClickRules:
 
     stability_delta: float
     stability_threshold: float
+
+
+@dataclass(frozen=True)
+class VideoRules:
+    """What a video's objects are remembered by, and how one mask of a frame is chosen.
+
+    Attributes:
+        shown_frames: frames on which an object was shown whose memories are looked at together,
+            the nearest.
+        last_frames: frames just before (or, backwards, behind) whose memories are, too.
+        pointer_frames: the current frame and those before it that give object pointers; fewer in
+            a shorter film.
+        multimask_points: least and most points on a frame for which the best mask of all but the
+            first is taken; others get the first, if it is stable.
+        multimask_tracking: whether that goes for frames without a prompt and corrections, too.
+        absent_logit: every logit of the mask of an object that isn't there.
+    """
+
+    shown_frames: int
+    last_frames: int
+    pointer_frames: int
+    multimask_points: tuple[int, int]
+    multimask_tracking: bool
+    absent_logit: float
 
 
 @dataclass(frozen=True)
@@ -251,6 +276,7 @@ class Manifest:
         runtime_libraries: TVM's runtime libraries in the artifact, in loading order.
         files: every other file of the artifact by name.
         clicks: how a click's mask is chosen; None where ``sizes.clicks`` is.
+        video: what is remembered of a video; None where ``sizes.video`` is.
     """
 
     sam3_tvm: str
@@ -267,6 +293,7 @@ class Manifest:
     runtime_libraries: tuple[str, ...]
     files: dict[str, StoredFile]
     clicks: ClickRules | None = None
+    video: VideoRules | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The manifest as plain data."""
@@ -275,6 +302,8 @@ class Manifest:
             # What readers of format 3 know.
             data["format"] = 3
             del data["clicks"], data["sizes"]["clicks"]
+        if self.sizes.video is None:
+            del data["video"], data["sizes"]["video"]
         data["components"] = abi_to_json(self.components)
         data["stages"] = {name: stages.to_json() for name, stages in self.stages.items()}
         return data
@@ -327,6 +356,10 @@ class Manifest:
             )
         if (self.clicks is None) != (self.sizes.clicks is None):
             raise ArtifactError("it has one of clicks and sizes.clicks, which go together")
+        if (self.video is None) != (self.sizes.video is None):
+            raise ArtifactError("it has one of video and sizes.video, which go together")
+        if self.video is not None and self.clicks is None:
+            raise ArtifactError("it is for video, but not for clicks, which that takes")
         for name in self.files:
             if name in ("", ".", "..") or "/" in name or "\\" in name or ":" in name:
                 raise ArtifactError(f"files names {name!r}, which is no plain file name")

@@ -47,6 +47,10 @@ def open_source(checkpoint: str, tasks: Sequence[str] | None = None) -> Source:
             )
     if "concepts" not in tasks:
         raise SourceError("tasks must have concepts among them; clicks can be left out")
+    if "video" in tasks and "clicks" not in tasks:
+        raise SourceError("video takes clicks, too: name concepts,clicks,video")
+    if "video" not in tasks:
+        source.sizes, source.video = replace(source.sizes, video=None), None
     if "clicks" not in tasks:
         source.sizes, source.clicks = replace(source.sizes, clicks=None), None
     return source

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sam3_tvm.components import Component, Dim, Sizes
 from sam3_tvm.errors import Sam3Error
-from sam3_tvm.manifest import ClickRules, Preprocessing, ReferenceRules
+from sam3_tvm.manifest import ClickRules, Preprocessing, ReferenceRules, VideoRules
 
 __all__ = [
     "ClickReference",
@@ -148,6 +148,8 @@ class Source(Protocol):
     """Those of what is wanted of the checkpoint; see :func:`sam3_tvm.sources.open_source`."""
     clicks: ClickRules | None
     """How a click's mask is chosen; None where ``sizes.clicks`` is."""
+    video: VideoRules | None
+    """What is remembered of a video; None where ``sizes.video`` is."""
     preprocessing: Preprocessing
     licence: Licence | None
     reference: ReferenceRules
@@ -215,8 +217,14 @@ class _Sampler:
             return torch.rand(shape, generator=g)
         if name == "click_labels":
             return torch.randint(-1, 4, shape, generator=g)
-        if name == "mask_given":
+        if name in ("mask_given", "shown_here"):
             return torch.arange(shape[0]) % 2 == 0
+        if name == "memory_ages":
+            return torch.randint(0, 7, shape, generator=g)
+        if name == "pointer_ages":
+            return torch.rand(shape, generator=g)
+        if name == "shown":
+            return (torch.rand(shape, generator=g) > 0.5).float()
         if name in ("box_labels", "point_labels"):
             return torch.randint(0, 2, shape, generator=g)
         if name.endswith("mask"):

@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import Sam3Config
 
-__all__ = ["CONFIGS", "TRACKERS", "byte_tokenizer", "randomise", "randomise_positions"]
+__all__ = ["CONFIGS", "TRACKERS", "VIDEO", "byte_tokenizer", "randomise", "randomise_positions"]
 
 
 def _sam3() -> Sam3Config:
@@ -68,6 +68,16 @@ TRACKERS: dict[str, dict[str, int]] = {
 }
 """Of their trackers' mask decoders, what follows neither from these nor from SAM 3. The tiny one
 has heads of 16 and, where it looks at the picture, of 8."""
+
+VIDEO: dict[str, dict[str, int]] = {
+    "sam3": {},
+    "tiny": {
+        "memory_attention_num_layers": 2,
+        "memory_attention_feed_forward_hidden_size": 128,
+        "memory_fuser_intermediate_dim": 128,
+    },
+}
+"""The same of what they have for video. The tiny one's memory attention has two layers of four."""
 
 
 _POSITIONS = ("position_embeddings", "pos_embed", "positional_embedding")

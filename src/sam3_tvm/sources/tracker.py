@@ -16,12 +16,19 @@ from transformers.initialization import no_init_weights
 from transformers.models.sam3.modeling_sam3 import Sam3Model
 from transformers.models.sam3_tracker.configuration_sam3_tracker import Sam3TrackerConfig
 from transformers.models.sam3_tracker.modeling_sam3_tracker import Sam3TrackerModel
+from transformers.models.sam3_tracker_video.configuration_sam3_tracker_video import (
+    Sam3TrackerVideoConfig,
+)
+from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
+    Sam3TrackerVideoModel,
+)
 
 from sam3_tvm.components import ClickSizes
 from sam3_tvm.manifest import ClickRules
 from sam3_tvm.sources.base import SourceError
 from sam3_tvm.sources.patches import attribute
 from sam3_tvm.sources.random_weights import randomise, randomise_positions
+from sam3_tvm.sources.tracker_video import Pointers, load_video
 
 __all__ = [
     "ClickDecoder",
@@ -93,14 +100,17 @@ class ClickDecoder(torch.nn.Module):
     """Features and a prompt to all masks that the decoder proposes, with their predicted IoU.
 
     Which of them answer a click is for the caller: all but the first, or one, chosen by
-    :class:`~sam3_tvm.manifest.ClickRules`.
+    :class:`~sam3_tvm.manifest.ClickRules`. Made for video, it gives their object pointers, too.
     """
 
     position: torch.Tensor
 
-    def __init__(self, tracker: Sam3TrackerModel) -> None:
+    def __init__(
+        self, tracker: Sam3TrackerModel, video: Sam3TrackerVideoModel | None = None
+    ) -> None:
         super().__init__()
         self.mask_decoder = tracker.mask_decoder
+        self.pointers = None if video is None else Pointers(video)
         position = tracker.get_image_wide_positional_embeddings()
         self.register_buffer("position", position, persistent=False)
 
@@ -111,13 +121,16 @@ class ClickDecoder(torch.nn.Module):
         tracker_2: torch.Tensor,
         sparse: torch.Tensor,
         dense: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, ...]:
         decoder = self.mask_decoder
+        tokens: list[torch.Tensor] = []
         # The rule by which the decoder chooses one of its masks is the only place where it has
         # all of them in hand.
         with (
             attribute(decoder, "dynamic_multimask_via_stability", True),
             attribute(decoder, "_dynamic_multimask_via_stability", _all_of_them),
+            # Removes itself.
+            decoder.transformer.register_forward_hook(lambda *call: tokens.append(call[2][0])),
         ):
             masks, iou, _, object_logits = decoder(
                 image_embeddings=tracker_2,
@@ -127,7 +140,12 @@ class ClickDecoder(torch.nn.Module):
                 multimask_output=False,
                 high_resolution_features=[tracker_0, tracker_1],
             )
-        return masks[:, 0], iou[:, 0], object_logits[:, 0]
+        answer = masks[:, 0], iou[:, 0], object_logits[:, 0]
+        if self.pointers is None:
+            return answer
+        # The tokens of the masks follow the object's and the IoU's.
+        of_masks = tokens[0][:, 0, 2 : 2 + decoder.num_mask_tokens]
+        return (*answer, self.pointers(of_masks, answer[2]))
 
 
 def _all_of_them(masks: torch.Tensor, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -195,23 +213,27 @@ def random_tracker(detector: Sam3Model, seed: int, **mask_decoder: Any) -> Sam3T
     return tracker
 
 
-def read_tracker(folder: Path, detector: Sam3Model) -> Sam3TrackerModel | None:
-    """The tracker of a checkpoint folder, beside its detector; None where it holds none.
+def read_tracker(
+    folder: Path, detector: Sam3Model
+) -> tuple[Sam3TrackerModel | None, Sam3TrackerVideoModel | None]:
+    """The tracker of a checkpoint folder, beside its detector, for clicks and for video; None for
+    what it doesn't hold.
 
     Raises:
         SourceError: a tracker that can't be read, or some of whose weights are missing.
     """
     described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if "tracker_config" not in described:
-        return None
+        return None, None
     try:
         tensors = _own_tensors(folder)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise SourceError(f"{folder}: the tracker's weights can't be read ({error})") from error
     if not tensors:
-        return None
+        return None, None
     try:
         tracker = _beside(detector, Sam3TrackerConfig(**described["tracker_config"]))
+        video = Sam3TrackerVideoConfig(**described["tracker_config"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SourceError(f"{folder}: tracker_config is no tracker of SAM 3: {reason}") from error
@@ -226,7 +248,7 @@ def read_tracker(folder: Path, detector: Sam3Model) -> Sam3TrackerModel | None:
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise SourceError(f"{folder}: the tracker's weights don't fit it: {reason}") from error
-    return tracker
+    return tracker, load_video(tracker, video, tensors, str(folder))
 
 
 def _beside(detector: Sam3Model, config: Sam3TrackerConfig) -> Sam3TrackerModel:

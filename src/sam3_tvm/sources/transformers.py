@@ -19,7 +19,7 @@ from transformers.initialization import no_init_weights
 from transformers.models.sam3.modeling_sam3 import Sam3Model
 
 from sam3_tvm.components import Sizes
-from sam3_tvm.manifest import ClickRules, Preprocessing, ReferenceRules
+from sam3_tvm.manifest import ClickRules, Preprocessing, ReferenceRules, VideoRules
 from sam3_tvm.sources.base import Licence, SourceError, read_licence
 from sam3_tvm.sources.huggingface import (
     download,
@@ -29,7 +29,7 @@ from sam3_tvm.sources.huggingface import (
     read_tokenizer,
 )
 from sam3_tvm.sources.patches import IntegerShapes, patched
-from sam3_tvm.sources.random_weights import CONFIGS, TRACKERS, byte_tokenizer, randomise
+from sam3_tvm.sources.random_weights import CONFIGS, TRACKERS, VIDEO, byte_tokenizer, randomise
 from sam3_tvm.sources.tracker import (
     ClickDecoder,
     PromptEncoder,
@@ -41,6 +41,16 @@ from sam3_tvm.sources.tracker import (
     read_tracker,
 )
 from sam3_tvm.sources.tracker_reference import TrackerReference
+from sam3_tvm.sources.tracker_video import (
+    EnlargeMasks,
+    MemoryAttention,
+    MemoryEncoder,
+    ShownMask,
+    WithoutMemory,
+    random_video,
+    video_rules,
+    video_sizes,
+)
 from sam3_tvm.sources.transformers_reference import TransformersReference
 
 __all__ = ["TransformersSource"]
@@ -227,19 +237,25 @@ class TransformersSource:
         preprocessing: Preprocessing,
         licence: Licence | None,
         tracker: Any = None,
+        video: Any = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.model = model.eval()
         self.tracker = tracker
+        self.video_tracker = video
         self.preprocessing = preprocessing
         self.licence = licence
         self._tokenizer = tokenizer
         self.pad_id = pad_id
         self.sizes = _sizes(model.config)
         self.clicks: ClickRules | None = None
+        self.video: VideoRules | None = None
         if tracker is not None:
             self.sizes = replace(self.sizes, clicks=click_sizes(tracker))
             self.clicks = click_rules(tracker)
+        if video is not None:
+            self.sizes = replace(self.sizes, video=video_sizes(video))
+            self.video = video_rules(video)
 
     @classmethod
     def open(cls, checkpoint: str) -> TransformersSource:
@@ -266,10 +282,13 @@ class TransformersSource:
         seed = int(rest[0]) if rest else 0
         randomise(model, seed)
         tracker = random_tracker(model, seed, **TRACKERS[name])
+        video = random_video(tracker, seed, **VIDEO[name])
         vocabulary = config.text_config.vocab_size
         tokenizer = byte_tokenizer(vocabulary).to_str()
         preprocessing = read_preprocessing(None, config.image_size)
-        return cls(checkpoint, model, tokenizer, vocabulary - 1, preprocessing, None, tracker)
+        return cls(
+            checkpoint, model, tokenizer, vocabulary - 1, preprocessing, None, tracker, video
+        )
 
     @classmethod
     def _folder(cls, checkpoint: str, folder: Path) -> TransformersSource:
@@ -302,7 +321,7 @@ class TransformersSource:
             pad_id,
             read_preprocessing(folder, model.config.image_size),
             read_licence(folder),
-            read_tracker(folder, model),
+            *read_tracker(folder, model),
         )
 
     def component(self, name: str) -> torch.nn.Module:
@@ -319,8 +338,15 @@ class TransformersSource:
             "resize_masks": _ResizeMasks,
             "tracker_neck": lambda: TrackerNeck(self.tracker),
             "prompt_encoder": lambda: PromptEncoder(self.tracker),
-            "click_decoder": lambda: ClickDecoder(self.tracker),
+            "click_decoder": lambda: ClickDecoder(
+                self.tracker, self.video_tracker if sizes.video is not None else None
+            ),
             "resize_click_masks": ResizeClickMasks,
+            "without_memory": lambda: WithoutMemory(self.video_tracker),
+            "memory_attention": lambda: MemoryAttention(self.video_tracker),
+            "enlarge_masks": lambda: EnlargeMasks(self.video_tracker),
+            "shown_mask": lambda: ShownMask(self.video_tracker),
+            "memory_encoder": lambda: MemoryEncoder(self.video_tracker),
         }
         return makers[name]().eval()
 
