@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -21,11 +23,12 @@ from sam3_tvm.bench.parts import (
     save_arrays,
     select_parts,
 )
-from sam3_tvm.components import Component, Dim, Sizes, TensorSpec, abi
+from sam3_tvm.components import ClickSizes, Component, Dim, Sizes, TensorSpec, VideoSizes, abi
 
 SIZES = Sizes(image=168, grid=12, hidden=8, text_tokens=5, queries=30, heads=2)
 ABI = abi(SIZES)
-DETECT = next(p for p in default_parts() if p.name == "one_prompt")
+TRACKING = abi(replace(SIZES, clicks=ClickSizes(16, 4), video=VideoSizes(4, 10)))
+DETECT = next(p for p in default_parts(ABI) if p.name == "one_prompt")
 
 ROWS = Dim("queries", 1, 30)
 TOY = {
@@ -106,7 +109,8 @@ def test_not_a_number_anywhere_is_never_within_a_bound():
 
 
 def test_parts_and_functions_are_selected_by_name():
-    assert [p.name for p in select_parts(None, ABI)] == [p.name for p in default_parts()]
+    named = [p.name for p in select_parts(None, ABI)]
+    assert named == ["encode_image", "text", "one_prompt", "eight_prompts"]
     chosen = select_parts(["mask_decoder", "text", "mask_decoder"], ABI)
     assert [p.functions for p in chosen] == [("mask_decoder",), ("text_encoder",)]
     # Alone, the mask decoder does the same work in every engine.
@@ -115,13 +119,23 @@ def test_parts_and_functions_are_selected_by_name():
         select_parts(["masks"], ABI)
 
 
-def test_default_parts_are_functions_of_the_abi_with_a_size_for_every_dimension():
+def test_a_click_is_a_part_where_there_are_functions_for_it():
+    assert "click" in [p.name for p in default_parts(TRACKING)]
+    (part,) = select_parts(["click"], TRACKING)
+    names = [spec.name for spec in external_inputs(part, TRACKING)]
+    assert names[:4] == ["clicks", "click_labels", "mask_logits", "mask_given"]
+    assert names[4:] == ["tracker_0", "tracker_1", "tracker_2"]
+    with pytest.raises(BenchError, match="nothing to measure named 'click'"):
+        select_parts(["click"], ABI)
+
+
+def test_every_dimension_has_a_size_within_its_bounds():
     known = dims(SIZES)
-    for part in default_parts():
+    for part in default_parts(TRACKING):
         assert part.functions or part.name == EIGHT
-        for name in part.functions:
-            assert set(ABI[name].dims) <= set(known)
-            assert all(d.min <= known[d.name] <= d.max for d in ABI[name].dims.values())
+    for component in TRACKING.values():
+        assert set(component.dims) <= set(known)
+        assert all(d.min <= known[d.name] <= d.max for d in component.dims.values())
 
 
 def test_arrays_come_back_as_they_were(tmp_path):

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from sam3_tvm.bench.parts import (
     KEPT,
-    MEASURED,
     PROMPT_ROWS,
     BenchError,
     Part,
@@ -97,8 +96,9 @@ class Engine:
     """One engine in its process.
 
     Args:
-        job: ``engine``, ``threads``, ``parts`` (names), ``checkpoint``, ``artifact`` and
-            ``work``, the folder that :func:`sam3_tvm.bench.prepare.reference` has filled.
+        job: ``engine``, ``threads``, ``parts`` (names), ``checkpoint``, ``tasks`` of it,
+            ``artifact`` and ``work``, the folder that
+            :func:`sam3_tvm.bench.prepare.reference` has filled.
 
     Attributes:
         failures: by function, why it can't be run.
@@ -186,8 +186,7 @@ class Ours(Engine):
         return aligned(value)
 
     def call(self, name: str, inputs: Sequence[Any]) -> Sequence[Any]:
-        # An artifact for clicks, too, hands out the backbone's features, which aren't compared.
-        return self._table(name, *inputs)[: len(self.components[name].outputs)]
+        return self._table(name, *inputs)
 
     def kept(self, part: Part) -> NDArray[np.int64] | None:
         queries = self._manifest.sizes.queries
@@ -266,7 +265,7 @@ class Torch(Engine):
 
         super().__init__(job)
         torch.set_num_threads(self.threads)
-        source = open_source(job["checkpoint"], MEASURED)
+        source = open_source(job["checkpoint"], job["tasks"])
         self._torch = torch
         self._scope = ExitStack()
         self._scope.enter_context(torch.no_grad())

@@ -21,7 +21,6 @@ from sam3_tvm.bench.parts import (
     kept_queries,
     load_arrays,
     max_relative_error,
-    measured,
     select_parts,
 )
 from sam3_tvm.bench.process import Worker, WorkerError, available_bytes, termination_unwinds
@@ -45,8 +44,8 @@ _MOST_RUNS = 10
 
 _QUICK_PARTS = ("encode_image",)
 
-# Names are all that counts before there is a model with its sizes.
-_ABI = abi(Sizes(14, 1, 8, 8, 1, 1))
+# Of the quick model: names are all that counts before it is there.
+_SIZES = Sizes(14, 1, 8, 8, 1, 1)
 
 # An idle engine stays for the next round while the system has this many times the memory of
 # the largest engine seen.
@@ -97,17 +96,17 @@ def bench(options: Options, progress: Progress = silent) -> BenchReport:
     names = _QUICK_PARTS if options.quick and options.functions is None else options.functions
     options = replace(options, rounds=rounds, functions=names)
     engines = [EngineInfo(OURS, "sam3-tvm", ()), *select_engines(options.against)]
-    known = _ABI
+    known, tasks = abi(_SIZES), _SIZES.tasks
     if options.artifact is not None:
         opened = artifacts.open(options.artifact)
         opened.check_host()
-        known = measured(opened.manifest)
-    select_parts(options.functions, known)
+        known, tasks = opened.manifest.components, opened.manifest.sizes.tasks
+    parts = select_parts(options.functions, known)
     with (
         termination_unwinds(),
         tempfile.TemporaryDirectory(prefix="sam3-tvm-bench-") as folder,
     ):
-        return _Run(options, engines, Path(folder), progress).run()
+        return _Run(options, parts, tasks, engines, Path(folder), progress).run()
 
 
 @dataclass
@@ -123,9 +122,17 @@ class _Seat:
 
 class _Run:
     def __init__(
-        self, options: Options, engines: Sequence[EngineInfo], work: Path, progress: Progress
+        self,
+        options: Options,
+        parts: Sequence[Part],
+        tasks: Sequence[str],
+        engines: Sequence[EngineInfo],
+        work: Path,
+        progress: Progress,
     ) -> None:
         self.options = options
+        self.parts = parts
+        self.tasks = tasks
         self.rounds = options.rounds or 1
         self.work = work
         self.progress = progress
@@ -146,7 +153,7 @@ class _Run:
     def _measure(
         self, artifact: Path, checkpoint: str, name: str, compiling: Worker | None
     ) -> BenchReport:
-        parts = select_parts(self.options.functions, _ABI)
+        parts = self.parts
         chained = [p for p in parts if p.functions]
         answer = self._job(
             "reference",
@@ -174,7 +181,7 @@ class _Run:
             with _fatal("compile the quick model"):
                 compiling.wait()
         manifest = artifacts.open(artifact).manifest
-        components, report.weights = measured(manifest), manifest.target.weights
+        components, report.weights = manifest.components, manifest.target.weights
         seats = [self._seat(info, parts, report) for info in self.engines]
         with self._peak() as measure_peak, ExitStack() as stack:
             for seat in seats:
@@ -199,7 +206,7 @@ class _Run:
         """Run a job that everything depends on."""
         self._step(what)
         if role in ("reference", "onnx"):
-            arguments |= {"threads": self.threads, "work": f"{self.work}"}
+            arguments |= {"threads": self.threads, "work": f"{self.work}", "tasks": self.tasks}
         with _fatal(what):
             worker = self._worker({"role": role, **arguments})
         worker.close()
@@ -216,9 +223,9 @@ class _Run:
         if self.options.artifact is None:
             artifact = self.work / "artifact"
             self._job("quick", "make the quick model", folder=folder)
-            parts = select_parts(self.options.functions, _ABI)
             # Prompts go through the runtime's interface, which needs all functions.
-            needed = None if any(p.name == EIGHT for p in parts) else _functions(parts)
+            eight = any(p.name == EIGHT for p in self.parts)
+            needed = None if eight else _functions(self.parts)
             # Nothing is timed while it compiles, on one core.
             job = {"role": "compile", "checkpoint": folder, "artifact": f"{artifact}"}
             compiling = self._worker({**job, "functions": needed}, ready=False)
@@ -309,6 +316,7 @@ class _Run:
                 "parts": seat.names,
                 "artifact": f"{artifact}",
                 "checkpoint": checkpoint,
+                "tasks": self.tasks,
                 "work": f"{self.work}",
             }
         )

@@ -8,21 +8,19 @@ needs no code of its own, and follows the ABI when that changes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sam3_tvm.components import FOR_CLICKS, Component, Dim, Sizes, TensorSpec
+from sam3_tvm.components import Component, Dim, Sizes, TensorSpec
 from sam3_tvm.errors import Sam3Error
-from sam3_tvm.manifest import Manifest
 
 __all__ = [
     "EIGHT",
     "KEPT",
-    "MEASURED",
     "PROMPT_ROWS",
     "BenchError",
     "Part",
@@ -34,7 +32,6 @@ __all__ = [
     "kept_queries",
     "load_arrays",
     "max_relative_error",
-    "measured",
     "run_part",
     "save_arrays",
     "select_parts",
@@ -48,9 +45,6 @@ graph doesn't know which will be kept.
 """
 
 EIGHT = "eight_prompts"
-
-MEASURED = ("concepts",)
-"""The tasks whose functions are measured, whatever else an artifact is for."""
 
 
 class BenchError(Sam3Error):
@@ -126,22 +120,14 @@ _PARTS = (
         ("detr_encoder", "detr_decoder", "scoring", "mask_decoder"),
         keeps=True,
     ),
+    Part("click", "One click, after the encoder", ("prompt_encoder", "click_decoder")),
     Part(EIGHT, "Eight prompts on one picture", ()),
 )
 
 
-def measured(manifest: Manifest) -> dict[str, Component]:
-    """Of an artifact's functions, and of their outputs, those of :data:`MEASURED`."""
-    return {
-        name: replace(c, outputs=tuple(spec for spec in c.outputs if spec.name != "backbone"))
-        for name, c in manifest.components.items()
-        if name not in FOR_CLICKS
-    }
-
-
-def default_parts() -> tuple[Part, ...]:
-    """The parts that make up segmenting a picture."""
-    return _PARTS
+def default_parts(components: Mapping[str, Component]) -> list[Part]:
+    """The parts that make up segmenting a picture, as far as there are functions for them."""
+    return [p for p in _PARTS if all(name in components for name in p.functions)]
 
 
 def select_parts(names: Sequence[str] | None, components: Mapping[str, Component]) -> list[Part]:
@@ -151,8 +137,8 @@ def select_parts(names: Sequence[str] | None, components: Mapping[str, Component
         BenchError: a name that is neither.
     """
     if names is None:
-        return list(_PARTS)
-    known = {p.name: p for p in _PARTS}
+        return default_parts(components)
+    known = {p.name: p for p in default_parts(components)}
     # Alone, a function does the same work in every engine: all queries, for one.
     known |= {n: Part(n, n, (n,)) for n in components if n not in known}
     if unknown := [n for n in names if n not in known]:
@@ -163,12 +149,17 @@ def select_parts(names: Sequence[str] | None, components: Mapping[str, Component
 
 
 def dims(sizes: Sizes) -> dict[str, int]:
-    """The dynamic dimensions at which everything is measured: one picture, one phrase."""
+    """The dynamic dimensions at which everything is measured: one picture, one phrase, one click,
+    and an object that has been followed for a while."""
     return {
         "batch": 1,
         "boxes": 3,
         "points": 0,
         "prompt": sizes.text_tokens,
+        "clicks": 1,
+        "tokens": 2,
+        "memories": 7,
+        "pointers": 16,
         "queries": sizes.queries,
         "masks": min(KEPT, sizes.queries),
         "height": 1080,

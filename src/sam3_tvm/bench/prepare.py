@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from sam3_tvm.bench.engines import first_line, onnx_file
 from sam3_tvm.bench.parts import (
-    MEASURED,
     Part,
     dims,
     external_inputs,
@@ -36,7 +36,10 @@ def save_checkpoint(checkpoint: str, folder: str) -> None:
     So that PyTorch's load time is that of reading a checkpoint, not of drawing random numbers.
     """
     source: Any = open_source(checkpoint)
-    _write(source.model, source.tokenizer_json(), Path(folder))
+    if source.sizes.clicks is None:
+        _write(source.model, source.tokenizer_json(), Path(folder))
+    else:
+        _write_both_halves(source, Path(folder))
 
 
 def quick_model(folder: str) -> None:
@@ -92,6 +95,29 @@ def _write(model: Any, tokenizer: str, folder: Path) -> None:
     (folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
 
 
+def _write_both_halves(source: Any, folder: Path) -> None:
+    """Write detector and tracker as ``facebook/sam3`` holds them."""
+    from transformers.models.sam3_video.configuration_sam3_video import Sam3VideoConfig
+
+    tracker = source.video_tracker
+    parts = {
+        "detector_model": source.model.state_dict(),
+        "tracker_neck": tracker.vision_encoder.neck.state_dict(),
+        "tracker_model": {
+            name: tensor
+            for name, tensor in tracker.state_dict().items()
+            if not name.startswith("vision_encoder.")
+        },
+    }
+    folder.mkdir(parents=True)
+    Sam3VideoConfig(
+        detector_config=source.model.config.to_dict(), tracker_config=tracker.config.to_dict()
+    ).save_pretrained(folder)
+    named = {f"{part}.{name}": t for part, tensors in parts.items() for name, t in tensors.items()}
+    save_file(named, folder / "model.safetensors", {"format": "pt"})
+    (folder / "tokenizer.json").write_text(source.tokenizer_json(), encoding="utf-8")
+
+
 def compile_quick(checkpoint: str, artifact: str, functions: Sequence[str] | None) -> None:
     """Compile a checkpoint's functions, or all for None, as ``sam3-tvm compile`` does."""
     from sam3_tvm.compiler import compile
@@ -100,7 +126,7 @@ def compile_quick(checkpoint: str, artifact: str, functions: Sequence[str] | Non
 
 
 def reference(
-    checkpoint: str, parts: Sequence[str], threads: int, seed: int, work: str
+    checkpoint: str, tasks: Sequence[str], parts: Sequence[str], threads: int, seed: int, work: str
 ) -> dict[str, Any]:
     """Draw the inputs, run PyTorch eager on them and count its arithmetic.
 
@@ -110,7 +136,7 @@ def reference(
         ``flops`` by part, see :func:`count_flops`, and ``sizes``.
     """
     torch.set_num_threads(threads)
-    source, folder = open_source(checkpoint, MEASURED), Path(work)
+    source, folder = open_source(checkpoint, tasks), Path(work)
     components = abi(source.sizes)
     (folder / "abi.json").write_text(json.dumps(abi_to_json(components)), encoding="utf-8")
     flops = {}
@@ -167,7 +193,7 @@ def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> in
 
 
 def export_onnx(
-    checkpoint: str, functions: Sequence[str], threads: int, work: str
+    checkpoint: str, tasks: Sequence[str], functions: Sequence[str], threads: int, work: str
 ) -> dict[str, Any]:
     """Export components to ONNX with static shapes, which every reader optimises best.
 
@@ -175,7 +201,7 @@ def export_onnx(
         ``failures``: by function, why it is not exportable.
     """
     torch.set_num_threads(threads)
-    source, failures = open_source(checkpoint, MEASURED), {}
+    source, failures = open_source(checkpoint, tasks), {}
     components, sizes = abi(source.sizes), dims(source.sizes)
     for name in functions:
         inputs = sample_inputs(components[name], sizes, source.vocabulary_size())

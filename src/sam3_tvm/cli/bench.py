@@ -42,9 +42,9 @@ def command(
     functions: Annotated[
         str | None,
         typer.Option(
-            help="Parts to measure: encode_image, text, one_prompt, eight_prompts, or single "
-            "functions such as mask_decoder, separated by commas. By default the four parts, with "
-            "--quick encode_image.",
+            help="Parts to measure: encode_image, text, one_prompt, eight_prompts, click, or "
+            "single functions such as mask_decoder, separated by commas. By default the parts that "
+            "the artifact has, with --quick encode_image.",
             metavar="NAMES",
         ),
     ] = None,
