@@ -46,6 +46,7 @@ from sam3_tvm.manifest import (
     StoredFile,
     Target,
     TokenizerRules,
+    VideoRules,
 )
 from sam3_tvm.weights import Weights, WeightsWriter, open_weights
 
@@ -68,6 +69,7 @@ __all__ = [
     "StoredFile",
     "Target",
     "TokenizerRules",
+    "VideoRules",
     "Weights",
     "WeightsWriter",
     "check_host",
@@ -144,6 +146,7 @@ class ArtifactWriter:
         runtime_libraries: tuple[str, ...],
         stages: Mapping[str, Stages] | None = None,
         clicks: ClickRules | None = None,
+        video: VideoRules | None = None,
     ) -> Manifest:
         """Finish the weights, hash every file and write the manifest; the last step.
 
@@ -170,6 +173,7 @@ class ArtifactWriter:
             runtime_libraries=runtime_libraries,
             files=files,
             clicks=clicks,
+            video=video,
         )
         if missing := [name for name in _needed(manifest) if name not in files]:
             raise ArtifactError(f"the artifact would lack {', '.join(missing)}")

@@ -44,8 +44,8 @@ def command(
     tasks: Annotated[
         str | None,
         typer.Option(
-            help="What it is to be for: concepts, or concepts,clicks. By default all that the "
-            "checkpoint has weights for.",
+            help="What it is to be for: concepts, concepts,clicks or concepts,clicks,video. By "
+            "default all that the checkpoint has weights for.",
             metavar="TASKS",
         ),
     ] = None,

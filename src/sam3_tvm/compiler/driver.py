@@ -28,7 +28,15 @@ from sam3_tvm.compiler.passes.split_stages import stages
 from sam3_tvm.compiler.passes.stages import IMAGE_INPUTS
 from sam3_tvm.compiler.pipeline import LAYER_NORM, Options
 from sam3_tvm.compiler.target import CpuTarget
-from sam3_tvm.components import ClickSizes, Component, Dim, Sizes, abi
+from sam3_tvm.components import (
+    FOR_CLICKS,
+    ClickSizes,
+    Component,
+    Dim,
+    Sizes,
+    VideoSizes,
+    abi,
+)
 from sam3_tvm.errors import Sam3Error
 from sam3_tvm.importer import import_module
 from sam3_tvm.manifest import PRECISIONS
@@ -48,6 +56,8 @@ _EXAMPLE = {
     "clicks": 9,
     "tokens": 10,
     "queries": 7,
+    "memories": 3,
+    "pointers": 5,
     "masks": 6,
     "height": 11,
     "width": 13,
@@ -129,8 +139,9 @@ def compile(
             the size) or ``"int8"`` (a quarter). Arithmetic is in float32 in any case.
         tuned: a database of tile sizes that ``sam3-tvm tune`` wrote, for ``"native"``; by default
             what is known of this CPU, see :func:`sam3_tvm.compiler.tuning.find`.
-        tasks: what it is to be for, of :data:`sam3_tvm.components.TASKS`: ``"concepts"``, or that
-            and ``"clicks"``; None for all that the checkpoint has weights for.
+        tasks: what it is to be for, of :data:`sam3_tvm.components.TASKS`: ``"concepts"``, that
+            and ``"clicks"``, or these and ``"video"``; None for all that the checkpoint has
+            weights for.
         functions: compile these functions of the ABI alone; None for all, without which an
             artifact can be measured but can't segment.
         dump: a folder for the module after each phase, as TVMScript.
@@ -161,8 +172,9 @@ def compile(
             source = open_source(checkpoint, tasks)
             known = abi(source.sizes)
             if lacking := [n for n in functions or () if n not in known]:
+                task = "clicks" if lacking[0] in FOR_CLICKS else "video"
                 raise CompileError(
-                    f"{lacking[0]} is for clicks, which {checkpoint} isn't compiled for"
+                    f"{lacking[0]} is for {task}, which {checkpoint} isn't compiled for"
                 )
             steps.total -= 2 * len(set(names) - set(known))
         components = {n: c for n, c in known.items() if n in names}
@@ -214,7 +226,7 @@ def _check_finite(key: str, array: NDArray[Any]) -> None:
 
 
 def _component_names() -> list[str]:
-    return list(abi(Sizes(14, 1, 8, 8, 1, 1, clicks=ClickSizes(8, 4))))
+    return list(abi(Sizes(14, 1, 8, 8, 1, 1, clicks=ClickSizes(8, 4), video=VideoSizes(8, 2))))
 
 
 def import_component(
@@ -336,15 +348,17 @@ def _transformed(
     machine = relax.VirtualMachine(
         pipeline.build(alone, options, f"_{entry}"), tvm.cpu(), memory_cfg="naive"
     )
-    known = {_address(tensor): key for key, tensor in inputs.items()}
+    known = {_identity(tensor): key for key, tensor in inputs.items()}
     for position, tensor in enumerate(machine[entry](list(inputs.values()))):
-        stem = known.get(_address(tensor), f"packed_{position}")
+        stem = known.get(_identity(tensor), f"packed_{position}")
         yield f"{name}.{stem}", np.from_dlpack(tensor)
 
 
-def _address(tensor: Any) -> int:
+def _identity(tensor: Any) -> tuple[int, tuple[int, ...]]:
+    """Where a tensor is, and its shape: a view of other shape is stored beside it."""
     # .numpy() copies; the DLPack view shows where the tensor itself is.
-    return int(np.from_dlpack(tensor).__array_interface__["data"][0])
+    seen = np.from_dlpack(tensor)
+    return int(seen.__array_interface__["data"][0]), seen.shape
 
 
 def _elements(tensor: Any) -> int:
@@ -386,6 +400,7 @@ def _describe(
         tokenizer=artifact.TokenizerRules(artifact.TOKENIZER, source.pad_id, source.mask_by_id),
         licence=licence,
         clicks=source.clicks,
+        video=source.video,
         versions={package: metadata.version(package) for package in packages},
         runtime_libraries=libraries,
     )

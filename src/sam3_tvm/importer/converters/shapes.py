@@ -161,17 +161,17 @@ def movedim(cx: Context, self: relax.Expr, source: Any, destination: Any) -> rel
 
 @converter(aten.cat.default, aten.concat.default, aten.concatenate.default)
 def cat(cx: Context, tensors: list[relax.Expr], dim: int = 0) -> relax.Expr:
-    """Join along an axis, in the promoted dtype; empty 1-d tensors are skipped, as PyTorch
-    does whatever the rank of the others."""
-    rank = len(cx.shape)
+    """Join along an axis, in the promoted dtype. Tensors without extent there add nothing; neither
+    do empty 1-d tensors, which PyTorch skips whatever the rank of the others."""
+    axis = axis_of(dim, len(cx.shape))
     joined = [
         cx.cast(t, cx.dtype)
         for t in tensors
-        if not (t.ty.ndim == 1 and static_value(extents(t)[0]) == 0)
+        if static_value(extents(t)[0 if t.ty.ndim == 1 else axis]) != 0
     ]
     if not joined:
         return cx.emit(relax.op.zeros(cx.shape, cx.dtype))
-    return joined[0] if len(joined) == 1 else cx.emit(relax.op.concat(joined, axis_of(dim, rank)))
+    return joined[0] if len(joined) == 1 else cx.emit(relax.op.concat(joined, axis))
 
 
 @converter(aten.stack.default)
