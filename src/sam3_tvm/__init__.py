@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sam3_tvm.errors import Sam3Error
+from sam3_tvm.errors import MissingExtraError, Sam3Error
 
 if TYPE_CHECKING:
     from sam3_tvm.compiler import compile
@@ -33,10 +33,6 @@ _RUNTIME = ("ClickResult", "EncodedImage", "Model", "Result", "load")
 
 # The top-level packages of the extra [compile].
 _COMPILE_EXTRA = ("torch", "transformers", "tvm", "huggingface_hub")
-
-
-class MissingExtraError(Sam3Error, ImportError):
-    """Compiling was asked for in an installation that can only run artifacts."""
 
 
 def __getattr__(name: str) -> Any:

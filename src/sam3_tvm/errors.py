@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Sam3Error"]
+__all__ = ["MissingExtraError", "Sam3Error"]
 
 
 class Sam3Error(Exception):
@@ -11,3 +11,7 @@ class Sam3Error(Exception):
     The command line prints it as one line and exits with code 2; anything else is a bug
     of ours and keeps its traceback.
     """
+
+
+class MissingExtraError(Sam3Error, ImportError):
+    """Something was asked for that needs packages of an extra which isn't installed."""

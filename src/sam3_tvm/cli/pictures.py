@@ -14,22 +14,10 @@ from sam3_tvm.cli.prompts import UsageError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["OutputFolder", "find_pictures", "picture_suffixes"]
+__all__ = ["OutputFolder", "find_pictures"]
 
 # File systems take 255 bytes; the suffix, a number and the temporary name need some.
 _LONGEST_NAME = 200
-
-
-def picture_suffixes() -> frozenset[str]:
-    """The lower-case suffixes of the formats that Pillow can read here."""
-    from PIL import Image
-
-    return frozenset(
-        suffix
-        for suffix, name in Image.registered_extensions().items()
-        # PDF, PostScript and video containers are registered too, but are no photographs.
-        if name in Image.OPEN and name not in ("EPS", "MPEG", "PDF", "WMF")
-    )
 
 
 def find_pictures(paths: Sequence[Path]) -> list[Path]:
@@ -41,6 +29,8 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
     Raises:
         UsageError: a folder without pictures.
     """
+    from sam3_tvm.runtime.image import picture_suffixes
+
     found: dict[Path, None] = {}
     for path in paths:
         if not path.is_dir():

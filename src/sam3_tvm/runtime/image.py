@@ -18,7 +18,7 @@ from sam3_tvm.errors import Sam3Error
 from sam3_tvm.manifest import Preprocessing
 from sam3_tvm.runtime.resample import resize
 
-__all__ = ["ImageError", "Picture", "preprocess", "read_picture"]
+__all__ = ["ImageError", "Picture", "picture_suffixes", "preprocess", "read_picture"]
 
 #: What is taken as a picture: a file's path, a PIL image, or an array; see :func:`read_picture`.
 Picture = str | os.PathLike[str] | Image.Image | NDArray[Any]
@@ -34,6 +34,16 @@ _filters = threading.Lock()
 
 class ImageError(Sam3Error, ValueError):
     """A picture that cannot be read or used; the message says what is accepted."""
+
+
+def picture_suffixes() -> frozenset[str]:
+    """The lower-case suffixes of the formats that Pillow can read here."""
+    return frozenset(
+        suffix
+        for suffix, name in Image.registered_extensions().items()
+        # PDF, PostScript and video containers are registered too, but are no photographs.
+        if name in Image.OPEN and name not in ("EPS", "MPEG", "PDF", "WMF")
+    )
 
 
 def read_picture(picture: Picture) -> NDArray[np.uint8]:
