@@ -24,8 +24,11 @@ __all__ = [
     "PromptSpec",
     "Reference",
     "ReferenceResult",
+    "ShowSpec",
     "Source",
     "SourceError",
+    "VideoReference",
+    "VideoReferenceFrame",
     "dynamic_shapes",
     "pixel_values",
     "read_licence",
@@ -129,6 +132,53 @@ class ClickReference(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class ShowSpec:
+    """What is said of one object on one frame: points (x, y, pixels) with labels 1 or 0, a box (x0,
+    y0, x1, y1, pixels), both of these, or a mask, bool ``[H, W]``."""
+
+    object_id: int
+    frame: int
+    points: tuple[tuple[float, float], ...] = ()
+    labels: tuple[int, ...] = ()
+    box: tuple[float, float, float, float] | None = None
+    mask: NDArray[np.bool_] | None = None
+
+    def __str__(self) -> str:
+        said = "".join("+" if label else "-" for label in self.labels)
+        words = [f"points {said}"] if said else []
+        words += ["box"] if self.box is not None else []
+        words += ["mask"] if self.mask is not None else []
+        return f"{' and '.join(words)} on frame {self.frame}"
+
+
+@dataclass(frozen=True)
+class VideoReferenceFrame:
+    """The objects on one frame, as the reference sees them.
+
+    Attributes:
+        index: the frame's number.
+        objects: ids.
+        masks: bool ``[N, H, W]``.
+        scores: float32 ``[N]``, probability that each is there.
+    """
+
+    index: int
+    objects: list[int]
+    masks: NDArray[np.bool_]
+    scores: NDArray[np.float32]
+
+
+class VideoReference(Protocol):
+    """The source's own end to end result for films."""
+
+    def track(
+        self, frames: Sequence[NDArray[np.uint8]], prompts: Sequence[ShowSpec]
+    ) -> Iterator[VideoReferenceFrame]:
+        """All objects on all frames ``[H, W, 3]`` of 8-bit RGB, each shown once."""
+        ...
+
+
 class Reference(Protocol):
     """The source's own end to end result for pictures."""
 
@@ -180,6 +230,10 @@ class Source(Protocol):
 
     def reference_clicker(self) -> ClickReference | None:
         """The source's model for clicks, end to end; None where ``sizes.clicks`` is."""
+        ...
+
+    def reference_tracker(self) -> VideoReference | None:
+        """The source's model for video, end to end; None where ``sizes.video`` is."""
         ...
 
 

@@ -210,6 +210,9 @@ def random_tracker(detector: Sam3Model, seed: int, **mask_decoder: Any) -> Sam3T
     )
     randomise(own, seed + _SEEDS_APART)
     randomise_positions(tracker, seed + _SEEDS_APART)
+    with torch.no_grad():
+        # Most objects are there. Of those that aren't a film has empty masks, whatever is wrong.
+        tracker.mask_decoder.pred_obj_score_head.proj_out.bias += 1
     return tracker
 
 

@@ -51,6 +51,7 @@ from sam3_tvm.sources.tracker_video import (
     video_rules,
     video_sizes,
 )
+from sam3_tvm.sources.tracker_video_reference import TrackerVideoReference
 from sam3_tvm.sources.transformers_reference import TransformersReference
 
 __all__ = ["TransformersSource"]
@@ -374,6 +375,12 @@ class TransformersSource:
         if self.sizes.clicks is None:
             return None
         return TrackerReference(self.tracker, self.preprocessing)
+
+    def reference_tracker(self) -> TrackerVideoReference | None:
+        """``Sam3TrackerVideoModel`` end to end."""
+        if self.sizes.video is None:
+            return None
+        return TrackerVideoReference(self.video_tracker, self.preprocessing)
 
 
 def _sizes(config: Sam3Config) -> Sizes:

@@ -132,3 +132,7 @@ class MetaSource:
     def reference_clicker(self) -> None:
         """Meta's tracker is not among what is compiled."""
         return None
+
+    def reference_tracker(self) -> None:
+        """As for clicks."""
+        return None
