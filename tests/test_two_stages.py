@@ -8,7 +8,7 @@ import pytest
 
 import sam3_tvm
 from sam3_tvm import artifact
-from sam3_tvm.components import BATCH, PROMPT, Dim
+from sam3_tvm.components import BATCH, FOR_VIDEO, PROMPT, Dim
 from sam3_tvm.runtime.module import load_functions
 from sam3_tvm.runtime.per_image import ImageFunctions
 
@@ -36,13 +36,14 @@ def _inputs(component, batch):
     """Inputs of prompts: no two alike, and of the second some tokens don't count."""
     rng = np.random.default_rng(1)
     sizes = {BATCH.name: batch, PROMPT.name: 5, "queries": 7, "boxes": 3}
+    sizes |= {"memories": 2, "pointers": 3}
     for spec in component.inputs:
         if spec.per_image:
             continue
         shape = [sizes[d.name] if isinstance(d, Dim) else d for d in spec.shape]
         if spec.dtype == "bool":
             value = np.ones(shape, bool)
-            value[1:, -2:] = False
+            value[1:][..., -2:] = False
             yield value
         elif spec.dtype == "int64":
             yield rng.integers(0, 2, shape)
@@ -51,7 +52,10 @@ def _inputs(component, batch):
 
 
 @pytest.mark.parametrize("batch", [1, 2])
-@pytest.mark.parametrize("name", ["geometry_encoder", "detr_encoder", "mask_decoder"])
+@pytest.mark.parametrize(
+    "name",
+    ["geometry_encoder", "detr_encoder", "mask_decoder", "memory_attention", "memory_encoder"],
+)
 def test_halves_give_what_the_whole_gives(opened, table, features, name, batch):
     component = opened.manifest.components[name]
     inputs = list(_inputs(component, batch))
@@ -64,12 +68,21 @@ def test_halves_give_what_the_whole_gives(opened, table, features, name, batch):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_a_function_of_the_picture_alone_is_left_whole(opened, table, features):
+    assert "without_memory" not in opened.manifest.stages
+    on_image = ImageFunctions(table, opened.manifest)
+    (got,) = on_image("without_memory", on_image.keep(features, {"without_memory"}))
+    (whole,) = table("without_memory", features["tracker_2"])
+    np.testing.assert_array_equal(got, whole)
+
+
 def test_an_encoded_picture_has_what_prompts_need_and_nothing_more(opened, tmp_path):
     model = sam3_tvm.load(opened.path, threads=1)
     picture = np.random.default_rng(2).integers(0, 256, (50, 70, 3), dtype=np.uint8)
     image = model.encode_image(picture)
     stages = opened.manifest.stages
-    wanted = {f"{name}.{spec.name}" for name in stages for spec in stages[name].kept}
+    prompted = [name for name in stages if name not in FOR_VIDEO]
+    wanted = {f"{name}.{spec.name}" for name in prompted for spec in stages[name].kept}
     # Nothing that a click's decoder does depends on the picture alone.
     clicks = {"tracker_0", "tracker_1", "tracker_2"}
     assert set(image.features) == wanted | clicks

@@ -40,6 +40,12 @@ def test_every_function_is_compared_at_its_smallest_and_largest_sizes(report):
     assert any("boxes=0" in case for case in cases["geometry_encoder"])
     assert any("boxes=64" in case for case in cases["geometry_encoder"])
     assert any("prompt=128" in case for case in cases["detr_encoder"])
+    assert {case.split("memories")[1] for case in cases["memory_attention"]} == {
+        "=1 pointers=0",
+        "=1 pointers=1",
+        "=3 pointers=5",
+        "=10 pointers=128",
+    }
 
 
 def test_real_photographs_are_segmented_with_words_boxes_and_both(report):

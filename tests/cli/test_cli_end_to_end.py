@@ -86,7 +86,7 @@ def test_a_click_is_answered_with_masks_and_an_overlay(sam3, tiny_artifact, tmp_
     assert "predicted IoU" in printed
     assert not (tmp_path / "sam3-out").exists()
     info = sam3("info", tiny_artifact)
-    assert "concepts, clicks" in info
+    assert "concepts, clicks, video" in info
 
 
 def test_verify_compares_every_function_and_a_picture(sam3, tiny_artifact, tmp_path):

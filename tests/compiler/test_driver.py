@@ -27,6 +27,8 @@ def test_an_artifact_says_what_it_is(opened):
     manifest = opened.manifest
     assert manifest.source.checkpoint == "random:tiny"
     assert manifest.components == abi(manifest.sizes)
+    assert manifest.sizes.tasks == ("concepts", "clicks", "video")
+    assert manifest.video == open_source("random:tiny").video
     assert manifest.target.level == CpuTarget.native().level
     assert set(manifest.versions) == {"apache-tvm", "apache-tvm-ffi", "torch", "transformers"}
 
@@ -78,7 +80,7 @@ def test_every_phase_can_be_dumped(dumped, opened):
     }
     last = (dumped / "3_weights.py").read_text()
     stages = opened.manifest.stages
-    assert set(stages) >= {"geometry_encoder", "detr_encoder"}
+    assert set(stages) >= {"geometry_encoder", "detr_encoder", "memory_attention", "memory_encoder"}
     for name in abi(open_source("random:tiny").sizes):
         names = (stages[name].image, stages[name].prompt) if name in stages else (name,)
         assert all(f"def {n}(" in last for n in names)
@@ -124,6 +126,12 @@ def test_importing_a_component_again_gives_an_equal_function_with_every_paramete
             CompileError,
             "click_decoder is for clicks",
         ),
+        (
+            {"tasks": ["concepts", "clicks"], "functions": ["memory_encoder"]},
+            CompileError,
+            "memory_encoder is for video",
+        ),
+        ({"tasks": ["concepts", "video"]}, SourceError, "concepts,clicks,video"),
         ({"weights": "int4"}, CompileError, "float32, float16, int8"),
         ({"weights": "float16", "target": "x86-64-v2"}, CompileError, "float32 or int8"),
     ],

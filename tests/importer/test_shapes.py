@@ -60,6 +60,7 @@ def test_copies(compared):
 def test_joins(compared):
     def forward(x):
         joined = torch.cat([x, x[:1]], -3), torch.cat([x, torch.empty(0), x]), torch.cat([x], 1)
+        joined += torch.cat([x[:, 3:], x], 1), torch.cat([x[:, 3:], x[:, 3:].double()], 1)
         mixed = torch.cat([x, x > 0], 2), torch.stack([x, x.double()], -1), torch.stack([x[0]])
         flat = torch.hstack([x, x]), torch.vstack([x, x]), torch.dstack([x[0], x[1]])
         return *joined, *mixed, *flat, torch.column_stack([x[0, 0], x[1, 0]])

@@ -232,7 +232,8 @@ class Clicker:
         results = []
         for click in clicks:
             sparse, dense = self._call("prompt_encoder", *click.inputs(size, self._side))
-            masks, iou, logit = self._on_image("click_decoder", features, sparse, dense)
+            # What follows, an artifact for video has: pointers, which pictures don't need.
+            masks, iou, logit, *_ = self._on_image("click_decoder", features, sparse, dense)
             (chosen,), (scores,) = choose_masks(masks, iou, multimask, rules)
             score = float(1 / (1 + np.exp(-np.float64(logit[0, 0]))))
             results.append(ClickResult(click, size, scores, chosen, score, self._resize, picture))

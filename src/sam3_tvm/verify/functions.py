@@ -10,7 +10,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sam3_tvm.components import BATCH, BOXES, CLICKS, POINTS, PROMPT, TOKENS, Component, abi
+from sam3_tvm.components import (
+    BATCH,
+    BOXES,
+    CLICKS,
+    POINTERS,
+    POINTS,
+    PROMPT,
+    TOKENS,
+    Component,
+    abi,
+)
 from sam3_tvm.sources.base import Source, sample_inputs
 from sam3_tvm.verify.report import Bounds, FunctionRow, VerifyError
 
@@ -35,12 +45,14 @@ def function_cases(name: str, source: Source) -> list[Case]:
 
     The largest batch of the ABI is for servers with the memory; three rows show that rows
     don't mix. A picture of SAM 3's size takes PyTorch more than a minute, so at that size the
-    reference encodes two pictures once, and ours is called with both and with the first.
+    reference encodes two pictures once, and ours is called with both and with the first. Between
+    no object pointer and several there is the first frame's.
     """
     sizes = source.sizes
     component = abi(sizes)[name]
     large = sizes.image > 512
     smallest = {d.name: d.min for d in component.dims.values()}
+    one = {**smallest, "pointers": 1}
     odd = {
         "batch": 3,
         "boxes": 5,
@@ -49,6 +61,8 @@ def function_cases(name: str, source: Source) -> list[Case]:
         "tokens": 10,
         "prompt": 37,
         "queries": max(1, sizes.queries // 2 - 1),
+        "memories": 3,
+        "pointers": 5,
         "masks": 3,
         "height": 481,
         "width": 639,
@@ -61,6 +75,8 @@ def function_cases(name: str, source: Source) -> list[Case]:
         "tokens": TOKENS.max,
         "prompt": PROMPT.max,
         "queries": sizes.queries,
+        "memories": 1 if sizes.video is None else sizes.video.memories,
+        "pointers": POINTERS.max,
         "masks": 7,
         "height": 1200,
         "width": 1600,
@@ -70,7 +86,7 @@ def function_cases(name: str, source: Source) -> list[Case]:
     if large:
         odd["batch"] = 2
         largest["batch"] = 1
-    cases = [{d: case[d] for d in component.dims} for case in (smallest, odd, largest)]
+    cases = [{d: case[d] for d in component.dims} for case in (smallest, one, odd, largest)]
     return [Case(c, (c,)) for i, c in enumerate(cases) if c not in cases[:i]]
 
 
