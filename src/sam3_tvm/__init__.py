@@ -13,23 +13,41 @@ from sam3_tvm.errors import MissingExtraError, Sam3Error
 
 if TYPE_CHECKING:
     from sam3_tvm.compiler import compile
-    from sam3_tvm.runtime import ClickResult, EncodedImage, Model, Result, load
+    from sam3_tvm.runtime import (
+        ClickResult,
+        EncodedImage,
+        FrameResult,
+        Model,
+        Result,
+        TrackSession,
+        load,
+    )
 
     __version__: str
 
 __all__ = [
     "ClickResult",
     "EncodedImage",
+    "FrameResult",
     "MissingExtraError",
     "Model",
     "Result",
     "Sam3Error",
+    "TrackSession",
     "__version__",
     "compile",
     "load",
 ]
 
-_RUNTIME = ("ClickResult", "EncodedImage", "Model", "Result", "load")
+_RUNTIME = (
+    "ClickResult",
+    "EncodedImage",
+    "FrameResult",
+    "Model",
+    "Result",
+    "TrackSession",
+    "load",
+)
 
 # The top-level packages of the extra [compile].
 _COMPILE_EXTRA = ("torch", "transformers", "tvm", "huggingface_hub")

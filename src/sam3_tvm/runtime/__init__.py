@@ -8,5 +8,17 @@ from sam3_tvm.runtime.image import ImageError
 from sam3_tvm.runtime.prompts import PromptError
 from sam3_tvm.runtime.results import Result
 from sam3_tvm.runtime.segmenter import Model, load
+from sam3_tvm.runtime.track_result import FrameResult
+from sam3_tvm.runtime.tracking import TrackSession
 
-__all__ = ["ClickResult", "EncodedImage", "ImageError", "Model", "PromptError", "Result", "load"]
+__all__ = [
+    "ClickResult",
+    "EncodedImage",
+    "FrameResult",
+    "ImageError",
+    "Model",
+    "PromptError",
+    "Result",
+    "TrackSession",
+    "load",
+]

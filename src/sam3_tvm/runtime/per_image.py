@@ -30,15 +30,22 @@ class ImageFunctions:
         call: calls functions and halves, such as a
             :class:`~sam3_tvm.runtime.functions.FunctionTable`.
         manifest: their signatures.
+        functions: which of them; None for all.
 
     Attributes:
         names: of the arrays that :meth:`keep` gives.
     """
 
-    def __init__(self, call: Call, manifest: Manifest) -> None:
+    def __init__(
+        self, call: Call, manifest: Manifest, functions: Collection[str] | None = None
+    ) -> None:
         self._call = call
         self._stages = manifest.stages
-        self._components = {n: c for n, c in manifest.components.items() if c.image_inputs}
+        self._components = {
+            name: component
+            for name, component in manifest.components.items()
+            if component.image_inputs and (functions is None or name in functions)
+        }
         kept = [key for name in self._components for key, _ in self._taken(name)]
         self.names = tuple(dict.fromkeys(kept))
 

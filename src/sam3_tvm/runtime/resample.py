@@ -1,4 +1,4 @@
-"""PyTorch's antialiased bilinear resize of 8-bit pictures, bit for bit.
+"""PyTorch's antialiased bilinear resize: of 8-bit pictures, bit for bit, and of masks.
 
 The reference resizes on 8-bit values, with the kernel behind ``interpolate(uint8, antialias=True)``
 (PyTorch, ``aten/src/ATen/native/cpu/UpSampleKernel.cpp``): a triangle filter as wide as the
@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["resize"]
+__all__ = ["resize", "resize_mask"]
 
 # Output positions computed together, as one matrix product over the inputs they need.
 _BLOCK = 32
@@ -88,3 +88,48 @@ def _weights(inputs: int, outputs: int) -> tuple[NDArray[np.int64], NDArray[np.i
     while precision < 22 and int(0.5 + real.max() * (1 << (precision + 1))) < 1 << 15:
         precision += 1
     return first, (0.5 + real * (1 << precision)).astype(np.int64), precision
+
+
+def resize_mask(mask: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:
+    """A mask at another size: where at least half of it lies, by the same filter.
+
+    As for ``interpolate(float32, antialias=True) >= 0.5``, in the order of that kernel, since sums
+    of exactly one half are common along straight edges.
+
+    Args:
+        mask: bool, shape [H, W].
+        height, width: of the result, pixels.
+
+    Returns:
+        bool, shape [height, width].
+    """
+    values = mask.astype(np.float32)
+    if values.shape[1] != width:
+        values = _summed_along_rows(values, width)
+    if values.shape[0] != height:
+        values = _summed_along_rows(np.ascontiguousarray(values.T), height).T
+    return np.ascontiguousarray(values >= np.float32(0.5))
+
+
+def _summed_along_rows(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Resize axis 1 of [lines, inputs] to ``size``, tap by tap in single precision."""
+    one, half = np.float32(1), np.float32(0.5)
+    inputs = values.shape[1]
+    scale = np.float32(inputs) / np.float32(size)
+    support = max(scale, one)
+    centre = scale * (np.arange(size).astype(np.float32) + half)
+    first = np.maximum((centre - support + half).astype(np.int64), 0)
+    last = np.minimum((centre + support + half).astype(np.int64), inputs)
+    taps = [first + tap for tap in range(int((last - first).max()))]
+    weights = []
+    for position in taps:
+        distance = np.abs((position.astype(np.float32) - centre + half) * (one / support))
+        weights.append(np.where(position < last, np.maximum(one - distance, 0), 0))
+    total = np.zeros(size, np.float32)
+    for weight in weights:
+        total += weight.astype(np.float32)
+    out = np.zeros((len(values), size), np.float32)
+    for position, weight in zip(taps, weights, strict=True):
+        normal = weight.astype(np.float32) / total
+        out += normal * values[:, np.minimum(position, inputs - 1)]
+    return out

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sam3_tvm import artifact
-from sam3_tvm.components import BATCH, FOR_CLICKS
+from sam3_tvm.components import BATCH, FOR_CLICKS, FOR_VIDEO
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.progress import Progress, silent
 from sam3_tvm.runtime.clicks import Clicker, ClickResult
 from sam3_tvm.runtime.encoded import EncodedImage
+from sam3_tvm.runtime.frames import Frames, FrameSource, open_frames
 from sam3_tvm.runtime.functions import FunctionTable
 from sam3_tvm.runtime.image import Picture, preprocess, read_picture
 from sam3_tvm.runtime.module import load_functions
@@ -24,6 +25,8 @@ from sam3_tvm.runtime.per_image import ImageFunctions
 from sam3_tvm.runtime.prompts import Prompt, build_prompts, check_threshold
 from sam3_tvm.runtime.results import Result
 from sam3_tvm.runtime.tokenizer import Tokenizer
+from sam3_tvm.runtime.track_functions import VideoFunctions
+from sam3_tvm.runtime.tracking import TrackSession
 
 __all__ = ["Model", "load"]
 
@@ -92,7 +95,8 @@ class Model:
         self.manifest = manifest
         self.fingerprint = fingerprint
         self._call = functions
-        self._on_image = ImageFunctions(functions, manifest)
+        pictured = [name for name in manifest.components if name not in FOR_VIDEO]
+        self._on_image = ImageFunctions(functions, manifest, pictured)
         self._clicker = Clicker(functions, self._on_image, manifest)
         self._tokenize = tokenizer
         self._phrases: OrderedDict[str, _Features] = OrderedDict()
@@ -247,6 +251,25 @@ class Model:
             encoded = self._encode(rgb, image, "clicks")  # type: ignore[arg-type]
         results = self._clicker.decode(encoded.features, clicks, size, multimask, encoded.picture)
         return results if several else results[0]
+
+    def track(self, source: FrameSource | Frames | None = None) -> TrackSession:
+        """Follow objects through a film, or through live input.
+
+        Args:
+            source: a video file, a folder of pictures, a sequence of pictures, or an iterator of
+                frames; see :func:`~sam3_tvm.runtime.frames.open_frames`. None for live input,
+                whose frames are given to :meth:`TrackSession.step` as they come.
+
+        Returns:
+            A session, which holds its own state; the model may be used for other things meanwhile.
+
+        Raises:
+            PromptError: an artifact that is not for video (``manifest.sizes.tasks``).
+            FramesError: a source that cannot be read.
+        """
+        functions = VideoFunctions(self._call, self.manifest)
+        frames = None if source is None else open_frames(source)
+        return TrackSession(functions, frames, self.fingerprint)
 
     def _opened(
         self, image: EncodedImage | Picture

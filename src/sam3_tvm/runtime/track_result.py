@@ -1,0 +1,114 @@
+"""The objects on one frame of a film, and the forms they are handed on in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sam3_tvm.runtime.overlay import draw_overlay
+from sam3_tvm.runtime.results import Resize
+from sam3_tvm.runtime.track_memory import Answer
+
+__all__ = ["FrameResult"]
+
+
+class FrameResult:
+    """The objects on one frame, in the order in which they were first shown.
+
+    Masks are made when they are first asked for.
+
+    Attributes:
+        index: the frame's number, from 0.
+        objects: the objects' ids.
+        scores: float32 [N], probability that each object is on the frame, 0 to 1.
+        logits: float32 [N, 4S, 4S], masks as the model gives them; of an absent object all
+            ``manifest.video.absent_logit``.
+        size: height and width of the frame, pixels.
+        rgb: the frame, uint8 [H, W, 3].
+    """
+
+    def __init__(
+        self,
+        index: int,
+        objects: Sequence[int],
+        answers: Sequence[Answer],
+        rgb: NDArray[np.uint8],
+        side: int,
+        resize: Resize,
+    ) -> None:
+        self.index = index
+        self.objects = list(objects)
+        self.rgb = rgb
+        self.size = (rgb.shape[0], rgb.shape[1])
+        found = np.array([answer.object_logit for answer in answers], np.float64)
+        self.scores: NDArray[np.float32] = (1 / (1 + np.exp(-found))).astype(np.float32)
+        self.logits = np.zeros((len(answers), side, side), np.float32)
+        for row, answer in enumerate(answers):
+            self.logits[row] = answer.logits
+        self._resize = resize
+        self._masks: NDArray[np.bool_] | None = None
+
+    @property
+    def masks(self) -> NDArray[np.bool_]:
+        """The masks at the frame's own size, bool [N, H, W]; computed once."""
+        if self._masks is None:
+            self._masks = np.zeros((len(self), *self.size), np.bool_)
+            # One at a time: the resize computes in floating point.
+            for row in range(len(self)):
+                self._masks[row] = self._resize(self.logits[row : row + 1], self.size)[0]
+        return self._masks
+
+    def __len__(self) -> int:
+        return len(self.objects)
+
+    def __repr__(self) -> str:
+        height, width = self.size
+        count = f"{len(self)} object{'' if len(self) == 1 else 's'}"
+        return f"FrameResult(frame {self.index}: {count}, {width}x{height})"
+
+    def overlay(self, *, opacity: float = 0.45, labels: bool = True) -> Image.Image:
+        """The frame with the masks drawn over it, an RGB image of its size.
+
+        Args:
+            opacity: of the masks' colour, 0 to 1.
+            labels: write each object's id at its mask.
+        """
+        present = [row for row in range(len(self)) if self.masks[row].any()]
+        words: list[tuple[str, ...]] = [()] * len(self)
+        for row in present:
+            words[row] = (str(self.objects[row]),)
+        return draw_overlay(
+            self.rgb, self.masks, None, words if labels and present else None, opacity=opacity
+        )
+
+    def to_coco(self) -> list[dict[str, Any]]:
+        """The objects in COCO's results format.
+
+        Returns:
+            One dictionary per object: ``frame`` and ``object_id``, ``segmentation`` (compressed
+            run-length encoding with ``size`` [height, width] and ``counts`` as a string), ``bbox``
+            of the mask (x, y, width, height in pixels), ``score`` and ``area`` (pixels).
+        """
+        from pycocotools import mask as coco
+
+        entries = []
+        for row, name in enumerate(self.objects):
+            runs = coco.encode(np.asfortranarray(self.masks[row], np.uint8))
+            entries.append(
+                {
+                    "frame": self.index,
+                    "object_id": name,
+                    "segmentation": {
+                        "size": [int(n) for n in runs["size"]],
+                        "counts": runs["counts"].decode("ascii"),
+                    },
+                    "bbox": coco.toBbox(runs).tolist(),
+                    "score": float(self.scores[row]),
+                    "area": int(self.masks[row].sum()),
+                }
+            )
+        return entries
