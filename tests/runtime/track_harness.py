@@ -15,8 +15,8 @@ from sam3_tvm.sources import open_source
 from sam3_tvm.sources.base import ShowSpec, VideoReferenceFrame
 from sam3_tvm.sources.tracker_video_reference import ReferenceFilm
 
-# Frames that nothing is the matter with.
-HEIGHT, WIDTH = 90, 120
+# Enough pixels for one of them to be less than a thousandth of a mask.
+HEIGHT, WIDTH = 180, 240
 
 
 class Functions:
@@ -138,10 +138,10 @@ def moving_shapes(count: int) -> list[np.ndarray]:
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     frames = []
     for t in range(count):
-        frame = np.stack([y * 2 % 256, x * 2 % 256, (x + y) % 256], -1).astype(np.uint8)
-        disc = np.hypot(y - 40 - 10 * np.sin(t / 5), x - 20 - 2 * t % WIDTH) < 15
-        box = (abs(y - 50) < 14) & (abs(x - 90 + 1.5 * t) < 12)
-        stripe = abs(y - x / 2 - 20 - t) < 5
+        frame = np.stack([y, x, (x + y) // 2], -1).astype(np.uint8)
+        disc = np.hypot(y - 80 - 20 * np.sin(t / 5), x - 40 - 4 * t) < 30
+        box = (abs(y - 100) < 28) & (abs(x - 180 + 3 * t) < 24)
+        stripe = abs(y - x / 2 - 40 - 2 * t) < 10
         for shape, colour in (
             (disc, (250, 40, 30)),
             (stripe, (240, 220, 20)),
