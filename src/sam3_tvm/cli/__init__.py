@@ -16,6 +16,7 @@ from sam3_tvm.cli.evaluate import command as _evaluate
 from sam3_tvm.cli.info import command as _info
 from sam3_tvm.cli.segment import command as _segment
 from sam3_tvm.cli.terminal import complain, say
+from sam3_tvm.cli.track import command as _track
 from sam3_tvm.cli.tune import command as _tune
 from sam3_tvm.cli.verify import command as _verify
 from sam3_tvm.errors import Sam3Error
@@ -76,6 +77,7 @@ app.command("compile")(_compile)
 app.command("convert")(_convert)
 app.command("segment")(_segment)
 app.command("click")(_click)
+app.command("track")(_track)
 app.command("verify")(_verify)
 app.command("evaluate")(_evaluate)
 app.command("bench")(_bench)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -20,6 +21,7 @@ __all__ = [
     "byte_size",
     "complain",
     "console",
+    "counting",
     "json_text",
     "need_extra",
     "reporting",
@@ -30,6 +32,9 @@ __all__ = [
 
 # A table in a pipe or a file is as wide as it needs to be, within this.
 _WIDE = 200
+
+# Seconds between two lines about progress where there is no terminal to draw a bar on.
+_BETWEEN_LINES = 10.0
 
 
 def console(file: TextIO | None = None) -> Console:
@@ -159,3 +164,76 @@ def _bar() -> Iterator[Progress]:
             bar.update(task, description=step, completed=done, total=total)
 
         yield move
+
+
+@contextmanager
+def counting(unit: str, total: int | None, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """Show on stderr how many of something are done, how fast, and the time left.
+
+    A bar on a terminal, a line now and then elsewhere.
+
+    Args:
+        unit: what is counted, in the plural.
+        total: how many there are; None if nobody knows.
+        done: how many were done before.
+
+    Yields:
+        What is to be told how many are done.
+    """
+    with (
+        _counting_bar(unit, total, done)
+        if sys.stderr.isatty()
+        else _counting_lines(unit, total, done) as tell
+    ):
+        yield tell
+
+
+@contextmanager
+def _counting_lines(unit: str, total: int | None, before: int) -> Iterator[Callable[[int], None]]:
+    begin = said = time.monotonic()
+
+    def tell(done: int) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if now - said < _BETWEEN_LINES:
+            return
+        said = now
+        rate = (done - before) / (now - begin)
+        of = "" if total is None else f" of {total}"
+        left = "" if total is None else f", {_duration((total - done) / rate)} left"
+        complain(f"{done}{of} {unit}, {rate:.2f} {unit}/s{left}")
+
+    yield tell
+
+
+@contextmanager
+def _counting_bar(unit: str, total: int | None, before: int) -> Iterator[Callable[[int], None]]:
+    from rich import progress
+
+    begin = time.monotonic()
+    columns = (
+        progress.SpinnerColumn(),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.description}", markup=False),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("left", markup=False),
+    )
+    # Frames can take half a minute each: the speed is that of the last ten minutes.
+    with progress.Progress(
+        *columns, console=console(sys.stderr), transient=True, speed_estimate_period=600
+    ) as bar:
+        task = bar.add_task(unit, total=total, completed=before)
+
+        def tell(done: int) -> None:
+            rate = (done - before) / max(time.monotonic() - begin, 1e-9)
+            bar.update(task, completed=done, description=f"{unit}, {rate:.2f} {unit}/s")
+
+        yield tell
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as hours, minutes and seconds."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -34,6 +34,7 @@ def draw_overlay(
     labels: Sequence[Sequence[str]] | None,
     *,
     opacity: float,
+    colours: Sequence[int] | None = None,
 ) -> Image.Image:
     """The picture with coloured masks and their outlines, boxes, and labels.
 
@@ -45,25 +46,31 @@ def draw_overlay(
         boxes: float32 [N, 4], x0, y0, x1, y1 in pixels, or None for no boxes.
         labels: the wordings of each object's label, longest first, or None for no labels.
         opacity: of the masks' colour, 0 to 1.
+        colours: which of the colours each object has, for :func:`object_colour`; by default the
+            first has the first, and so on.
     """
     canvas = np.array(rgb)
     height, width = canvas.shape[:2]
     line = max(1, round((height * width) ** 0.5 / 260))
     anchors: list[_Box] = []
+
+    def colour(index: int) -> _Colour:
+        return object_colour(index if colours is None else colours[index])
+
     for index, mask in enumerate(masks):
-        anchors.append(_tint(canvas, mask, object_colour(index), opacity, line))
+        anchors.append(_tint(canvas, mask, colour(index), opacity, line))
     image = Image.fromarray(canvas)
     draw = ImageDraw.Draw(image)
     if boxes is not None:
         for index in reversed(range(len(boxes))):
             box = _pixels(boxes[index], width, height)
             anchors[index] = box
-            _frame(draw, box, object_colour(index), line)
+            _frame(draw, box, colour(index), line)
     if labels is not None:
         font = ImageFont.load_default(max(9, round((height * width) ** 0.5 / 35)))
         taken: list[_Box] = []
         for index, wordings in enumerate(labels):
-            _label(draw, anchors[index], wordings, object_colour(index), font, line, taken)
+            _label(draw, anchors[index], wordings, colour(index), font, line, taken)
     return image
 
 

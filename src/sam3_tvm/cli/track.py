@@ -1,0 +1,383 @@
+"""``sam3-tvm track``."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sam3_tvm.cli.prompts import UsageError
+from sam3_tvm.cli.terminal import complain, counting, json_text, say, show, table
+from sam3_tvm.cli.track_prompts import Passage, Shown, parse_shown, read_mask
+from sam3_tvm.errors import Sam3Error
+
+if TYPE_CHECKING:
+    from sam3_tvm.cli.track_checkpoint import Checkpoint, WorkFolder
+    from sam3_tvm.cli.track_outputs import Output
+    from sam3_tvm.cli.track_run import Run, Tally
+    from sam3_tvm.runtime import Model
+    from sam3_tvm.runtime.frames import Frames
+
+__all__ = ["command"]
+
+
+def command(
+    artifact: Annotated[Path, typer.Argument(help="The artifact's folder.", metavar="DIR")],
+    video: Annotated[
+        Path, typer.Argument(help="A video file, or a folder of pictures.", metavar="VIDEO")
+    ],
+    box: Annotated[
+        list[str],
+        typer.Option(
+            help="A box around an object, in the frame's pixels. Each is an object of its own, "
+            "numbered from 1, unless :ID says which.",
+            metavar="X0,Y0,X1,Y1[@FRAME][:ID]",
+        ),
+    ] = [],  # noqa: B006 - typer copies it
+    point: Annotated[
+        list[str],
+        typer.Option(
+            help="A point on the object; :ID is needed where there are several objects.",
+            metavar="X,Y[@FRAME][:ID]",
+        ),
+    ] = [],  # noqa: B006
+    negative_point: Annotated[
+        list[str],
+        typer.Option(help="A point beside the object.", metavar="X,Y[@FRAME][:ID]"),
+    ] = [],  # noqa: B006
+    mask: Annotated[
+        list[str],
+        typer.Option(
+            help="A picture of the frame's size, the object light on black. Each is an object of "
+            "its own unless :ID says which.",
+            metavar="FILE[@FRAME][:ID]",
+        ),
+    ] = [],  # noqa: B006
+    output: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="NAME.mp4: the video with the masks on it. NAME.jsonl: a line of JSON per frame, "
+            "masks run-length encoded as in COCO. NAME.png: a contact sheet. A folder: a PNG per "
+            "frame and object. Repeatable. By default sam3-out/VIDEO.mp4.",
+            metavar="OUT",
+        ),
+    ] = None,
+    backward: Annotated[
+        bool,
+        typer.Option("--backward", "--reverse", help="Follow towards the film's beginning."),
+    ] = False,
+    both: Annotated[
+        bool, typer.Option("--both", help="Follow backward, then forward, from the first prompt.")
+    ] = False,
+    start: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="The frame at which to begin; by default the first (with --backward the last) "
+            "on which an object is shown.",
+            metavar="FRAME",
+        ),
+    ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many frames to pass at most in a direction.", metavar="N"),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            help="Frames per second of NAME.mp4; by default the film's, of a folder 25.",
+            metavar="FPS",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on where the same command was interrupted."),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as one JSON document.")
+    ] = False,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads to compute with; by default every core.", metavar="N"),
+    ] = None,
+) -> None:
+    """Follow the objects that are boxed, clicked or masked through a video.
+
+    @FRAME at a prompt's end says on which frame it is, from 0 (the default);
+    :ID says of which object, from 1. On a later frame a prompt is a correction.
+
+    Written as it goes. Ctrl-C ends it after the frame at hand, with all whole;
+    the same command with --resume goes on.
+
+    [bold]Examples[/bold]
+
+    sam3-tvm track sam3-cpu dance.mp4 --box 120,40,260,400 -o tracked.mp4
+    sam3-tvm track sam3-cpu dance.mp4 --point 180,150 --negative-point 90,80
+    sam3-tvm track sam3-cpu dance.mp4 --box 20,40,60,90 --box 9,5,30,60@75
+    sam3-tvm track sam3-cpu dance.mp4 --box 20,40,60,90 --point 44,61@120
+    sam3-tvm track sam3-cpu frames/ --mask dog.png@30 --both -o masks -o x.jsonl
+    """
+    shown = parse_shown(box, point, negative_point, mask, start or 0)
+    passage = _passage(shown, start, frames, backward, both)
+    if fps is not None and not (math.isfinite(fps) and 0 < fps <= 1000):
+        raise UsageError(f"--fps {fps:g}: frames per second lie above 0 and up to 1000")
+    paths = output or [Path("sam3-out") / f"{video.stem or 'video'}.mp4"]
+    outputs = _open_outputs(paths, video, fps, resume, default=not output)
+
+    import sam3_tvm
+    from sam3_tvm.cli.track_checkpoint import WorkFolder
+    from sam3_tvm.cli.track_run import Run
+    from sam3_tvm.runtime.frames import open_frames
+
+    with open_frames(video) as film:
+        _check(shown, film)
+        model: Model = sam3_tvm.load(artifact, threads=threads)
+        session: Any = model.track(film)
+        folder = WorkFolder(paths[0], _settings(model, video, passage, paths, fps))
+        checkpoint = folder.load(outputs) if resume else None
+        with _interrupts() as interrupted:
+            done = checkpoint.counts["frames"] if checkpoint else 0
+            with counting("frames", passage.total(film.count), done) as report:
+                run = Run(session, film, passage, outputs, folder, interrupted, report)
+                complete = _carry_out(run, checkpoint, folder)
+        if as_json:
+            say(json_text(_document(run.tally, model, film, shown, paths, complete)))
+        else:
+            _print_table(run.tally, video, film, paths)
+    if not complete:
+        complain(_how_to_go_on(run, folder))
+        raise typer.Exit(130)
+    if unheard := run.unheard():
+        first = unheard[0]
+        complain(
+            f"object {first.object_id} is shown on frame {first.frame}, which {video} turned out "
+            f"not to have: it ended after frame {run.last}"
+        )
+        raise typer.Exit(1)
+
+
+def _passage(
+    shown: Sequence[Shown], start: int | None, most: int | None, backward: bool, both: bool
+) -> Passage:
+    """Which frames are passed.
+
+    Raises:
+        UsageError: options that exclude each other, or something shown on a frame that isn't
+            come to.
+    """
+    if backward and both:
+        raise UsageError("--backward and --both: give one of them")
+    if both and start is not None:
+        raise UsageError("--both begins where the first object is shown: leave --start out")
+    places = [one.frame for one in shown]
+    first = (max(places) if backward else min(places)) if start is None else start
+    if start is not None and (start > max(places) if backward else start < min(places)):
+        where = max(places) if backward else min(places)
+        raise UsageError(f"--start {start}: no object is shown by then; one is on frame {where}")
+    passage = Passage(shown, first, most, forward=not backward, backward=backward or both)
+    for one in shown:
+        if not passage.reaches(one.frame):
+            raise UsageError(
+                f"object {one.object_id} is shown on frame {one.frame}, which --frames {most} from "
+                f"frame {first} on doesn't come to"
+            )
+    return passage
+
+
+def _open_outputs(
+    paths: Sequence[Path], video: Path, fps: float | None, resume: bool, default: bool
+) -> list[Output]:
+    """The outputs, none of which may be the film or lie in it.
+
+    Raises:
+        UsageError: one that cannot be written.
+    """
+    from sam3_tvm.cli.track_outputs import parse_output
+
+    if default:
+        paths[0].parent.mkdir(exist_ok=True)
+    source = video.resolve()
+    resolved = [path.resolve() for path in paths]
+    for path, place in zip(paths, resolved, strict=True):
+        if place == source or (source.is_dir() and place.parent == source):
+            raise UsageError(f"-o {path}: would write over or into {video}; choose another place")
+        if resolved.count(place) > 1:
+            raise UsageError(f"-o {path}: is named twice")
+    return [parse_output(path, fps, resume) for path in paths]
+
+
+def _check(shown: Sequence[Shown], film: Frames) -> None:
+    """Refuse early what would be refused when its frame comes.
+
+    Raises:
+        UsageError: a frame that the film doesn't have, or what lies outside its frames.
+        ImageError: a mask that cannot be read.
+    """
+    height, width = film.size
+    for one in shown:
+        if film.count is not None and one.frame >= film.count:
+            raise UsageError(
+                f"object {one.object_id} is shown on frame {one.frame}; {film.name} has "
+                f"{film.count} frames, counted from 0"
+            )
+        for x, y in one.points:
+            if not (0 <= x <= width and 0 <= y <= height):
+                raise UsageError(
+                    f"point {x:g},{y:g} lies outside the frames of {width} x {height} px"
+                )
+        if one.box is not None:
+            x0, y0, x1, y1 = one.box
+            if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
+                raise UsageError(
+                    f"box {x0:g},{y0:g},{x1:g},{y1:g} lies outside the frames of "
+                    f"{width} x {height} px"
+                )
+        if one.mask is not None and (found := read_mask(one.mask).shape) != (height, width):
+            raise UsageError(
+                f"--mask {one.mask}: is {found[1]} x {found[0]} px, the frames are "
+                f"{width} x {height} px"
+            )
+
+
+def _settings(
+    model: Model, video: Path, passage: Passage, paths: Sequence[Path], fps: float | None
+) -> dict[str, Any]:
+    """What must be the same for a run to be gone on with."""
+    about = video.stat()
+    return {
+        "artifact": model.fingerprint,
+        "video": [f"{video.resolve()}", about.st_size, about.st_mtime_ns],
+        "objects": [one.described() for one in passage.shown],
+        "direction": [passage.backward, passage.forward],
+        "start": passage.first,
+        "frames": passage.most,
+        "outputs": [f"{path.resolve()}" for path in paths],
+        "fps": fps,
+    }
+
+
+def _carry_out(run: Run, checkpoint: Checkpoint | None, folder: WorkFolder) -> bool:
+    """Go through the film and leave the outputs whole; whether the end was reached."""
+    try:
+        run.prepare(checkpoint)
+    except Sam3Error:
+        run.abandon()
+        if checkpoint is None:
+            folder.remove()
+        raise
+    try:
+        complete = run.go()
+    except UsageError:
+        run.abandon()  # an output that cannot be written; a checkpoint may help later
+        raise
+    except Sam3Error as error:
+        run.finish()
+        folder.remove()
+        raise UsageError(f"{error}; the {run.tally.frames} frames before are written") from error
+    except BaseException:
+        run.abandon()
+        raise
+    run.finish()
+    if complete or not run.can_resume:
+        folder.remove()
+    return complete
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Let the first Ctrl-C be asked for, and the second interrupt as ever."""
+    asked = False
+
+    def ask(number: int, frame: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        complain("stopping after this frame; Ctrl-C again to stop at once")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _how_to_go_on(run: Run, folder: WorkFolder) -> str:
+    if run.can_resume:
+        return (
+            f"interrupted after frame {run.last}: what was written is whole; the same command "
+            f"with --resume goes on ({folder.path} is kept for it)"
+        )
+    return (
+        f"interrupted going backward: the {run.tally.frames} frames that were passed are written; "
+        "a backward pass cannot be resumed"
+    )
+
+
+def _print_table(tally: Tally, video: Path, film: Frames, paths: Sequence[Path]) -> None:
+    height, width = film.size
+    right = ("object", "frames", "first", "last", "score", "area")
+    rows = table(*right, right=right)
+    for name, entry in tally.objects.items():
+        seen = entry["frames"]
+        if not seen:
+            rows.add_row(name, "0", "", "", "", "nowhere")
+            continue
+        area = entry["area"] / seen / (height * width)
+        rows.add_row(
+            name,
+            f"{seen}",
+            f"{entry['first']}",
+            f"{entry['last']}",
+            f"{entry['score'] / seen:.3f}",
+            f"{area:.1%}",
+        )
+    show(f"{video} ({width} x {height}), {tally.frames} frames", rows)
+    for path in paths:
+        say(f"wrote {path}")
+
+
+def _document(
+    tally: Tally,
+    model: Model,
+    film: Frames,
+    shown: Sequence[Shown],
+    paths: Sequence[Path],
+    complete: bool,
+) -> dict[str, Any]:
+    """The summary as plain data."""
+    source = model.manifest.source
+    height, width = film.size
+    return {
+        "info": {
+            "description": f"SAM 3 ({source.checkpoint}) by sam3-tvm {model.manifest.sam3_tvm}",
+            "artifact": model.fingerprint,
+            "shown": [one.described() for one in shown],
+        },
+        "video": {"file_name": film.name, "width": width, "height": height, "fps": film.fps},
+        "complete": complete,
+        "frames": tally.frames,
+        "objects": [
+            {
+                "id": int(name),
+                "frames": entry["frames"],
+                "first": entry["first"],
+                "last": entry["last"],
+                "mean_score": entry["score"] / entry["frames"] if entry["frames"] else None,
+                "mean_area": entry["area"] / entry["frames"] if entry["frames"] else None,
+            }
+            for name, entry in tally.objects.items()
+        ],
+        "outputs": [f"{path}" for path in paths],
+    }

@@ -1,0 +1,216 @@
+"""What is to be followed: the objects that ``track``'s options show, on which frames."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sam3_tvm.cli.prompts import Box, Point, UsageError, parse_box, parse_point
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Passage", "Shown", "parse_shown", "read_mask"]
+
+_PLACE = re.compile(r"(?P<what>.*?)(?:@(?P<frame>[^@:]*))?(?::(?P<id>[^@:]*))?", re.DOTALL)
+
+
+@dataclass
+class Shown:
+    """What is said of one object on one frame.
+
+    Attributes:
+        frame: the frame's number, from 0.
+        object_id: the object's number, from 1.
+        box: x0, y0, x1, y1 in the frame's pixels.
+        points: x, y in the frame's pixels.
+        point_labels: one per point, 1 for one on the object, 0 for one beside it.
+        mask: a picture of the frame's size, the object light on black.
+    """
+
+    frame: int
+    object_id: int
+    box: Box | None = None
+    points: list[Point] = field(default_factory=list)
+    point_labels: list[int] = field(default_factory=list)
+    mask: Path | None = None
+
+    def described(self) -> dict[str, object]:
+        """The same as plain data."""
+        return {
+            "frame": self.frame,
+            "object_id": self.object_id,
+            "box": None if self.box is None else list(self.box),
+            "points": [list(point) for point in self.points],
+            "point_labels": self.point_labels,
+            "mask": None if self.mask is None else f"{self.mask}",
+        }
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Which frames are passed.
+
+    Attributes:
+        shown: what is said of the objects, by frame.
+        first: the frame at which it begins.
+        most: frames to pass in each direction; None for all.
+        forward, backward: the directions; of both, backward comes first.
+    """
+
+    shown: Sequence[Shown]
+    first: int
+    most: int | None
+    forward: bool
+    backward: bool
+
+    def reaches(self, frame: int) -> bool:
+        """Whether what is said on a frame is heard: on those passed, and before them."""
+        ahead = self.most is None or abs(frame - self.first) < self.most
+        if frame >= self.first:
+            return (self.forward and ahead) or not self.forward
+        return (self.backward and ahead) or not self.backward
+
+    def total(self, count: int | None) -> int | None:
+        """How many frames are passed of a film of ``count``; None if nobody knows."""
+        passed = 0
+        if self.backward:
+            before = self.first if self.forward else self.first + 1
+            passed += before if self.most is None else min(before, self.most)
+        if self.forward:
+            if count is None and self.most is None:
+                return None
+            ahead = self.most if count is None else max(0, count - self.first)
+            assert ahead is not None
+            passed += ahead if self.most is None else min(ahead, self.most)
+        return passed
+
+
+def parse_shown(
+    boxes: Sequence[str],
+    points: Sequence[str],
+    negative_points: Sequence[str],
+    masks: Sequence[str],
+    frame: int = 0,
+) -> list[Shown]:
+    """What the options show, by frame and object.
+
+    Each option's value may end in ``@FRAME`` and in ``:ID``. A box or a mask without an id is an
+    object of its own: they are numbered from 1, boxes first, past the ids that boxes and masks
+    have. A point without an id belongs to the only object there is.
+
+    Args:
+        boxes, points, negative_points, masks: the values as they were given.
+        frame: where a value names none.
+
+    Raises:
+        UsageError: nothing is shown, a value that cannot be read, a point that could belong to
+            several objects, two boxes or masks for one object on one frame, or an object that
+            has negative points alone.
+    """
+    given = [
+        (option, *_placed(text, option, frame))
+        for option, texts in (
+            ("--box", boxes),
+            ("--mask", masks),
+            ("--point", points),
+            ("--negative-point", negative_points),
+        )
+        for text in texts
+    ]
+    if not any(option != "--negative-point" for option, *_ in given):
+        raise UsageError(
+            "nothing to follow: give --box x0,y0,x1,y1, --point x,y or --mask FILE; @FRAME at its "
+            "end says on which frame, :ID of which object"
+        )
+    # A point's id says which box it goes with: it keeps no number from a box.
+    makers = ("--box", "--mask")
+    named = {number for option, *_, number in given if option in makers}
+    free = (n for n in range(1, 2 * len(given) + 1) if n not in named)
+    numbers = [
+        next(free) if number is None and option in makers else number
+        for option, _what, _frame, number in given
+    ]
+    objects = {number for number in numbers if number is not None} or {1}
+    found: dict[tuple[int, int], Shown] = {}
+    for (option, what, at, _), number in zip(given, numbers, strict=True):
+        if number is None:
+            if len(objects) > 1:
+                known = ", ".join(map(str, sorted(objects)))
+                raise UsageError(
+                    f"{option} {what!r}: of which object? There are {known}: end it in :ID, such "
+                    f"as {option} {what}@{at}:{min(objects)}"
+                )
+            (number,) = objects
+        shown = found.setdefault((at, number), Shown(at, number))
+        _say(shown, option, what)
+    ordered = sorted(found.values(), key=lambda s: (s.frame, s.object_id))
+    _check(ordered)
+    return ordered
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """A mask from a picture, bool [H, W]: what is lighter than half of its lightest pixel.
+
+    Raises:
+        UsageError: the picture is all black.
+        ImageError: it cannot be read.
+    """
+    from sam3_tvm.runtime.image import read_picture
+
+    light = read_picture(path).max(-1)
+    if not light.any():
+        raise UsageError(f"--mask {path}: is all black; the object is what is light in it")
+    mask: NDArray[np.bool_] = light > light.max() // 2
+    return mask
+
+
+def _placed(text: str, option: str, frame: int) -> tuple[str, int, int | None]:
+    """The value without its place, the frame, and the object's number if there is one."""
+    parts = _PLACE.fullmatch(text)
+    assert parts is not None, "every text matches"
+    at, number = parts["frame"], parts["id"]
+    for name, value, least in (("frame", at, 0), ("object", number, 1)):
+        # No more digits than any film has frames: int() takes long for very many.
+        if value is not None and not (re.fullmatch("[0-9]{1,9}", value) and int(value) >= least):
+            raise UsageError(
+                f"{option} {text!r}: {value!r} is no {name} number; at the end @FRAME counts from "
+                "0 and :ID from 1, such as @12:2"
+            )
+    return parts["what"], frame if at is None else int(at), None if number is None else int(number)
+
+
+def _say(shown: Shown, option: str, what: str) -> None:
+    """Add a value to what is said of its object on its frame."""
+    if option in ("--point", "--negative-point"):
+        shown.points.append(parse_point(what, option))
+        shown.point_labels.append(int(option == "--point"))
+        return
+    if (shown.box if option == "--box" else shown.mask) is not None:
+        raise UsageError(
+            f"{option} {what!r}: object {shown.object_id} has one on frame {shown.frame} already"
+        )
+    if option == "--box":
+        shown.box = parse_box(what)
+    else:
+        shown.mask = Path(what)
+
+
+def _check(ordered: Sequence[Shown]) -> None:
+    for shown in ordered:
+        if shown.mask is not None and (shown.box is not None or shown.points):
+            raise UsageError(
+                f"--mask {shown.mask}: object {shown.object_id} has points or a box on frame "
+                f"{shown.frame} too; a mask stands alone"
+            )
+    positive = {s.object_id for s in ordered if s.box or s.mask or 1 in s.point_labels}
+    for shown in ordered:
+        if shown.object_id not in positive:
+            raise UsageError(
+                f"object {shown.object_id} has negative points alone, on frame {shown.frame}: "
+                "show where it is with --box, --point or --mask"
+            )

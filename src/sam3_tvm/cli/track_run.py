@@ -1,0 +1,271 @@
+"""Follows objects through a film for ``track``: says prompts as their frames come, and writes."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sam3_tvm.cli.track_checkpoint import Checkpoint, WorkFolder
+from sam3_tvm.cli.track_frame import TrackedFrame
+from sam3_tvm.cli.track_outputs import Output
+from sam3_tvm.cli.track_prompts import Passage, Shown, read_mask
+from sam3_tvm.errors import Sam3Error
+
+if TYPE_CHECKING:
+    from sam3_tvm.runtime.frames import Frames
+    from sam3_tvm.runtime.tracking import TrackSession
+
+__all__ = ["Run", "Tally"]
+
+# A checkpoint after so many frames, or after so many seconds if that comes first.
+_CHECKPOINT_FRAMES = 100
+_CHECKPOINT_SECONDS = 60.0
+
+
+@dataclass
+class Tally:
+    """What the summary says: frames written, and for each object where it was.
+
+    Attributes:
+        frames: how many frames were written.
+        objects: by id, ``frames`` on which it was seen, the ``first`` and the ``last`` of them,
+            and the sums of its ``score`` and ``area`` there.
+    """
+
+    frames: int = 0
+    objects: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def add(self, frame: TrackedFrame) -> None:
+        self.frames += 1
+        for name, mask, score in zip(frame.objects, frame.masks, frame.scores, strict=True):
+            blank = {"frames": 0, "first": None, "last": None, "score": 0.0, "area": 0}
+            entry = self.objects.setdefault(f"{name}", blank)
+            area = int(mask.sum())
+            if area == 0:
+                continue
+            entry["frames"] += 1
+            entry["first"] = frame.index if entry["first"] is None else entry["first"]
+            entry["last"] = frame.index
+            entry["score"] += score
+            entry["area"] += area
+
+
+class Run:
+    """One run of the command, begun anew or gone on with.
+
+    Args:
+        session: on the film, without objects.
+        frames: the film.
+        passage: what to pass.
+        outputs: where to write; not started yet.
+        folder: for what isn't finished.
+        interrupted: asked after each frame whether to stop.
+        report: told after each frame how many are done.
+    """
+
+    def __init__(
+        self,
+        session: TrackSession,
+        frames: Frames,
+        passage: Passage,
+        outputs: Sequence[Output],
+        folder: WorkFolder,
+        interrupted: Callable[[], bool],
+        report: Callable[[int], None],
+    ) -> None:
+        self._session = session
+        self._frames = frames
+        self._passage = passage
+        self._outputs = outputs
+        self._folder = folder
+        self._interrupted = interrupted
+        self._report = report
+        self._done = 0
+        self._following = passage.first
+        self._saved = time.monotonic()
+        self._resumed = False
+        self.tally = Tally()
+        self.last: int | None = None
+
+    def prepare(self, checkpoint: Checkpoint | None) -> None:
+        """Show the first objects, then begin to write; what is wrong with either shows here.
+
+        Raises:
+            Sam3Error: a prompt that cannot be used, or an output that cannot be written.
+        """
+        if checkpoint is not None:
+            self._session.restore(checkpoint.session)
+            self._following = checkpoint.following
+            self._resumed = True
+            self.tally = Tally(**checkpoint.counts)
+            self._done = self.tally.frames
+        else:
+            # Those beside the way are heard before it begins.
+            for shown in self._passage.shown:
+                if self._is_beside(shown.frame) or shown.frame == self._passage.first:
+                    self._show(shown)
+            self._folder.remove()  # of an earlier run that nobody goes on with
+        for number, output in enumerate(self._outputs):
+            state = {} if checkpoint is None else checkpoint.outputs[number]
+            output.start(self._frames.fps, self._folder.parts(number), state)
+
+    def go(self) -> bool:
+        """Pass the frames; whether the end was reached, rather than stopped before.
+
+        When it is stopped in the forward pass, a checkpoint is written.
+
+        Raises:
+            Sam3Error: a frame that cannot be read, a prompt that cannot be used, or an output
+                that cannot be written.
+        """
+        passage = self._passage
+        if passage.backward and not self._resumed and not self._go_back():
+            return False
+        if not passage.forward:
+            return True
+        end = None if passage.most is None else passage.first + passage.most
+        if self._is_over(end):
+            return True
+        for frame in self._follow(self._following, end, reverse=False):
+            self._write(frame)
+            self._following = frame.index + 1
+            self._tell()
+            stop = self._interrupted()
+            if stop or self._is_due():
+                self._save()
+            if stop:
+                return False
+        return True
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether a checkpoint was written."""
+        return self._folder.has_checkpoint
+
+    def unheard(self) -> list[Shown]:
+        """What is said on frames that the film turned out not to have."""
+        forward = self._passage.forward
+        return [s for s in self._passage.shown if forward and s.frame >= self._following]
+
+    def finish(self) -> None:
+        """Make the outputs whole."""
+        for output in self._outputs:
+            output.finish()
+
+    def abandon(self) -> None:
+        """Close the outputs as they are."""
+        for output in self._outputs:
+            output.abandon()
+
+    def _go_back(self) -> bool:
+        """Pass the frames backwards, then write them in the order of the film."""
+        passage = self._passage
+        stop = None if passage.most is None else passage.first - passage.most
+        if passage.forward and stop is not None:
+            stop -= 1  # the first frame is written by the forward pass, and not counted here
+        complete = True
+        fault: Sam3Error | None = None
+        with tempfile.TemporaryFile() as spool:
+            places: list[tuple[int, int]] = []
+            try:
+                for frame in self._follow(passage.first, stop, reverse=True):
+                    if not (passage.forward and frame.index == passage.first):
+                        places.append((frame.index, spool.tell()))
+                        spool.write(frame.line(None).encode() + b"\n")
+                        self._tell()
+                    if self._interrupted():
+                        complete = False
+                        break
+            except Sam3Error as error:
+                fault = error  # after what was found so far is written
+            for index, place in reversed(places):
+                spool.seek(place)
+                line = spool.readline().decode()
+                self._write(TrackedFrame.from_line(line, self._frames.read(index)))
+        if fault is not None:
+            raise fault
+        return complete
+
+    def _follow(self, first: int, stop: int | None, reverse: bool) -> Iterator[TrackedFrame]:
+        """The frames from ``first`` on, each with what is said on it.
+
+        An object that is new on a frame is shown before the frame is passed, so that it is among
+        those found there; what is said of one that was followed so far corrects what was found.
+        """
+        by_frame: dict[int, list[Shown]] = {}
+        for shown in self._passage.shown:
+            by_frame.setdefault(shown.frame, []).append(shown)
+        passing = self._session.propagate(first, stop, reverse)
+        step, index = -1 if reverse else 1, first
+        while stop is None or (index - stop) * step < 0:
+            corrections = []
+            # The first frame's were said in prepare().
+            for shown in by_frame.get(index, ()) if index != self._passage.first else ():
+                if shown.object_id in self._session.objects:
+                    corrections.append(shown)
+                elif self._has(index):
+                    self._show(shown)
+            result = next(passing, None)
+            if result is None:
+                return
+            frame = TrackedFrame.of(result)
+            for shown in corrections:
+                frame = frame.corrected(TrackedFrame.of(self._show(shown)))
+            yield frame
+            index += step
+
+    def _has(self, index: int) -> bool:
+        """Whether the film has this frame; not every film says how many it has."""
+        try:
+            self._frames.read(index)
+        except IndexError:
+            return False
+        return True
+
+    def _show(self, shown: Shown) -> Any:
+        return self._session.add(
+            shown.object_id,
+            shown.frame,
+            points=shown.points or None,
+            point_labels=shown.point_labels or None,
+            box=shown.box,
+            mask=None if shown.mask is None else read_mask(shown.mask),
+        )
+
+    def _is_beside(self, frame: int) -> bool:
+        """Whether a frame lies behind the first one, in a direction that isn't passed."""
+        passage = self._passage
+        if frame > passage.first:
+            return not passage.forward
+        return frame < passage.first and not passage.backward
+
+    def _is_over(self, end: int | None) -> bool:
+        """Whether an interrupted run had passed the last frame already."""
+        ends = [n for n in (end, self._frames.count) if n is not None]
+        return self._resumed and bool(ends) and self._following >= min(ends)
+
+    def _write(self, frame: TrackedFrame) -> None:
+        for output in self._outputs:
+            output.write(frame)
+        self.tally.add(frame)
+        self.last = frame.index
+
+    def _tell(self) -> None:
+        self._done += 1
+        self._report(self._done)
+
+    def _is_due(self) -> bool:
+        done = self._following - self._passage.first
+        return (
+            done % _CHECKPOINT_FRAMES == 0 or time.monotonic() - self._saved > _CHECKPOINT_SECONDS
+        )
+
+    def _save(self) -> None:
+        states = [output.state() for output in self._outputs]
+        counts = {"frames": self.tally.frames, "objects": self.tally.objects}
+        session = self._session.state()
+        self._folder.save(Checkpoint(self._following, session, states, counts))
+        self._saved = time.monotonic()
