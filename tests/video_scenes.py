@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +32,7 @@ class Frame(NamedTuple):
     masks: NDArray[np.bool_]
 
 
+@lru_cache(256)
 def frame(index: int, size: tuple[int, int] = (96, 128)) -> Frame:
     """Frame ``index`` of the film, whose period is 48 frames.
 
@@ -119,6 +121,7 @@ def write_video(
     return path
 
 
+@lru_cache(4)
 def _background(height: int, width: int) -> NDArray[np.uint8]:
     """A soft gradient with a faint grid, the same on every frame."""
     y, x = np.mgrid[0:height, 0:width]

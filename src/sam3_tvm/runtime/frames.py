@@ -76,7 +76,10 @@ class Frames(ABC):
         """
         if index < 0:
             raise IndexError(f"frame {index}: frames are counted from 0")
-        frame = self._read(index)
+        return self._sized(self._read(index), index)
+
+    def _sized(self, frame: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
+        """The frame, if it has the size of the first."""
         if self._size is None:
             self._size = frame.shape[:2]  # type: ignore[assignment]
         elif frame.shape[:2] != self._size:
@@ -205,7 +208,8 @@ class _Live(Frames):
             except StopIteration:
                 self.count = self._index + 1
                 continue
-            self._latest = _picture(given, self.name, self._index + 1)
+            taken = _picture(given, self.name, self._index + 1)
+            self._latest = self._sized(taken, self._index + 1)
             self._index += 1
         assert self._latest is not None
         return self._latest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -21,8 +22,8 @@ _KEPT_FRAMES = 32
 _KEPT_BYTES = 128 << 20
 
 # A file whose frames end this much before the time that it says it lasts is cut off; seconds.
-# Containers round, and other streams may last a little longer.
-_SLACK = 1.0
+# Containers round, and last frames have no length of their own.
+_SLACK = 0.5
 
 
 def import_av() -> Any:
@@ -79,6 +80,7 @@ class VideoFile(Frames):
         self._frames = self._decode(0)
         self._next = 0
         self._ahead: Future[_Decoded | None] | None = None
+        self._fault: FramesError | None = None
         try:
             self.size  # noqa: B018 - the first frame's faults show here
         except FramesError:
@@ -124,19 +126,26 @@ class VideoFile(Frames):
 
     def _take(self) -> _Decoded | None:
         """The next frame, after which the one behind it is begun; None at the end."""
+        if self._fault is not None:
+            raise self._fault
         ahead = self._ahead or self._pool.submit(next, self._frames, None)
         self._ahead = None
-        decoded = ahead.result()
+        try:
+            decoded = ahead.result()
+        except FramesError as error:
+            # What comes after is not the end.
+            self._fault = error
+            raise
         if decoded is None:
             self._frames = iter(())
             return None
         self._next = decoded.number + 1
         self._ahead = self._pool.submit(next, self._frames, None)
         self._keep(decoded)
-        if decoded.key and decoded.pts is not None:
-            known = self._keys[-1] if self._keys else (-1, None)
-            if decoded.number > known[0]:
-                self._keys.append((decoded.number, decoded.pts))
+        # Some apart: every frame may be a key frame.
+        apart = not self._keys or decoded.number >= self._keys[-1][0] + _KEPT_FRAMES
+        if apart and decoded.key and decoded.pts is not None:
+            self._keys.append((decoded.number, decoded.pts))
         return decoded
 
     def _keep(self, decoded: _Decoded) -> None:
@@ -155,6 +164,7 @@ class VideoFile(Frames):
         """Go back to the last key frame that isn't after ``index``, or to the beginning."""
         self._wait()
         self._kept.clear()
+        self._fault = None
         before = [key for key in self._keys if 0 < key[0] <= index]
         if before:
             number, pts = before[-1]
@@ -189,7 +199,10 @@ class VideoFile(Frames):
                         return
                     pts = None
                 if frame.is_corrupt:
-                    raise FramesError(f"{self.name}: frame {number} is broken")
+                    raise FramesError(
+                        f"{self.name}: frame {number} is broken: the file is damaged there, or "
+                        "cut off"
+                    )
                 rgb = _upright(frame.to_ndarray(format="rgb24"), frame)
                 if frame.time is not None:
                     end = frame.time + float((frame.duration or 0) * (frame.time_base or 0))
@@ -198,26 +211,37 @@ class VideoFile(Frames):
         except (self._av.error.FFmpegError, OSError) as error:
             raise FramesError(
                 f"{self.name}: frame {number} cannot be decoded ({_reason(error)}): the file is "
-                "broken there, or cut off"
+                "damaged there, or cut off"
             ) from error
         if pts is None:
             self._check_end(number, end)
 
     def _check_end(self, count: int, end: float) -> None:
         """Tell a video that has ended from one that is cut off."""
-        stream, container = self._stream, self._container
-        lasts = []
-        if stream.duration is not None and stream.time_base is not None:
-            lasts.append(float(stream.duration * stream.time_base))
-        if container.duration is not None:
-            lasts.append(container.duration / self._av.time_base)
-        begin = container.start_time / self._av.time_base if container.start_time else 0.0
-        if count and lasts and end and end - begin < min(lasts) - _SLACK:
+        lasts = self._stated_duration()
+        start = self._container.start_time
+        end -= start / self._av.time_base if start else 0.0
+        if count and lasts is not None and 0 < end < lasts - _SLACK:
             raise FramesError(
-                f"{self.name}: is cut off: it ends after frame {count - 1}, at "
-                f"{end - begin:.1f} of {min(lasts):.1f} s"
+                f"{self.name}: is cut off: it ends after frame {count - 1}, at {end:.1f} of "
+                f"{lasts:.1f} s"
             )
         self.count = count
+
+    def _stated_duration(self) -> float | None:
+        """How long the file says that its pictures last, seconds; None where it doesn't."""
+        stream, container = self._stream, self._container
+        stated = []
+        if container.duration is not None:
+            stated.append(container.duration / self._av.time_base)
+        if stream.duration is not None and stream.time_base is not None:
+            stated.append(float(stream.duration * stream.time_base))
+        elif clock := re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", "")):
+            hours, minutes, seconds = clock.groups()  # as Matroska has it
+            stated.append(int(hours) * 3600 + int(minutes) * 60 + float(seconds))
+        elif len(container.streams) > 1:
+            return None  # sound may well last longer
+        return min(stated, default=None)
 
 
 def _upright(rgb: NDArray[np.uint8], frame: Any) -> NDArray[np.uint8]:
