@@ -6,11 +6,12 @@ import pytest
 
 from sam3_tvm.components import BATCH, Component, Sizes, TensorSpec, abi
 from sam3_tvm.manifest import PRECISIONS
-from sam3_tvm.sources.base import ClickReferenceResult, ClickSpec
+from sam3_tvm.sources.base import ClickReferenceResult, ClickSpec, VideoReferenceFrame
 from sam3_tvm.verify import Bounds, VerifyError, VerifyReport, verify
 from sam3_tvm.verify.clicks import compare_click
 from sam3_tvm.verify.end_to_end import end_to_end_row
 from sam3_tvm.verify.functions import compare_function, function_cases, function_row
+from sam3_tvm.verify.video import frame_row
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def test_the_tiny_model_keeps_every_bound(report):
         print(row.name, row.output, row.case, row.max_error, row.mean_error, row.relative)
     for row in report.end_to_end:
         print(row)
-    for row in report.clicks:
+    for row in [*report.clicks, *report.frames]:
         print(row)
     assert [row for row in report.rows if not row.ok] == []
     assert report.ok
@@ -97,6 +98,39 @@ def test_a_wrong_mask_score_or_number_of_masks_is_seen():
     other[1, 5, 5] = False
     assert not row(other, [0.5, 0.6, 0.7]).ok
     assert row(other, [0.5, 0.6, 0.7]).iou_min == pytest.approx(0.99)
+
+
+def test_objects_of_a_film_are_followed(report):
+    assert [row.frame for row in report.frames] == list(range(10))
+    assert all(row.objects == [1, 2, 3] for row in report.frames)
+    # Neither empty nor full, or there would be nothing to compare.
+    assert all(0.01 < area < 0.99 for row in report.frames for area in row.areas)
+
+
+def test_wrong_objects_masks_and_scores_of_a_frame_are_seen():
+    class Followed:
+        """A frame with these objects."""
+
+        def __init__(self, objects, masks, scores):
+            self.index, self.objects, self.masks = 4, objects, masks
+            self.scores = np.array(scores, np.float32)
+
+    masks = np.zeros((2, 20, 20), bool)
+    masks[:, 5:15, 5:15] = True
+    wanted = VideoReferenceFrame(4, [1, 2], masks, np.array([0.9, 0.8], np.float32))
+
+    def row(objects, masks, scores):
+        return frame_row("x", Followed(objects, masks, scores), wanted, Bounds())
+
+    assert row([1, 2], masks, [0.9, 0.8]).ok
+    assert not row([1, 2], masks, [0.9, 0.802]).ok
+    assert not row([1, 2], masks, [0.9, float("nan")]).ok
+    assert not row([2, 1], masks, [0.9, 0.8]).ok
+    assert not row([1], masks[:1], [0.9]).ok
+    other = masks.copy()
+    other[1, 5, 5] = False
+    assert not row([1, 2], other, [0.9, 0.8]).ok
+    assert row([1, 2], other, [0.9, 0.8]).iou_min == pytest.approx(0.99)
 
 
 def test_functions_can_be_chosen(tiny_artifact):

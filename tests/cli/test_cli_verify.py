@@ -16,7 +16,7 @@ def reported(monkeypatch):
     """Makes ``sam3_tvm.verify.verify`` give this report, and keeps what it was asked."""
     asked = {}
 
-    def give(*, relative: float = 1e-6, same_kept: bool = True) -> dict:
+    def give(*, relative: float = 1e-6, same_kept: bool = True, same_objects: bool = True) -> dict:
         bounds = verify.Bounds()
         report = verify.VerifyReport("a", "random:toy", bounds)
         report.functions = [
@@ -26,6 +26,12 @@ def reported(monkeypatch):
         ]
         report.end_to_end = [
             verify.EndToEndRow("x.jpg", "'dog'", 0.4, 3, same_kept, 1.0, 1.0, 0.01, 1e-6, same_kept)
+        ]
+
+        report.frames = [
+            verify.FrameRow(
+                "a pan", 7, [1, 2], same_objects, [0.25, 0.5], 1.0, 1.0, 1e-6, same_objects
+            )
         ]
 
         def fake(paths, **options):
@@ -48,10 +54,14 @@ def test_a_report_within_its_bounds(cli, folder, reported):
     assert result.stderr == "[1/1] scoring batch=2\n"
     assert "scoring.logits" in result.stdout
     assert "1.00e-06" in result.stdout
+    assert "a pan" in result.stdout
+    assert "25% 50%" in result.stdout
     assert json.loads((folder / "verify.json").read_text())["ok"] is True
 
 
-@pytest.mark.parametrize("broken", [{"relative": 2e-4}, {"same_kept": False}])
+@pytest.mark.parametrize(
+    "broken", [{"relative": 2e-4}, {"same_kept": False}, {"same_objects": False}]
+)
 def test_a_broken_bound_exits_with_1_and_still_writes_the_report(cli, folder, reported, broken):
     reported(**broken)
     result = cli("verify", "a", "-o", "r.json")

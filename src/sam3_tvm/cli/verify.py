@@ -158,14 +158,37 @@ def _print_report(report: VerifyReport) -> None:
             _word(pair.ok),
         )
     show(f"{path}: end to end", pairs)
-    if not report.clicks:
-        return
+    if report.clicks:
+        _print_clicks(report)
+    if report.frames:
+        _print_frames(report)
+
+
+def _print_clicks(report: VerifyReport) -> None:
     right = ("masks", "IoU mean", "IoU min", "score")
     clicked = table("picture", "prompt", *right, "", right=right)
     for one in report.clicks:
         shown = (f"{one.iou_mean:.5f}", f"{one.iou_min:.5f}", f"{one.score_error:.1e}")
         clicked.add_row(one.picture, one.prompt, f"{one.masks}", *shown, _word(one.ok))
-    show(f"{path}: clicks", clicked)
+    show(f"{report.artifact}: clicks", clicked)
+
+
+def _print_frames(report: VerifyReport) -> None:
+    right = ("frame", "areas", "IoU mean", "IoU min", "score")
+    rows = table("film", *right[:1], "objects", *right[1:], "", right=right)
+    for row in report.frames:
+        ids = ", ".join(map(str, row.objects))
+        rows.add_row(
+            row.film,
+            f"{row.frame}",
+            ids if row.same_objects else f"{ids}, others than the reference",
+            " ".join(f"{area:.0%}" for area in row.areas),
+            f"{row.iou_mean:.5f}",
+            f"{row.iou_min:.5f}",
+            f"{row.score_error:.1e}",
+            _word(row.ok),
+        )
+    show(f"{report.artifact}: video", rows)
 
 
 def _word(ok: bool) -> str:

@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
-from sam3_tvm.verify.report import Bounds, EndToEndRow, FunctionRow, VerifyError, VerifyReport
+from sam3_tvm.verify.report import (
+    Bounds,
+    ClickRow,
+    EndToEndRow,
+    FrameRow,
+    FunctionRow,
+    VerifyError,
+    VerifyReport,
+)
 from sam3_tvm.verify.running import verify
 
-__all__ = ["Bounds", "EndToEndRow", "FunctionRow", "VerifyError", "VerifyReport", "verify"]
+__all__ = [
+    "Bounds",
+    "ClickRow",
+    "EndToEndRow",
+    "FrameRow",
+    "FunctionRow",
+    "VerifyError",
+    "VerifyReport",
+    "verify",
+]

@@ -7,7 +7,15 @@ from typing import Any
 
 from sam3_tvm.errors import Sam3Error
 
-__all__ = ["Bounds", "ClickRow", "EndToEndRow", "FunctionRow", "VerifyError", "VerifyReport"]
+__all__ = [
+    "Bounds",
+    "ClickRow",
+    "EndToEndRow",
+    "FrameRow",
+    "FunctionRow",
+    "VerifyError",
+    "VerifyReport",
+]
 
 
 class VerifyError(Sam3Error):
@@ -126,6 +134,31 @@ class ClickRow:
     ok: bool
 
 
+@dataclass(frozen=True)
+class FrameRow:
+    """One frame of a film in which objects were followed.
+
+    Attributes:
+        film, frame: where.
+        objects: the ids that the artifact gives.
+        same_objects: whether the reference gives the same.
+        areas: of the reference's masks, as fractions of the frame.
+        iou_mean, iou_min: of masks with the reference's.
+        score_error: largest, of the probability that an object is there.
+        ok: whether all bounds are kept.
+    """
+
+    film: str
+    frame: int
+    objects: list[int]
+    same_objects: bool
+    areas: list[float]
+    iou_mean: float
+    iou_min: float
+    score_error: float
+    ok: bool
+
+
 @dataclass
 class VerifyReport:
     """Everything that was compared, and the verdict.
@@ -133,7 +166,7 @@ class VerifyReport:
     Attributes:
         artifact, checkpoint: what was compared with what.
         bounds: what the artifact must keep, by the precision of its weights.
-        functions, end_to_end, clicks: the comparisons.
+        functions, end_to_end, clicks, frames: the comparisons.
     """
 
     artifact: str
@@ -142,11 +175,12 @@ class VerifyReport:
     functions: list[FunctionRow] = field(default_factory=list)
     end_to_end: list[EndToEndRow] = field(default_factory=list)
     clicks: list[ClickRow] = field(default_factory=list)
+    frames: list[FrameRow] = field(default_factory=list)
 
     @property
-    def rows(self) -> list[FunctionRow | EndToEndRow | ClickRow]:
+    def rows(self) -> list[FunctionRow | EndToEndRow | ClickRow | FrameRow]:
         """All comparisons."""
-        return [*self.functions, *self.end_to_end, *self.clicks]
+        return [*self.functions, *self.end_to_end, *self.clicks, *self.frames]
 
     @property
     def ok(self) -> bool:

@@ -2,7 +2,8 @@
 
 Functions are compared on seeded random inputs over several sizes of every dynamic
 dimension, the smallest and the largest among them. Then real photographs are segmented by
-both, through independent preprocessing, tokenizing and post-processing.
+both, and objects in a pan over one of them followed, through independent preprocessing,
+tokenizing and post-processing.
 
 Several artifacts of one checkpoint (its precisions, or CPU levels) are held against one run of
 the reference, which takes longest: more than a minute a picture at SAM 3's size on two cores.
@@ -34,6 +35,7 @@ from sam3_tvm.verify.functions import (
     run_reference,
 )
 from sam3_tvm.verify.report import Bounds, VerifyError, VerifyReport
+from sam3_tvm.verify.video import compare_film, film_of, film_prompts
 
 __all__ = ["verify"]
 
@@ -121,12 +123,15 @@ def _verify(
     pictures = [Path(p) for p in images] or list(_photographs())
     chosen = [] if functions is not None else pictures
     cases = [(name, case) for name in names for case in function_cases(name, source)]
+    filmed = chosen[:1] if manifest.sizes.video is not None else []
     # A step of the reference, then one of each artifact.
-    total = (len(cases) + len(chosen)) * (1 + len(subjects))
+    total = (len(cases) + len(chosen) + len(filmed)) * (1 + len(subjects))
     steps = _Steps(progress, total, named=len(subjects) > 1)
     _compare_functions(source, subjects, cases, steps)
     if chosen:
         _compare_pictures(source, subjects, chosen, steps)
+    if filmed:
+        _compare_film(source, subjects, filmed[0], steps)
     progress("done", total, total)
     return [subject.report for subject in subjects]
 
@@ -177,6 +182,23 @@ def _compare_pictures(
                     compare_click(model, picture.name, image, click, answer, subject.bounds)
                 )
         del wanted, clicked
+
+
+def _compare_film(
+    source: Source, subjects: Sequence[_Subject], picture: Path, steps: _Steps
+) -> None:
+    tracker = source.reference_tracker()
+    assert tracker is not None, "a source for video has one"
+    film = film_of(read_picture(picture))
+    name = f"pan over {picture.name}"
+    steps.begin(f"{name}: PyTorch")
+    height, width = film[0].shape[:2]
+    prompts = film_prompts((height, width))
+    wanted = list(tracker.track(film, prompts))
+    for subject in subjects:
+        steps.begin(name, subject)
+        model = load(subject.opened.path)
+        subject.report.frames += compare_film(model, name, film, prompts, wanted, subject.bounds)
 
 
 def _open(paths: Sequence[str | os.PathLike[str]]) -> list[_Subject]:

@@ -1,0 +1,100 @@
+"""Objects of a made film followed by both sides: ids, masks and scores compared, by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam3_tvm.runtime.segmenter import Model
+from sam3_tvm.runtime.track_result import FrameResult
+from sam3_tvm.sources.base import ShowSpec, VideoReferenceFrame
+from sam3_tvm.verify.end_to_end import mask_iou
+from sam3_tvm.verify.report import Bounds, FrameRow
+
+__all__ = ["compare_film", "film_of", "film_prompts", "frame_row"]
+
+
+def film_of(rgb: NDArray[np.uint8], frames: int = 10) -> list[NDArray[np.uint8]]:
+    """A pan over a picture: two thirds of it a frame, from one corner to the opposite one.
+
+    In the middle of the film a bar hides a part.
+    """
+    height, width = rgb.shape[:2]
+    tall, wide = max(2 * height // 3, 1), max(2 * width // 3, 1)
+    film = []
+    for index in range(frames):
+        part = index / max(frames - 1, 1)
+        top, left = round(part * (height - tall)), round(part * (width - wide))
+        frame = rgb[top : top + tall, left : left + wide].copy()
+        if frames // 2 <= index < frames // 2 + 2:
+            frame[:, wide // 3 : wide // 2] = (40, 44, 52)
+        film.append(frame)
+    return film
+
+
+def film_prompts(size: tuple[int, int]) -> list[ShowSpec]:
+    """What is shown in a film of at least three frames: by a box, points and a mask.
+
+    Args:
+        size: height and width of a frame, pixels.
+    """
+    height, width = size
+    y, x = np.mgrid[:height, :width]
+    disc = np.hypot((y + 0.5) / height - 0.6, (x + 0.5) / width - 0.4) < 0.2
+    box = (0.2 * width, 0.25 * height, 0.7 * width, 0.8 * height)
+    # The later frame first: then the others' frame is the one that is followed from.
+    return [
+        ShowSpec(1, 2, box=box),
+        ShowSpec(2, 0, ((0.5 * width, 0.5 * height), (0.1 * width, 0.1 * height)), (1, 0)),
+        ShowSpec(3, 0, mask=disc),
+    ]
+
+
+def compare_film(
+    model: Model,
+    name: str,
+    film: Sequence[NDArray[np.uint8]],
+    prompts: Sequence[ShowSpec],
+    wanted: Sequence[VideoReferenceFrame],
+    bounds: Bounds,
+) -> list[FrameRow]:
+    """Every frame of a film, beside the reference's answers."""
+    with model.track(list(film)) as session:
+        for prompt in prompts:
+            session.add(
+                prompt.object_id,
+                prompt.frame,
+                points=list(prompt.points) or None,
+                point_labels=list(prompt.labels) or None,
+                box=prompt.box,
+                mask=prompt.mask,
+            )
+        return [
+            frame_row(name, result, reference, bounds)
+            for result, reference in zip(session.propagate(), wanted, strict=True)
+        ]
+
+
+def frame_row(
+    name: str, result: FrameResult, wanted: VideoReferenceFrame, bounds: Bounds
+) -> FrameRow:
+    """One frame of a film, beside the reference's answer."""
+    same = (result.index, result.objects) == (wanted.index, wanted.objects)
+    ious, error = np.zeros(1), float("inf")
+    if same:
+        pairs = zip(result.masks, wanted.masks, strict=True)
+        ious = np.array([mask_iou(ours, theirs) for ours, theirs in pairs])
+        error = float(np.abs(result.scores - wanted.scores).max())
+    return FrameRow(
+        film=name,
+        frame=wanted.index,
+        objects=result.objects,
+        same_objects=same,
+        areas=[float(mask.mean()) for mask in wanted.masks],
+        iou_mean=float(ious.mean()),
+        iou_min=float(ious.min()),
+        score_error=error,
+        ok=same and float(ious.min()) >= bounds.iou and error <= bounds.score,
+    )
