@@ -1,0 +1,178 @@
+"""How much memory a long film takes: ``python -m sam3_tvm.bench.film DIR``.
+
+Objects are followed through a made film of any length, and the process's resident memory is read
+after every frame. Writes the figures as JSON, and a plot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam3_tvm.errors import Sam3Error
+from sam3_tvm.runtime import load
+
+__all__ = ["FilmMemory", "draw", "made_film", "main", "measure"]
+
+_HEIGHT, _WIDTH = 180, 240
+
+# By then a frame looks back on as many others as ever.
+_WARM = 50
+
+
+@dataclass(frozen=True)
+class FilmMemory:
+    """Resident memory of a process that follows objects.
+
+    Attributes:
+        checkpoint: the model.
+        frames, objects: of the film.
+        seconds: that following them took.
+        resident: after each frame, bytes.
+        warm: frames before which memory still grows by design.
+    """
+
+    checkpoint: str
+    frames: int
+    objects: int
+    seconds: float
+    resident: list[int]
+    warm: int = _WARM
+
+    @property
+    def slope(self) -> float:
+        """Bytes that a frame adds, by least squares over the frames after the warm ones."""
+        settled = np.array(self.resident[self.warm :], np.float64)
+        return float(np.polyfit(np.arange(len(settled)), settled, 1)[0])
+
+    @property
+    def growth(self) -> int:
+        """Bytes between the first warm frame and the last."""
+        return self.resident[-1] - self.resident[self.warm]
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures as plain data."""
+        return {**asdict(self), "slope": self.slope, "growth": self.growth}
+
+
+def made_film(frames: int) -> Iterator[NDArray[np.uint8]]:
+    """Discs that wander over a gradient, uint8 [180, 240, 3] each, made as they are asked for."""
+    y, x = np.mgrid[:_HEIGHT, :_WIDTH]
+    ground = np.stack([y, x, (x + y) // 2], -1).astype(np.uint8)
+    for index in range(frames):
+        frame = ground.copy()
+        for disc, colour in enumerate(((250, 40, 30), (30, 60, 240), (240, 220, 20))):
+            across = (0.5 + 0.35 * np.sin(index / (23 + 7 * disc) + disc)) * _WIDTH
+            down = (0.5 + 0.3 * np.cos(index / (31 - 5 * disc))) * _HEIGHT
+            frame[np.hypot(y - down, x - across) < 24] = colour
+        yield frame
+
+
+def resident() -> int:
+    """The process's resident memory, bytes.
+
+    Raises:
+        Sam3Error: a system that doesn't say.
+    """
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    except OSError as error:
+        raise Sam3Error("resident memory is read from /proc/self/statm, on Linux") from error
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def measure(artifact: Path, frames: int, objects: int, threads: int | None = None) -> FilmMemory:
+    """Follow objects through a made film.
+
+    Args:
+        artifact: the folder.
+        frames: of the film, more than 100.
+        objects: that are shown on its first frame, 1 to 3.
+        threads: that the model computes with.
+    """
+    model = load(artifact, threads=threads)
+    sizes = []
+    with model.track(made_film(frames)) as session:
+        for name in range(objects):
+            across = (0.5 + 0.35 * np.sin(name)) * _WIDTH
+            session.add(name, 0, points=[[across, 0.8 * _HEIGHT]])
+        start = time.perf_counter()
+        for result in session.propagate():
+            # As somebody would who writes them down.
+            result.masks.any()
+            sizes.append(resident())
+            if len(sizes) % 100 == 0:
+                print(f"{len(sizes)} frames, {sizes[-1] / 2**20:.1f} MiB", file=sys.stderr)
+        seconds = time.perf_counter() - start
+    checkpoint = model.manifest.source.checkpoint
+    return FilmMemory(checkpoint, len(sizes), objects, seconds, sizes)
+
+
+def draw(memory: FilmMemory, path: Path) -> None:
+    """Resident memory over the frames, as a PNG."""
+    # The object interface: no window system, no global state.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.6, 4.8), facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.plot(np.array(memory.resident) / 2**20, color="#0b6e4f", linewidth=1.2)
+    axes.set_ylim(0, 1.25 * max(memory.resident) / 2**20)
+    axes.set_xlabel("frame")
+    axes.set_ylabel("resident memory, MiB")
+    axes.set_title(
+        f"{memory.checkpoint}: {memory.objects} objects, {memory.frames} frames, "
+        f"{memory.slope * 1000 / 1024:+.1f} KiB per 1000 frames",
+        fontsize=11,
+    )
+    axes.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m sam3_tvm.bench.film", description=__doc__)
+    parser.add_argument("artifact", type=Path, help="the folder of an artifact for video")
+    parser.add_argument("--frames", type=int, default=2000, help="of the film (2000)")
+    parser.add_argument("--objects", type=int, default=3, choices=(1, 2, 3), help="followed (3)")
+    parser.add_argument("--threads", type=int, help="that the model computes with")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("film-memory"), help="name of both files"
+    )
+    given = parser.parse_args(arguments)
+    if given.frames <= 2 * _WARM:
+        parser.error(f"--frames takes more than {2 * _WARM}")
+    if not given.output.absolute().parent.is_dir():
+        parser.error(f"{given.output}: its folder does not exist")
+    try:
+        memory = measure(given.artifact, given.frames, given.objects, given.threads)
+    except Sam3Error as error:
+        parser.error(str(error))
+    table, plot = (given.output.with_suffix(suffix) for suffix in (".json", ".png"))
+    table.write_text(json.dumps(memory.to_json()) + "\n", encoding="utf-8")
+    draw(memory, plot)
+    mib = 2**20
+    print(
+        f"{memory.frames} frames, {memory.objects} objects: "
+        f"{memory.resident[memory.warm] / mib:.1f} MiB at frame {memory.warm}, "
+        f"{memory.resident[-1] / mib:.1f} at the end, at most {max(memory.resident) / mib:.1f}; "
+        f"{memory.slope * 1000 / 1024:+.1f} KiB per 1000 frames; "
+        f"{memory.frames / memory.seconds:.1f} frames a second\nwrote {table} and {plot}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
