@@ -86,6 +86,20 @@ def test_every_phase_can_be_dumped(dumped, opened):
         assert all(f"def {n}(" in last for n in names)
 
 
+def test_every_dynamic_dimension_of_the_abi_stays_dynamic(dumped, opened):
+    """None is fixed or bound to another by what torch saw when it exported the module."""
+    found = {}
+    for name, inputs in re.findall(
+        r"\n    def (\w+)\((.*?)\) -> R", (dumped / "0_import.py").read_text()
+    ):
+        shapes = re.findall(r"R\.(?:Tensor\(\(|Shape\(\[)([^\])]*)", inputs)
+        found[name] = {size.strip() for shape in shapes for size in shape.split(",")}
+    for name, component in opened.manifest.components.items():
+        free = {size for size in found[name] if re.fullmatch(r"[a-z]\w*", size)}
+        assert len(free) == len(component.dims), f"{name}: {component.dims}, imported {free}"
+        assert all(re.fullmatch(r"\w*", size) for size in found[name]), found[name]
+
+
 def test_no_operator_reads_nothing_but_weights(dumped):
     """What depends on weights alone, a transposition above all, has run at compile time."""
     text = (dumped / "3_weights.py").read_text()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from transformers.models.sam3_tracker.modeling_sam3_tracker import Sam3TrackerMo
 from transformers.models.sam3_video.configuration_sam3_video import Sam3VideoConfig
 from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoModel
 
-from sam3_tvm.components import FOR_CLICKS, TASKS, abi
+from sam3_tvm.components import FOR_CLICKS, FOR_VIDEO, TASKS, abi
 from sam3_tvm.runtime.clicks import choose_masks
 from sam3_tvm.sources import SourceError, open_source
 from sam3_tvm.sources.random_weights import CONFIGS, randomise
@@ -61,7 +63,7 @@ def assert_same(source, pictures, wanted, all_points, all_labels, masks=None, mu
     for row, picture in enumerate(pictures):
         prior = None if masks is None else masks[row : row + 1]
         got = ours(source, picture[None], all_points[row], all_labels[row], prior)
-        proposed, iou, object_logits = (t.numpy() for t in got)
+        proposed, iou, object_logits, _ = (t.numpy() for t in got)
         chosen, scores = choose_masks(proposed, iou, multimask, source.clicks)
         np.testing.assert_allclose(chosen, wanted.pred_masks[row], rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(scores, wanted.iou_scores[row], rtol=1e-4, atol=1e-5)
@@ -148,7 +150,7 @@ def test_the_stability_rule_takes_both_branches(source, pictures):
     """Masks of random weights are all unstable; by a lower threshold half of these are stable."""
     points = draw((2, 12, 1, 2), 9, source.sizes.image)
     labels = torch.ones(2, 12, 1, dtype=torch.int64)
-    proposed, iou, _ = ours(source, pictures[:1], points[0], labels[0])
+    proposed, iou, *_ = ours(source, pictures[:1], points[0], labels[0])
     decoder = source.tracker.mask_decoder
     stability = decoder._get_stability_scores(proposed[:, :1])[:, 0]
     middle = float(stability.sort().values[5:7].mean())
@@ -203,7 +205,12 @@ def test_only_what_is_wanted_is_in_the_abi(source):
     concepts = open_source("random:tiny", ("concepts",))
     assert source.sizes.tasks == TASKS
     assert concepts.sizes.tasks == ("concepts",)
-    assert list(abi(source.sizes)) == [*abi(concepts.sizes), *FOR_CLICKS]
+    clicks = open_source("random:tiny", ("concepts", "clicks"))
+    assert clicks.sizes.tasks == ("concepts", "clicks")
+    assert list(abi(clicks.sizes)) == [*abi(concepts.sizes), *FOR_CLICKS]
+    assert list(abi(source.sizes)) == [*abi(clicks.sizes), *FOR_VIDEO]
+    assert [s.name for s in abi(source.sizes)["click_decoder"].outputs][-1] == "pointers"
+    assert [s.name for s in abi(clicks.sizes)["click_decoder"].outputs][-1] == "object_logits"
     assert [s.name for s in abi(concepts.sizes)["vision_encoder"].outputs][-1] == "fpn_2"
     with concepts.patched(), torch.no_grad():
         side = source.sizes.image
@@ -214,28 +221,19 @@ def test_only_what_is_wanted_is_in_the_abi(source):
 def both_halves(source, tmp_path_factory):
     """A folder laid out as facebook/sam3 is: the weights of ``Sam3VideoModel``, which has both."""
     folder = tmp_path_factory.mktemp("video")
-    detector, tracker = source.model.config.to_dict(), source.tracker.config.to_dict()
-    size = {"image_size": source.sizes.image, "memory_attention_hidden_size": source.sizes.hidden}
-    size |= {"memory_encoder_hidden_size": source.sizes.hidden}
     config = Sam3VideoConfig(
-        detector_config=detector,
-        tracker_config={
-            "model_type": "sam3_tracker_video",
-            "vision_config": detector["vision_config"],
-            "prompt_encoder_config": tracker["prompt_encoder_config"],
-            "mask_decoder_config": tracker["mask_decoder_config"],
-            "mask_downsampler_embed_dim": source.sizes.hidden,
-            "memory_fuser_embed_dim": source.sizes.hidden,
-            "memory_attention_num_layers": 1,
-            **size,
-        },
+        detector_config=source.model.config.to_dict(),
+        tracker_config=source.video_tracker.config.to_dict(),
     )
     model = Sam3VideoModel(config)
     model.detector_model.load_state_dict(source.model.state_dict())
     model.tracker_neck.load_state_dict(source.tracker.vision_encoder.neck.state_dict())
-    for part in ("prompt_encoder", "mask_decoder", "shared_image_embedding"):
-        same = getattr(source.tracker, part).state_dict()
-        getattr(model.tracker_model, part).load_state_dict(same)
+    tracker = {
+        key: value
+        for key, value in source.video_tracker.state_dict().items()
+        if not key.startswith("vision_encoder.")
+    }
+    model.tracker_model.load_state_dict(tracker)
     config.save_pretrained(folder)
     weights = {key: value.clone() for key, value in model.state_dict().items()}
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
@@ -268,22 +266,44 @@ def test_the_prefix_that_saving_again_doubles_is_known(source, both_halves, tmp_
     doubled = {k.replace("tracker_model.", "tracker_model." * 2): v for k, v in tensors.items()}
     save_file(doubled, tmp_path / "model.safetensors", {"format": "pt"})
     (tmp_path / "config.json").write_text((both_halves / "config.json").read_text())
-    read = read_tracker(tmp_path, source.model)
-    for key, value in source.tracker.mask_decoder.state_dict().items():
-        assert torch.equal(value, read.mask_decoder.state_dict()[key]), key
+    clicks, video = read_tracker(tmp_path, source.model)
+    for read, whole in (
+        (clicks.mask_decoder, source.tracker.mask_decoder),
+        (video, source.video_tracker),
+    ):
+        for key, value in whole.state_dict().items():
+            assert torch.equal(value, read.state_dict()[key]), key
 
 
-def test_a_missing_weight_of_the_tracker_is_an_error(both_halves, tmp_path):
-    tensors = load_file(both_halves / "model.safetensors")
-    del tensors["tracker_neck.fpn_layers.0.proj2.bias"]
-    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+def without(folder, path, prefixes):
+    """A copy of a checkpoint without the weights whose names begin so."""
+    tensors = load_file(folder / "model.safetensors")
+    kept = {key: value for key, value in tensors.items() if not key.startswith(prefixes)}
+    assert len(kept) < len(tensors)
+    save_file(kept, path / "model.safetensors", {"format": "pt"})
     for name in ("config.json", "tokenizer.json"):
-        (tmp_path / name).write_text((both_halves / name).read_text())
-    with pytest.raises(
-        SourceError, match=r"1 weights .*neck\.fpn_layers\.0\.proj2\.bias"
-    ) as caught:
-        open_source(str(tmp_path))
+        (path / name).write_text((folder / name).read_text())
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["tracker_neck.fpn_layers.0.proj2.bias", "tracker_model.memory_encoder.projection.bias"],
+)
+def test_a_missing_weight_of_the_tracker_is_an_error(both_halves, tmp_path, name):
+    _, _, own = name.partition(".")
+    with pytest.raises(SourceError, match=rf"1 weights .*{re.escape(own)}") as caught:
+        open_source(without(both_halves, tmp_path, name))
     assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_without_memories_serves_clicks(source, both_halves, tmp_path):
+    alone = source.tracker.state_dict().keys()
+    own = [key for key in source.video_tracker.state_dict() if key not in alone]
+    parts = tuple(f"tracker_model.{key}" for key in own)
+    opened = open_source(without(both_halves, tmp_path, parts))
+    assert opened.sizes.tasks == ("concepts", "clicks")
+    assert opened.video is None
 
 
 @pytest.mark.parametrize(
@@ -291,6 +311,7 @@ def test_a_missing_weight_of_the_tracker_is_an_error(both_halves, tmp_path):
     [
         (("concepts", "walks"), "concepts, clicks"),
         (("clicks",), "concepts among them"),
+        (("concepts", "video"), "concepts,clicks,video"),
     ],
 )
 def test_tasks_that_cannot_be_say_what_is_accepted(tasks, says):

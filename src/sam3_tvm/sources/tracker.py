@@ -28,7 +28,7 @@ from sam3_tvm.manifest import ClickRules
 from sam3_tvm.sources.base import SourceError
 from sam3_tvm.sources.patches import attribute
 from sam3_tvm.sources.random_weights import randomise, randomise_positions
-from sam3_tvm.sources.tracker_video import Pointers, load_video
+from sam3_tvm.sources.tracker_video import load_video
 
 __all__ = [
     "ClickDecoder",
@@ -100,7 +100,8 @@ class ClickDecoder(torch.nn.Module):
     """Features and a prompt to all masks that the decoder proposes, with their predicted IoU.
 
     Which of them answer a click is for the caller: all but the first, or one, chosen by
-    :class:`~sam3_tvm.manifest.ClickRules`. Made for video, it gives their object pointers, too.
+    :class:`~sam3_tvm.manifest.ClickRules`. Made for video, it gives their object pointers, too;
+    of an object that isn't there, the one that says so.
     """
 
     position: torch.Tensor
@@ -110,7 +111,10 @@ class ClickDecoder(torch.nn.Module):
     ) -> None:
         super().__init__()
         self.mask_decoder = tracker.mask_decoder
-        self.pointers = None if video is None else Pointers(video)
+        self.for_video = video is not None
+        if video is not None:
+            self.object_pointer_proj = video.object_pointer_proj
+            self.no_object_pointer = video.no_object_pointer
         position = tracker.get_image_wide_positional_embeddings()
         self.register_buffer("position", position, persistent=False)
 
@@ -141,11 +145,13 @@ class ClickDecoder(torch.nn.Module):
                 high_resolution_features=[tracker_0, tracker_1],
             )
         answer = masks[:, 0], iou[:, 0], object_logits[:, 0]
-        if self.pointers is None:
+        if not self.for_video:
             return answer
         # The tokens of the masks follow the object's and the IoU's.
         of_masks = tokens[0][:, 0, 2 : 2 + decoder.num_mask_tokens]
-        return (*answer, self.pointers(of_masks, answer[2]))
+        present = answer[2][..., None] > 0
+        pointers = torch.where(present, self.object_pointer_proj(of_masks), self.no_object_pointer)
+        return (*answer, pointers)
 
 
 def _all_of_them(masks: torch.Tensor, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

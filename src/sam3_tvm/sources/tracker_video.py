@@ -30,7 +30,6 @@ __all__ = [
     "EnlargeMasks",
     "MemoryAttention",
     "MemoryEncoder",
-    "Pointers",
     "ShownMask",
     "WithoutMemory",
     "load_video",
@@ -180,20 +179,6 @@ class MemoryEncoder(torch.nn.Module):
         return flat
 
 
-class Pointers(torch.nn.Module):
-    """The mask decoder's tokens [B, K, D] and object logits [B, 1] to object pointers, or to the
-    one that says there is no object."""
-
-    def __init__(self, model: Sam3TrackerVideoModel) -> None:
-        super().__init__()
-        self.object_pointer_proj = model.object_pointer_proj
-        self.no_object_pointer = model.no_object_pointer
-
-    def forward(self, tokens: torch.Tensor, object_logits: torch.Tensor) -> torch.Tensor:
-        pointers = self.object_pointer_proj(tokens)
-        return torch.where(object_logits[..., None] > 0, pointers, self.no_object_pointer)
-
-
 def video_sizes(model: Sam3TrackerVideoModel) -> VideoSizes:
     """The sizes that the ABI needs."""
     config = model.config
@@ -264,9 +249,10 @@ def load_video(
     """
     model = _beside(clicks, config)
     wanted = {n for n in model.state_dict() if n.partition(".")[0] not in _LENT}
-    missing = sorted(wanted - tensors.keys())
-    if len(missing) == len(wanted):
+    # A tracker for clicks has one of these, too: the embedding that says that there is no memory.
+    if tensors.keys().isdisjoint(wanted - clicks.state_dict().keys()):
         return None
+    missing = sorted(wanted - tensors.keys())
     if missing:
         raise SourceError(
             f"{where}: {len(missing)} weights of the tracker for video are missing, such as "

@@ -80,5 +80,10 @@ def test_components_say_which_inputs_come_from_the_picture():
         "geometry_encoder",
         "detr_encoder",
         "mask_decoder",
+        "click_decoder",
+        "without_memory",
+        "memory_attention",
+        "memory_encoder",
     }
     assert names["mask_decoder"] == ["fpn_0", "fpn_1", "fpn_2"]
+    assert names["memory_attention"] == ["tracker_2"]
