@@ -200,10 +200,11 @@ def _open_outputs(
     Raises:
         UsageError: one that cannot be written.
     """
+    from sam3_tvm.cli.pictures import OutputFolder
     from sam3_tvm.cli.track_outputs import parse_output
 
     if default:
-        paths[0].parent.mkdir(exist_ok=True)
+        OutputFolder(paths[0].parent, [])
     source = video.resolve()
     resolved = [path.resolve() for path in paths]
     for path, place in zip(paths, resolved, strict=True):
@@ -275,20 +276,27 @@ def _carry_out(run: Run, checkpoint: Checkpoint | None, folder: WorkFolder) -> b
         raise
     try:
         complete = run.go()
+        run.finish()
     except UsageError:
-        run.abandon()  # an output that cannot be written; a checkpoint may help later
+        _give_up(run, folder)  # an output that cannot be written
         raise
     except Sam3Error as error:
         run.finish()
         folder.remove()
         raise UsageError(f"{error}; the {run.tally.frames} frames before are written") from error
     except BaseException:
-        run.abandon()
+        _give_up(run, folder)
         raise
-    run.finish()
     if complete or not run.can_resume:
         folder.remove()
     return complete
+
+
+def _give_up(run: Run, folder: WorkFolder) -> None:
+    """Leave outputs as they are, and what is needed to go on where there is a checkpoint."""
+    run.abandon()
+    if not run.can_resume:
+        folder.remove()
 
 
 @contextmanager

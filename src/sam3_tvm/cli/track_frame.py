@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,8 +52,12 @@ class TrackedFrame:
                 masks[row], scores[row] = by.masks[rows[name]], by.scores[rows[name]]
         return TrackedFrame(self.index, self.rgb, self.objects, masks, scores)
 
+    @cached_property
     def overlay(self) -> Image:
-        """The frame with masks, and each object's number at its own; colours go by the number."""
+        """The frame with masks, and each object's number at its own; colours go by the number.
+
+        Not to be changed: every output gets the same.
+        """
         from sam3_tvm.runtime.overlay import draw_overlay
 
         # Without a mask there is no place for a label either.

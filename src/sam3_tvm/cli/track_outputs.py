@@ -176,44 +176,46 @@ class ContactSheet(Output):
         self._seen = 0
         self._every = 1
         self._kept: list[tuple[int, NDArray[np.uint8]]] = []
-        self._latest: tuple[int, NDArray[np.uint8]] | None = None
+        self._latest: TrackedFrame | None = None
 
     def start(self, fps: float | None, parts: Path, state: Mapping[str, NDArray[Any]]) -> None:
         if not state:
             return
         self._seen, self._every = int(state["seen"]), int(state["every"])
-        kept = list(zip(state["frames"].tolist(), state["thumbnails"], strict=True))
-        self._kept, self._latest = kept[:-1], kept[-1]
+        self._kept = list(zip(state["frames"].tolist(), state["thumbnails"], strict=True))
 
     def write(self, frame: TrackedFrame) -> None:
-        image = frame.overlay()
-        image.thumbnail((self._WIDTH, 2 * self._WIDTH))
-        self._latest = (frame.index, np.asarray(image))
         if self._seen % self._every == 0:
-            self._kept.append(self._latest)
+            self._kept.append(self._small(frame))
         if len(self._kept) > self._MOST:
             self._kept = self._kept[::2]
             self._every *= 2
         self._seen += 1
+        self._latest = frame
 
     def state(self) -> State:
-        assert self._latest is not None, "a frame was taken"
-        kept = [*self._kept, self._latest]
         return {
             "seen": np.array(self._seen),
             "every": np.array(self._every),
-            "frames": np.array([index for index, _ in kept]),
-            "thumbnails": np.stack([picture for _, picture in kept]),
+            "frames": np.array([index for index, _ in self._kept]),
+            "thumbnails": np.stack([picture for _, picture in self._kept]),
         }
 
     def finish(self) -> None:
-        if self._latest is None:
-            return
-        kept = dict([*self._kept, self._latest])
+        kept = dict(self._kept)
+        if self._latest is not None and self._latest.index not in kept:
+            kept |= [self._small(self._latest)]
         frames = list(kept)
+        if not frames:
+            return
         chosen = np.unique(np.linspace(0, len(frames) - 1, self._CELLS).round().astype(int))
         sheet = _grid([(frames[i], kept[frames[i]]) for i in chosen], self._COLUMNS)
         self._file.write(lambda path: sheet.save(path, format="PNG"))
+
+    def _small(self, frame: TrackedFrame) -> tuple[int, NDArray[np.uint8]]:
+        image = frame.overlay.copy()
+        image.thumbnail((self._WIDTH, 2 * self._WIDTH))
+        return frame.index, np.asarray(image)
 
 
 def _grid(cells: Sequence[tuple[int, NDArray[np.uint8]]], columns: int) -> Any:

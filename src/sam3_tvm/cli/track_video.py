@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ class OverlayVideo(Output):
             raise UsageError(f"{parts / missing[0]}: is gone; run the command without --resume")
 
     def write(self, frame: TrackedFrame) -> None:
-        picture = np.asarray(frame.overlay())
+        picture = np.asarray(frame.overlay)
         # The codec stores colours for pairs of pixels: an odd edge is repeated.
         odd = (picture.shape[0] % 2, picture.shape[1] % 2)
         picture = np.pad(picture, ((0, odd[0]), (0, odd[1]), (0, 0)), mode="edge")
@@ -81,9 +82,12 @@ class OverlayVideo(Output):
             self._file.write(self._join)
 
     def abandon(self) -> None:
-        if self._container is not None:
+        if self._container is None:
+            return
+        # What couldn't be written before can't be now: the first failure is told.
+        with suppress(self._av.error.FFmpegError, OSError):
             self._container.close()
-            self._container = None
+        self._container = None
 
     @property
     def _exact_rate(self) -> Fraction:
