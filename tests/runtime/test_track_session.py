@@ -1,0 +1,259 @@
+"""Sessions of films: what they answer and refuse, what they call, and what they keep."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from pycocotools import mask as coco
+from safetensors.numpy import load_file, save_file
+from track_harness import HEIGHT, WIDTH, Studio, moving_shapes
+
+from sam3_tvm.errors import Sam3Error
+from sam3_tvm.runtime import FrameResult, PromptError
+from sam3_tvm.runtime.resample import resize_mask
+
+POINT = [[40, 80]]
+
+
+@pytest.fixture(scope="module")
+def studio() -> Studio:
+    return Studio("random:tiny:3")
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return moving_shapes(20)
+
+
+@pytest.fixture
+def session(studio, frames):
+    studio.functions.calls.clear()
+    return studio.model.track(frames)
+
+
+def test_a_frame_is_encoded_once_for_all_its_objects(studio, session):
+    for name in range(3):
+        session.add(name, 0, points=[[40 + 10 * name, 80]])
+    assert studio.functions.calls.count("vision_encoder") == 1
+    assert [frame.index for frame in session.propagate(stop=3)] == [0, 1, 2]
+    # The first frame is answered from the prompts.
+    assert studio.functions.calls.count("vision_encoder") == 3
+    assert studio.functions.calls.count("memory_attention") == 2 * 3
+
+
+def test_a_result_has_masks_scores_and_other_forms(session, frames):
+    shown = session.add(5, 0, box=[10, 50, 72, 110])
+    session.add(9, 0, points=POINT)
+    assert shown.objects == [5]
+    *_, result = session.propagate(stop=4)
+    assert isinstance(result, FrameResult)
+    assert repr(result) == "FrameResult(frame 3: 2 objects, 240x180)"
+    assert (result.index, result.objects, len(result)) == (3, [5, 9], 2)
+    assert result.masks.shape == (2, HEIGHT, WIDTH)
+    assert result.masks.dtype == bool
+    assert result.scores.dtype == np.float32
+    assert ((result.scores > 0.5) == result.masks.any((1, 2))).all()
+    for row, entry in enumerate(result.to_coco()):
+        assert (entry["frame"], entry["object_id"]) == (3, result.objects[row])
+        np.testing.assert_array_equal(coco.decode(entry["segmentation"]), result.masks[row])
+        assert entry["area"] == result.masks[row].sum()
+        assert entry["score"] == pytest.approx(result.scores[row])
+    drawn = np.asarray(result.overlay())
+    assert drawn.shape == frames[3].shape
+    covered = result.masks.any(0)
+    assert (np.asarray(result.overlay(labels=False))[~covered] == frames[3][~covered]).all()
+    assert (drawn[covered] != frames[3][covered]).any()
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda s: s.propagate(), "no objects yet: add"),
+        (lambda s: s.add(1, 0), "nothing was clicked: give points, a box or a mask"),
+        (lambda s: s.add(1, None, points=POINT), "on which frame"),
+        (lambda s: s.add(1, 20, points=POINT), "frame 20 is not in the film, which has 20"),
+        (lambda s: s.add(1, -1, points=POINT), "frame -1 is not in the film"),
+        (lambda s: s.add("dog", 0, points=POINT), "an object's id is an integer, not 'dog'"),
+        (lambda s: s.add(True, 0, points=POINT), "an object's id is an integer"),
+        (lambda s: s.add(1, 0, points=[[241, 3]]), r"\(241, 3\) lies outside .* 240 x 180 px"),
+        (lambda s: s.add(1, 0, points=[POINT, POINT]), "one object at a time"),
+        (lambda s: s.add(1, 0, box=[30, 5, 10, 20]), "empty or upside down"),
+        (lambda s: s.add(1, 0, mask=np.zeros((HEIGHT, WIDTH), bool)), "the mask is empty"),
+        (lambda s: s.add(1, 0, mask=np.ones((3, 4), bool)), r"has the frame's size, \[180, 240\]"),
+        (lambda s: s.add(1, 0, mask=np.ones((HEIGHT, WIDTH))), "of bool or integers, not float64"),
+        (
+            lambda s: s.add(1, 0, points=POINT, mask=np.ones((HEIGHT, WIDTH), bool)),
+            "give no points or box beside it",
+        ),
+        (lambda s: s.remove(3), "no object 3; there are: none"),
+        (lambda s: s.step(np.zeros((HEIGHT, WIDTH, 3), np.uint8)), "step.. is for live input"),
+        (lambda s: s.restore({}), "no state of a session, or a damaged one"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(studio, session, call, says):
+    with pytest.raises(PromptError, match=says) as caught:
+        call(session)
+    assert "\n" not in str(caught.value)
+    assert session.objects == []
+    assert studio.functions.calls == []
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda s: list(s.propagate(start=20)), "frame 20 is not in the film"),
+        (lambda s: s.propagate(start=-2), "frame -2 is not in the film"),
+        (lambda s: s.remove(2), "no object 2; there are: 1"),
+        (lambda s: s.add(1, 0, box=[1, 1, 9, 9], clear=False), "a box starts a prompt anew"),
+        (lambda s: s.add(1, 0, points=[[1, 1]] * 64, clear=False), "65 points together"),
+    ],
+)
+def test_what_does_not_fit_the_objects_is_refused_in_one_line(session, call, says):
+    session.add(1, 0, points=POINT)
+    with pytest.raises(PromptError, match=says) as caught:
+        call(session)
+    assert "\n" not in str(caught.value)
+    assert session.objects == [1]
+
+
+def test_live_input_is_refused_what_it_cannot_do(studio, frames):
+    live = studio.model.track()
+    with pytest.raises(PromptError, match="no frame yet"):
+        live.add(1, 0, points=POINT)
+    with pytest.raises(PromptError, match="give them to step"):
+        live.propagate()
+    live.step(frames[0])
+    live.add(1, points=POINT)
+    assert live.step(frames[1]).objects == [1]
+    with pytest.raises(PromptError, match="frame 0 is gone"):
+        live.add(1, 0, points=POINT)
+    with pytest.raises(Sam3Error, match="frame 2 is 240x90, those before it 240x180"):
+        live.step(frames[2][:90])
+    assert live.step(frames[2]).index == 2
+
+
+def test_an_artifact_that_is_not_for_video_says_how_to_get_one(studio):
+    from dataclasses import replace
+
+    from sam3_tvm.runtime.segmenter import Model
+
+    manifest = replace(studio.model.manifest, video=None)
+    model = Model(studio.model._call, None, manifest, "x")
+    with pytest.raises(PromptError, match="--tasks concepts,clicks,video"):
+        model.track()
+
+
+def test_frames_are_asked_of_an_iterator_as_they_are_needed(studio, frames):
+    asked = []
+
+    def camera():
+        for index, frame in enumerate(frames):
+            asked.append(index)
+            yield frame
+
+    session = studio.model.track(camera())
+    assert asked == []
+    session.add(1, 2, points=POINT)
+    assert asked == [0, 1, 2]
+    running = session.propagate()
+    assert [next(running).index for _ in range(3)] == [2, 3, 4]
+    assert asked == [0, 1, 2, 3, 4]
+    assert [frame.index for frame in running] == list(range(5, 20))
+
+
+def test_an_interrupted_session_goes_on_as_if_it_had_not_been(studio, frames, tmp_path):
+    def begin():
+        session = studio.model.track(frames)
+        session.add(7, 3, points=POINT)
+        session.add(2, 0, mask=frames[0][..., 0] > 240)
+        return session
+
+    whole = list(begin().propagate())
+    first = begin()
+    running = first.propagate()
+    for _ in range(9):
+        next(running)
+    save_file(first.state(), tmp_path / "state")
+    second = studio.model.track(frames)
+    second.restore(load_file(tmp_path / "state"))
+    assert second.objects == [7, 2]
+    for ours, theirs in zip(second.propagate(9), whole[9:], strict=True):
+        assert ours.index == theirs.index
+        np.testing.assert_array_equal(ours.logits, theirs.logits)
+        np.testing.assert_array_equal(ours.scores, theirs.scores)
+    # Corrections know what was passed, and points can be added to those given before.
+    third = studio.model.track(frames)
+    third.restore(load_file(tmp_path / "state"))
+    for session in (first, third):
+        session.add(7, 3, points=[[90, 20]], point_labels=[0], clear=False)
+        session.add(2, 8, points=POINT)
+    one, other = first.state(), third.state()
+    assert one.keys() == other.keys()
+    for key, array in one.items():
+        np.testing.assert_array_equal(array, other[key])
+
+
+def test_a_state_belongs_to_its_artifact(studio, session):
+    from sam3_tvm.runtime.tracking import TrackSession
+
+    session.add(1, 0, points=POINT)
+    other = TrackSession(session._functions, session.frames, "another")
+    with pytest.raises(PromptError, match="with another artifact"):
+        other.restore(session.state())
+
+
+def test_what_is_kept_does_not_grow_with_the_film(studio, frames):
+    live = studio.model.track()
+    live.step(frames[0])
+    live.add(1, points=POINT)
+    kept = []
+    for turn in range(44):
+        live.step(frames[turn % 3])
+        kept.append(sum(a.nbytes for key, a in live.state().items() if key != "session"))
+    assert kept[30:] == [kept[31]] * len(kept[30:])
+
+
+def test_the_model_serves_others_meanwhile(studio, session, frames):
+    session.add(1, 0, points=POINT)
+    alone = [frame.scores for frame in session.propagate(stop=6)]
+    fresh = studio.model.track(frames)
+    fresh.add(1, 0, points=POINT)
+    clicked = []
+
+    def click():
+        clicked.extend(studio.model.click(frames[n], [[20, 20]]).iou for n in range(3))
+
+    other = threading.Thread(target=click)
+    other.start()
+    together = [frame.scores for frame in fresh.propagate(stop=6)]
+    other.join()
+    np.testing.assert_array_equal(together, alone)
+    assert len(clicked) == 3
+
+
+def test_pictures_keep_nothing_that_only_films_need(studio, frames, tmp_path):
+    image = studio.model.encode_image(frames[0])
+    assert set(image.features) == {f"{kind}_{n}" for kind in ("fpn", "tracker") for n in range(3)}
+    image.save(tmp_path / "encoded")
+    again = studio.model.load_image(tmp_path / "encoded")
+    first, second = studio.model.click(image, POINT), studio.model.click(again, POINT)
+    np.testing.assert_array_equal(first.logits, second.logits)
+
+
+@pytest.mark.parametrize("shape", [(100, 140), (168, 84), (1080, 1920), (37, 501)])
+def test_masks_are_resized_as_by_the_reference(shape):
+    import torch
+
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    mask = (np.hypot(y - shape[0] / 2, x - shape[1] / 3) < shape[0] / 3) | (
+        (x > 0.6 * shape[1]) & (x < 0.8 * shape[1]) & (y > 0.2 * shape[0])
+    )
+    wanted = torch.nn.functional.interpolate(
+        torch.from_numpy(mask)[None, None].float(), size=(168, 168), mode="bilinear", antialias=True
+    )
+    np.testing.assert_array_equal(resize_mask(mask, 168, 168), wanted[0, 0].numpy() >= 0.5)
