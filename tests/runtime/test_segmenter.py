@@ -237,7 +237,7 @@ def test_cached_phrases_are_bounded(model, image, functions):
     phrases = [f"dog {'cat ' * n}" for n in range(40)]
     for start in range(10):
         model.segment(image, [f"{start} {p}" for p in phrases], threshold=1)
-    assert len(model._phrases) == 256
+    assert len(model._detector._phrases) == 256
     calls = functions.calls["text_encoder"]
     model.segment(image, f"9 {phrases[-1]}", threshold=1)
     assert functions.calls["text_encoder"] == calls
@@ -345,7 +345,7 @@ def test_results_of_a_large_picture_come_mask_by_mask(model):
     # 96 million pixels: a float copy of three masks would be a gigabyte.
     large = np.broadcast_to(np.uint8(90), (8000, 12000, 3))
     sizes = []
-    resize = model._resize_masks
+    resize = model._detector._resize_masks
 
     def watched(logits, size):
         sizes.append(len(logits))
@@ -381,7 +381,7 @@ class TestSavedImages:
 
     def test_another_artifacts_are_refused(self, model, image, tmp_path, functions):
         image.save(tmp_path / "i.safetensors")
-        other = sam3_tvm.Model(model._call, model._tokenize, model.manifest, "another")
+        other = sam3_tvm.Model(model._call, model._detector._tokenize, model.manifest, "another")
         with pytest.raises(ImageError, match=r"i\.safetensors: was encoded by another artifact"):
             other.load_image(tmp_path / "i.safetensors")
         with pytest.raises(ImageError, match="another artifact"):

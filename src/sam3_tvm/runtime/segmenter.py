@@ -3,41 +3,31 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sam3_tvm import artifact
-from sam3_tvm.components import BATCH, FOR_CLICKS, FOR_VIDEO
+from sam3_tvm.components import FOR_CLICKS, FOR_VIDEO
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.progress import Progress, silent
 from sam3_tvm.runtime.clicks import Clicker, ClickResult
+from sam3_tvm.runtime.detector import Detector, Tokenize
 from sam3_tvm.runtime.encoded import EncodedImage
 from sam3_tvm.runtime.frames import Frames, FrameSource, open_frames
 from sam3_tvm.runtime.functions import FunctionTable
 from sam3_tvm.runtime.image import Picture, preprocess, read_picture
 from sam3_tvm.runtime.module import load_functions
 from sam3_tvm.runtime.per_image import ImageFunctions
-from sam3_tvm.runtime.prompts import Prompt, build_prompts, check_threshold
+from sam3_tvm.runtime.prompts import check_threshold
 from sam3_tvm.runtime.results import Result
 from sam3_tvm.runtime.tokenizer import Tokenizer
 from sam3_tvm.runtime.track_functions import VideoFunctions
 from sam3_tvm.runtime.tracking import TrackSession
 
 __all__ = ["Model", "load"]
-
-# Prompts that go through the detector together. More gain little: by then every matrix
-# product is large, and memory grows with each.
-_PROMPTS_AT_ONCE = 8
-
-# A phrase's features are 32 KB at SAM 3's size.
-_CACHED_PHRASES = 256
-
-_Features = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 
 def load(
@@ -88,7 +78,7 @@ class Model:
     def __init__(
         self,
         functions: FunctionTable,
-        tokenizer: Callable[[Sequence[str]], tuple[NDArray[np.int64], NDArray[np.int64]]],
+        tokenizer: Tokenize,
         manifest: Manifest,
         fingerprint: str,
     ) -> None:
@@ -98,9 +88,7 @@ class Model:
         pictured = [name for name in manifest.components if name not in FOR_VIDEO]
         self._on_image = ImageFunctions(functions, manifest, pictured)
         self._clicker = Clicker(functions, self._on_image, manifest)
-        self._tokenize = tokenizer
-        self._phrases: OrderedDict[str, _Features] = OrderedDict()
-        self._phrases_lock = threading.Lock()
+        self._detector = Detector(functions, self._on_image, tokenizer, manifest)
 
     def __repr__(self) -> str:
         source, target = self.manifest.source, self.manifest.target
@@ -195,22 +183,12 @@ class Model:
         """
         check_threshold(threshold)
         encoded, rgb, size = self._opened(image)
-        prompts = build_prompts(
-            text,
-            boxes,
-            box_labels,
-            size,
-            visual_text=self.manifest.source.reference.visual_text,
-            max_boxes=self._bound("geometry_encoder", "boxes"),
-            points=points,
-            point_labels=point_labels,
-            max_points=self._bound("geometry_encoder", "points") if self._takes_points else None,
-        )
+        prompts = self._detector.build(text, boxes, box_labels, points, point_labels, size)
         if encoded is None:
             progress("picture", 0, len(prompts))
             assert rgb is not None
             encoded = self._encode(rgb, image, "concepts")  # type: ignore[arg-type]
-        results = self._segment(encoded, prompts, threshold, progress)
+        results = self._detector.detect(encoded, prompts, threshold, progress)
         return results[0] if text is None or isinstance(text, str) else results
 
     def click(
@@ -305,164 +283,3 @@ class Model:
         specs = self.manifest.components[function].outputs
         outputs = self._call(function, *inputs)
         return {spec.name: output for spec, output in zip(specs, outputs, strict=True)}
-
-    def _segment(
-        self, image: EncodedImage, prompts: Sequence[Prompt], threshold: float, progress: Progress
-    ) -> list[Result]:
-        results: dict[int, Result] = {}
-        for chunk in self._chunks(prompts):
-            progress("detect", len(results), len(prompts))
-            chosen = [prompts[i] for i in chunk]
-            prompt, prompt_mask = self._encode_prompts(image, chosen)
-            (memory,) = self._on_image("detr_encoder", image.features, prompt, prompt_mask)
-            queries, boxes, presence = self._call("detr_decoder", memory, prompt, prompt_mask)
-            (logits,) = self._call("scoring", queries, prompt, prompt_mask)
-            scores = _sigmoid(logits) * _sigmoid(presence)
-            for row, index in enumerate(chunk):
-                progress("masks", len(results), len(prompts))
-                kept = np.flatnonzero(scores[row] > threshold)
-                kept = kept[np.argsort(-scores[row, kept], kind="stable")]
-                at = slice(row, row + 1)
-                masks = self._masks(
-                    image, queries[at, kept], memory[at], prompt[at], prompt_mask[at]
-                )
-                results[index] = Result(
-                    chosen[row].text,
-                    image.size,
-                    _to_pixels(boxes[row, kept], image.size),
-                    scores[row, kept],
-                    kept,
-                    masks,
-                    self._resize_masks,
-                    image.picture,
-                )
-        return [results[i] for i in range(len(prompts))]
-
-    def _chunks(self, prompts: Sequence[Prompt]) -> Iterator[list[int]]:
-        """Indices of prompts that go through the detector together.
-
-        Geometry lengthens the prompt, even by its CLS token alone: prompts that have it and
-        prompts that don't are kept apart, so that each is what the reference makes of it.
-        """
-        for geometry in (False, True):
-            chosen = [i for i, p in enumerate(prompts) if self._has_geometry(p) == geometry]
-            step = min(_PROMPTS_AT_ONCE, self._bound("detr_encoder", BATCH.name))
-            yield from (chosen[i : i + step] for i in range(0, len(chosen), step))
-
-    def _has_geometry(self, prompt: Prompt) -> bool:
-        if self.manifest.source.reference.geometry_without_boxes:
-            return True
-        return len(prompt.boxes) > 0 or len(prompt.points) > 0
-
-    @property
-    def _takes_points(self) -> bool:
-        return self.manifest.sizes.points
-
-    def _encode_prompts(self, image: EncodedImage, prompts: Sequence[Prompt]) -> _Features:
-        """The prompts' tokens: float32 [B, P, D], and which of them count, bool [B, P]."""
-        phrases = [p.text for p in prompts]
-        cached = self._encode_phrases(phrases)
-        features = np.concatenate([cached[phrase][0] for phrase in phrases])
-        mask = np.concatenate([cached[phrase][1] for phrase in phrases])
-        if not self._has_geometry(prompts[0]):
-            return features, mask
-        geometry_inputs = _padded([p.boxes for p in prompts], [p.labels for p in prompts])
-        if self._takes_points:
-            points = _padded([p.points for p in prompts], [p.point_labels for p in prompts])
-            geometry_inputs = (*geometry_inputs, *points)
-        # One at a time: a prompt's few tokens look at the whole picture, so that a batch would
-        # take more to repeat the picture's keys and values than it saves.
-        rows = [slice(row, row + 1) for row in range(len(prompts))]
-        encoded = [
-            self._on_image("geometry_encoder", image.features, *(x[at] for x in geometry_inputs))
-            for at in rows
-        ]
-        geometry = np.concatenate([row[0] for row in encoded])
-        geometry_mask = np.concatenate([row[1] for row in encoded])
-        return (
-            np.concatenate([features, geometry], 1),
-            np.concatenate([mask, geometry_mask], 1),
-        )
-
-    def _encode_phrases(self, phrases: Sequence[str]) -> dict[str, _Features]:
-        """Each phrase's features and mask, with one call for those that are not cached."""
-        found: dict[str, _Features] = {}
-        with self._phrases_lock:
-            for phrase in phrases:
-                if phrase in self._phrases:
-                    self._phrases.move_to_end(phrase)
-                    found[phrase] = self._phrases[phrase]
-        new = [phrase for phrase in dict.fromkeys(phrases) if phrase not in found]
-        if not new:
-            return found
-        ids, mask = self._tokenize(new)
-        (features,) = self._call("text_encoder", ids, mask)
-        for row, phrase in enumerate(new):
-            # A copy, or one phrase would keep the whole batch in memory.
-            found[phrase] = (features[row : row + 1].copy(), mask[row : row + 1].astype(np.bool_))
-        with self._phrases_lock:
-            self._phrases.update((phrase, found[phrase]) for phrase in new)
-            while len(self._phrases) > _CACHED_PHRASES:
-                self._phrases.popitem(last=False)
-        return found
-
-    def _masks(
-        self,
-        image: EncodedImage,
-        queries: NDArray[np.float32],
-        memory: NDArray[np.float32],
-        prompt: NDArray[np.float32],
-        prompt_mask: NDArray[np.bool_],
-    ) -> NDArray[np.float32]:
-        """Mask logits of the kept queries [1, K, D] of one prompt: float32 [K, 4S, 4S].
-
-        One prompt at a time: the finest features are 85 MB at SAM 3's size.
-        """
-        if queries.shape[1] == 0:
-            side = 4 * self.manifest.sizes.grid
-            return np.zeros((0, side, side), np.float32)
-        masks, _semantic = self._on_image(
-            "mask_decoder", image.features, queries, memory, prompt, prompt_mask
-        )
-        logits: NDArray[np.float32] = masks[0]
-        return logits
-
-    def _resize_masks(
-        self, logits: NDArray[np.float32], size: tuple[int, int]
-    ) -> NDArray[np.bool_]:
-        (resized,) = self._call("resize_masks", logits, size)
-        return resized
-
-    def _bound(self, function: str, dim: str) -> int:
-        """The most that a dimension of a function may be."""
-        return self.manifest.components[function].dims[dim].max
-
-
-def _padded(
-    values: Sequence[NDArray[np.float32]], labels: Sequence[NDArray[np.int64]]
-) -> tuple[NDArray[Any], ...]:
-    """Boxes or points of several prompts, filled up with zeros to the longest: values
-    [B, N, ...], their labels, int64 [B, N], and which of them count, bool [B, N]."""
-    count = max(map(len, values))
-    padded = np.zeros((len(values), count, values[0].shape[1]), np.float32)
-    of_each = np.zeros((len(values), count), np.int64)
-    given = np.zeros((len(values), count), np.bool_)
-    for row, (ours, label) in enumerate(zip(values, labels, strict=True)):
-        padded[row, : len(ours)] = ours
-        of_each[row, : len(ours)] = label
-        given[row, : len(ours)] = True
-    return padded, of_each, given
-
-
-def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # exp of a large number is infinite, and its inverse 0
-        y: NDArray[np.float32] = np.float32(1) / (np.float32(1) + np.exp(-x))
-    return y
-
-
-def _to_pixels(boxes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Centre, width and height as fractions to x0, y0, x1, y1 in pixels."""
-    centre, half = boxes[:, :2], boxes[:, 2:] * np.float32(0.5)
-    scale = np.array([size[1], size[0]] * 2, np.float32)
-    corners: NDArray[np.float32] = np.concatenate([centre - half, centre + half], 1) * scale
-    return corners
