@@ -126,6 +126,18 @@ def test_a_folder_is_followed_and_the_default_is_a_video(cli, folder, model):
         assert (video.fps, frame_count(folder / "sam3-out" / "frames.mp4")) == (12.5, 4)
 
 
+def test_the_videos_colours_are_the_films(cli, folder, model):
+    source = folder / "frames"
+    source.mkdir()
+    image = Image.new("RGB", (96, 64), (30, 200, 60))
+    image.paste((230, 20, 30), (60, 20, 80, 40))
+    image.save(source / "1.png")
+    result = cli("track", "artifact", source, "--point", "70,30", "-o", "x.mp4")
+    assert result.exit_code == 0, result.output
+    with open_frames(folder / "x.mp4") as video:
+        assert np.abs(video.read(0)[:40, :40].astype(int) - (30, 200, 60)).max() < 8
+
+
 def test_odd_sizes_are_written_with_an_edge_repeated(cli, folder, model):
     source = video_scenes.write_folder(folder / "frames", 2, (63, 85))
     result = cli("track", "artifact", source, "--point", "5,5", "-o", "x.mp4")

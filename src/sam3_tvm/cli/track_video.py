@@ -21,6 +21,10 @@ __all__ = ["OverlayVideo"]
 # Of films that don't say (folders of pictures).
 _DEFAULT_FPS = 25.0
 
+# How colours are stored (ITU-T H.273): players take it for any film of this size or larger, and
+# are told where they wouldn't.
+_BT709 = 1
+
 
 class OverlayVideo(Output):
     """The film with masks on it, at one frame rate throughout, without sound.
@@ -65,7 +69,8 @@ class OverlayVideo(Output):
         try:
             if self._container is None:
                 self._begin_part(picture.shape[0], picture.shape[1])
-            coded = self._av.VideoFrame.from_ndarray(picture, format="rgb24")
+            rgb = self._av.VideoFrame.from_ndarray(picture, format="rgb24")
+            coded = rgb.reformat(format="yuv420p", dst_colorspace=_BT709)
             coded.pts, coded.time_base = self._count, 1 / self._exact_rate
             self._container.mux(self._stream.encode(coded))
             self._count += 1
@@ -106,6 +111,8 @@ class OverlayVideo(Output):
         self._stream = self._container.add_stream(codec, rate=self._exact_rate, options=options)
         self._stream.width, self._stream.height = width, height
         self._stream.pix_fmt = "yuv420p"
+        context = self._stream.codec_context
+        context.colorspace = context.color_primaries = context.color_trc = _BT709
         if codec == "mpeg4":
             self._stream.bit_rate = int(0.3 * width * height * self._exact_rate)
         self._count = 0
