@@ -392,6 +392,20 @@ def test_neither_the_film_nor_other_masks_are_written_over(cli, folder, model, f
     assert contents(folder) == before
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_one_line_and_the_other_outputs_stay_readable(cli, folder, model, film):
+    (folder / "full.jsonl").symlink_to("/dev/full")
+    result = cli(
+        *("track", "artifact", film, "--point", "64,34"),
+        *("-o", "x.jsonl", "-o", "full.jsonl", "-o", "x.mp4"),
+    )
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert "full.jsonl: cannot be written (No space left on device)" in line
+    assert len(lines(folder / "x.jsonl")) == 1
+    assert {p.name for p in folder.iterdir()} == {"x.jsonl", "full.jsonl"}
+
+
 def test_a_still_picture_is_no_video(cli, folder, model, picture):
     result = cli("track", "artifact", picture(folder / "x.png"), "--point", "1,1")
     assert result.exit_code == 2

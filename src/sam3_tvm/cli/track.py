@@ -277,9 +277,13 @@ def _carry_out(run: Run, checkpoint: Checkpoint | None, folder: WorkFolder) -> b
     try:
         complete = run.go()
         run.finish()
-    except UsageError:
-        _give_up(run, folder)  # an output that cannot be written
-        raise
+    except UsageError as error:  # an output that cannot be written
+        _give_up(run, folder)
+        if not run.can_resume:
+            raise
+        raise UsageError(
+            f"{error}; when that is mended, the same command with --resume goes on"
+        ) from error
     except Sam3Error as error:
         run.finish()
         folder.remove()

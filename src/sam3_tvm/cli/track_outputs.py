@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -96,29 +98,34 @@ class JsonLines(Output):
         OutputFile(path, "-o")
         self._file: Any = None
         self._fps: float | None = None
+        self._length = 0
 
     def start(self, fps: float | None, parts: Path, state: Mapping[str, NDArray[Any]]) -> None:
         self._fps = fps
         try:
+            # Unbuffered, so that nothing is left to be written when a line couldn't be.
+            self._file = open(self.path, "r+b" if state else "wb", buffering=0)  # noqa: SIM115
             if state:
-                self._file = open(self.path, "r+b")  # noqa: SIM115 - closed by finish()
                 # Lines after the checkpoint are of frames that are done again.
-                self._file.truncate(int(state["length"]))
+                self._length = int(state["length"])
+                self._file.truncate(self._length)
                 self._file.seek(0, os.SEEK_END)
-            else:
-                self._file = open(self.path, "wb")  # noqa: SIM115
         except OSError as error:
             raise _unwritable(self.path, error) from error
 
     def write(self, frame: TrackedFrame) -> None:
+        line = frame.line(self._fps).encode() + b"\n"
         try:
-            self._file.write(frame.line(self._fps).encode() + b"\n")
-            self._file.flush()
+            if self._file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(self._length)  # half a line would spoil the others
             raise _unwritable(self.path, error) from error
+        self._length += len(line)
 
     def state(self) -> State:
-        return {"length": np.array(self._file.tell())}
+        return {"length": np.array(self._length)}
 
     def finish(self) -> None:
         self._file.close()
