@@ -301,6 +301,22 @@ def test_an_interrupted_backward_pass_is_written_and_says_that_it_cannot_go_on(
     assert [line["frame"] for line in lines(folder / "x.jsonl")] == list(range(COUNT))
 
 
+def test_a_second_interrupt_ends_at_once(cli, folder, model, film):
+    def impatient(index: int) -> None:
+        if index == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    model.watch = impatient
+    before = signal.getsignal(signal.SIGINT)
+    result = cli("track", "artifact", film, *SHOW, "-o", "x.mp4", "-o", "x.jsonl")
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[-1] == "interrupted"
+    assert signal.getsignal(signal.SIGINT) is before
+    assert files(folder) == {"x.jsonl"}
+    assert len(lines(folder / "x.jsonl")) == 3
+
+
 def test_a_broken_film_leaves_what_was_found_before_whole(cli, folder, model):
     source = video_scenes.write_folder(folder / "frames", 6)
     (source / "4.png").write_bytes((source / "4.png").read_bytes()[:300])
