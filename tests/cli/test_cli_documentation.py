@@ -14,6 +14,7 @@ from typer.main import get_command
 
 from sam3_tvm.assets import photographs
 from sam3_tvm.cli import app
+from tests import video_scenes
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -39,6 +40,7 @@ def run(name: str, folder: Path) -> None:
 def test_the_readmes_code_runs(tiny_artifact, tmp_path):
     (tmp_path / "sam3-cpu").symlink_to(tiny_artifact, target_is_directory=True)
     shutil.copyfile(photographs()[1], tmp_path / "photo.jpg")
+    video_scenes.write_video(tmp_path / "dance.mp4", 4)
     run("README.md", tmp_path)
     assert (tmp_path / "found.png").is_file()
 
