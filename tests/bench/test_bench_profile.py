@@ -43,6 +43,11 @@ from sam3_tvm.bench.profile import KernelRow, Profile, kernel_flops, profile
             2 * 2 * 4 * 21 * 32 * 16,
         ),
         (
+            "attention_1x256",
+            [(2, 9, 1, 256), (2, 41, 1, 256), (2, 41, 1, 64), (2, 9, 1, 64)],
+            2 * 9 * 41 * (256 + 64),
+        ),
+        (
             "attention_4x16_packed_bias_bqk",
             [(2, 21, 3, 4, 16)] * 3 + [(2, 1, 21, 21), (2, 21, 4, 16)],
             2 * 2 * 4 * 21 * 21 * 16,

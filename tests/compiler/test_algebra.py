@@ -90,6 +90,8 @@ def test_memories_are_attended_to_and_made_by_kernels_alone(module):
     assert _calls(image, r"attention_\w+_packed_rotary\b") == 1
     assert _calls(prompt, r"attention_\w+_packed_rotary\b") == 1
     assert _calls(prompt, r"attention_1x64_bl?hl?d_") == 2
+    # Of pointers' positions and of each layer's keys; values are projected once they are found.
+    assert len(re.findall(r"call_tir\(cls\.linear_64x64_bias[^\n]*pointers", prompt)) == 1 + 2
     assert [_calls(text, r"linear_64x192_bias\b") for text in (image, prompt)] == [1, 1]
     assert [_calls(text, "layer_norm_") for text in (image, prompt)] == [2, 5]
     # Of the picture, where both meet: features, and queries.

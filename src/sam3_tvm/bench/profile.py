@@ -10,7 +10,8 @@ arguments say what a kernel had to compute and to move:
   values; the transforms, some hundredths of that, are not counted;
 - ``conv_upsampled3x3_CxD...`` with result ``[B, D, h, w]``: 2 * 9 C for each four of its values;
 - ``conv_transposeHxW_CxD...`` of A ``[..., C, h, w]``: 2 H W D for each of its values;
-- ``attention_HxD...`` of q, k, v: 4 D for each pair of a query and a key in a head.
+- ``attention_HxD...`` of q, k, v with result ``[..., E]``: 2 (D + E) for each pair of a query and a
+  key in a head.
 
 That is the arithmetic that a kernel's name promises, whatever shorter way it takes. Bytes are
 those of all tensor arguments, each read or written once: less cannot be moved.
@@ -137,7 +138,8 @@ def kernel_flops(name: str, shapes: Sequence[Shape]) -> int | None:
         return 2 * height * width * channels * last
     if (found := re.match(r"attention_(\d+)x(\d+)", name)) and len(shapes) > 2:
         heads, size = map(int, found.groups())
-        return 4 * last * _keys(name, shapes[1], heads * size)
+        found_size = shapes[-1][-1]
+        return 2 * (size + found_size) * (last // found_size) * _keys(name, shapes[1], heads * size)
     return None
 
 

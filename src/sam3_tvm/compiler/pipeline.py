@@ -30,6 +30,7 @@ from sam3_tvm.compiler.passes.dispatch_matmul import DispatchMatmul
 from sam3_tvm.compiler.passes.dispatch_norm import DispatchNorm
 from sam3_tvm.compiler.passes.expand_transcendentals import ExpandTranscendentals
 from sam3_tvm.compiler.passes.fold_projection import FoldProjection
+from sam3_tvm.compiler.passes.fold_values import FoldValues
 from sam3_tvm.compiler.passes.merge_convolutions import MergeTransposed
 from sam3_tvm.compiler.passes.merge_linears import MergeLinears
 from sam3_tvm.compiler.passes.move_windows import MoveWindows
@@ -95,7 +96,7 @@ def _canonical(options: Options) -> list[Any]:
 
 def _algebra() -> list[Any]:
     """What the mathematics needs rather than what the graph says."""
-    return [FoldProjection(), MergeTransposed(), SplitConvolution()]
+    return [FoldProjection(), FoldValues(), MergeTransposed(), SplitConvolution()]
 
 
 def _dispatch(options: Options) -> list[Any]:
