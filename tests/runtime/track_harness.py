@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from sam3_tvm.runtime.segmenter import Model
 from sam3_tvm.sources import open_source
 from sam3_tvm.sources.base import ShowSpec, VideoReferenceFrame
 from sam3_tvm.sources.tracker_video_reference import ReferenceFilm
+from tests.video_scenes import frame
 
 # Enough pixels for one of them to be less than a thousandth of a mask.
 HEIGHT, WIDTH = 180, 240
@@ -134,22 +135,10 @@ def compare(ours: Iterable, wanted: Iterable[VideoReferenceFrame], share: float 
 
 
 def moving_shapes(count: int) -> list[np.ndarray]:
-    """A film of three shapes over a gradient, of which one passes behind another."""
-    y, x = np.mgrid[:HEIGHT, :WIDTH]
-    frames = []
-    for t in range(count):
-        frame = np.stack([y, x, (x + y) // 2], -1).astype(np.uint8)
-        disc = np.hypot(y - 80 - 20 * np.sin(t / 5), x - 40 - 4 * t) < 30
-        box = (abs(y - 100) < 28) & (abs(x - 180 + 3 * t) < 24)
-        stripe = abs(y - x / 2 - 40 - 2 * t) < 10
-        for shape, colour in (
-            (disc, (250, 40, 30)),
-            (stripe, (240, 220, 20)),
-            (box, (30, 60, 240)),
-        ):
-            frame[shape] = colour
-        frames.append(frame)
-    return frames
+    """A film of a disc that is hidden for a while, and a star that leaves and comes back."""
+    return [frame(index, (HEIGHT, WIDTH)).rgb for index in range(count)]
 
 
-Play = Callable[[], Iterable[VideoReferenceFrame]]
+def shape(index: int, number: int) -> np.ndarray:
+    """Where one of the shapes is: the disc, the square, the star."""
+    return frame(index, (HEIGHT, WIDTH)).masks[number]

@@ -26,8 +26,8 @@ __all__ = ["FilmMemory", "draw", "made_film", "main", "measure"]
 
 _HEIGHT, _WIDTH = 180, 240
 
-# By then a frame looks back on as many others as ever.
-_WARM = 50
+# By then a frame looks back on as many others as ever; at the least 16 frames are needed for that.
+_WARM, _LEAST = 50, 20
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class FilmMemory:
         frames, objects: of the film.
         seconds: that following them took.
         resident: after each frame, bytes.
-        warm: frames before which memory still grows by design.
+        warm: frames before which memory may still grow by design.
     """
 
     checkpoint: str
@@ -47,7 +47,7 @@ class FilmMemory:
     objects: int
     seconds: float
     resident: list[int]
-    warm: int = _WARM
+    warm: int
 
     @property
     def slope(self) -> float:
@@ -96,7 +96,7 @@ def measure(artifact: Path, frames: int, objects: int, threads: int | None = Non
 
     Args:
         artifact: the folder.
-        frames: of the film, more than 100.
+        frames: of the film, 20 or more.
         objects: that are shown on its first frame, 1 to 3.
         threads: that the model computes with.
     """
@@ -115,7 +115,9 @@ def measure(artifact: Path, frames: int, objects: int, threads: int | None = Non
                 print(f"{len(sizes)} frames, {sizes[-1] / 2**20:.1f} MiB", file=sys.stderr)
         seconds = time.perf_counter() - start
     checkpoint = model.manifest.source.checkpoint
-    return FilmMemory(checkpoint, len(sizes), objects, seconds, sizes)
+    return FilmMemory(
+        checkpoint, len(sizes), objects, seconds, sizes, min(_WARM, len(sizes) * 4 // 5)
+    )
 
 
 def draw(memory: FilmMemory, path: Path) -> None:
@@ -152,8 +154,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "-o", "--output", type=Path, default=Path("film-memory"), help="name of both files"
     )
     given = parser.parse_args(arguments)
-    if given.frames <= 2 * _WARM:
-        parser.error(f"--frames takes more than {2 * _WARM}")
+    if given.frames < _LEAST:
+        parser.error(f"--frames takes {_LEAST} or more")
     if not given.output.absolute().parent.is_dir():
         parser.error(f"{given.output}: its folder does not exist")
     try:

@@ -52,6 +52,11 @@ class TrackSession:
     the frames around. Frames with a prompt are answered by what came of it whenever they are
     passed again. (transformers forgets corrections then; SAM 2's own predictor doesn't.)
 
+    Remembered are the frames with prompts, and the frames next to the last one and to those with
+    prompts. So a pass may go on where the last ended, or go in either direction from a prompt, or
+    from where the last pass began; one that begins elsewhere, or a correction there, can only
+    look at the frames with prompts at first.
+
     Methods may be called from several threads; they take turns, frame by frame.
 
     Args:
@@ -323,7 +328,9 @@ class TrackSession:
                 answer = seen.answer
             answers[name] = answer
         # From where an object was shown, and where a pass began, one can go in both directions.
-        anchors = self._prompted() | ({self._start} if self._start is not None else set())
+        anchors: set[int] = set()
+        if self._frames is not None and not self._frames.only_forwards:
+            anchors = self._prompted() | ({self._start} if self._start is not None else set())
         for memory in self._objects.values():
             memory.forget(frame.index, reverse, anchors)
         return self._result(frame, answers)

@@ -1,0 +1,66 @@
+"""The memory that a long film takes: figures, plot and command line."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sam3_tvm.bench.film import FilmMemory, draw, made_film, main
+
+
+def memory(step: int) -> FilmMemory:
+    """One that grows by this many bytes a frame once it is warm."""
+    resident = [*range(0, 50000, 1000), *(50000 + step * i for i in range(100))]
+    return FilmMemory("random:toy", 150, 2, 5.0, resident, 50)
+
+
+@pytest.mark.parametrize("step", [0, 7, -3])
+def test_growth_is_that_of_warm_frames(step):
+    found = memory(step).to_json()
+    assert found["slope"] == pytest.approx(step, abs=1e-6)
+    assert found["growth"] == 99 * step
+
+
+def test_a_film_of_any_length_is_made_as_it_is_watched():
+    film = made_film(10**9)
+    first, second = next(film), next(film)
+    assert first.shape == (180, 240, 3)
+    assert first.dtype == np.uint8
+    assert (first != second).any()
+
+
+def test_the_plot_is_a_picture(tmp_path):
+    draw(memory(3), tmp_path / "x.png")
+    assert Image.open(tmp_path / "x.png").size == (1440, 720)
+
+
+def test_a_film_is_measured(tiny_artifact, tmp_path, capsys):
+    assert (
+        main([str(tiny_artifact), "--frames", "20", "--objects", "1", "-o", f"{tmp_path}/m"]) == 0
+    )
+    found = json.loads((tmp_path / "m.json").read_text())
+    assert (found["frames"], found["objects"]) == (20, 1)
+    assert len(found["resident"]) == 20
+    assert min(found["resident"]) > 2**20
+    assert (tmp_path / "m.png").exists()
+    assert "frames a second" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["x", "--frames", "3"], "--frames takes 20 or more"),
+        (["x", "-o", "no/where"], "its folder does not exist"),
+        (["no-artifact"], "no-artifact"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line(arguments, says, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert says in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
