@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass, field
 
 import pytest
@@ -72,6 +73,14 @@ def test_a_package_that_cannot_load_is_named(cli, monkeypatch):
     assert result.exit_code == 1
     assert "run artifacts: no" in result.stdout
     assert "not installed: sam3_tvm_of_nowhere; pip install 'sam3-tvm'" in result.stdout
+
+
+def test_without_pyav_the_extra_is_named_and_nothing_else_fails(cli, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    result = cli("doctor", "--quick")
+    assert result.exit_code == 0, result.output
+    assert "read and write video files: no" in result.stdout
+    assert "not installed: av; pip install 'sam3-tvm[video]'" in result.stdout
 
 
 @dataclass

@@ -13,7 +13,7 @@ import toy
 
 from sam3_tvm.cli.prompts import UsageError, parse_box, parse_point, parse_prompts
 
-COMMANDS = ("compile", "segment", "click", "verify", "evaluate", "info", "doctor")
+COMMANDS = ("compile", "segment", "click", "track", "verify", "evaluate", "info", "doctor")
 
 
 def one_line(result) -> str:

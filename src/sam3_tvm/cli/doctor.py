@@ -61,6 +61,7 @@ def command(
 
     here, found, linker = machine.describe(), machine.packages(), machine.linker()
     cannot_run = _problems(_TO_RUN)
+    cannot_film = _problems(("av",))
     cannot_import = _problems(_TO_COMPILE)
     cannot_link = [] if linker else ["no C compiler to link with: install gcc or clang"]
     cannot_compile = list(dict.fromkeys([*cannot_run, *cannot_import, *cannot_link]))
@@ -72,6 +73,7 @@ def command(
             "packages": [{**asdict(p), "as_tested": p.as_tested} for p in found],
             "linker": linker,
             "run": {"works": not cannot_run, "problems": cannot_run},
+            "video": {"works": not cannot_film, "problems": cannot_film},
             "compile": {"works": not cannot_compile, "problems": cannot_compile},
             "lessons": None if lessons is None else list(map(_lesson_json, lessons)),
         }
@@ -80,6 +82,7 @@ def command(
         show("This machine", _machine_table(here, linker))
         show("Versions", _package_table(found))
         _say_what_works("run artifacts", cannot_run)
+        _say_what_works("read and write video files", cannot_film)
         _say_what_works("compile checkpoints", cannot_compile)
         if lessons is not None:
             say("")
@@ -102,7 +105,8 @@ def _problems(modules: Sequence[str]) -> list[str]:
             importlib.import_module(name)
         except ModuleNotFoundError as error:
             top = (error.name or name).partition(".")[0]
-            package = "sam3-tvm[compile]" if top in _COMPILE_EXTRA else "sam3-tvm"
+            extra = "[compile]" if top in _COMPILE_EXTRA else "[video]" if top == "av" else ""
+            package = f"sam3-tvm{extra}"
             if top not in missing.setdefault(package, []):
                 missing[package].append(top)
         except _BROKEN as error:

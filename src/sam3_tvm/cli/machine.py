@@ -113,7 +113,7 @@ def linker() -> str | None:
     return next((path for name in names if name and (path := shutil.which(name))), None)
 
 
-def packages(extras: tuple[str, ...] = ("", "compile")) -> list[Package]:
+def packages(extras: tuple[str, ...] = ("", "video", "compile")) -> list[Package]:
     """What the package's metadata asks for, the base installation first, and what is installed."""
     found = []
     for line in metadata.requires("sam3-tvm") or ():
