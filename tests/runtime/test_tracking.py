@@ -11,6 +11,7 @@ import torch
 from track_harness import Studio, assert_filled, assert_same, compare, moving_shapes, shape, show
 
 from sam3_tvm.runtime.track_memory import from_bfloat16, to_bfloat16
+from sam3_tvm.sources import random_weights
 from sam3_tvm.sources.base import ShowSpec
 
 DISC = ShowSpec(1, 0, points=((34.0, 65.0),), labels=(1,))
@@ -205,3 +206,23 @@ def test_memories_are_rounded_as_torch_rounds():
     values[:4] = np.array([0x3F808000, 0x3F818000, 0xBF808000, 0x7F7F7FFF], np.uint32).view("f4")
     wanted = torch.from_numpy(values).to(torch.bfloat16).float().numpy()
     np.testing.assert_array_equal(from_bfloat16(to_bfloat16(values)), wanted)
+
+
+def test_pointers_that_are_wider_than_memories(frames, monkeypatch):
+    """As SAM 3's are: there one is looked at as several, here as two."""
+    tiny = random_weights.CONFIGS["tiny"]
+
+    def wide():
+        described = tiny().to_dict()
+        described["vision_config"]["fpn_hidden_size"] = 128
+        for part in ("geometry_encoder", "detr_encoder", "detr_decoder", "mask_decoder"):
+            described[f"{part}_config"]["hidden_size"] = 128
+        return type(tiny())(**described)
+
+    monkeypatch.setitem(random_weights.CONFIGS, "wide", wide)
+    for options in (random_weights.TRACKERS, random_weights.VIDEO):
+        monkeypatch.setitem(options, "wide", options["tiny"])
+    studio = Studio("random:wide:1")
+    assert studio.source.sizes.hidden == 2 * studio.source.sizes.video.channels
+    session, film = both(studio, frames[:9], DISC)
+    compare(session.propagate(), film.propagate())
