@@ -165,7 +165,9 @@ class TrackerVideoReference:
             frames: the film, ``[H, W, 3]`` each.
             prompts: one of each object.
         """
-        film = ReferenceFilm(self.model, self.preprocessing, frames, cached=len(frames))
+        # Frames with prompts are looked at twice; of each, features are 130 MB at SAM 3's size.
+        cached = len({prompt.frame for prompt in prompts}) + 1
+        film = ReferenceFilm(self.model, self.preprocessing, frames, cached)
         for prompt in prompts:
             film.show(prompt)
             film.look(prompt.frame)
