@@ -11,7 +11,7 @@ from sam3_tvm.verify import Bounds, VerifyError, VerifyReport, verify
 from sam3_tvm.verify.clicks import compare_click
 from sam3_tvm.verify.end_to_end import end_to_end_row
 from sam3_tvm.verify.functions import compare_function, function_cases, function_row
-from sam3_tvm.verify.video import frame_row
+from sam3_tvm.verify.video import film_of, film_prompts, frame_row
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +105,25 @@ def test_objects_of_a_film_are_followed(report):
     assert all(row.objects == [1, 2, 3] for row in report.frames)
     # Neither empty nor full, or there would be nothing to compare.
     assert all(0.01 < area < 0.99 for row in report.frames for area in row.areas)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 5), (300, 451)])
+def test_a_picture_of_any_size_makes_a_film(size):
+    rgb = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    film = film_of(rgb)
+    assert len(film) == 10
+    (height, width, _) = film[0].shape
+    assert all(frame.shape == (height, width, 3) for frame in film)
+    if size[0] > 5:
+        np.testing.assert_array_equal(film[0], rgb[:height, :width])
+        np.testing.assert_array_equal(film[-1], rgb[-height:, -width:])
+    first, second, third = film_prompts((height, width))
+    x0, y0, x1, y1 = first.box
+    assert 0 <= x0 < x1 <= width
+    assert 0 <= y0 < y1 <= height
+    assert all(0 <= x <= width and 0 <= y <= height for x, y in second.points)
+    assert third.mask.shape == (height, width)
+    assert third.mask.any()
 
 
 def test_wrong_objects_masks_and_scores_of_a_frame_are_seen():

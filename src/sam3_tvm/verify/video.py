@@ -43,6 +43,8 @@ def film_prompts(size: tuple[int, int]) -> list[ShowSpec]:
     height, width = size
     y, x = np.mgrid[:height, :width]
     disc = np.hypot((y + 0.5) / height - 0.6, (x + 0.5) / width - 0.4) < 0.2
+    # Of a picture of a few pixels, too.
+    disc[int(0.6 * height), int(0.4 * width)] = True
     box = (0.2 * width, 0.25 * height, 0.7 * width, 0.8 * height)
     # The later frame first: then the others' frame is the one that is followed from.
     return [
