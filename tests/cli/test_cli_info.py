@@ -49,9 +49,11 @@ def test_info_as_json_holds_the_whole_manifest(cli, toy_artifact):
     result = cli("info", toy_artifact.path, "--json")
     assert result.exit_code == 0, result.output
     data = json.loads(result.stdout)
-    extra = {key: data.pop(key) for key in ("path", "fingerprint", "runs_here", "bytes")}
+    added = ("path", "fingerprint", "runs_here", "bytes", "tasks")
+    extra = {key: data.pop(key) for key in added}
     assert artifact.Manifest.from_json(data) == toy_artifact.manifest
     assert extra["runs_here"] is True
+    assert extra["tasks"] == list(toy_artifact.manifest.sizes.tasks)
     sizes = [p.stat().st_size for p in toy_artifact.path.iterdir() if p.name != artifact.MANIFEST]
     assert extra["bytes"] == sum(sizes)
 
