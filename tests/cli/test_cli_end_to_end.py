@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from sam3_tvm.assets import photographs
-from sam3_tvm.components import ClickSizes, Sizes, abi
+from sam3_tvm.components import ClickSizes, Sizes, VideoSizes, abi
 
 # Any sizes: names are what is asked for.
-SIZES = Sizes(14, 1, 8, 8, 1, 1, clicks=ClickSizes(8, 4))
+SIZES = Sizes(14, 1, 8, 8, 1, 1, clicks=ClickSizes(8, 4), video=VideoSizes(8, 2))
 
 
 @pytest.fixture
