@@ -15,6 +15,7 @@ from track_harness import HEIGHT, WIDTH, Studio, moving_shapes, shape
 
 from sam3_tvm.errors import Sam3Error
 from sam3_tvm.runtime import FrameResult, PromptError
+from sam3_tvm.runtime.frames import Frames
 from sam3_tvm.runtime.resample import resize_mask
 
 POINT = [[40, 80]]
@@ -196,6 +197,35 @@ def test_an_interrupted_session_goes_on_as_if_it_had_not_been(studio, frames, tm
     assert one.keys() == other.keys()
     for key, array in one.items():
         np.testing.assert_array_equal(array, other[key])
+
+
+class _LateCount(Frames):
+    """A file that finds out how many frames it has when it reads one of them."""
+
+    name = "the film"
+
+    def __init__(self, frames, tells_at):
+        super().__init__()
+        self._given, self._tells_at = frames, tells_at
+
+    def _read(self, index):
+        if index >= len(self._given):
+            raise IndexError(index)
+        if index >= self._tells_at:
+            self.count = len(self._given)
+        return self._given[index]
+
+
+def test_when_a_file_finds_out_its_length_changes_nothing(studio, frames):
+    def track(tells_at):
+        film = _LateCount(frames[:5], tells_at)
+        session = studio.model.track(film)
+        session.add(1, 0, points=POINT)
+        found = [frame.logits for frame in session.propagate()]
+        assert film.count == (5 if tells_at < 5 else None)
+        return found
+
+    np.testing.assert_array_equal(track(2), track(99))
 
 
 def test_a_state_belongs_to_its_artifact(studio, session):

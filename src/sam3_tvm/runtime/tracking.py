@@ -73,6 +73,9 @@ class TrackSession:
         self._current: _Frame | None = None
         self._next = 0
         self._start: int | None = None
+        # As it is stated now: some files find out at their end, which would then count for the
+        # last frames alone.
+        self._count = None if frames is None or frames.only_forwards else frames.count
         self._lock = threading.RLock()
 
     @property
@@ -203,7 +206,7 @@ class TrackSession:
             raise PromptError("no objects yet: add() one with points, a box or a mask")
         first = min(prompted) if start is None else int(start)
         if first < 0:
-            raise PromptError(_beyond(first, self._frames.count))
+            raise PromptError(_beyond(first, self._frames))
         indices: Iterable[int]
         if reverse:
             indices = range(first, -1 if stop is None else max(int(stop), -1), -1)
@@ -221,7 +224,7 @@ class TrackSession:
                     frame = self._read(index)
                 except IndexError as error:
                     if index == first:
-                        raise PromptError(_beyond(index, self._count)) from error
+                        raise PromptError(_beyond(index, self._frames)) from error
                     return
                 result = self._advance(frame, reverse)
             yield result
@@ -273,13 +276,6 @@ class TrackSession:
             rules, most = self._functions.rules, self._functions.most_pointers
             self._objects, self._next = unpack(state, self._fingerprint, rules, most)
 
-    @property
-    def _count(self) -> int | None:
-        """Frames of the film; of what only comes once, nobody knows before it is over."""
-        if self._frames is None or self._frames.only_forwards:
-            return None
-        return self._frames.count
-
     def _prompted(self) -> set[int]:
         return {place for memory in self._objects.values() for place in memory.prompted}
 
@@ -309,11 +305,11 @@ class TrackSession:
         if index is None:
             raise PromptError("on which frame? give its number, from 0")
         if index < 0:
-            raise PromptError(_beyond(index, self._count))
+            raise PromptError(_beyond(index, self._frames))
         try:
             return self._read(int(index))
         except IndexError as error:
-            raise PromptError(_beyond(index, self._count)) from error
+            raise PromptError(_beyond(index, self._frames)) from error
 
     def _advance(self, frame: _Frame, reverse: bool) -> FrameResult:
         answers: dict[int, Answer] = {}
@@ -352,6 +348,7 @@ def _checked_id(object_id: Any) -> int:
     return int(object_id)
 
 
-def _beyond(index: int, count: int | None) -> str:
+def _beyond(index: int, frames: Frames | None) -> str:
+    count = None if frames is None else frames.count
     known = f", which has {count}, numbered from 0" if count is not None else ""
     return f"frame {index} is not in the film{known}"
