@@ -60,6 +60,8 @@ class FakeSession:
             try:
                 rgb = self.frames.read(index)
             except IndexError:
+                if index == start:
+                    raise PromptError(f"frame {index} is not in the film") from None
                 return
             self.log.append(("frame", index))
             yield self._result(index, rgb, self.objects)

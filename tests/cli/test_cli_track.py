@@ -233,6 +233,23 @@ def test_an_interrupted_run_is_whole_and_goes_on(cli, folder, model, film, monke
     assert passed == list(range(COUNT))
 
 
+def test_a_film_of_unknown_length_that_is_interrupted_on_its_last_frame_is_done(
+    cli, folder, model
+):
+    source = video_scenes.write_video(folder / "film.mkv", 6)
+    command = ["track", "artifact", source, *SHOW, *ALL]
+    model.watch = interrupt_at(5)
+    result = cli(*command)
+    assert result.exit_code == 130, result.output
+    assert "interrupted after frame 5" in result.stderr
+    expected = contents(folder)
+    result = cli(*command, "--resume")
+    assert result.exit_code == 0, result.output
+    assert not (folder / "x.mp4.resume").exists()
+    assert frame_count(folder / "x.mp4") == 6
+    assert contents(folder) == {n: data for n, data in expected.items() if "resume" not in n}
+
+
 def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(
     cli, folder, model, film, monkeypatch
 ):

@@ -99,6 +99,7 @@ class Run:
         if checkpoint is not None:
             self._session.restore(checkpoint.session)
             self._following = checkpoint.following
+            self.last = self._following - 1
             self._resumed = True
             self.tally = Tally(**checkpoint.counts)
             self._done = self.tally.frames
@@ -244,8 +245,11 @@ class Run:
 
     def _is_over(self, end: int | None) -> bool:
         """Whether an interrupted run had passed the last frame already."""
+        if not self._resumed:
+            return False
         ends = [n for n in (end, self._frames.count) if n is not None]
-        return self._resumed and bool(ends) and self._following >= min(ends)
+        # A file may have fewer frames than it says, or not say it.
+        return any(self._following >= n for n in ends) or not self._has(self._following)
 
     def _write(self, frame: TrackedFrame) -> None:
         for output in self._outputs:
