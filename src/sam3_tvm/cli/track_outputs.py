@@ -96,6 +96,8 @@ class JsonLines(Output):
     def __init__(self, path: Path) -> None:
         self.path = path
         OutputFile(path, "-o")
+        if path.exists() and not os.access(path, os.W_OK):
+            raise UsageError(f"-o {path}: may not be written to; choose another file")
         self._file: Any = None
         self._fps: float | None = None
         self._length = 0
@@ -108,6 +110,11 @@ class JsonLines(Output):
             if state:
                 # Lines after the checkpoint are of frames that are done again.
                 self._length = int(state["length"])
+                if self._file.seek(0, os.SEEK_END) < self._length:
+                    raise UsageError(
+                        f"{self.path}: is shorter than the interrupted run left it; run the "
+                        "command without --resume"
+                    )
                 self._file.truncate(self._length)
                 self._file.seek(0, os.SEEK_END)
         except OSError as error:
@@ -128,7 +135,10 @@ class JsonLines(Output):
         return {"length": np.array(self._length)}
 
     def finish(self) -> None:
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
 
     def abandon(self) -> None:
         if self._file is not None:
@@ -144,8 +154,16 @@ class MaskFolder(Output):
         if path.exists() and not path.is_dir():
             raise UsageError(f"-o {path}: is a file; name a new folder, or NAME.mp4, NAME.jsonl")
         pattern = re.compile(r"[0-9]{6,}-[0-9]+\.png")
-        before = path.iterdir() if path.is_dir() else ()
-        if not resume and any(pattern.fullmatch(p.name) for p in before):
+        place = path.absolute()
+        while not place.exists():
+            place = place.parent
+        if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+            raise UsageError(f"-o {path}: may not be written to; choose another folder")
+        try:
+            before = [p.name for p in path.iterdir()] if path.is_dir() else []
+        except OSError as error:
+            raise UsageError(f"-o {path}: cannot be read ({error.strerror})") from error
+        if not resume and any(pattern.fullmatch(name) for name in before):
             raise UsageError(
                 f"-o {path}: holds masks of another run, which would get mixed up with new "
                 "ones; choose another folder"
@@ -183,13 +201,15 @@ class ContactSheet(Output):
         self._seen = 0
         self._every = 1
         self._kept: list[tuple[int, NDArray[np.uint8]]] = []
-        self._latest: TrackedFrame | None = None
+        # The latest frame, made small when that is asked for.
+        self._latest: TrackedFrame | tuple[int, NDArray[np.uint8]] | None = None
 
     def start(self, fps: float | None, parts: Path, state: Mapping[str, NDArray[Any]]) -> None:
         if not state:
             return
         self._seen, self._every = int(state["seen"]), int(state["every"])
         self._kept = list(zip(state["frames"].tolist(), state["thumbnails"], strict=True))
+        *self._kept, self._latest = self._kept
 
     def write(self, frame: TrackedFrame) -> None:
         if self._seen % self._every == 0:
@@ -201,23 +221,27 @@ class ContactSheet(Output):
         self._latest = frame
 
     def state(self) -> State:
+        kept = [*self._kept, *self._last()]
         return {
             "seen": np.array(self._seen),
             "every": np.array(self._every),
-            "frames": np.array([index for index, _ in self._kept]),
-            "thumbnails": np.stack([picture for _, picture in self._kept]),
+            "frames": np.array([index for index, _ in kept]),
+            "thumbnails": np.stack([picture for _, picture in kept]),
         }
 
     def finish(self) -> None:
-        kept = dict(self._kept)
-        if self._latest is not None and self._latest.index not in kept:
-            kept |= [self._small(self._latest)]
+        kept = dict([*self._kept, *self._last()])
         frames = list(kept)
         if not frames:
             return
         chosen = np.unique(np.linspace(0, len(frames) - 1, self._CELLS).round().astype(int))
         sheet = _grid([(frames[i], kept[frames[i]]) for i in chosen], self._COLUMNS)
         self._file.write(lambda path: sheet.save(path, format="PNG"))
+
+    def _last(self) -> list[tuple[int, NDArray[np.uint8]]]:
+        if isinstance(self._latest, TrackedFrame):
+            self._latest = self._small(self._latest)
+        return [] if self._latest is None else [self._latest]
 
     def _small(self, frame: TrackedFrame) -> tuple[int, NDArray[np.uint8]]:
         image = frame.overlay.copy()

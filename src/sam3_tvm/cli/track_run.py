@@ -109,9 +109,11 @@ class Run:
                 if self._is_beside(shown.frame) or shown.frame == self._passage.first:
                     self._show(shown)
             self._folder.remove()  # of an earlier run that nobody goes on with
+        # What may be refused comes before the first output is touched.
+        parts = [self._folder.parts(number) for number in range(len(self._outputs))]
         for number, output in enumerate(self._outputs):
             state = {} if checkpoint is None else checkpoint.outputs[number]
-            output.start(self._frames.fps, self._folder.parts(number), state)
+            output.start(self._frames.fps, parts[number], state)
 
     def go(self) -> bool:
         """Pass the frames; whether the end was reached, rather than stopped before.

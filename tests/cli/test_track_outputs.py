@@ -1,0 +1,68 @@
+"""The outputs of ``track`` by themselves: what they keep, and what they refuse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sam3_tvm.cli import track_outputs
+from sam3_tvm.cli.prompts import UsageError
+from sam3_tvm.cli.track_frame import TrackedFrame
+from sam3_tvm.cli.track_outputs import ContactSheet, JsonLines, parse_output
+
+
+def tracked(index: int) -> TrackedFrame:
+    rgb = np.full((6, 8, 3), index, np.uint8)
+    return TrackedFrame(index, rgb, [1], np.ones((1, 6, 8), np.bool_), [0.5])
+
+
+def test_a_contact_sheet_ends_in_the_last_frame_also_when_it_was_gone_on_with(folder, monkeypatch):
+    cells = []
+    grid = track_outputs._grid
+    monkeypatch.setattr(
+        track_outputs, "_grid", lambda of, n: [cells.append([i for i, _ in of]), grid(of, n)][1]
+    )
+    whole = ContactSheet(folder / "whole.png")
+    whole.start(25, folder, {})
+    for index in range(60):
+        whole.write(tracked(index))
+    # A checkpoint may come on any frame, and after the last one nothing may come.
+    states = [whole.state()]
+    whole.finish()
+    assert cells[0][0] == 0
+    assert cells[0][-1] == 59
+    half = ContactSheet(folder / "half.png")
+    half.start(25, folder, {})
+    for index in range(36):
+        half.write(tracked(index))
+    states.append(half.state())
+    for state in states:
+        again = ContactSheet(folder / "again.png")
+        again.start(25, folder, state)
+        for index in range(int(state["seen"]), 60):
+            again.write(tracked(index))
+        again.finish()
+    assert cells[1] == cells[2] == cells[0]
+    assert (folder / "again.png").read_bytes() == (folder / "whole.png").read_bytes()
+
+
+def test_lines_that_were_cut_are_not_gone_on_with(folder):
+    path = folder / "x.jsonl"
+    first = JsonLines(path)
+    first.start(25, folder, {})
+    first.write(tracked(0))
+    state = first.state()
+    first.finish()
+    path.write_bytes(path.read_bytes()[:-5])
+    before = path.read_bytes()
+    again = JsonLines(path)
+    with pytest.raises(UsageError, match="is shorter than the interrupted run left it"):
+        again.start(25, folder, state)
+    again.abandon()
+    assert path.read_bytes() == before
+
+
+def test_a_folder_below_a_file_is_refused_before_anything_is_made(folder):
+    (folder / "file").write_text("mine")
+    with pytest.raises(UsageError, match="may not be written to"):
+        parse_output(folder / "file" / "masks")
