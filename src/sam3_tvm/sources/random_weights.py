@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
+import zlib
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import Sam3Config
 
-__all__ = ["CONFIGS", "TRACKERS", "VIDEO", "byte_tokenizer", "randomise", "randomise_positions"]
+__all__ = [
+    "CONFIGS",
+    "TRACKERS",
+    "VIDEO",
+    "byte_tokenizer",
+    "randomise",
+    "randomise_positions",
+    "seed_of",
+]
 
 
 def _sam3() -> Sam3Config:
@@ -123,6 +132,14 @@ def randomise_positions(model: torch.nn.Module, seed: int) -> None:
     for name, buffer in model.named_buffers():
         if name.rpartition(".")[2] == "positional_embedding":
             buffer.normal_(generator=generator)
+
+
+def seed_of(part: str, seed: int) -> int:
+    """A seed of its own for a part of a model.
+
+    Within 32 bits, the ones that torch's CPU generator keeps. A detector has the plain seed.
+    """
+    return zlib.crc32(f"{part} {seed}".encode())
 
 
 def byte_tokenizer(vocabulary: int) -> Tokenizer:

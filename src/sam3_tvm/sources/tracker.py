@@ -27,7 +27,7 @@ from sam3_tvm.components import ClickSizes
 from sam3_tvm.manifest import ClickRules
 from sam3_tvm.sources.base import SourceError
 from sam3_tvm.sources.patches import attribute
-from sam3_tvm.sources.random_weights import randomise, randomise_positions
+from sam3_tvm.sources.random_weights import randomise, randomise_positions, seed_of
 from sam3_tvm.sources.tracker_video import load_video
 
 __all__ = [
@@ -42,10 +42,6 @@ __all__ = [
 ]
 
 _WEIGHTS = "model.safetensors"
-
-# The detector's weights for a seed are what they were before there was a tracker; the tracker's
-# own come from a seed that no detector has.
-_SEEDS_APART = 1 << 32
 
 
 class TrackerNeck(torch.nn.Module):
@@ -214,8 +210,9 @@ def random_tracker(detector: Sam3Model, seed: int, **mask_decoder: Any) -> Sam3T
             torch.nn.ParameterList([tracker.no_memory_embedding]),
         ]
     )
-    randomise(own, seed + _SEEDS_APART)
-    randomise_positions(tracker, seed + _SEEDS_APART)
+    # The detector's weights for a seed are what they were before there was a tracker.
+    randomise(own, seed_of("tracker", seed))
+    randomise_positions(tracker, seed_of("tracker's positions", seed))
     with torch.no_grad():
         # Most objects are there. Of those that aren't a film has empty masks, whatever is wrong.
         tracker.mask_decoder.pred_obj_score_head.proj_out.bias += 1

@@ -24,7 +24,7 @@ from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
 from sam3_tvm.components import VideoSizes
 from sam3_tvm.manifest import VideoRules
 from sam3_tvm.sources.base import SourceError
-from sam3_tvm.sources.random_weights import randomise
+from sam3_tvm.sources.random_weights import randomise, seed_of
 
 __all__ = [
     "EnlargeMasks",
@@ -39,9 +39,6 @@ __all__ = [
 ]
 
 _LENT = ("vision_encoder", "prompt_encoder", "mask_decoder", "shared_image_embedding")
-
-# Its own weights come from seeds that neither a detector nor a tracker for clicks has.
-_SEEDS_APART = 1 << 33
 
 
 class WithoutMemory(torch.nn.Module):
@@ -226,7 +223,7 @@ def random_video(clicks: Sam3TrackerModel, seed: int, **config: Any) -> Sam3Trac
     )
     parts = [module for name, module in model.named_children() if name not in _LENT]
     own = torch.nn.ModuleList([*parts, torch.nn.ParameterList(model.parameters(recurse=False))])
-    randomise(own, seed + _SEEDS_APART)
+    randomise(own, seed_of("video", seed))
     return model
 
 
@@ -245,13 +242,15 @@ def load_video(
         where: the checkpoint, for errors.
 
     Raises:
-        SourceError: some of its weights are missing, or don't fit.
+        SourceError: some of its weights are missing or don't fit, or its configuration asks for
+            what isn't served here.
     """
     model = _beside(clicks, config)
     wanted = {n for n in model.state_dict() if n.partition(".")[0] not in _LENT}
     # A tracker for clicks has one of these, too: the embedding that says that there is no memory.
     if tensors.keys().isdisjoint(wanted - clicks.state_dict().keys()):
         return None
+    _check(config, where)
     missing = sorted(wanted - tensors.keys())
     if missing:
         raise SourceError(
@@ -264,6 +263,20 @@ def load_video(
         reason = str(error).splitlines()[-1].strip()
         raise SourceError(f"{where}: the weights for video don't fit it: {reason}") from error
     return model
+
+
+def _check(config: Sam3TrackerVideoConfig, where: str) -> None:
+    """Refuse what transformers' model can be told to do and the components here don't."""
+    if not config.enable_temporal_pos_encoding_for_object_pointers:
+        raise SourceError(
+            f"{where}: enable_temporal_pos_encoding_for_object_pointers must be true: pointers "
+            "without their ages are not served"
+        )
+    for name in ("num_maskmem", "max_cond_frame_num", "max_object_pointers_in_encoder"):
+        value = getattr(config, name)
+        # To transformers -1 is no limit, for which there would be no bound to compile for.
+        if value < 1:
+            raise SourceError(f"{where}: {name} must be 1 or more, not {value}")
 
 
 def _beside(clicks: Sam3TrackerModel, config: Sam3TrackerVideoConfig) -> Sam3TrackerVideoModel:
