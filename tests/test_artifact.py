@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from sam3_tvm import artifact
-from sam3_tvm.artifact import ArtifactError, ClickRules, Manifest
-from sam3_tvm.components import ClickSizes, abi, abi_to_json
+from sam3_tvm.artifact import ArtifactError, ClickRules, Manifest, VideoRules
+from sam3_tvm.components import ClickSizes, VideoSizes, abi, abi_to_json
 
 sys.path.insert(0, str(Path(__file__).parent / "runtime"))
 import toy
@@ -85,6 +85,63 @@ def test_what_clicks_need_is_read_back(made):
     again = json.loads(json.dumps(opened.manifest.to_json()))
     assert again["format"] == artifact.FORMAT
     assert Manifest.from_json(again) == opened.manifest
+
+
+_VIDEO_RULES = {
+    "shown_frames": 4,
+    "last_frames": 6,
+    "pointer_frames": 16,
+    "multimask_points": [0, 1],
+    "multimask_tracking": True,
+    "absent_logit": -1024.0,
+}
+
+
+def _for_video(made, **changed):
+    """Entries of an artifact for clicks and video, with some rules changed."""
+    sizes = {
+        **made.manifest.to_json()["sizes"],
+        "hidden": 8,
+        "clicks": _CLICK_SIZES,
+        "video": {"channels": 4, "memories": 10},
+    }
+    known = dataclasses.replace(
+        toy.SIZES, hidden=8, clicks=ClickSizes(**_CLICK_SIZES), video=VideoSizes(4, 10)
+    )
+    rules = {"clicks": dict(_CLICK_RULES), "video": dict(_VIDEO_RULES)}
+    for key, value in changed.items():
+        task, name = key.split("__")
+        rules[task][name] = value
+    return {"format": 4, "components": abi_to_json(abi(known)), "sizes": sizes, **rules}
+
+
+def test_what_video_needs_is_read_back(made):
+    opened = artifact.open(change(made, **_for_video(made)))
+    assert opened.manifest.sizes.tasks == ("concepts", "clicks", "video")
+    assert opened.manifest.video == VideoRules(4, 6, 16, (0, 1), True, -1024.0)
+    again = json.loads(json.dumps(opened.manifest.to_json()))
+    assert Manifest.from_json(again) == opened.manifest
+
+
+@pytest.mark.parametrize(
+    ("rules", "says"),
+    [
+        ({"clicks__stability_delta": -0.1}, r"clicks\.stability_delta is -0\.1, not 0 or more"),
+        ({"clicks__stability_threshold": 2}, r"stability_threshold is 2\.0, not between 0 and 1"),
+        ({"video__shown_frames": 0}, r"video\.shown_frames is 0, not 1 or more"),
+        ({"video__last_frames": -1}, r"video\.last_frames is -1, not 0 or more"),
+        ({"video__pointer_frames": 0}, r"video\.pointer_frames is 0, not 1 or more"),
+        ({"video__multimask_points": [1]}, r"video\.multimask_points must have 2 entries"),
+        ({"video__multimask_points": [0, 1, 2]}, r"video\.multimask_points must have 2 entries"),
+        ({"video__multimask_points": [-1, 1]}, r"video\.multimask_points has -1 points"),
+        ({"video__last_frames": 5}, "looks back on 9 frames, the model takes memories of 10"),
+    ],
+)
+def test_rules_that_no_film_or_click_can_follow_are_refused(made, rules, says):
+    with pytest.raises(ArtifactError, match=says) as caught:
+        artifact.open(change(made, **_for_video(made, **rules)))
+    assert "\n" not in str(caught.value)
+    assert artifact.MANIFEST in str(caught.value)
 
 
 def test_an_artifact_that_lacks_the_functions_for_clicks_says_so(made):

@@ -93,6 +93,15 @@ class ClickRules:
     stability_delta: float
     stability_threshold: float
 
+    def __post_init__(self) -> None:
+        # Written so that NaN fails, too.
+        if not self.stability_delta >= 0:
+            raise ArtifactError(f"clicks.stability_delta is {self.stability_delta}, not 0 or more")
+        if not 0 <= self.stability_threshold <= 1:
+            raise ArtifactError(
+                f"clicks.stability_threshold is {self.stability_threshold}, not between 0 and 1"
+            )
+
 
 @dataclass(frozen=True)
 class VideoRules:
@@ -116,6 +125,14 @@ class VideoRules:
     multimask_points: tuple[int, int]
     multimask_tracking: bool
     absent_logit: float
+
+    def __post_init__(self) -> None:
+        least = {"shown_frames": 1, "last_frames": 0, "pointer_frames": 1}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise ArtifactError(f"video.{name} is {getattr(self, name)}, not {bound} or more")
+        if min(self.multimask_points) < 0:
+            raise ArtifactError(f"video.multimask_points has {min(self.multimask_points)} points")
 
 
 @dataclass(frozen=True)
@@ -360,6 +377,13 @@ class Manifest:
             raise ArtifactError("it has one of video and sizes.video, which go together")
         if self.video is not None and self.clicks is None:
             raise ArtifactError("it is for video, but not for clicks, which that takes")
+        if self.video is not None and self.sizes.video is not None:
+            remembered = self.video.shown_frames + self.video.last_frames
+            if remembered != self.sizes.video.memories:
+                raise ArtifactError(
+                    f"video looks back on {remembered} frames, the model takes memories of "
+                    f"{self.sizes.video.memories}"
+                )
         for name in self.files:
             if name in ("", ".", "..") or "/" in name or "\\" in name or ":" in name:
                 raise ArtifactError(f"files names {name!r}, which is no plain file name")
@@ -419,7 +443,11 @@ def _parse(kind: Any, value: Any, where: str) -> Any:
         return None if value is None else _parse(inner, value, where)
     if origin is tuple:
         items = _expect(list, value, where, "a list")
-        return tuple(_parse(args[0], v, f"{where}[{i}]") for i, v in enumerate(items))
+        kinds = [args[0]] * len(items) if args[1:] == (...,) else args
+        if len(items) != len(kinds):
+            raise ArtifactError(f"{where} must have {len(kinds)} entries, got {value!r}")
+        pairs = enumerate(zip(kinds, items, strict=True))
+        return tuple(_parse(k, v, f"{where}[{i}]") for i, (k, v) in pairs)
     if origin is dict:
         entries = _expect(dict, value, where, "an object")
         return {k: _parse(args[1], v, f"{where}.{k}") for k, v in entries.items()}
