@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,6 +84,29 @@ def test_a_files_rotation_is_applied(tmp_path, rotation, truth):
         pytest.skip("this PyAV cannot write rotations")
     with open_frames(path) as frames:
         assert np.array_equal(frames.read(1), np.rot90(truth[1], rotation // 90))
+
+
+def test_a_closed_file_and_one_that_went_away_say_so(tmp_path):
+    path = video_scenes.write_video(tmp_path / "film.mp4", 45)
+    with open_frames(path) as frames:
+        frames.read(40)
+        path.unlink()
+        # Frames that are still in memory are good, others aren't there any more.
+        assert frames.read(40).shape == (96, 128, 3)
+        for _ in range(2):
+            with pytest.raises(FramesError, match="cannot be read as a video"):
+                frames.read(0)
+    with pytest.raises(FramesError, match="has been closed"):
+        frames.read(40)
+
+
+def test_a_folder_that_may_not_be_listed_says_so(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(FramesError, match=r"cannot be read \(Permission denied\)"):
+        open_frames(tmp_path)
 
 
 def test_a_folder_comes_in_natural_order(tmp_path, truth):

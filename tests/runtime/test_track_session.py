@@ -248,6 +248,54 @@ def test_what_is_kept_does_not_grow_with_the_film(studio, frames):
     assert kept[30:] == [kept[31]] * len(kept[30:])
 
 
+def test_corrections_of_live_input_do_not_add_up(studio, frames):
+    live = studio.model.track()
+    live.step(frames[0])
+    live.add(1, points=POINT)
+    kept = []
+    for turn in range(1, 46):
+        live.step(frames[turn % 3])
+        if turn % 5 == 0:
+            live.add(1, points=[[60, 60 + turn]])
+            kept.append(sum(a.nbytes for key, a in live.state().items() if key != "session"))
+    assert kept[4:] == [kept[4]] * len(kept[4:])
+
+
+def test_frames_are_the_sessions_own(studio, frames):
+    def camera(buffer):
+        for frame in frames[:3]:
+            buffer[:] = frame
+            yield buffer
+            buffer[:] = 0
+
+    live, buffer = studio.model.track(), np.empty_like(frames[0])
+    for given, wanted in zip(camera(buffer), frames, strict=False):
+        result = live.step(given)
+        buffer[:] = 0
+        np.testing.assert_array_equal(result.rgb, wanted)
+    film = studio.model.track(camera(buffer))
+    result = film.add(1, 0, points=POINT)
+    buffer[:] = 0
+    np.testing.assert_array_equal(result.rgb, frames[0])
+
+
+def test_a_closed_session_says_so_in_one_line(session, studio, frames):
+    session.add(1, 0, points=POINT)
+    running = session.propagate()
+    next(running)
+    session.close()
+    live = studio.model.track()
+    live.close()
+    for call in (
+        lambda: next(running),
+        session.propagate,
+        lambda: session.add(1, 0, points=POINT),
+        lambda: live.step(frames[0]),
+    ):
+        with pytest.raises(Sam3Error, match="the session has been closed"):
+            call()
+
+
 def test_the_model_serves_others_meanwhile(studio, session, frames):
     session.add(1, 0, points=POINT)
     alone = [frame.scores for frame in session.propagate(stop=6)]

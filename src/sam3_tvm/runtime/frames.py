@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sam3_tvm.errors import Sam3Error
-from sam3_tvm.runtime.image import ImageError, Picture, picture_suffixes, read_picture
+from sam3_tvm.runtime.image import (
+    ImageError,
+    Picture,
+    own_picture,
+    picture_suffixes,
+    read_picture,
+)
 
 __all__ = ["FrameSource", "Frames", "FramesError", "open_frames"]
 
@@ -146,7 +152,10 @@ def open_frames(source: FrameSource | Frames) -> Frames:
 def _open_path(path: Path) -> Frames:
     if path.is_dir():
         suffixes = picture_suffixes()
-        inside = [p for p in path.iterdir() if p.suffix.lower() in suffixes and p.is_file()]
+        try:
+            inside = [p for p in path.iterdir() if p.suffix.lower() in suffixes and p.is_file()]
+        except OSError as error:
+            raise FramesError(f"{path}: cannot be read ({error.strerror})") from error
         if not inside:
             raise FramesError(
                 f"{path}: no pictures in this folder (its own folders are not searched)"
@@ -208,15 +217,21 @@ class _Live(Frames):
             except StopIteration:
                 self.count = self._index + 1
                 continue
-            taken = _picture(given, self.name, self._index + 1)
+            # A camera may well write its next frame over this one.
+            taken = _picture(given, self.name, self._index + 1, own_picture)
             self._latest = self._sized(taken, self._index + 1)
             self._index += 1
         assert self._latest is not None
         return self._latest
 
 
-def _picture(picture: Picture, name: str, index: int) -> NDArray[np.uint8]:
+def _picture(
+    picture: Picture,
+    name: str,
+    index: int,
+    read: Callable[[Picture], NDArray[np.uint8]] = read_picture,
+) -> NDArray[np.uint8]:
     try:
-        return read_picture(picture)
+        return read(picture)
     except ImageError as error:
         raise FramesError(f"{name}: frame {index}: {error}") from error

@@ -73,6 +73,12 @@ def read_picture(picture: Picture) -> NDArray[np.uint8]:
     return _guarded(lambda: _from_file(Path(picture)), f"{os.fspath(picture)}")
 
 
+def own_picture(picture: Picture) -> NDArray[np.uint8]:
+    """As :func:`read_picture`, in memory that the caller's array doesn't share."""
+    rgb = read_picture(picture)
+    return rgb.copy() if isinstance(picture, np.ndarray) else rgb
+
+
 def preprocess(rgb: NDArray[np.uint8], rules: Preprocessing) -> NDArray[np.float32]:
     """The network's input: resized to a square, rescaled, normalised.
 

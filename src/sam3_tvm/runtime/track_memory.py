@@ -194,14 +194,19 @@ class ObjectMemory:
         near = sorted(range(len(found)), key=lambda i: found[i][0])[: self._most_pointers]
         return [found[i] for i in sorted(near)]
 
-    def forget(self, frame: int, reverse: bool, anchors: Collection[int]) -> None:
+    def forget(
+        self, frame: int, reverse: bool, anchors: Collection[int], once: bool = False
+    ) -> None:
         """Drop what no later frame can look at.
 
         Args:
             frame: the frame that was tracked last.
             reverse: the direction in which tracking goes on.
             anchors: frames from which it may go on in either direction.
+            once: whether frames come once alone: no prompt of an earlier one is asked for again.
         """
+        if once:
+            self._forget_prompts(frame)
         last, pointing = self._rules.last_frames, self._rules.pointer_frames - 1
         for place, record in list(self.tracked.items()):
             if record.answer is not None:
@@ -212,6 +217,13 @@ class ObjectMemory:
                 del self.tracked[place]
             elif not (0 <= behind <= last or near <= last) and record.memory is not None:
                 self.tracked[place] = replace(record, memory=None)
+
+    def _forget_prompts(self, frame: int) -> None:
+        """Make corrections before this frame what other tracked frames are, and drop points."""
+        self.points = {place: p for place, p in self.points.items() if place >= frame}
+        for place, record in self.tracked.items():
+            if place < frame and record.answer is not None:
+                self.tracked[place] = replace(record, answer=None)
 
 
 def _pointer_reach(rules: VideoRules, frames: int | None) -> int:

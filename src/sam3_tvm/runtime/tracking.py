@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.runtime.frames import Frames, FramesError
-from sam3_tvm.runtime.image import Picture, read_picture
+from sam3_tvm.runtime.image import Picture, own_picture
 from sam3_tvm.runtime.prompts import PromptError
 from sam3_tvm.runtime.track_functions import Features, VideoFunctions
 from sam3_tvm.runtime.track_memory import Answer, ObjectMemory, Record
@@ -77,6 +77,7 @@ class TrackSession:
         # last frames alone.
         self._count = None if frames is None or frames.only_forwards else frames.count
         self._lock = threading.RLock()
+        self._closed = False
 
     @property
     def objects(self) -> list[int]:
@@ -97,6 +98,7 @@ class TrackSession:
     def close(self) -> None:
         """Close the film, and forget everything."""
         with self._lock:
+            self._closed = True
             if self._frames is not None:
                 self._frames.close()
             self._objects.clear()
@@ -130,10 +132,11 @@ class TrackSession:
 
         Raises:
             PromptError: a prompt that cannot be used, or a frame that isn't there.
-            FramesError: a frame that cannot be read.
+            FramesError: a frame that cannot be read, or the session has been closed.
         """
         name = _checked_id(object_id)
         with self._lock:
+            self._check_open()
             shown = self._frame_to_show(frame)
             memory = self._objects.get(name) or ObjectMemory(
                 self._functions.rules, self._functions.most_pointers
@@ -197,11 +200,13 @@ class TrackSession:
 
         Raises:
             PromptError: no objects, a start that isn't in the film, or live input.
-            FramesError: a frame that cannot be read.
+            FramesError: a frame that cannot be read, or the session has been closed.
         """
         if self._frames is None:
             raise PromptError("live input has no frames to go through: give them to step()")
-        prompted = self._prompted()
+        with self._lock:
+            self._check_open()
+            prompted = self._prompted()
         if not prompted:
             raise PromptError("no objects yet: add() one with points, a box or a mask")
         first = min(prompted) if start is None else int(start)
@@ -217,9 +222,11 @@ class TrackSession:
         return self._pass(indices, first, reverse)
 
     def _pass(self, indices: Iterable[int], first: int, reverse: bool) -> Iterator[FrameResult]:
-        self._start = first
+        with self._lock:
+            self._start = first
         for index in indices:
             with self._lock:
+                self._check_open()
                 try:
                     frame = self._read(index)
                 except IndexError as error:
@@ -240,12 +247,14 @@ class TrackSession:
         Raises:
             PromptError: a session of a film.
             ImageError: what is no picture.
-            FramesError: a frame of another size than those before.
+            FramesError: a frame of another size than those before, or the session has been
+                closed.
         """
         if self._frames is not None:
             raise PromptError("a film is passed with propagate(); step() is for live input")
-        rgb = read_picture(frame)
+        rgb = own_picture(frame)
         with self._lock:
+            self._check_open()
             taken = _Frame(self._next, rgb)
             if self._current is not None and taken.size != self._current.size:
                 (height, width), (h, w) = taken.size, self._current.size
@@ -275,6 +284,11 @@ class TrackSession:
         with self._lock:
             rules, most = self._functions.rules, self._functions.most_pointers
             self._objects, self._next = unpack(state, self._fingerprint, rules, most)
+            self._start = self._current = None
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise FramesError("the session has been closed: begin another with track()")
 
     def _prompted(self) -> set[int]:
         return {place for memory in self._objects.values() for place in memory.prompted}
@@ -325,10 +339,11 @@ class TrackSession:
             answers[name] = answer
         # From where an object was shown, and where a pass began, one can go in both directions.
         anchors: set[int] = set()
-        if self._frames is not None and not self._frames.only_forwards:
+        once = self._frames is None or self._frames.only_forwards
+        if not once:
             anchors = self._prompted() | ({self._start} if self._start is not None else set())
         for memory in self._objects.values():
-            memory.forget(frame.index, reverse, anchors)
+            memory.forget(frame.index, reverse, anchors, once)
         return self._result(frame, answers)
 
     def _result(self, frame: _Frame, answers: Mapping[int, Answer]) -> FrameResult:

@@ -81,6 +81,7 @@ class VideoFile(Frames):
         self._next = 0
         self._ahead: Future[_Decoded | None] | None = None
         self._fault: FramesError | None = None
+        self._closed = False
         try:
             self.size  # noqa: B018 - the first frame's faults show here
         except FramesError:
@@ -91,13 +92,14 @@ class VideoFile(Frames):
         self._wait()
         self._pool.shutdown()
         self._container.close()
+        self._closed = True
 
     def _open(self) -> None:
         """Open the file, at its beginning."""
         if self._container is not None:
             self._container.close()
         try:
-            self._container = self._av.open(str(self._path))
+            self._container = self._av.open(str(self._path.absolute()))
         except (self._av.error.FFmpegError, OSError) as error:
             raise FramesError(
                 f"{self.name}: cannot be read as a video ({_reason(error)}): it is none, or is "
@@ -113,6 +115,8 @@ class VideoFile(Frames):
         self._stream = videos[0]
 
     def _read(self, index: int) -> NDArray[np.uint8]:
+        if self._closed:
+            raise FramesError(f"{self.name}: has been closed")
         if index in self._kept:
             return self._kept[index]
         if index < self._next:
@@ -168,7 +172,7 @@ class VideoFile(Frames):
         before = [key for key in self._keys if 0 < key[0] <= index]
         if before:
             number, pts = before[-1]
-            self._open()
+            self._reopen()
             try:
                 self._container.seek(pts, stream=self._stream, backward=True)
                 frames = self._decode(number, pts)
@@ -178,8 +182,16 @@ class VideoFile(Frames):
                     return
             except self._av.error.FFmpegError:
                 pass  # a format that cannot seek: from the beginning, then
-        self._open()
+        self._reopen()
         self._frames, self._next = self._decode(0), 0
+
+    def _reopen(self) -> None:
+        try:
+            self._open()
+        except FramesError as error:
+            # Frames behind this one cannot be had either, until going back succeeds.
+            self._fault = error
+            raise
 
     def _decode(self, number: int, pts: int | None = None) -> Iterator[_Decoded]:
         """Frames from here on, numbered from ``number``.
