@@ -146,6 +146,14 @@ def test_odd_sizes_are_written_with_an_edge_repeated(cli, folder, model):
         assert video.size == (64, 86)
 
 
+def test_names_with_a_colon_are_files(cli, folder, model, film):
+    shutil.copyfile(film, "file:1.mp4")
+    result = cli("track", "artifact", "file:1.mp4", *SHOW, "--frames", "2", "-o", "x:y.mp4")
+    assert result.exit_code == 0, result.output
+    assert files(folder) == {"file:1.mp4", "x:y.mp4"}
+    assert frame_count(folder / "x:y.mp4") == 2
+
+
 def test_a_mask_shows_an_object(cli, folder, model, film):
     Image.fromarray(video_scenes.frame(3).masks[0].astype(np.uint8) * 255).save("disc.png")
     result = cli("track", "artifact", film, "--mask", "disc.png@3", "-o", "x.jsonl")
@@ -233,9 +241,7 @@ def test_an_interrupted_run_is_whole_and_goes_on(cli, folder, model, film, monke
     assert passed == list(range(COUNT))
 
 
-def test_a_film_of_unknown_length_that_is_interrupted_on_its_last_frame_is_done(
-    cli, folder, model
-):
+def test_a_film_of_unknown_length_that_is_interrupted_on_its_last_frame_is_done(cli, folder, model):
     source = video_scenes.write_video(folder / "film.mkv", 6)
     command = ["track", "artifact", source, *SHOW, *ALL]
     model.watch = interrupt_at(5)
@@ -380,7 +386,8 @@ def test_a_prompt_behind_the_end_of_a_film_of_unknown_length_is_said_at_the_end(
         (["--point", "1,2", "--point", "1,2@9", "--frames", "5"], "--frames 5 from frame 0"),
         (["--point", "1,2", "--backward", "--both"], "give one of them"),
         (["--point", "1,2", "--both", "--start", "2"], "leave --start out"),
-        (["--point", "1,2", "--fps", "0"], "--fps 0: frames per second lie above 0"),
+        (["--point", "1,2", "--fps", "0"], "--fps 0: frames per second lie between 0.01 and"),
+        (["--point", "1,2", "--fps", "0.0004"], "--fps 0.0004: frames per second lie between"),
         (["--point", "1,2", "-o", "x.avi"], "-o x.avi: not a form that is written"),
         (["--point", "1,2", "-o", "no/x.mp4"], "its folder does not exist"),
         (["--point", "1,2", "-o", "x.jsonl", "-o", "./x.jsonl"], "is named twice"),

@@ -37,7 +37,12 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
             found[path] = None
             continue
         suffixes = picture_suffixes()
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in suffixes and p.is_file())
+        try:
+            inside = sorted(
+                p for p in path.iterdir() if p.suffix.lower() in suffixes and p.is_file()
+            )
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
         if not inside:
             raise UsageError(
                 f"{path}: no pictures in this folder (its own folders are not searched)"

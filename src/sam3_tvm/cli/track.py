@@ -125,10 +125,12 @@ def command(
     sam3-tvm track sam3-cpu dance.mp4 --box 20,40,60,90 --point 44,61@120
     sam3-tvm track sam3-cpu frames/ --mask dog.png@30 --both -o masks -o x.jsonl
     """
+    from sam3_tvm.cli.track_video import SLOWEST_FPS
+
     shown = parse_shown(box, point, negative_point, mask, start or 0)
     passage = _passage(shown, start, frames, backward, both)
-    if fps is not None and not (math.isfinite(fps) and 0 < fps <= 1000):
-        raise UsageError(f"--fps {fps:g}: frames per second lie above 0 and up to 1000")
+    if fps is not None and not (math.isfinite(fps) and SLOWEST_FPS <= fps <= 1000):
+        raise UsageError(f"--fps {fps:g}: frames per second lie between {SLOWEST_FPS} and 1000")
     paths = output or [Path("sam3-out") / f"{video.stem or 'video'}.mp4"]
     outputs = _open_outputs(paths, video, fps, resume, default=not output)
 

@@ -16,7 +16,10 @@ from sam3_tvm.cli.prompts import UsageError
 from sam3_tvm.cli.track_frame import TrackedFrame
 from sam3_tvm.cli.track_outputs import Output, State
 
-__all__ = ["OverlayVideo"]
+__all__ = ["SLOWEST_FPS", "OverlayVideo"]
+
+#: Fewer frames per second are no ratio of small numbers any more, as containers store them.
+SLOWEST_FPS = 0.01
 
 # Of films that don't say (folders of pictures).
 _DEFAULT_FPS = 25.0
@@ -55,7 +58,7 @@ class OverlayVideo(Output):
         self._count = 0
 
     def start(self, fps: float | None, parts: Path, state: Mapping[str, NDArray[Any]]) -> None:
-        self._rate = self._rate or fps or _DEFAULT_FPS
+        self._rate = max(self._rate or fps or _DEFAULT_FPS, SLOWEST_FPS)
         self._parts = parts
         self._done = [f"{name}" for name in state.get("parts", ())]
         if missing := [name for name in self._done if not (parts / name).is_file()]:
@@ -103,7 +106,7 @@ class OverlayVideo(Output):
     def _begin_part(self, height: int, width: int) -> None:
         av = self._av
         name = f"{self.path.stem}-{len(self._done):05d}.mp4"
-        self._container = av.open(str(self._parts / name), "w", format="mp4")
+        self._container = av.open(str((self._parts / name).absolute()), "w", format="mp4")
         codec, options = "mpeg4", {}
         if "libx264" in av.codecs_available:
             codec = "libx264"
@@ -135,10 +138,10 @@ class OverlayVideo(Output):
         tick = 1 / self._exact_rate
         try:
             with self._av.open(
-                str(path), "w", format="mp4", options={"movflags": "faststart"}
+                str(path.absolute()), "w", format="mp4", options={"movflags": "faststart"}
             ) as joined:
                 for name in self._done:
-                    with self._av.open(str(self._parts / name)) as part:
+                    with self._av.open(str((self._parts / name).absolute())) as part:
                         coded = part.streams.video[0]
                         if stream is None:
                             stream = joined.add_stream_from_template(coded)
