@@ -99,9 +99,30 @@ def _of_a_bias_by_rows(emit, q, k, m, w, bias):
     return nn.attention(q, k, emit(op.reshape(values, (*m.ty.shape.values[:2], 1, SIZE))))
 
 
+def _with_a_bias(emit, q, k, m, w, bias):
+    values = _values(emit, m, w, bias)
+    shape = (q.ty.shape.values[0], 1, QUERIES, k.ty.shape.values[1])
+    mask = emit(op.full(shape, relax.const(0.5, "float32"), "float32"))
+    return nn.attention(q, k, values, bias=mask)
+
+
+def _keys_that_are_the_values(emit, q, k, m, w, bias):
+    values = _values(emit, m, w, bias)
+    return nn.attention(q, values, values)
+
+
 @pytest.mark.parametrize(
     "body",
-    [_causal, _read_elsewhere, _product_read_elsewhere, _activated, _two_heads, _of_a_bias_by_rows],
+    [
+        _with_a_bias,
+        _keys_that_are_the_values,
+        _causal,
+        _read_elsewhere,
+        _product_read_elsewhere,
+        _activated,
+        _two_heads,
+        _of_a_bias_by_rows,
+    ],
 )
 def test_other_values_stay(body):
     before = _made(body=body)
@@ -111,6 +132,14 @@ def test_other_values_stay(body):
 def test_values_stay_where_there_may_be_fewer_than_queries():
     before = _made(QUERIES - 1)
     assert _products(FoldValues()(before)) == _products(before)
+
+
+@pytest.mark.parametrize(("least", "folds"), [(0, False), (1, True)])
+def test_values_fold_where_there_is_a_row_to_look_at(least, folds):
+    """As many queries as keys, both of a length that the call decides."""
+    one = [("q", ["b", "n", 1, SIZE]), ("k", ["b", "n", 1, SIZE]), ("m", ["b", "n", WIDTH])]
+    before = _made(least, inputs=one)
+    assert (_products(FoldValues()(before)) != _products(before)) == folds
 
 
 def test_values_that_are_narrower_than_what_they_are_made_of_stay():
