@@ -169,7 +169,7 @@ def _compare_pictures(
         rgb = read_picture(picture)
         prompts = picture_prompts(rgb, source.sizes.points)
         wanted = segmenter.segment(rgb, prompts)
-        clicks = click_prompts(rgb)
+        clicks = click_prompts(rgb) if clicker is not None else []
         clicked = clicker.click(rgb, clicks) if clicker is not None else []
         for subject, model in zip(subjects, models, strict=True):
             steps.begin(what, subject)
@@ -177,7 +177,7 @@ def _compare_pictures(
             subject.report.end_to_end += compare_picture(
                 model, picture.name, image, prompts, wanted, subject.bounds
             )
-            for click, answer in zip(clicks, clicked, strict=False):
+            for click, answer in zip(clicks, clicked, strict=True):
                 subject.report.clicks.append(
                     compare_click(model, picture.name, image, click, answer, subject.bounds)
                 )
