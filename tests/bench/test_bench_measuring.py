@@ -22,7 +22,7 @@ def test_ours_and_pytorch_are_compared_and_timed_in_every_part(tiny_artifact, tm
     assert result.exit_code == 0, result.output
     data = json.loads(output.read_text())
     parts = {p["name"]: p for p in data["parts"]}
-    assert set(parts) == {"encode_image", "text", "one_prompt"}
+    assert set(parts) == {"encode_image", "text", "one_prompt", "click"}
     assert all(p["flops"] > 1e6 for p in parts.values())
     found = {(t["engine"], t["part"]): t for t in data["timings"]}
     assert set(found) == {(e, p) for e in ("sam3-tvm", "torch") for p in parts}
