@@ -389,6 +389,7 @@ def test_a_prompt_behind_the_end_of_a_film_of_unknown_length_is_said_at_the_end(
         (["--point", "1,2", "--fps", "0"], "--fps 0: frames per second lie between 0.01 and"),
         (["--point", "1,2", "--fps", "0.0004"], "--fps 0.0004: frames per second lie between"),
         (["--point", "1,2", "-o", "x.avi"], "-o x.avi: not a form that is written"),
+        (["--point", "1,2", "-o", "/"], "-o /: is the root of the file system"),
         (["--point", "1,2", "-o", "no/x.mp4"], "its folder does not exist"),
         (["--point", "1,2", "-o", "x.jsonl", "-o", "./x.jsonl"], "is named twice"),
         (["--mask", "none.png"], "none.png: no such file"),
@@ -430,6 +431,45 @@ def test_neither_the_film_nor_other_masks_are_written_over(cli, folder, model, f
     assert result.exit_code == 2
     assert "holds masks of another run" in result.stderr
     assert contents(folder) == before
+
+
+@pytest.mark.parametrize("output", [".", ".."])
+def test_masks_may_go_where_the_command_is_run(cli, folder, model, film, output, monkeypatch):
+    (folder / "a").mkdir()
+    (folder / "a" / "b").mkdir()
+    monkeypatch.chdir(folder / "a" / "b")
+    result = cli("track", "artifact", film, "--point", "64,34", "--frames", "2", "-o", output)
+    assert result.exit_code == 0, result.output
+    place = "a/b" if output == "." else "a"
+    assert files(folder) == {f"{place}/000000-1.png", f"{place}/000001-1.png"}
+    assert {p.name for p in folder.iterdir()} == {"a"}
+
+
+def test_a_folder_of_someone_elses_stays(cli, folder, model, film):
+    (folder / "x.jsonl.resume").mkdir()
+    (folder / "x.jsonl.resume" / "mine.txt").write_text("mine")
+    (folder / "x.jsonl").write_text("older")
+    result = cli("track", "artifact", film, "--point", "64,34", "-o", "x.jsonl")
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert "x.jsonl.resume: is needed for unfinished work, and holds something else" in line
+    assert files(folder) == {"x.jsonl", "x.jsonl.resume/mine.txt"}
+    assert (folder / "x.jsonl").read_text() == "older"
+
+
+def test_an_output_that_cannot_be_made_whole_does_not_keep_others_from_it(cli, folder, model, film):
+    def block(index: int) -> None:
+        if index == 1:
+            (folder / "x.mp4").mkdir()
+
+    model.watch = block
+    command = ["track", "artifact", film, "--point", "64,34", "--frames", "3"]
+    result = cli(*command, "-o", "x.mp4", "-o", "sheet.png", "-o", "x.jsonl")
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert "x.mp4: cannot be written" in line
+    assert files(folder) == {"sheet.png", "x.jsonl"}
+    assert len(lines(folder / "x.jsonl")) == 3
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from sam3_tvm.cli import track_outputs
 from sam3_tvm.cli.prompts import UsageError
+from sam3_tvm.cli.track_checkpoint import Spool
 from sam3_tvm.cli.track_frame import TrackedFrame
 from sam3_tvm.cli.track_outputs import ContactSheet, JsonLines, parse_output
 
@@ -66,3 +69,23 @@ def test_a_folder_below_a_file_is_refused_before_anything_is_made(folder):
     (folder / "file").write_text("mine")
     with pytest.raises(UsageError, match="may not be written to"):
         parse_output(folder / "file" / "masks")
+
+
+def test_a_spool_gives_frames_back_from_the_last(folder):
+    with Spool(folder / "spool") as spool:
+        for index in (7, 6, 5):
+            spool.add(tracked(index))
+        found = [TrackedFrame.from_line(line, tracked(n).rgb) for n, line in reversed(spool)]
+    assert [frame.index for frame in found] == [5, 6, 7]
+    assert found[0].masks.all()
+    assert not (folder / "spool").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_spool_on_a_full_disk_is_one_line(folder):
+    (folder / "spool").symlink_to("/dev/full")
+    with (
+        pytest.raises(UsageError, match=r"cannot be written \(No space left on device\)"),
+        Spool(folder / "spool") as spool,
+    ):
+        spool.add(tracked(0))

@@ -212,6 +212,8 @@ def _open_outputs(
     for path, place in zip(paths, resolved, strict=True):
         if place == source or (source.is_dir() and place.parent == source):
             raise UsageError(f"-o {path}: would write over or into {video}; choose another place")
+        if not place.name:
+            raise UsageError(f"-o {path}: is the root of the file system; name a folder in it")
         if resolved.count(place) > 1:
             raise UsageError(f"-o {path}: is named twice")
     return [parse_output(path, fps, resume) for path in paths]
@@ -287,8 +289,12 @@ def _carry_out(run: Run, checkpoint: Checkpoint | None, folder: WorkFolder) -> b
             f"{error}; when that is mended, the same command with --resume goes on"
         ) from error
     except Sam3Error as error:
-        run.finish()
-        folder.remove()
+        try:
+            run.finish()
+        except UsageError as other:
+            raise UsageError(f"{error}; {other}") from other
+        finally:
+            folder.remove()
         raise UsageError(f"{error}; the {run.tally.frames} frames before are written") from error
     except BaseException:
         _give_up(run, folder)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -14,11 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.cli.prompts import UsageError
+from sam3_tvm.cli.track_frame import TrackedFrame
 from sam3_tvm.cli.track_outputs import Output, State
 
-__all__ = ["Checkpoint", "WorkFolder"]
+__all__ = ["Checkpoint", "Spool", "WorkFolder"]
 
 _FORM = 1
+
+# Tells a folder that was made here from another of that name.
+_MARKER = "sam3-tvm-track"
 
 
 class Checkpoint:
@@ -44,6 +50,58 @@ class Checkpoint:
         self.counts = counts
 
 
+class Spool:
+    """Frames that are passed from the last to the first, on the disk until all are there.
+
+    Args:
+        path: the file; gone when this is closed.
+
+    Raises:
+        UsageError: it cannot be made, written or read, now or in any method.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._places: list[tuple[int, int]] = []
+        with self._told():
+            self._file = path.open("w+b")
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # What couldn't be written was told by add().
+        with suppress(OSError):
+            self._file.close()
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+    def add(self, frame: TrackedFrame) -> None:
+        """Take a frame."""
+        with self._told():
+            place = self._file.seek(0, os.SEEK_END)
+            self._file.write(frame.line(None).encode() + b"\n")
+            self._file.flush()
+        self._places.append((frame.index, place))
+
+    def __reversed__(self) -> Iterator[tuple[int, str]]:
+        """Numbers and lines of the frames, the latest first."""
+        for index, place in reversed(self._places):
+            with self._told():
+                self._file.seek(place)
+                line = self._file.readline()
+            yield index, line.decode()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UsageError(
+                f"{self._path}: cannot be written ({error.strerror or error})"
+            ) from error
+
+
 class WorkFolder:
     """A folder beside the first output with what is needed to go on; gone when all is done.
 
@@ -53,21 +111,33 @@ class WorkFolder:
     """
 
     def __init__(self, beside: Path, settings: dict[str, Any]) -> None:
-        self.path = beside.with_name(f"{beside.name}.resume")
+        # "." and ".." are no names.
+        named = beside if beside.name not in ("", "..") else beside.resolve()
+        self.path = named.with_name(f"{named.name}.resume")
         self._settings = settings
 
     def parts(self, number: int) -> Path:
         """A folder for the unfinished parts of the output of this number.
 
         Raises:
-            UsageError: it cannot be made.
+            UsageError: it cannot be made, or a folder of this name holds something else.
         """
         path = self.path / f"{number}"
         try:
+            if not self._is_ours and self.path.exists() and any(self.path.iterdir()):
+                raise UsageError(
+                    f"{self.path}: is needed for unfinished work, and holds something else; move "
+                    "it away, or choose another name with -o"
+                )
             path.mkdir(parents=True, exist_ok=True)
+            (self.path / _MARKER).touch()
         except OSError as error:
             raise UsageError(f"{path}: cannot be made a folder ({error.strerror})") from error
         return path
+
+    def spool(self) -> Spool:
+        """A place for frames until they can be written."""
+        return Spool(self.path / "spool.jsonl")
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint in place of the one before, whole or not at all.
@@ -136,8 +206,13 @@ class WorkFolder:
         return Checkpoint(following, session, states, counts)
 
     def remove(self) -> None:
-        """Remove the folder, if it is there."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Remove the folder, if it is there; one that holds something else stays."""
+        if self._is_ours:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    @property
+    def _is_ours(self) -> bool:
+        return self.has_checkpoint or (self.path / _MARKER).is_file()
 
     @property
     def has_checkpoint(self) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from sam3_tvm.cli.prompts import UsageError
 from sam3_tvm.cli.track_checkpoint import Checkpoint, WorkFolder
 from sam3_tvm.cli.track_frame import TrackedFrame
 from sam3_tvm.cli.track_outputs import Output
@@ -154,9 +154,20 @@ class Run:
         return [s for s in self._passage.shown if forward and s.frame >= self._following]
 
     def finish(self) -> None:
-        """Make the outputs whole."""
+        """Make the outputs whole, each that can be.
+
+        Raises:
+            UsageError: the first that cannot be written.
+        """
+        faults = []
         for output in self._outputs:
-            output.finish()
+            try:
+                output.finish()
+            except UsageError as error:
+                output.abandon()
+                faults.append(error)
+        if faults:
+            raise faults[0]
 
     def abandon(self) -> None:
         """Close the outputs as they are."""
@@ -171,22 +182,18 @@ class Run:
             stop -= 1  # the first frame is written by the forward pass, and not counted here
         complete = True
         fault: Sam3Error | None = None
-        with tempfile.TemporaryFile() as spool:
-            places: list[tuple[int, int]] = []
+        with self._folder.spool() as spool:
             try:
                 for frame in self._follow(passage.first, stop, reverse=True):
                     if not (passage.forward and frame.index == passage.first):
-                        places.append((frame.index, spool.tell()))
-                        spool.write(frame.line(None).encode() + b"\n")
+                        spool.add(frame)
                         self._tell()
                     if self._interrupted():
                         complete = False
                         break
             except Sam3Error as error:
                 fault = error  # after what was found so far is written
-            for index, place in reversed(places):
-                spool.seek(place)
-                line = spool.readline().decode()
+            for index, line in reversed(spool):
                 self._write(TrackedFrame.from_line(line, self._frames.read(index)))
         if fault is not None:
             raise fault
