@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from sam3_tvm.bench.film import FilmMemory, draw, made_film, main
+from sam3_tvm.bench.film import FilmMemory, draw, made_film, main, measure
+from sam3_tvm.errors import Sam3Error
 
 
 def memory(step: int) -> FilmMemory:
@@ -39,14 +41,28 @@ def test_the_plot_is_a_picture(tmp_path):
 
 def test_a_film_is_measured(tiny_artifact, tmp_path, capsys):
     assert (
-        main([str(tiny_artifact), "--frames", "20", "--objects", "1", "-o", f"{tmp_path}/m"]) == 0
+        main([str(tiny_artifact), "--frames", "20", "--objects", "1", "-o", f"{tmp_path}/m1.5"])
+        == 0
     )
-    found = json.loads((tmp_path / "m.json").read_text())
+    found = json.loads((tmp_path / "m1.5.json").read_text())
     assert (found["frames"], found["objects"]) == (20, 1)
     assert len(found["resident"]) == 20
     assert min(found["resident"]) > 2**20
-    assert (tmp_path / "m.png").exists()
+    assert (tmp_path / "m1.5.png").exists()
     assert "frames a second" in capsys.readouterr().out
+
+
+def test_without_matplotlib_nothing_is_measured(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(SystemExit):
+        main(["no-artifact"])
+    assert "pip install matplotlib" in capsys.readouterr().err
+
+
+def test_no_more_objects_are_followed_than_there_are(tmp_path):
+    with pytest.raises(Sam3Error, match="3 discs to follow, not 4"):
+        measure(tmp_path, 20, 4)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +70,9 @@ def test_a_film_is_measured(tiny_artifact, tmp_path, capsys):
     [
         (["x", "--frames", "3"], "--frames takes 20 or more"),
         (["x", "-o", "no/where"], "its folder does not exist"),
+        (["x", "-o", "."], "names a folder, not files"),
+        (["x", "-o", ".."], "names a folder, not files"),
+        (["x", "--objects", "4"], "--objects"),
         (["no-artifact"], "no-artifact"),
     ],
 )

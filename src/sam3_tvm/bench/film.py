@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
@@ -25,6 +26,7 @@ from sam3_tvm.runtime import load
 __all__ = ["FilmMemory", "draw", "made_film", "main", "measure"]
 
 _HEIGHT, _WIDTH = 180, 240
+_COLOURS = ((250, 40, 30), (30, 60, 240), (240, 220, 20))
 
 # By then a frame looks back on as many others as ever; at the least 16 frames are needed for that.
 _WARM, _LEAST = 50, 20
@@ -57,7 +59,7 @@ class FilmMemory:
 
     @property
     def growth(self) -> int:
-        """Bytes between the first warm frame and the last."""
+        """Bytes that were added after the first warm frame, up to the last frame."""
         return self.resident[-1] - self.resident[self.warm]
 
     def to_json(self) -> dict[str, Any]:
@@ -71,11 +73,16 @@ def made_film(frames: int) -> Iterator[NDArray[np.uint8]]:
     ground = np.stack([y, x, (x + y) // 2], -1).astype(np.uint8)
     for index in range(frames):
         frame = ground.copy()
-        for disc, colour in enumerate(((250, 40, 30), (30, 60, 240), (240, 220, 20))):
-            across = (0.5 + 0.35 * np.sin(index / (23 + 7 * disc) + disc)) * _WIDTH
-            down = (0.5 + 0.3 * np.cos(index / (31 - 5 * disc))) * _HEIGHT
+        for disc, colour in enumerate(_COLOURS):
+            across, down = _centre(disc, index)
             frame[np.hypot(y - down, x - across) < 24] = colour
         yield frame
+
+
+def _centre(disc: int, frame: int) -> tuple[float, float]:
+    """Where a disc is on a frame, x and y in pixels."""
+    across = (0.5 + 0.35 * math.sin(frame / (23 + 7 * disc) + disc)) * _WIDTH
+    return across, (0.5 + 0.3 * math.cos(frame / (31 - 5 * disc))) * _HEIGHT
 
 
 def resident() -> int:
@@ -99,13 +106,18 @@ def measure(artifact: Path, frames: int, objects: int, threads: int | None = Non
         frames: of the film, 20 or more.
         objects: that are shown on its first frame, 1 to 3.
         threads: that the model computes with.
+
+    Raises:
+        Sam3Error: more objects than discs, no artifact for video, or a system that doesn't say
+            what memory is resident.
     """
+    if not 1 <= objects <= len(_COLOURS):
+        raise Sam3Error(f"the film has {len(_COLOURS)} discs to follow, not {objects}")
     model = load(artifact, threads=threads)
     sizes = []
     with model.track(made_film(frames)) as session:
         for name in range(objects):
-            across = (0.5 + 0.35 * np.sin(name)) * _WIDTH
-            session.add(name, 0, points=[[across, 0.8 * _HEIGHT]])
+            session.add(name, 0, points=[list(_centre(name, 0))])
         start = time.perf_counter()
         for result in session.propagate():
             # As somebody would who writes them down.
@@ -156,13 +168,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.frames < _LEAST:
         parser.error(f"--frames takes {_LEAST} or more")
-    if not given.output.absolute().parent.is_dir():
+    # Before the minutes that it takes.
+    name = given.output.name
+    if name in ("", ".."):
+        parser.error(
+            f"{given.output}: names a folder, not files; try {given.output / 'film-memory'}"
+        )
+    table, plot = (given.output.with_name(f"{name}{suffix}") for suffix in (".json", ".png"))
+    if not table.absolute().parent.is_dir():
         parser.error(f"{given.output}: its folder does not exist")
+    if found := [path for path in (table, plot) if path.is_dir()]:
+        parser.error(f"{found[0]}: is a folder")
+    try:
+        import matplotlib  # noqa: F401 - the plot's
+    except ImportError:
+        parser.error("the plot takes matplotlib: pip install matplotlib")
     try:
         memory = measure(given.artifact, given.frames, given.objects, given.threads)
     except Sam3Error as error:
         parser.error(str(error))
-    table, plot = (given.output.with_suffix(suffix) for suffix in (".json", ".png"))
     table.write_text(json.dumps(memory.to_json()) + "\n", encoding="utf-8")
     draw(memory, plot)
     mib = 2**20
