@@ -352,7 +352,8 @@ def test_a_broken_film_leaves_what_was_found_before_whole(cli, folder, model):
         assert result.exit_code == 2
         (line,) = result.stderr.splitlines()
         assert "frames: frame 4: " in line
-        assert f"the {len(kept)} frames before are written" in line
+        count = f"{len(kept)} frame{'s' if len(kept) > 1 else ''}"
+        assert line.endswith(f"what was found before is written: {count}")
         assert [one["frame"] for one in lines(folder / "x.jsonl")] == list(kept)
         assert frame_count(folder / "x.mp4") == len(kept)
         assert {p.name for p in folder.iterdir()} == {"frames", "x.mp4", "x.jsonl"}

@@ -111,8 +111,9 @@ def command(
 ) -> None:
     """Follow the objects that are boxed, clicked or masked through a video.
 
-    @FRAME at a prompt's end says on which frame it is, from 0 (the default);
-    :ID says of which object, from 1. On a later frame a prompt is a correction.
+    @FRAME at a prompt's end says on which frame it is, from 0; by default it is
+    --start, or 0. :ID says of which object, from 1. On a later frame a prompt is
+    a correction.
 
     Written as it goes. Ctrl-C ends it after the frame at hand, with all whole;
     the same command with --resume goes on.
@@ -295,7 +296,7 @@ def _carry_out(run: Run, checkpoint: Checkpoint | None, folder: WorkFolder) -> b
             raise UsageError(f"{error}; {other}") from other
         finally:
             folder.remove()
-        raise UsageError(f"{error}; the {run.tally.frames} frames before are written") from error
+        raise UsageError(f"{error}; what was found before is written: {_frames(run)}") from error
     except BaseException:
         _give_up(run, folder)
         raise
@@ -340,9 +341,13 @@ def _how_to_go_on(run: Run, folder: WorkFolder) -> str:
             f"with --resume goes on ({folder.path} is kept for it)"
         )
     return (
-        f"interrupted going backward: the {run.tally.frames} frames that were passed are written; "
+        f"interrupted going backward: what was passed is written, {_frames(run)}; "
         "a backward pass cannot be resumed"
     )
+
+
+def _frames(run: Run) -> str:
+    return f"{run.tally.frames} frame{'' if run.tally.frames == 1 else 's'}"
 
 
 def _print_table(tally: Tally, video: Path, film: Frames, paths: Sequence[Path]) -> None:
