@@ -2,7 +2,8 @@
 
 Lesson 8: nothing is patched at import, nothing stays patched. Everything happens inside
 :func:`patched`, which may be entered again while it is active, and leaves torch and the
-model's package as they were, also when the body raises.
+model's package as they were, also when the body raises. What concerns one module object of the
+tracker has a scope of its own, just as wide as one call.
 
 What is replaced, and why:
 
@@ -11,6 +12,10 @@ What is replaced, and why:
   by :mod:`sam3_tvm.sources.roi_align`.
 - ``boxes.unbind(0)``: the geometry encoder cuts its boxes into one tensor per picture, which
   would fix the batch size at export. A torch function mode hands them on whole.
+- The rule by which the tracker's mask decoder chooses one of its masks (:func:`all_masks`): it is
+  the only place where the decoder has all of them in hand.
+- How the tracker for video gathers object pointers (:func:`pointers_of_any_width`), for models
+  whose pointers are as wide as their memories.
 
 Spatial shapes need no patch: the decoder takes them as an argument, and
 :class:`IntegerShapes` passes integers where it would read a tensor.
@@ -29,7 +34,15 @@ from torch.overrides import TorchFunctionMode
 
 from sam3_tvm.sources.roi_align import roi_align
 
-__all__ = ["IntegerShapes", "KeepBoxesWhole", "attribute", "patched", "roi_align_of_batch"]
+__all__ = [
+    "IntegerShapes",
+    "KeepBoxesWhole",
+    "all_masks",
+    "attribute",
+    "patched",
+    "pointers_of_any_width",
+    "roi_align_of_batch",
+]
 
 
 class IntegerShapes:
@@ -83,17 +96,49 @@ _ABSENT = object()
 
 
 @contextmanager
-def attribute(module: ModuleType, name: str, value: Any) -> Iterator[None]:
-    """Have an attribute of a module be ``value`` inside, and as it was outside."""
-    before = module.__dict__.get(name, _ABSENT)
-    setattr(module, name, value)
+def attribute(owner: object, name: str, value: Any) -> Iterator[None]:
+    """Have an attribute of a module or an object be ``value`` inside, and as it was outside."""
+    before = vars(owner).get(name, _ABSENT)
+    setattr(owner, name, value)
     try:
         yield
     finally:
         if before is _ABSENT:
-            delattr(module, name)
+            delattr(owner, name)
         else:
-            setattr(module, name, before)
+            setattr(owner, name, before)
+
+
+@contextmanager
+def all_masks(decoder: Any) -> Iterator[None]:
+    """The scope in which a ``Sam3TrackerMaskDecoder``, asked for one mask, gives all of them."""
+
+    def chosen(masks: torch.Tensor, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return masks, scores
+
+    with (
+        attribute(decoder, "dynamic_multimask_via_stability", True),
+        attribute(decoder, "_dynamic_multimask_via_stability", chosen),
+    ):
+        yield
+
+
+@contextmanager
+def pointers_of_any_width(model: Any) -> Iterator[None]:
+    """The scope in which a ``Sam3TrackerVideoModel``'s pointers may be as wide as its memories, as
+    they are in small models.
+
+    In transformers 5.23 they have lost a needless axis only once they were cut into pieces.
+    """
+    plain = model._process_object_pointers
+
+    def process(offsets: Any, tokens: list[torch.Tensor], *rest: Any) -> Any:
+        if model.mem_dim == model.hidden_dim:
+            tokens = [token[:, 0] for token in tokens]
+        return plain(offsets, tokens, *rest)
+
+    with attribute(model, "_process_object_pointers", process):
+        yield
 
 
 _lock = threading.RLock()

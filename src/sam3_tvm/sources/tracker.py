@@ -26,7 +26,7 @@ from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
 from sam3_tvm.components import ClickSizes
 from sam3_tvm.manifest import ClickRules
 from sam3_tvm.sources.base import SourceError
-from sam3_tvm.sources.patches import attribute
+from sam3_tvm.sources.patches import all_masks
 from sam3_tvm.sources.random_weights import randomise, randomise_positions, seed_of
 from sam3_tvm.sources.tracker_video import load_video
 
@@ -124,11 +124,8 @@ class ClickDecoder(torch.nn.Module):
     ) -> tuple[torch.Tensor, ...]:
         decoder = self.mask_decoder
         tokens: list[torch.Tensor] = []
-        # The rule by which the decoder chooses one of its masks is the only place where it has
-        # all of them in hand.
         with (
-            attribute(decoder, "dynamic_multimask_via_stability", True),
-            attribute(decoder, "_dynamic_multimask_via_stability", _all_of_them),
+            all_masks(decoder),
             # Removes itself.
             decoder.transformer.register_forward_hook(lambda *call: tokens.append(call[2][0])),
         ):
@@ -148,10 +145,6 @@ class ClickDecoder(torch.nn.Module):
         present = answer[2][..., None] > 0
         pointers = torch.where(present, self.object_pointer_proj(of_masks), self.no_object_pointer)
         return (*answer, pointers)
-
-
-def _all_of_them(masks: torch.Tensor, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    return masks, scores
 
 
 class ResizeClickMasks(torch.nn.Module):

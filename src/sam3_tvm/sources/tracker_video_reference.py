@@ -8,7 +8,6 @@ imported.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
 
 from sam3_tvm.manifest import Preprocessing
 from sam3_tvm.sources.base import ShowSpec, VideoReferenceFrame, pixel_values
-from sam3_tvm.sources.patches import attribute
+from sam3_tvm.sources.patches import pointers_of_any_width
 
 __all__ = ["ReferenceFilm", "TrackerVideoReference"]
 
@@ -88,7 +87,7 @@ class ReferenceFilm:
 
     def look(self, frame: int, reverse: bool = False) -> VideoReferenceFrame:
         """A frame of the film, with all objects."""
-        with _pointers_of_any_width(self.model):
+        with pointers_of_any_width(self.model):
             out = self.model(self.session, frame_idx=frame, reverse=reverse)
         return self._answer(out)
 
@@ -96,7 +95,7 @@ class ReferenceFilm:
         """The next frame of those that come one by one, or one of them again."""
         self.size = (rgb.shape[0], rgb.shape[1])
         pixels = pixel_values(rgb, self.preprocessing)
-        with _pointers_of_any_width(self.model):
+        with pointers_of_any_width(self.model):
             out = self.model(self.session, frame=pixels, frame_idx=frame)
         return self._answer(out)
 
@@ -108,7 +107,7 @@ class ReferenceFilm:
             self.session, start_frame_idx=start, reverse=reverse
         )
         while True:
-            with _pointers_of_any_width(self.model):
+            with pointers_of_any_width(self.model):
                 out = next(found, None)
             if out is None:
                 return
@@ -125,23 +124,6 @@ class ReferenceFilm:
             (resized[:, 0] > 0).numpy(),
             out.object_score_logits.reshape(-1).sigmoid().numpy(),
         )
-
-
-@contextmanager
-def _pointers_of_any_width(model: Sam3TrackerVideoModel) -> Iterator[None]:
-    """The scope in which pointers may be as wide as memories, as they are in small models.
-
-    In transformers 5.23 they have lost a needless axis only once they were cut into pieces.
-    """
-    plain = model._process_object_pointers
-
-    def process(offsets: Any, tokens: list[torch.Tensor], *rest: Any) -> Any:
-        if model.mem_dim == model.hidden_dim:
-            tokens = [token[:, 0] for token in tokens]
-        return plain(offsets, tokens, *rest)
-
-    with attribute(model, "_process_object_pointers", process):
-        yield
 
 
 class TrackerVideoReference:
