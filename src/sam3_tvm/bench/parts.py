@@ -126,7 +126,8 @@ _PARTS = (
 
 
 def default_parts(components: Mapping[str, Component]) -> list[Part]:
-    """The parts that make up segmenting a picture, as far as there are functions for them."""
+    """The parts that make up segmenting a picture by a phrase or a click, as far as there are
+    functions for them."""
     return [p for p in _PARTS if all(name in components for name in p.functions)]
 
 
@@ -158,7 +159,7 @@ def dims(sizes: Sizes) -> dict[str, int]:
         "prompt": sizes.text_tokens,
         "clicks": 1,
         "tokens": 2,
-        "memories": 7,
+        "memories": 7 if sizes.video is None else min(7, sizes.video.memories),
         "pointers": 16,
         "queries": sizes.queries,
         "masks": min(KEPT, sizes.queries),

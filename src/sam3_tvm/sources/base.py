@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -257,7 +257,7 @@ class _Sampler:
 
     generator: torch.Generator
     vocabulary: int
-    dims: Mapping[str, int] = field(default_factory=dict)
+    ages: int = 7
 
     def values(self, name: str, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
         g = self.generator
@@ -274,7 +274,7 @@ class _Sampler:
         if name in ("mask_given", "shown_here"):
             return torch.arange(shape[0]) % 2 == 0
         if name == "memory_ages":
-            return torch.randint(0, 7, shape, generator=g)
+            return torch.randint(0, self.ages, shape, generator=g)
         if name == "pointer_ages":
             return torch.rand(shape, generator=g)
         if name == "shown":
@@ -306,7 +306,10 @@ def sample_inputs(
     Returns:
         One torch tensor per input; a tuple of ints for a ``"shape"`` input.
     """
-    sampler = _Sampler(torch.Generator().manual_seed(seed), vocabulary, dims)
+    memories = component.dims.get("memories")
+    # No older than the memories that a model takes, of which SAM 3's has seven ages.
+    ages = 7 if memories is None else min(7, memories.max)
+    sampler = _Sampler(torch.Generator().manual_seed(seed), vocabulary, ages)
 
     def extents() -> Iterator[tuple[Any, tuple[int, ...]]]:
         for spec in component.inputs:

@@ -53,6 +53,7 @@ def function_cases(name: str, source: Source) -> list[Case]:
     large = sizes.image > 512
     smallest = {d.name: d.min for d in component.dims.values()}
     one = {**smallest, "pointers": 1}
+    most = 1 if sizes.video is None else sizes.video.memories
     odd = {
         "batch": 3,
         "boxes": 5,
@@ -61,7 +62,7 @@ def function_cases(name: str, source: Source) -> list[Case]:
         "tokens": 10,
         "prompt": 37,
         "queries": max(1, sizes.queries // 2 - 1),
-        "memories": 3,
+        "memories": min(3, most),
         "pointers": 5,
         "masks": 3,
         "height": 481,
@@ -75,7 +76,7 @@ def function_cases(name: str, source: Source) -> list[Case]:
         "tokens": TOKENS.max,
         "prompt": PROMPT.max,
         "queries": sizes.queries,
-        "memories": 1 if sizes.video is None else sizes.video.memories,
+        "memories": most,
         "pointers": POINTERS.max,
         "masks": 7,
         "height": 1200,
