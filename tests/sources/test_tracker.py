@@ -309,6 +309,42 @@ def test_a_missing_weight_of_the_tracker_is_an_error(both_halves, tmp_path, name
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "of"),
+    [
+        ("tracker_neck.fpn_layers.0.proj2.bias", "the tracker"),
+        ("tracker_model.memory_encoder.projection.bias", "the tracker for video"),
+    ],
+)
+def test_a_weight_of_another_shape_is_an_error(source, both_halves, tmp_path, name, of):
+    tensors = load_file(both_halves / "model.safetensors")
+    tensors[name] = tensors[name].repeat(2)
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    (tmp_path / "config.json").symlink_to(both_halves / "config.json")
+    with pytest.raises(SourceError, match=f"the weights of {of} don't fit it: .*size") as caught:
+        read_tracker(tmp_path, source.model)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_cannot_be_read_are_an_error(source, both_halves, tmp_path):
+    whole = (both_halves / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[:1000])
+    (tmp_path / "config.json").symlink_to(both_halves / "config.json")
+    with pytest.raises(SourceError, match="the tracker's weights can't be read") as caught:
+        read_tracker(tmp_path, source.model)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_configuration_of_something_else_is_an_error(source, both_halves, tmp_path):
+    described = json.loads((both_halves / "config.json").read_text())
+    described["tracker_config"]["prompt_encoder_config"] = 3
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    (tmp_path / "model.safetensors").symlink_to(both_halves / "model.safetensors")
+    with pytest.raises(SourceError, match="tracker_config is no tracker of SAM 3") as caught:
+        read_tracker(tmp_path, source.model)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_checkpoint_without_memories_serves_clicks(source, both_halves, tmp_path):
     alone = source.tracker.state_dict().keys()
     own = [key for key in source.video_tracker.state_dict() if key not in alone]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from transformers.initialization import no_init_weights
 from transformers.models.sam3.modeling_sam3 import Sam3Model
@@ -28,7 +29,7 @@ from sam3_tvm.manifest import ClickRules
 from sam3_tvm.sources.base import SourceError
 from sam3_tvm.sources.patches import all_masks
 from sam3_tvm.sources.random_weights import randomise, randomise_positions, seed_of
-from sam3_tvm.sources.tracker_video import load_video
+from sam3_tvm.sources.tracker_video import fill, load_video
 
 __all__ = [
     "ClickDecoder",
@@ -233,20 +234,11 @@ def read_tracker(
     try:
         tracker = _beside(detector, Sam3TrackerConfig(**described["tracker_config"]))
         video = Sam3TrackerVideoConfig(**described["tracker_config"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except (StrictDataclassError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = str(error).splitlines()[0].rstrip(":") if str(error) else type(error).__name__
         raise SourceError(f"{folder}: tracker_config is no tracker of SAM 3: {reason}") from error
     wanted = {n for n in tracker.state_dict() if not n.startswith("vision_encoder.backbone.")}
-    if missing := sorted(wanted - tensors.keys()):
-        raise SourceError(
-            f"{folder}: {len(missing)} weights of the tracker are missing, such as {missing[0]}; "
-            "nothing is filled in at random"
-        )
-    try:
-        tracker.load_state_dict({n: tensors[n].float() for n in wanted}, strict=False)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise SourceError(f"{folder}: the tracker's weights don't fit it: {reason}") from error
+    fill(tracker, wanted, tensors, "the tracker", str(folder))
     return tracker, load_video(tracker, video, tensors, str(folder))
 
 

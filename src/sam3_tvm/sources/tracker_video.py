@@ -6,7 +6,7 @@ for itself attends to what is remembered of earlier frames, and makes memories o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ __all__ = [
     "MemoryEncoder",
     "ShownMask",
     "WithoutMemory",
+    "fill",
     "load_video",
     "random_video",
     "video_rules",
@@ -132,6 +133,7 @@ class ShownMask(torch.nn.Module):
 
     def forward(self, shown: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         prior = self._smaller(self.mask_downsample(shown))
+        # Logits of 10 and -10, as of Sam3TrackerVideoModel._use_mask_as_output.
         return prior, self._smaller(shown * 20.0 - 10.0)
 
     def _smaller(self, masks: torch.Tensor) -> torch.Tensor:
@@ -251,18 +253,39 @@ def load_video(
     if tensors.keys().isdisjoint(wanted - clicks.state_dict().keys()):
         return None
     _check(config, where)
-    missing = sorted(wanted - tensors.keys())
-    if missing:
+    fill(model, wanted, tensors, "the tracker for video", where)
+    return model
+
+
+def fill(
+    model: torch.nn.Module,
+    wanted: Set[str],
+    tensors: Mapping[str, torch.Tensor],
+    what: str,
+    where: str,
+) -> None:
+    """Load some of a model's weights, as float32, all of which must be there.
+
+    Args:
+        model: what takes them.
+        wanted: their names.
+        tensors: those of a checkpoint.
+        what: the model, for errors.
+        where: the checkpoint, for errors.
+
+    Raises:
+        SourceError: some are missing, or of other shapes than the model's.
+    """
+    if missing := sorted(wanted - tensors.keys()):
         raise SourceError(
-            f"{where}: {len(missing)} weights of the tracker for video are missing, such as "
-            f"{missing[0]}; nothing is filled in at random"
+            f"{where}: {len(missing)} weights of {what} are missing, such as {missing[0]}; "
+            "nothing is filled in at random"
         )
     try:
         model.load_state_dict({n: tensors[n].float() for n in wanted}, strict=False)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
-        raise SourceError(f"{where}: the weights for video don't fit it: {reason}") from error
-    return model
+        raise SourceError(f"{where}: the weights of {what} don't fit it: {reason}") from error
 
 
 def _check(config: Sam3TrackerVideoConfig, where: str) -> None:
