@@ -24,6 +24,7 @@ __all__ = [
     "FOR_VIDEO",
     "HEIGHT",
     "MASKS",
+    "MEMORIES",
     "POINTERS",
     "POINTS",
     "PROMPT",
@@ -223,7 +224,7 @@ class Sizes:
 
 
 def abi(sizes: Sizes) -> dict[str, Component]:
-    """Every component of a picture-segmenting SAM 3 of these sizes, in calling order.
+    """Every component of a SAM 3 of these sizes, in calling order.
 
     Those that segment what is clicked come last, and only where ``sizes.clicks`` is there; behind
     them, where ``sizes.video`` is, those that follow it.
