@@ -345,6 +345,15 @@ def test_a_configuration_of_something_else_is_an_error(source, both_halves, tmp_
     assert "\n" not in str(caught.value)
 
 
+def test_a_tracker_that_nobody_wants_is_not_read(both_halves, tmp_path):
+    name = "tracker_neck.fpn_layers.0.proj2.bias"
+    faulty = without(both_halves, tmp_path, name)
+    assert open_source(faulty, ("concepts",)).tracker is None
+    assert open_source("random:tiny", ("concepts",)).tracker is None
+    with pytest.raises(SourceError, match="missing"):
+        open_source(faulty, ("concepts", "clicks"))
+
+
 def test_a_checkpoint_without_memories_serves_clicks(source, both_halves, tmp_path):
     alone = source.tracker.state_dict().keys()
     own = [key for key in source.video_tracker.state_dict() if key not in alone]

@@ -234,7 +234,8 @@ class _Run:
         name = artifacts.open(self.options.artifact).manifest.source.checkpoint
         if not name.startswith("random:"):
             return self.options.artifact, name, name, None
-        self._job("checkpoint", f"write {name}", checkpoint=name, folder=folder)
+        wanted = {"checkpoint": name, "tasks": self.tasks, "folder": folder}
+        self._job("checkpoint", f"write {name}", **wanted)
         return self.options.artifact, folder, name, None
 
     def _exported(self, checkpoint: str, parts: Sequence[Part]) -> dict[str, str]:

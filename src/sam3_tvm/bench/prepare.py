@@ -30,12 +30,12 @@ __all__ = ["JOBS", "count_flops", "export_onnx", "quick_model", "reference", "sa
 _EXPORT_ERRORS = (RuntimeError, ValueError, TypeError, AttributeError, NotImplementedError)
 
 
-def save_checkpoint(checkpoint: str, folder: str) -> None:
-    """Write a random checkpoint to a folder in Hugging Face's layout.
+def save_checkpoint(checkpoint: str, tasks: Sequence[str], folder: str) -> None:
+    """Write what some tasks take of a random checkpoint to a folder in Hugging Face's layout.
 
     So that PyTorch's load time is that of reading a checkpoint, not of drawing random numbers.
     """
-    source: Any = open_source(checkpoint)
+    source: Any = open_source(checkpoint, tasks)
     if source.sizes.clicks is None:
         _write(source.model, source.tokenizer_json(), Path(folder))
     else:

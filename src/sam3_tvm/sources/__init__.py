@@ -28,7 +28,9 @@ def open_source(checkpoint: str, tasks: Sequence[str] | None = None) -> Source:
         SourceError: nothing of that name, something that isn't a SAM 3 checkpoint, or a task that
             it has no weights for.
     """
-    source = _open(checkpoint)
+    # Both tasks of the tracker come from one, which takes a while to read.
+    tracked = tasks is None or not {"clicks", "video"}.isdisjoint(tasks)
+    source = _open(checkpoint, tracked)
     last = max(Tokenizer.from_str(source.tokenizer_json()).get_vocab().values())
     if last >= source.vocabulary_size():
         raise SourceError(
@@ -56,7 +58,7 @@ def open_source(checkpoint: str, tasks: Sequence[str] | None = None) -> Source:
     return source
 
 
-def _open(checkpoint: str) -> Source:
+def _open(checkpoint: str, tracked: bool) -> Source:
     if checkpoint.startswith("random:meta"):
         from sam3_tvm.sources.meta import MetaSource
 
@@ -70,4 +72,4 @@ def _open(checkpoint: str) -> Source:
         return MetaSource.open(file)
     from sam3_tvm.sources.transformers import TransformersSource
 
-    return TransformersSource.open(checkpoint)
+    return TransformersSource.open(checkpoint, tracked)

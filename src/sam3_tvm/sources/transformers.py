@@ -259,17 +259,17 @@ class TransformersSource:
             self.video = video_rules(video)
 
     @classmethod
-    def open(cls, checkpoint: str) -> TransformersSource:
-        """See :func:`sam3_tvm.sources.open_source`."""
+    def open(cls, checkpoint: str, tracked: bool = True) -> TransformersSource:
+        """See :func:`sam3_tvm.sources.open_source`; ``tracked``: with a tracker, if it has one."""
         if checkpoint.startswith("random:"):
-            return cls._random(checkpoint)
+            return cls._random(checkpoint, tracked)
         folder = Path(checkpoint)
         if not folder.is_dir():
             folder = download(checkpoint)
-        return cls._folder(checkpoint, folder)
+        return cls._folder(checkpoint, folder, tracked)
 
     @classmethod
-    def _random(cls, checkpoint: str) -> TransformersSource:
+    def _random(cls, checkpoint: str, tracked: bool) -> TransformersSource:
         _, name, *rest = checkpoint.split(":")
         if name not in CONFIGS or len(rest) > 1 or not all(r.isdigit() for r in rest):
             accepted = ", ".join(f"random:{n}" for n in CONFIGS)
@@ -282,8 +282,8 @@ class TransformersSource:
             model = Sam3Model(config)
         seed = int(rest[0]) if rest else 0
         randomise(model, seed)
-        tracker = random_tracker(model, seed, **TRACKERS[name])
-        video = random_video(tracker, seed, **VIDEO[name])
+        tracker = random_tracker(model, seed, **TRACKERS[name]) if tracked else None
+        video = random_video(tracker, seed, **VIDEO[name]) if tracker is not None else None
         vocabulary = config.text_config.vocab_size
         tokenizer = byte_tokenizer(vocabulary).to_str()
         preprocessing = read_preprocessing(None, config.image_size)
@@ -292,7 +292,7 @@ class TransformersSource:
         )
 
     @classmethod
-    def _folder(cls, checkpoint: str, folder: Path) -> TransformersSource:
+    def _folder(cls, checkpoint: str, folder: Path, tracked: bool) -> TransformersSource:
         for needed in ("config.json", "tokenizer.json"):
             if not (folder / needed).is_file():
                 raise SourceError(
@@ -322,7 +322,7 @@ class TransformersSource:
             pad_id,
             read_preprocessing(folder, model.config.image_size),
             read_licence(folder),
-            *read_tracker(folder, model),
+            *(read_tracker(folder, model) if tracked else ()),
         )
 
     def component(self, name: str) -> torch.nn.Module:
