@@ -74,23 +74,12 @@ class TrackedFrame:
 
     def line(self, fps: float | None) -> str:
         """The objects as one line of JSON, masks run-length encoded as in COCO's results."""
-        from pycocotools import mask as coco
+        from sam3_tvm.runtime.results import coco_entry
 
-        objects = []
-        for name, mask, score in zip(self.objects, self.masks, self.scores, strict=True):
-            runs = coco.encode(np.asfortranarray(mask, np.uint8))
-            objects.append(
-                {
-                    "id": name,
-                    "score": score,
-                    "bbox": coco.toBbox(runs).tolist(),
-                    "area": int(mask.sum()),
-                    "segmentation": {
-                        "size": [int(n) for n in runs["size"]],
-                        "counts": runs["counts"].decode("ascii"),
-                    },
-                }
-            )
+        objects = [
+            {"id": name, "score": score, **coco_entry(mask)}
+            for name, mask, score in zip(self.objects, self.masks, self.scores, strict=True)
+        ]
         time = None if not fps else round(self.index / fps, 6)
         return json.dumps({"frame": self.index, "time": time, "objects": objects})
 

@@ -16,7 +16,7 @@ from sam3_tvm.runtime.image import ImageError, Picture, read_picture
 from sam3_tvm.runtime.overlay import draw_overlay
 from sam3_tvm.runtime.per_image import ImageFunctions
 from sam3_tvm.runtime.prompts import PromptError
-from sam3_tvm.runtime.results import Resize
+from sam3_tvm.runtime.results import Resize, coco_entry, sigmoid
 
 __all__ = ["ClickResult", "Clicker", "choose_masks"]
 
@@ -158,23 +158,10 @@ class ClickResult:
             ``size`` [height, width] and ``counts`` as a string), ``bbox`` of the mask (x, y, width,
             height in pixels), ``score``, its predicted IoU, and ``area`` (pixels).
         """
-        from pycocotools import mask as coco
-
-        entries = []
-        for mask, iou in zip(self.masks, self.iou, strict=True):
-            runs = coco.encode(np.asfortranarray(mask, np.uint8))
-            entries.append(
-                {
-                    "segmentation": {
-                        "size": [int(n) for n in runs["size"]],
-                        "counts": runs["counts"].decode("ascii"),
-                    },
-                    "bbox": coco.toBbox(runs).tolist(),
-                    "score": float(iou),
-                    "area": int(mask.sum()),
-                }
-            )
-        return entries
+        return [
+            {**coco_entry(mask), "score": float(iou)}
+            for mask, iou in zip(self.masks, self.iou, strict=True)
+        ]
 
 
 class Clicker:
@@ -235,7 +222,7 @@ class Clicker:
             # What follows, an artifact for video has: pointers, which pictures don't need.
             masks, iou, logit, *_ = self._on_image("click_decoder", features, sparse, dense)
             (chosen,), (scores,) = choose_masks(masks, iou, multimask, rules)
-            score = float(1 / (1 + np.exp(-np.float64(logit[0, 0]))))
+            score = float(sigmoid(logit.astype(np.float64))[0, 0])
             results.append(ClickResult(click, size, scores, chosen, score, self._resize, picture))
         return results
 

@@ -16,7 +16,7 @@ from sam3_tvm.progress import Progress
 from sam3_tvm.runtime.encoded import EncodedImage
 from sam3_tvm.runtime.per_image import ImageFunctions
 from sam3_tvm.runtime.prompts import Prompt, build_prompts
-from sam3_tvm.runtime.results import Result
+from sam3_tvm.runtime.results import Result, sigmoid
 
 __all__ = ["Detector", "Tokenize"]
 
@@ -102,7 +102,7 @@ class Detector:
             (memory,) = self._on_image("detr_encoder", image.features, prompt, prompt_mask)
             queries, boxes, presence = self._call("detr_decoder", memory, prompt, prompt_mask)
             (logits,) = self._call("scoring", queries, prompt, prompt_mask)
-            scores = _sigmoid(logits) * _sigmoid(presence)
+            scores = sigmoid(logits) * sigmoid(presence)
             for row, index in enumerate(chunk):
                 progress("masks", len(results), len(prompts))
                 kept = np.flatnonzero(scores[row] > threshold)
@@ -237,12 +237,6 @@ def _padded(
         of_each[row, : len(ours)] = label
         given[row, : len(ours)] = True
     return padded, of_each, given
-
-
-def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # exp of a large number is infinite, and its inverse 0
-        y: NDArray[np.float32] = np.float32(1) / (np.float32(1) + np.exp(-x))
-    return y
 
 
 def _to_pixels(boxes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

@@ -81,6 +81,12 @@ class FunctionTable:
         _check_outputs(component, dims, outputs)
         return outputs
 
+    def named(self, name: str, *inputs: Input) -> dict[str, NDArray[Any]]:
+        """Call one function whole; its outputs by name."""
+        outputs = self(name, *inputs)
+        specs = self.components[name].outputs
+        return {spec.name: output for spec, output in zip(specs, outputs, strict=True)}
+
     def _in_stages(self, name: str, inputs: Sequence[Input]) -> tuple[NDArray[Any], ...]:
         split = self._stages[name]
         given = dict(zip((s.name for s in self.components[name].inputs), inputs, strict=True))

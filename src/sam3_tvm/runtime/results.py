@@ -12,7 +12,7 @@ from PIL import Image
 from sam3_tvm.runtime.image import ImageError, Picture, read_picture
 from sam3_tvm.runtime.overlay import draw_overlay
 
-__all__ = ["Resize", "Result"]
+__all__ = ["Resize", "Result", "coco_entry", "sigmoid"]
 
 #: Mask logits float32 [M, h, w] and a height and width H, W to masks bool [M, H, W].
 Resize = Callable[[NDArray[np.float32], tuple[int, int]], NDArray[np.bool_]]
@@ -20,6 +20,36 @@ Resize = Callable[[NDArray[np.float32], tuple[int, int]], NDArray[np.bool_]]
 # Masks are resized in groups of about this many output pixels, since the resize computes in
 # floating point: a few hundred megabytes of memory, whatever the size and number of masks.
 _GROUP_PIXELS = 1 << 24
+
+
+def sigmoid(x: NDArray[Any]) -> NDArray[Any]:
+    """Of floating point numbers, in their own precision."""
+    with np.errstate(over="ignore"):  # exp of a large number is infinite, and its inverse 0
+        y: NDArray[Any] = 1 / (1 + np.exp(-x))
+    return y
+
+
+def coco_entry(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """A mask in COCO's results format.
+
+    Args:
+        mask: bool [H, W].
+
+    Returns:
+        ``segmentation`` (compressed run-length encoding with ``size`` [height, width] and
+        ``counts`` as a string), ``bbox`` (x, y, width, height in pixels) and ``area`` (pixels).
+    """
+    from pycocotools import mask as coco
+
+    runs = coco.encode(np.asfortranarray(mask, np.uint8))
+    return {
+        "segmentation": {
+            "size": [int(n) for n in runs["size"]],
+            "counts": runs["counts"].decode("ascii"),
+        },
+        "bbox": coco.toBbox(runs).tolist(),
+        "area": int(mask.sum()),
+    }
 
 
 class Result:
@@ -171,24 +201,18 @@ class Result:
             ``size`` [height, width] and ``counts`` as a string), ``bbox`` (x, y, width, height in
             pixels), ``score`` and ``area`` (pixels of the mask).
         """
-        from pycocotools import mask as coco
-
         ids = {"image_id": image_id, "category_id": category_id}
         given = {k: v for k, v in ids.items() if v is not None}
         entries = []
         for box, score, mask in zip(self.boxes, self.scores, self._each_mask(), strict=True):
-            runs = coco.encode(np.asfortranarray(mask, np.uint8))
             x0, y0, x1, y1 = box.tolist()
             entries.append(
                 {
                     **given,
-                    "segmentation": {
-                        "size": [int(n) for n in runs["size"]],
-                        "counts": runs["counts"].decode("ascii"),
-                    },
+                    **coco_entry(mask),
+                    # The detector's, which tells more than the mask's own.
                     "bbox": [x0, y0, x1 - x0, y1 - y0],
                     "score": float(score),
-                    "area": int(mask.sum()),
                 }
             )
         return entries

@@ -272,14 +272,8 @@ class Model:
             if task is None or (name in FOR_CLICKS) == (task == "clicks")
         ]
         pixels = preprocess(rgb, self.manifest.preprocessing)
-        named = self._named("vision_encoder", pixels)
+        named = self._call.named("vision_encoder", pixels)
         if "tracker_neck" in functions:
-            named |= self._named("tracker_neck", named["backbone"])
+            named |= self._call.named("tracker_neck", named["backbone"])
         features = self._on_image.keep(named, functions)
         return EncodedImage(features, (rgb.shape[0], rgb.shape[1]), self.fingerprint, picture)
-
-    def _named(self, function: str, *inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """A function's outputs by name."""
-        specs = self.manifest.components[function].outputs
-        outputs = self._call(function, *inputs)
-        return {spec.name: output for spec, output in zip(specs, outputs, strict=True)}

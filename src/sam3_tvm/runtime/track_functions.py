@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sam3_tvm.components import CLICKS, FOR_VIDEO, POINTERS
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.runtime.clicks import choose_masks
+from sam3_tvm.runtime.functions import FunctionTable
 from sam3_tvm.runtime.image import preprocess
 from sam3_tvm.runtime.per_image import ImageFunctions
 from sam3_tvm.runtime.prompts import PromptError
@@ -66,7 +67,7 @@ class VideoFunctions:
         PromptError: an artifact that is not for video.
     """
 
-    def __init__(self, call: Callable[..., tuple[NDArray[Any], ...]], manifest: Manifest) -> None:
+    def __init__(self, call: FunctionTable, manifest: Manifest) -> None:
         if manifest.video is None or manifest.clicks is None:
             raise PromptError(
                 "this artifact is not for video: compile a checkpoint that holds SAM 3's tracker "
@@ -97,8 +98,8 @@ class VideoFunctions:
         Args:
             rgb: the frame, uint8 [H, W, 3].
         """
-        named = self._named("vision_encoder", preprocess(rgb, self._manifest.preprocessing))
-        named = self._named("tracker_neck", named["backbone"])
+        named = self._call.named("vision_encoder", preprocess(rgb, self._manifest.preprocessing))
+        named = self._call.named("tracker_neck", named["backbone"])
         return {**{level: named[level] for level in _LEVELS}, **self._on_image.keep(named)}
 
     def look(
@@ -193,8 +194,3 @@ class VideoFunctions:
         given = np.array([prior is not None])
         points, labels = prompt.points[None], prompt.labels[None]
         return self._call("prompt_encoder", points, labels, mask, given)
-
-    def _named(self, function: str, *inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        specs = self._manifest.components[function].outputs
-        outputs = self._call(function, *inputs)
-        return {spec.name: output for spec, output in zip(specs, outputs, strict=True)}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sam3_tvm.runtime.overlay import draw_overlay
-from sam3_tvm.runtime.results import Resize
+from sam3_tvm.runtime.results import Resize, coco_entry, sigmoid
 from sam3_tvm.runtime.track_memory import Answer
 
 __all__ = ["FrameResult"]
@@ -45,7 +45,7 @@ class FrameResult:
         self.rgb = rgb
         self.size = (rgb.shape[0], rgb.shape[1])
         found = np.array([answer.object_logit for answer in answers], np.float64)
-        self.scores: NDArray[np.float32] = (1 / (1 + np.exp(-found))).astype(np.float32)
+        self.scores: NDArray[np.float32] = sigmoid(found).astype(np.float32)
         self.logits = np.zeros((len(answers), side, side), np.float32)
         for row, answer in enumerate(answers):
             self.logits[row] = answer.logits
@@ -93,22 +93,12 @@ class FrameResult:
             run-length encoding with ``size`` [height, width] and ``counts`` as a string), ``bbox``
             of the mask (x, y, width, height in pixels), ``score`` and ``area`` (pixels).
         """
-        from pycocotools import mask as coco
-
-        entries = []
-        for row, name in enumerate(self.objects):
-            runs = coco.encode(np.asfortranarray(self.masks[row], np.uint8))
-            entries.append(
-                {
-                    "frame": self.index,
-                    "object_id": name,
-                    "segmentation": {
-                        "size": [int(n) for n in runs["size"]],
-                        "counts": runs["counts"].decode("ascii"),
-                    },
-                    "bbox": coco.toBbox(runs).tolist(),
-                    "score": float(self.scores[row]),
-                    "area": int(self.masks[row].sum()),
-                }
-            )
-        return entries
+        return [
+            {
+                "frame": self.index,
+                "object_id": name,
+                **coco_entry(mask),
+                "score": float(score),
+            }
+            for name, mask, score in zip(self.objects, self.masks, self.scores, strict=True)
+        ]
