@@ -127,14 +127,7 @@ def parse_shown(
             "nothing to follow: give --box x0,y0,x1,y1, --point x,y or --mask FILE; @FRAME at its "
             "end says on which frame, :ID of which object"
         )
-    # A point's id says which box it goes with: it keeps no number from a box.
-    makers = ("--box", "--mask")
-    named = {number for option, *_, number in given if option in makers}
-    free = (n for n in range(1, 2 * len(given) + 1) if n not in named)
-    numbers = [
-        next(free) if number is None and option in makers else number
-        for option, _what, _frame, number in given
-    ]
+    numbers = _numbered([(option, number) for option, _what, _frame, number in given])
     objects = {number for number in numbers if number is not None} or {1}
     found: dict[tuple[int, int], Shown] = {}
     for (option, what, at, _), number in zip(given, numbers, strict=True):
@@ -182,6 +175,17 @@ def _placed(text: str, option: str, frame: int) -> tuple[str, int, int | None]:
                 "0 and :ID from 1, such as @12:2"
             )
     return parts["what"], frame if at is None else int(at), None if number is None else int(number)
+
+
+def _numbered(given: Sequence[tuple[str, int | None]]) -> list[int | None]:
+    """The objects' numbers by option, with those of boxes and masks that named none."""
+    # A point's id says which box it goes with: it keeps no number from a box.
+    makers = ("--box", "--mask")
+    named = {number for option, number in given if option in makers}
+    free = (n for n in range(1, 2 * len(given) + 1) if n not in named)
+    return [
+        next(free) if number is None and option in makers else number for option, number in given
+    ]
 
 
 def _say(shown: Shown, option: str, what: str) -> None:
