@@ -35,19 +35,23 @@ def test_a_film_of_any_length_is_made_as_it_is_watched():
 
 
 def test_the_plot_is_a_picture(tmp_path):
+    pytest.importorskip("matplotlib")
     draw(memory(3), tmp_path / "x.png")
     assert Image.open(tmp_path / "x.png").size == (1440, 720)
 
 
-def test_a_film_is_measured(tiny_artifact, tmp_path, capsys):
-    assert (
-        main([str(tiny_artifact), "--frames", "20", "--objects", "1", "-o", f"{tmp_path}/m1.5"])
-        == 0
-    )
-    found = json.loads((tmp_path / "m1.5.json").read_text())
+def test_a_film_is_measured(tiny_artifact):
+    found = measure(tiny_artifact, 20, 1).to_json()
     assert (found["frames"], found["objects"]) == (20, 1)
     assert len(found["resident"]) == 20
     assert min(found["resident"]) > 2**20
+
+
+def test_figures_and_plot_are_written(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr("sam3_tvm.bench.film.measure", lambda *given: memory(7))
+    assert main(["artifact", "-o", f"{tmp_path}/m1.5"]) == 0
+    assert json.loads((tmp_path / "m1.5.json").read_text())["growth"] == 693
     assert (tmp_path / "m1.5.png").exists()
     assert "frames a second" in capsys.readouterr().out
 
@@ -73,7 +77,6 @@ def test_no_more_objects_are_followed_than_there_are(tmp_path):
         (["x", "-o", "."], "names a folder, not files"),
         (["x", "-o", ".."], "names a folder, not files"),
         (["x", "--objects", "4"], "--objects"),
-        (["no-artifact"], "no-artifact"),
     ],
 )
 def test_what_cannot_be_measured_is_one_line(arguments, says, capsys, tmp_path, monkeypatch):
@@ -82,4 +85,13 @@ def test_what_cannot_be_measured_is_one_line(arguments, says, capsys, tmp_path, 
         main(arguments)
     assert caught.value.code == 2
     assert says in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_artifact_is_one_line(capsys, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["no-artifact"])
+    assert "no-artifact" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
