@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from sam3_tvm import artifact
+from sam3_tvm.abi import ClickSizes, VideoSizes, abi
 from sam3_tvm.artifact import ArtifactError, ClickRules, Manifest, VideoRules
-from sam3_tvm.components import ClickSizes, VideoSizes, abi, abi_to_json
+from sam3_tvm.components import abi_to_json
 
 sys.path.insert(0, str(Path(__file__).parent / "runtime"))
 import toy

@@ -8,7 +8,8 @@ import pytest
 
 import sam3_tvm
 from sam3_tvm import artifact
-from sam3_tvm.components import BATCH, FOR_VIDEO, PROMPT, Dim
+from sam3_tvm.abi import BATCH, FOR_VIDEO, PROMPT
+from sam3_tvm.components import Dim
 from sam3_tvm.runtime.module import load_functions
 from sam3_tvm.runtime.per_image import ImageFunctions
 

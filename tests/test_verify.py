@@ -4,7 +4,8 @@ import shutil
 import numpy as np
 import pytest
 
-from sam3_tvm.components import BATCH, Component, Sizes, TensorSpec, abi
+from sam3_tvm.abi import BATCH, Sizes, abi
+from sam3_tvm.components import Component, TensorSpec
 from sam3_tvm.manifest import PRECISIONS
 from sam3_tvm.sources.base import ClickReferenceResult, ClickSpec, VideoReferenceFrame
 from sam3_tvm.verify import Bounds, VerifyError, VerifyReport, verify

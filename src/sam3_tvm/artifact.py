@@ -32,7 +32,8 @@ from pathlib import Path
 from numpy._core._multiarray_umath import __cpu_features__  # type: ignore[import-not-found]
 
 from sam3_tvm import weights as weights_format
-from sam3_tvm.components import Component, Sizes
+from sam3_tvm.abi import Sizes
+from sam3_tvm.components import Component
 from sam3_tvm.manifest import (
     FORMAT,
     ArtifactError,

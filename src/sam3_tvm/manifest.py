@@ -12,11 +12,10 @@ from collections.abc import Mapping, Set
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from sam3_tvm.abi import Sizes, abi
 from sam3_tvm.components import (
     Component,
-    Sizes,
     TensorSpec,
-    abi,
     abi_from_json,
     abi_to_json,
     spec_from_json,

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sam3_tvm.abi import ClickSizes, Sizes, VideoSizes, abi
 from sam3_tvm.bench.parts import (
     EIGHT,
     KEPT,
@@ -23,7 +24,7 @@ from sam3_tvm.bench.parts import (
     save_arrays,
     select_parts,
 )
-from sam3_tvm.components import ClickSizes, Component, Dim, Sizes, TensorSpec, VideoSizes, abi
+from sam3_tvm.components import Component, Dim, TensorSpec
 
 SIZES = Sizes(image=168, grid=12, hidden=8, text_tokens=5, queries=30, heads=2)
 ABI = abi(SIZES)

@@ -71,9 +71,9 @@ def test_a_name_that_does_not_tell_counts_nothing(name):
 
 def test_a_profile_accounts_for_the_work_of_the_graph(tiny_artifact):
     torch = pytest.importorskip("torch")
+    from sam3_tvm.abi import abi
     from sam3_tvm.bench.parts import dims, select_parts
     from sam3_tvm.bench.prepare import count_flops
-    from sam3_tvm.components import abi
     from sam3_tvm.sources import open_source
     from sam3_tvm.sources.base import sample_inputs
 

@@ -90,7 +90,7 @@ def test_the_artifacts_page_names_every_entry_of_the_manifest():
 
 
 def test_the_architectures_table_names_every_function():
-    from sam3_tvm.components import ClickSizes, Sizes, VideoSizes, abi
+    from sam3_tvm.abi import ClickSizes, Sizes, VideoSizes, abi
 
     page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     (table,) = re.findall(r"^\| function \| inputs \| outputs \|$.*?^$", page, re.M | re.S)

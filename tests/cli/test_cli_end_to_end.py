@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sam3_tvm.abi import ClickSizes, Sizes, VideoSizes, abi
 from sam3_tvm.assets import photographs
-from sam3_tvm.components import ClickSizes, Sizes, VideoSizes, abi
 
 # Any sizes: names are what is asked for.
 SIZES = Sizes(14, 1, 8, 8, 1, 1, clicks=ClickSizes(8, 4), video=VideoSizes(8, 2))

@@ -22,7 +22,8 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
 from sam3_tvm import artifact
-from sam3_tvm.components import BATCH, ClickSizes, Sizes, TensorSpec, abi
+from sam3_tvm.abi import BATCH, ClickSizes, Sizes, abi
+from sam3_tvm.components import TensorSpec
 from sam3_tvm.runtime.functions import FunctionTable
 from sam3_tvm.runtime.segmenter import Model
 from sam3_tvm.runtime.tokenizer import Tokenizer

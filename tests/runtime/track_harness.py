@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from sam3_tvm import artifact
-from sam3_tvm.components import abi
+from sam3_tvm.abi import abi
 from sam3_tvm.runtime.functions import FunctionTable
 from sam3_tvm.runtime.segmenter import Model
 from sam3_tvm.sources import open_source

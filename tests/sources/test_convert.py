@@ -6,7 +6,7 @@ from meta_tiny import needs_meta
 from safetensors.torch import load_file, save_file
 from transformers import Sam3Config
 
-from sam3_tvm.components import abi
+from sam3_tvm.abi import abi
 from sam3_tvm.sources import SourceError, open_source
 from sam3_tvm.sources.base import sample_inputs
 from sam3_tvm.sources.convert import convert

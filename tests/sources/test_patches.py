@@ -3,7 +3,7 @@ import torch
 import transformers.models.sam3.modeling_sam3 as modeling_sam3
 import tvm
 
-from sam3_tvm.components import abi
+from sam3_tvm.abi import abi
 from sam3_tvm.importer import import_module
 from sam3_tvm.sources import open_source
 from sam3_tvm.sources.base import dynamic_shapes, sample_inputs

@@ -14,7 +14,7 @@ from transformers.models.sam3_tracker.modeling_sam3_tracker import Sam3TrackerMo
 from transformers.models.sam3_video.configuration_sam3_video import Sam3VideoConfig
 from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoModel
 
-from sam3_tvm.components import FOR_CLICKS, FOR_VIDEO, TASKS, abi
+from sam3_tvm.abi import FOR_CLICKS, FOR_VIDEO, TASKS, abi
 from sam3_tvm.runtime.clicks import choose_masks
 from sam3_tvm.sources import SourceError, open_source
 from sam3_tvm.sources.random_weights import CONFIGS, randomise

@@ -6,7 +6,8 @@ import pytest
 import torch
 import transformers.models.sam3.modeling_sam3 as modeling_sam3
 
-from sam3_tvm.components import Dim, abi, bind
+from sam3_tvm.abi import abi
+from sam3_tvm.components import Dim, bind
 from sam3_tvm.sources import SourceError, open_source
 from sam3_tvm.sources.base import sample_inputs
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sam3_tvm import artifact as artifacts
+from sam3_tvm.abi import Sizes, abi
 from sam3_tvm.bench.engines import OURS, EngineInfo, select_engines
 from sam3_tvm.bench.parts import (
     EIGHT,
@@ -25,7 +26,7 @@ from sam3_tvm.bench.parts import (
 )
 from sam3_tvm.bench.process import Worker, WorkerError, available_bytes, termination_unwinds
 from sam3_tvm.bench.report import BenchReport, EngineResult, MachineFacts, PartInfo, Timing
-from sam3_tvm.components import Component, Sizes, abi
+from sam3_tvm.components import Component
 from sam3_tvm.progress import Progress, silent
 from sam3_tvm.runtime.engine import default_threads
 

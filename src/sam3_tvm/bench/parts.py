@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam3_tvm.components import Component, Dim, Sizes, TensorSpec
+from sam3_tvm.abi import Sizes
+from sam3_tvm.components import Component, Dim, TensorSpec
 from sam3_tvm.errors import Sam3Error
 
 __all__ = [

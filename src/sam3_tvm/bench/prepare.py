@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from sam3_tvm.abi import abi
 from sam3_tvm.bench.engines import first_line, onnx_file
 from sam3_tvm.bench.parts import (
     Part,
@@ -20,7 +21,7 @@ from sam3_tvm.bench.parts import (
     save_arrays,
     select_parts,
 )
-from sam3_tvm.components import Component, abi, abi_to_json
+from sam3_tvm.components import Component, abi_to_json
 from sam3_tvm.sources import open_source
 from sam3_tvm.sources.base import Source, sample_inputs
 

@@ -21,6 +21,7 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from sam3_tvm import artifact
+from sam3_tvm.abi import FOR_CLICKS, ClickSizes, Sizes, VideoSizes, abi
 from sam3_tvm.compiler import pipeline
 from sam3_tvm.compiler.kernels.stored_weights import widens
 from sam3_tvm.compiler.passes.lift_params import lift_constants, lift_params, transform_name
@@ -28,15 +29,7 @@ from sam3_tvm.compiler.passes.split_stages import stages
 from sam3_tvm.compiler.passes.stages import IMAGE_INPUTS
 from sam3_tvm.compiler.pipeline import LAYER_NORM, Options
 from sam3_tvm.compiler.target import CpuTarget
-from sam3_tvm.components import (
-    FOR_CLICKS,
-    ClickSizes,
-    Component,
-    Dim,
-    Sizes,
-    VideoSizes,
-    abi,
-)
+from sam3_tvm.components import Component, Dim
 from sam3_tvm.errors import Sam3Error
 from sam3_tvm.importer import import_module
 from sam3_tvm.manifest import PRECISIONS
@@ -139,7 +132,7 @@ def compile(
             the size) or ``"int8"`` (a quarter). Arithmetic is in float32 in any case.
         tuned: a database of tile sizes that ``sam3-tvm tune`` wrote, for ``"native"``; by default
             what is known of this CPU, see :func:`sam3_tvm.compiler.tuning.find`.
-        tasks: what it is to be for, of :data:`sam3_tvm.components.TASKS`: ``"concepts"``, that
+        tasks: what it is to be for, of :data:`sam3_tvm.abi.TASKS`: ``"concepts"``, that
             and ``"clicks"``, or these and ``"video"``; None for all that the checkpoint has
             weights for.
         functions: compile these functions of the ABI alone; None for all, without which an

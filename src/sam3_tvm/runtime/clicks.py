@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from sam3_tvm.components import CLICKS
+from sam3_tvm.abi import CLICKS
 from sam3_tvm.manifest import ClickRules, Manifest
 from sam3_tvm.runtime.click_prompts import Click, build_clicks
 from sam3_tvm.runtime.image import ImageError, Picture, read_picture

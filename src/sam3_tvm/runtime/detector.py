@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam3_tvm.components import BATCH
+from sam3_tvm.abi import BATCH
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.progress import Progress
 from sam3_tvm.runtime.encoded import EncodedImage

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam3_tvm.components import BATCH, Component, Dim, TensorSpec
+from sam3_tvm.abi import BATCH
+from sam3_tvm.components import Component, Dim, TensorSpec
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.runtime.functions import Input
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sam3_tvm import artifact
-from sam3_tvm.components import FOR_CLICKS, FOR_VIDEO
+from sam3_tvm.abi import FOR_CLICKS, FOR_VIDEO
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.progress import Progress, silent
 from sam3_tvm.runtime.clicks import Clicker, ClickResult

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam3_tvm.components import CLICKS, FOR_VIDEO, POINTERS
+from sam3_tvm.abi import CLICKS, FOR_VIDEO, POINTERS
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.runtime.clicks import choose_masks
 from sam3_tvm.runtime.functions import FunctionTable

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sam3_tvm.components import Component, Dim, Sizes
+from sam3_tvm.abi import Sizes
+from sam3_tvm.components import Component, Dim
 from sam3_tvm.errors import Sam3Error
 from sam3_tvm.manifest import ClickRules, Preprocessing, ReferenceRules, VideoRules
 

@@ -24,7 +24,7 @@ from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
     Sam3TrackerVideoModel,
 )
 
-from sam3_tvm.components import ClickSizes
+from sam3_tvm.abi import ClickSizes
 from sam3_tvm.manifest import ClickRules
 from sam3_tvm.sources.base import SourceError
 from sam3_tvm.sources.patches import all_masks

@@ -21,7 +21,7 @@ from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
     Sam3TrackerVideoModel,
 )
 
-from sam3_tvm.components import VideoSizes
+from sam3_tvm.abi import VideoSizes
 from sam3_tvm.manifest import VideoRules
 from sam3_tvm.sources.base import SourceError
 from sam3_tvm.sources.random_weights import randomise, seed_of

@@ -10,17 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sam3_tvm.components import (
-    BATCH,
-    BOXES,
-    CLICKS,
-    POINTERS,
-    POINTS,
-    PROMPT,
-    TOKENS,
-    Component,
-    abi,
-)
+from sam3_tvm.abi import BATCH, BOXES, CLICKS, POINTERS, POINTS, PROMPT, TOKENS, abi
+from sam3_tvm.components import Component
 from sam3_tvm.sources.base import Source, sample_inputs
 from sam3_tvm.verify.report import Bounds, FunctionRow, VerifyError
 

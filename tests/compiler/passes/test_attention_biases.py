@@ -7,7 +7,7 @@ import re
 import pytest
 from dispatch_testing import TARGET
 
-from sam3_tvm.components import abi
+from sam3_tvm.abi import abi
 
 pytest.importorskip("torch")
 

@@ -9,13 +9,13 @@ from dispatch_testing import TARGET, build, close, kernels, operators, randoms, 
 from tvm import relax
 from tvm.relax import op as R
 
+from sam3_tvm.abi import abi
 from sam3_tvm.compiler.driver import import_component
 from sam3_tvm.compiler.passes.dispatch_attention import DispatchAttention
 from sam3_tvm.compiler.passes.dispatch_linear import DispatchLinear
 from sam3_tvm.compiler.passes.merge_linears import MergeLinears
 from sam3_tvm.compiler.passes.move_windows import MoveWindows
 from sam3_tvm.compiler.pipeline import CANONICAL, Options, run_phase
-from sam3_tvm.components import abi
 from sam3_tvm.sources import open_source
 
 HEADS, DIM, HEIGHT, WIDTH, DOWN, ACROSS = 2, 8, 3, 5, 2, 4

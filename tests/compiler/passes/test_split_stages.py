@@ -9,13 +9,14 @@ import tvm
 from dispatch_testing import TARGET, build, close, operators, randoms, run
 from tvm import relax
 
+from sam3_tvm.abi import BATCH, PROMPT, abi
 from sam3_tvm.compiler import pipeline
 from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.driver import import_component
 from sam3_tvm.compiler.passes.dataflow import static_int
 from sam3_tvm.compiler.passes.split_stages import SplitStages, stages
 from sam3_tvm.compiler.passes.stages import IMAGE_INPUTS
-from sam3_tvm.components import BATCH, PROMPT, Component, TensorSpec, abi
+from sam3_tvm.components import Component, TensorSpec
 from sam3_tvm.sources import open_source
 
 op, nn = relax.op, relax.op.nn

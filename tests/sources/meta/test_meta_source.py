@@ -3,7 +3,8 @@ import pytest
 import torch
 from meta_tiny import needs_meta
 
-from sam3_tvm.components import Dim, abi, bind
+from sam3_tvm.abi import abi
+from sam3_tvm.components import Dim, bind
 from sam3_tvm.sources import SourceError, open_source
 from sam3_tvm.sources.base import PromptSpec, pixel_values, sample_inputs
 

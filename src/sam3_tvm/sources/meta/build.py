@@ -14,7 +14,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers.initialization import no_init_weights
 
-from sam3_tvm.components import Sizes
+from sam3_tvm.abi import Sizes
 from sam3_tvm.sources.meta.checkpoint import Checkpoint
 from sam3_tvm.sources.meta.environment import meta_environment
 from sam3_tvm.sources.patches import attribute

@@ -1,0 +1,360 @@
+"""The contract between sources, compiler and runtime: what each compiled function is.
+
+A SAM 3 artifact is a handful of functions. Sources hand them out as torch modules, the compiler
+lowers them, the runtime calls them and ``verify`` compares both sides. This module says, for given
+model sizes, each function's name, its inputs and outputs in order, their dtypes, and which
+dimensions may vary and how far, in the words of :mod:`sam3_tvm.components`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sam3_tvm.components import Component, Dim, TensorSpec
+
+__all__ = [
+    "BATCH",
+    "BOXES",
+    "CLICKS",
+    "FOR_CLICKS",
+    "FOR_VIDEO",
+    "HEIGHT",
+    "MASKS",
+    "MEMORIES",
+    "POINTERS",
+    "POINTS",
+    "PROMPT",
+    "QUERIES",
+    "TASKS",
+    "TOKENS",
+    "WIDTH",
+    "ClickSizes",
+    "Sizes",
+    "VideoSizes",
+    "abi",
+]
+
+# Bounds are part of the contract: memory is planned with the upper ones, and the
+# runtime refuses what lies outside. An exemplar prompt with more than 64 boxes or a
+# picture side above 32768 px has no use that we know of. Points fill what 32 tokens of text, the
+# boxes and the CLS token leave of the prompt. Clicks are points, and two more for a box.
+BATCH = Dim("batch", 1, 64)
+BOXES = Dim("boxes", 0, 64)
+POINTS = Dim("points", 0, 31)
+PROMPT = Dim("prompt", 1, 128)
+CLICKS = Dim("clicks", 1, 64)
+TOKENS = Dim("tokens", 2, CLICKS.max + 1)
+MASKS = Dim("masks", 1, 1024)
+HEIGHT = Dim("height", 1, 32768)
+WIDTH = Dim("width", 1, 32768)
+
+# A pointer comes from each of the last 15 frames, and from every frame where an object was shown.
+POINTERS = Dim("pointers", 0, 128)
+
+TASKS = ("concepts", "clicks", "video")
+"""What a model may be for: all objects of a kind, the object that is clicked, and following that
+through a video. Each takes those before it."""
+
+FOR_CLICKS = ("tracker_neck", "prompt_encoder", "click_decoder", "resize_click_masks")
+"""The functions that the second task has for itself."""
+
+FOR_VIDEO = (
+    "without_memory",
+    "memory_attention",
+    "enlarge_masks",
+    "shown_mask",
+    "memory_encoder",
+)
+"""The functions that the third task has for itself."""
+
+
+def QUERIES(sizes: Sizes) -> Dim:  # noqa: N802 - reads like the other dimensions
+    """Queries for which masks are decoded: only those that were kept, so 1 to all of them."""
+    return Dim("queries", 1, sizes.queries)
+
+
+def MEMORIES(sizes: VideoSizes) -> Dim:  # noqa: N802 - reads like the other dimensions
+    """Frames that an object is remembered from: 1 to all that are looked at together."""
+    return Dim("memories", 1, sizes.memories)
+
+
+@dataclass(frozen=True)
+class ClickSizes:
+    """The static sizes of the part that segments what is clicked, SAM 3's tracker.
+
+    Attributes:
+        backbone: width of the vision backbone, whose last features the tracker's neck takes (1024).
+        masks: masks that are proposed for a click: one, and those among which an ambiguous click
+            chooses (1 + 3).
+    """
+
+    backbone: int
+    masks: int
+
+
+@dataclass(frozen=True)
+class VideoSizes:
+    """The static sizes of the part that follows objects through a video.
+
+    Attributes:
+        channels: width of what is remembered of a frame (64).
+        memories: frames that are looked at together, at most: those where the object was shown
+            (4), and the last ones (6).
+    """
+
+    channels: int
+    memories: int
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The static sizes of one SAM 3 model.
+
+    Attributes:
+        image: side of the square input picture, pixels (1008).
+        grid: side of the coarsest feature map, in patches; S in the docs (72).
+        hidden: width of prompts, memory and queries; D in the docs (256).
+        text_tokens: length to which phrases are padded (32).
+        queries: object queries of the detector; Q in the docs (200).
+        heads: attention heads of the detector's layers (8).
+        points: whether the geometry encoder takes points, beside boxes; not every source's does.
+        clicks: of the part that segments what is clicked; None where there is none.
+        video: of the part that follows it through a video; None where there is none.
+    """
+
+    image: int
+    grid: int
+    hidden: int
+    text_tokens: int
+    queries: int
+    heads: int
+    points: bool = False
+    clicks: ClickSizes | None = None
+    video: VideoSizes | None = None
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """What a model of these sizes is for, of :data:`TASKS`."""
+        return TASKS[: 1 + (self.clicks is not None) + (self.video is not None)]
+
+
+def abi(sizes: Sizes) -> dict[str, Component]:
+    """Every component of a SAM 3 of these sizes, in calling order.
+
+    Those that segment what is clicked come last, and only where ``sizes.clicks`` is there; behind
+    them, where ``sizes.video`` is, those that follow it.
+    """
+    listed = (*_concept_components(sizes), *_click_components(sizes), *_video_components(sizes))
+    return {c.name: c for c in listed}
+
+
+def _concept_components(sizes: Sizes) -> tuple[Component, ...]:
+    """From a picture and what is to be looked for, a phrase or examples, to objects of that kind.
+
+    Boxes are centre x, centre y, width and height as fractions of the picture.
+    """
+    s, d, b = sizes.grid, sizes.hidden, BATCH
+    features = (
+        TensorSpec("fpn_0", "float32", (b, d, 4 * s, 4 * s)),
+        TensorSpec("fpn_1", "float32", (b, d, 2 * s, 2 * s)),
+        TensorSpec("fpn_2", "float32", (b, d, s, s)),
+    )
+    coarsest = features[-1]
+    backbone = _backbone(sizes)
+    tokens = (b, sizes.text_tokens)
+    prompt = (
+        TensorSpec("prompt", "float32", (b, PROMPT, d)),
+        TensorSpec("prompt_mask", "bool", (b, PROMPT)),
+    )
+    memory = TensorSpec("memory", "float32", (b, s * s, d))
+    queries = TensorSpec("queries", "float32", (b, sizes.queries, d))
+    kept = QUERIES(sizes)
+    return (
+        Component(
+            "vision_encoder",
+            (TensorSpec("pixel_values", "float32", (b, 3, sizes.image, sizes.image)),),
+            features if backbone is None else (*features, backbone),
+        ),
+        Component(
+            "text_encoder",
+            (
+                TensorSpec("input_ids", "int64", tokens),
+                TensorSpec("attention_mask", "int64", tokens),
+            ),
+            (TensorSpec("text_features", "float32", (*tokens, d)),),
+        ),
+        _geometry_encoder(sizes, coarsest),
+        Component("detr_encoder", (coarsest, *prompt), (memory,)),
+        Component(
+            "detr_decoder",
+            (memory, *prompt),
+            (
+                queries,
+                TensorSpec("boxes", "float32", (b, sizes.queries, 4)),
+                TensorSpec("presence_logits", "float32", (b, 1)),
+            ),
+        ),
+        Component(
+            "scoring",
+            (queries, *prompt),
+            (TensorSpec("logits", "float32", (b, sizes.queries)),),
+        ),
+        Component(
+            "mask_decoder",
+            (TensorSpec("queries", "float32", (b, kept, d)), *features, memory, *prompt),
+            (
+                TensorSpec("masks", "float32", (b, kept, 4 * s, 4 * s)),
+                TensorSpec("semantic", "float32", (b, 1, 4 * s, 4 * s)),
+            ),
+        ),
+        _resizing("resize_masks", sizes),
+    )
+
+
+def _geometry_encoder(sizes: Sizes, features: TensorSpec) -> Component:
+    """From boxes, and points where the source takes them, to tokens of a prompt."""
+    d, b = sizes.hidden, BATCH
+    points: tuple[TensorSpec, ...] = ()
+    # One more than the boxes and points: the CLS token.
+    tokens = Dim("boxes + 1", 1, BOXES.max + 1)
+    if sizes.points:
+        tokens = Dim("boxes + points + 1", 1, BOXES.max + POINTS.max + 1)
+        points = (
+            TensorSpec("points", "float32", (b, POINTS, 2)),
+            TensorSpec("point_labels", "int64", (b, POINTS)),
+            TensorSpec("point_mask", "bool", (b, POINTS)),
+        )
+    return Component(
+        "geometry_encoder",
+        (
+            TensorSpec("boxes", "float32", (b, BOXES, 4)),
+            TensorSpec("box_labels", "int64", (b, BOXES)),
+            TensorSpec("box_mask", "bool", (b, BOXES)),
+            *points,
+            features,
+        ),
+        (
+            TensorSpec("features", "float32", (b, tokens, d)),
+            TensorSpec("mask", "bool", (b, tokens)),
+        ),
+    )
+
+
+def _resizing(name: str, sizes: Sizes) -> Component:
+    """From masks as they are decoded to those of the picture's size."""
+    side = 4 * sizes.grid
+    return Component(
+        name,
+        (
+            TensorSpec("masks", "float32", (MASKS, side, side)),
+            TensorSpec("size", "shape", (HEIGHT, WIDTH)),
+        ),
+        (TensorSpec("resized", "bool", (MASKS, HEIGHT, WIDTH)),),
+    )
+
+
+def _backbone(sizes: Sizes) -> TensorSpec | None:
+    """The vision backbone's last features, which the detector's neck and the tracker's share."""
+    if sizes.clicks is None:
+        return None
+    shape = (BATCH, sizes.grid * sizes.grid, sizes.clicks.backbone)
+    return TensorSpec("backbone", "float32", shape)
+
+
+def _click_components(sizes: Sizes) -> tuple[Component, ...]:
+    """From the backbone's features and clicks to masks.
+
+    A click is a point as fractions of the picture and a label: 1 on the object, 0 beside it, 2 and
+    3 for the upper left and lower right corner of a box around it, -1 for no point.
+    """
+    backbone, clicks = _backbone(sizes), sizes.clicks
+    if backbone is None or clicks is None:
+        return ()
+    s, d, b = sizes.grid, sizes.hidden, BATCH
+    # The finer levels are as wide as the decoder's own features of that resolution.
+    features = (
+        TensorSpec("tracker_0", "float32", (b, d // 8, 4 * s, 4 * s)),
+        TensorSpec("tracker_1", "float32", (b, d // 4, 2 * s, 2 * s)),
+        TensorSpec("tracker_2", "float32", (b, d, s, s)),
+    )
+    dense = TensorSpec("dense", "float32", (b, d, s, s))
+    one_more = Dim("clicks + 1", CLICKS.min + 1, CLICKS.max + 1)
+    pointers: tuple[TensorSpec, ...] = ()
+    if sizes.video is not None:
+        pointers = (TensorSpec("pointers", "float32", (b, clicks.masks, d)),)
+    return (
+        Component("tracker_neck", (backbone,), features),
+        Component(
+            "prompt_encoder",
+            (
+                TensorSpec("clicks", "float32", (b, CLICKS, 2)),
+                TensorSpec("click_labels", "int64", (b, CLICKS)),
+                TensorSpec("mask_logits", "float32", (b, 1, 4 * s, 4 * s)),
+                TensorSpec("mask_given", "bool", (b,)),
+            ),
+            (TensorSpec("sparse", "float32", (b, one_more, d)), dense),
+        ),
+        Component(
+            "click_decoder",
+            (*features, TensorSpec("sparse", "float32", (b, TOKENS, d)), dense),
+            (
+                TensorSpec("masks", "float32", (b, clicks.masks, 4 * s, 4 * s)),
+                TensorSpec("iou", "float32", (b, clicks.masks)),
+                TensorSpec("object_logits", "float32", (b, 1)),
+                *pointers,
+            ),
+        ),
+        _resizing("resize_click_masks", sizes),
+    )
+
+
+def _video_components(sizes: Sizes) -> tuple[Component, ...]:
+    """From a frame's features and what is remembered of an object to features to decode, and from
+    a mask to what will be remembered.
+
+    A row of the batch is an object. ``memories`` come first from the frames where the object was
+    shown, then from the last frames; their ages, int64, count frames back, with 0 for the former.
+    A pointer's age is a fraction of the oldest's.
+    """
+    video = sizes.video
+    if video is None:
+        return ()
+    s, d, b, side = sizes.grid, sizes.hidden, BATCH, sizes.image
+    features = TensorSpec("tracker_2", "float32", (b, d, s, s))
+    conditioned = TensorSpec("conditioned", "float32", (b, d, s, s))
+    logits = TensorSpec("mask_logits", "float32", (b, 1, 4 * s, 4 * s))
+    memories = MEMORIES(video)
+    return (
+        Component("without_memory", (features,), (conditioned,)),
+        Component(
+            "memory_attention",
+            (
+                features,
+                TensorSpec("memories", "float32", (b, memories, s * s, video.channels)),
+                TensorSpec("memory_ages", "int64", (b, memories)),
+                TensorSpec("pointers", "float32", (b, POINTERS, d)),
+                TensorSpec("pointer_ages", "float32", (b, POINTERS)),
+            ),
+            (conditioned,),
+        ),
+        Component(
+            "enlarge_masks",
+            (logits,),
+            (TensorSpec("enlarged", "float32", (b, 1, side, side)),),
+        ),
+        Component(
+            "shown_mask",
+            (TensorSpec("shown", "float32", (b, 1, side, side)),),
+            (TensorSpec("mask_prior", "float32", (b, 1, 4 * s, 4 * s)), logits),
+        ),
+        Component(
+            "memory_encoder",
+            (
+                features,
+                TensorSpec("enlarged", "float32", (b, 1, side, side)),
+                TensorSpec("object_logits", "float32", (b, 1)),
+                TensorSpec("shown_here", "bool", (b,)),
+            ),
+            (TensorSpec("memory", "float32", (b, s * s, video.channels)),),
+        ),
+    )
