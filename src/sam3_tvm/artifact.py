@@ -34,21 +34,18 @@ from numpy._core._multiarray_umath import __cpu_features__  # type: ignore[impor
 from sam3_tvm import weights as weights_format
 from sam3_tvm.abi import Sizes
 from sam3_tvm.components import Component
+from sam3_tvm.errors import ArtifactError
 from sam3_tvm.manifest import (
     FORMAT,
-    ArtifactError,
-    ClickRules,
     Licence,
     Manifest,
-    Preprocessing,
-    ReferenceRules,
     Source,
     Stages,
     StoredFile,
     Target,
     TokenizerRules,
-    VideoRules,
 )
+from sam3_tvm.rules import ClickRules, Preprocessing, ReferenceRules, VideoRules
 from sam3_tvm.weights import Weights, WeightsWriter, open_weights
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["MissingExtraError", "Sam3Error"]
+__all__ = ["ArtifactError", "MissingExtraError", "Sam3Error"]
 
 
 class Sam3Error(Exception):
@@ -15,3 +15,7 @@ class Sam3Error(Exception):
 
 class MissingExtraError(Sam3Error, ImportError):
     """Something was asked for that needs packages of an extra which isn't installed."""
+
+
+class ArtifactError(Sam3Error):
+    """An artifact that is missing, damaged, too new, or made for another machine."""

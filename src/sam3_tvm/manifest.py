@@ -1,16 +1,14 @@
 """What an artifact says about itself: the contents of its ``manifest.json``.
 
-The manifest is plain JSON, parsed strictly: a missing, unknown or mistyped entry is an error
-that names its place. ``format`` goes up with every change that an older reader would
-misunderstand.
+The manifest is plain JSON, parsed strictly (:mod:`sam3_tvm.strict_json`). ``format`` goes up with
+every change that an older reader would misunderstand.
 """
 
 from __future__ import annotations
 
-import types
-from collections.abc import Mapping, Set
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, get_type_hints
 
 from sam3_tvm.abi import Sizes, abi
 from sam3_tvm.components import (
@@ -21,23 +19,20 @@ from sam3_tvm.components import (
     spec_from_json,
     spec_to_json,
 )
-from sam3_tvm.errors import Sam3Error
+from sam3_tvm.errors import ArtifactError
+from sam3_tvm.rules import ClickRules, Preprocessing, ReferenceRules, VideoRules
+from sam3_tvm.strict_json import check_keys, expect, optional_entries, parse
 
 __all__ = [
     "FORMAT",
     "PRECISIONS",
-    "ArtifactError",
-    "ClickRules",
     "Licence",
     "Manifest",
-    "Preprocessing",
-    "ReferenceRules",
     "Source",
     "Stages",
     "StoredFile",
     "Target",
     "TokenizerRules",
-    "VideoRules",
 ]
 
 FORMAT = 4
@@ -47,91 +42,6 @@ and for video (``sizes.video``, ``video``); artifacts without them are written a
 
 PRECISIONS = ("float32", "float16", "int8")
 """How weights may be stored. int8 is symmetric, with a float32 scale per output channel."""
-
-
-class ArtifactError(Sam3Error):
-    """An artifact that is missing, damaged, too new, or made for another machine."""
-
-
-@dataclass(frozen=True)
-class ReferenceRules:
-    """Where reference implementations differ, and what this artifact's reference does.
-
-    Attributes:
-        geometry_without_boxes: whether geometry is encoded (its CLS token) without any box.
-        mask_resize: what is interpolated to the picture's size: ``"probabilities"`` (sigmoid,
-            then resize) or ``"logits"`` (resize, then sigmoid). Built into ``resize_masks``.
-        visual_text: the phrase that goes with boxes alone.
-        default_threshold: the score above which the reference keeps an object.
-    """
-
-    geometry_without_boxes: bool
-    mask_resize: str
-    visual_text: str
-    default_threshold: float
-
-    def __post_init__(self) -> None:
-        if self.mask_resize not in ("probabilities", "logits"):
-            raise ArtifactError(
-                f"mask_resize is 'probabilities' or 'logits', not {self.mask_resize!r}"
-            )
-
-
-@dataclass(frozen=True)
-class ClickRules:
-    """How one mask is chosen for a click: the first if it is stable, else the best of the others.
-
-    A mask's stability is the IoU of the mask at a threshold a little above and a little below
-    that of its outline. The best is the one of the highest predicted IoU.
-
-    Attributes:
-        stability_delta: how far the thresholds lie from 0, in logits.
-        stability_threshold: the least stability of a stable mask, 0 to 1.
-    """
-
-    stability_delta: float
-    stability_threshold: float
-
-    def __post_init__(self) -> None:
-        # Written so that NaN fails, too.
-        if not self.stability_delta >= 0:
-            raise ArtifactError(f"clicks.stability_delta is {self.stability_delta}, not 0 or more")
-        if not 0 <= self.stability_threshold <= 1:
-            raise ArtifactError(
-                f"clicks.stability_threshold is {self.stability_threshold}, not between 0 and 1"
-            )
-
-
-@dataclass(frozen=True)
-class VideoRules:
-    """What a video's objects are remembered by, and how one mask of a frame is chosen.
-
-    Attributes:
-        shown_frames: frames on which an object was shown whose memories are looked at together,
-            the nearest.
-        last_frames: frames just before (or, backwards, behind) whose memories are, too.
-        pointer_frames: the current frame and those before it that give object pointers; fewer in
-            a shorter film.
-        multimask_points: least and most points on a frame for which the best mask of all but the
-            first is taken; others get the first, if it is stable.
-        multimask_tracking: whether that goes for frames without a prompt and corrections, too.
-        absent_logit: every logit of the mask of an object that isn't there.
-    """
-
-    shown_frames: int
-    last_frames: int
-    pointer_frames: int
-    multimask_points: tuple[int, int]
-    multimask_tracking: bool
-    absent_logit: float
-
-    def __post_init__(self) -> None:
-        least = {"shown_frames": 1, "last_frames": 0, "pointer_frames": 1}
-        for name, bound in least.items():
-            if getattr(self, name) < bound:
-                raise ArtifactError(f"video.{name} is {getattr(self, name)}, not {bound} or more")
-        if min(self.multimask_points) < 0:
-            raise ArtifactError(f"video.multimask_points has {min(self.multimask_points)} points")
 
 
 @dataclass(frozen=True)
@@ -173,26 +83,6 @@ class Target:
                 f"target.weights is {', '.join(PRECISIONS)}, not {self.weights!r}: "
                 "upgrade sam3-tvm (pip install -U sam3-tvm)"
             )
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """From 8-bit RGB to the network's input: ``(x * rescale - mean) / std`` per channel.
-
-    Attributes:
-        image_size: side of the square to which every picture is resized, pixels.
-        mean, std: one value per channel, in the scale after ``rescale``.
-        rescale: factor on 8-bit values (1 / 255).
-    """
-
-    image_size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    rescale: float
-
-    def __post_init__(self) -> None:
-        if len(self.mean) != 3 or len(self.std) != 3 or 0 in self.std:
-            raise ArtifactError("preprocessing needs three means and three non-zero deviations")
 
 
 @dataclass(frozen=True)
@@ -264,10 +154,10 @@ class Stages:
     @classmethod
     def from_json(cls, data: Any, where: str) -> Stages:
         """The inverse of :meth:`to_json`; ``where`` names the entry in errors."""
-        entries = _expect(dict, data, where, "an object")
-        _check_keys(entries, {f.name for f in fields(cls)}, where)
+        entries = expect(dict, data, where, "an object")
+        check_keys(entries, {f.name for f in fields(cls)}, where)
         hints = {k: v for k, v in get_type_hints(cls).items() if k != "kept"}
-        values = {k: _parse(v, entries[k], f"{where}.{k}") for k, v in hints.items()}
+        values = {k: parse(v, entries[k], f"{where}.{k}") for k, v in hints.items()}
         try:
             kept = tuple(map(spec_from_json, entries["kept"]))
         except (KeyError, TypeError, ValueError) as error:
@@ -347,13 +237,13 @@ class Manifest:
             rest.setdefault("stages", {})
         apart = ("components", "stages")
         hints = {k: v for k, v in get_type_hints(cls).items() if k not in apart}
-        _check_keys(rest, {*hints, *apart}, "the manifest", _optional(cls))
-        values = {n: _parse(kind, rest[n], n) for n, kind in hints.items() if n in rest}
+        check_keys(rest, {*hints, *apart}, "the manifest", optional_entries(cls))
+        values = {n: parse(kind, rest[n], n) for n, kind in hints.items() if n in rest}
         try:
             components = abi_from_json(rest["components"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ArtifactError(f"components cannot be read ({error!r})") from error
-        staged = _expect(dict, rest["stages"], "stages", "an object")
+        staged = expect(dict, rest["stages"], "stages", "an object")
         stages = {k: Stages.from_json(v, f"stages.{k}") for k, v in staged.items()}
         manifest = cls(**values, components=components, stages=stages)
         manifest._check()
@@ -418,56 +308,3 @@ def _check_stages(name: str, stages: Stages, components: Mapping[str, Component]
         raise ArtifactError(f"stages.{name}.image_inputs has {late[0]!r}, which no picture gives")
     if taken := {stages.image, stages.prompt} & set(components):
         raise ArtifactError(f"stages.{name} uses the name {min(taken)!r} of another function")
-
-
-def _optional(kind: type) -> set[str]:
-    """The entries of a dataclass that need not be there."""
-    return {f.name for f in fields(kind) if f.default is not MISSING}
-
-
-def _check_keys(
-    data: Mapping[str, Any], wanted: set[str], where: str, optional: Set[str] = frozenset()
-) -> None:
-    if missing := sorted(wanted - optional - set(data)):
-        raise ArtifactError(f"{where} lacks {', '.join(missing)}")
-    if unknown := sorted(set(data) - wanted):
-        raise ArtifactError(f"{where} has unknown entries: {', '.join(unknown)}")
-
-
-def _parse(kind: Any, value: Any, where: str) -> Any:
-    """``value`` as ``kind``: a scalar, or an optional, tuple, dictionary or dataclass of them."""
-    origin, args = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        inner = next(a for a in args if a is not type(None))
-        return None if value is None else _parse(inner, value, where)
-    if origin is tuple:
-        items = _expect(list, value, where, "a list")
-        kinds = [args[0]] * len(items) if args[1:] == (...,) else args
-        if len(items) != len(kinds):
-            raise ArtifactError(f"{where} must have {len(kinds)} entries, got {value!r}")
-        pairs = enumerate(zip(kinds, items, strict=True))
-        return tuple(_parse(k, v, f"{where}[{i}]") for i, (k, v) in pairs)
-    if origin is dict:
-        entries = _expect(dict, value, where, "an object")
-        return {k: _parse(args[1], v, f"{where}.{k}") for k, v in entries.items()}
-    if is_dataclass(kind) and isinstance(kind, type):
-        entries = _expect(dict, value, where, "an object")
-        _check_keys(entries, {f.name for f in fields(kind)}, where, _optional(kind))
-        hints = get_type_hints(kind)
-        return kind(**{k: _parse(hints[k], v, f"{where}.{k}") for k, v in entries.items()})
-    if kind is bool:
-        return _expect(bool, value, where, "true or false")
-    if isinstance(value, bool):
-        raise ArtifactError(f"{where} must be {_WORDS[kind]}, got {value!r}")
-    if kind is float:
-        return float(_expect((int, float), value, where, _WORDS[kind]))
-    return _expect(kind, value, where, _WORDS[kind])
-
-
-_WORDS = {int: "an integer", float: "a number", str: "a string"}
-
-
-def _expect(kind: Any, value: Any, where: str, words: str) -> Any:
-    if not isinstance(value, kind):
-        raise ArtifactError(f"{where} must be {words}, got {value!r}")
-    return value

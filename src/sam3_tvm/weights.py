@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from sam3_tvm.manifest import ArtifactError
+from sam3_tvm.errors import ArtifactError
 
 __all__ = ["ALIGNMENT", "DATA", "DTYPES", "INDEX", "Weights", "WeightsWriter", "open_weights"]
 

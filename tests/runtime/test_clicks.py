@@ -8,7 +8,7 @@ import toy
 from PIL import Image
 from pycocotools import mask as coco
 
-from sam3_tvm.manifest import ClickRules
+from sam3_tvm.rules import ClickRules
 from sam3_tvm.runtime import ClickResult, PromptError
 from sam3_tvm.runtime.clicks import choose_masks
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import toy
 
-from sam3_tvm.manifest import ArtifactError
+from sam3_tvm.errors import ArtifactError
 from sam3_tvm.runtime.tokenizer import Tokenizer
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sam3_tvm.manifest import VideoRules
+from sam3_tvm.rules import VideoRules
 from sam3_tvm.runtime.track_memory import Answer, ObjectMemory, Record, Spans, to_bfloat16
 
 RULES = VideoRules(

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from sam3_tvm.abi import CLICKS
-from sam3_tvm.manifest import ClickRules, Manifest
+from sam3_tvm.manifest import Manifest
+from sam3_tvm.rules import ClickRules
 from sam3_tvm.runtime.click_prompts import Click, build_clicks
 from sam3_tvm.runtime.image import ImageError, Picture, read_picture
 from sam3_tvm.runtime.overlay import draw_overlay

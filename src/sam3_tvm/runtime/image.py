@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
 from sam3_tvm.errors import Sam3Error
-from sam3_tvm.manifest import Preprocessing
+from sam3_tvm.rules import Preprocessing
 from sam3_tvm.runtime.resample import resize
 
 __all__ = ["ImageError", "Picture", "picture_suffixes", "preprocess", "read_picture"]

@@ -10,7 +10,7 @@ import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
-from sam3_tvm.manifest import ArtifactError
+from sam3_tvm.errors import ArtifactError
 
 __all__ = ["Tokenizer"]
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from sam3_tvm.manifest import VideoRules
+from sam3_tvm.rules import VideoRules
 from sam3_tvm.runtime.track_prompts import FramePrompt
 
 __all__ = ["Answer", "ObjectMemory", "Recalled", "Record", "Spans", "from_bfloat16", "to_bfloat16"]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sam3_tvm.abi import Sizes
 from sam3_tvm.components import Component, Dim
 from sam3_tvm.errors import Sam3Error
-from sam3_tvm.manifest import ClickRules, Preprocessing, ReferenceRules, VideoRules
+from sam3_tvm.rules import ClickRules, Preprocessing, ReferenceRules, VideoRules
 
 __all__ = [
     "ClickReference",

@@ -10,7 +10,7 @@ from typing import Any
 from tokenizers import Tokenizer
 from transformers import Sam3Config
 
-from sam3_tvm.manifest import Preprocessing
+from sam3_tvm.rules import Preprocessing
 from sam3_tvm.sources.base import SourceError
 
 __all__ = [

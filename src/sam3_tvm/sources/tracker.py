@@ -25,7 +25,7 @@ from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
 )
 
 from sam3_tvm.abi import ClickSizes
-from sam3_tvm.manifest import ClickRules
+from sam3_tvm.rules import ClickRules
 from sam3_tvm.sources.base import SourceError
 from sam3_tvm.sources.patches import all_masks
 from sam3_tvm.sources.random_weights import randomise, randomise_positions, seed_of
@@ -97,7 +97,7 @@ class ClickDecoder(torch.nn.Module):
     """Features and a prompt to all masks that the decoder proposes, with their predicted IoU.
 
     Which of them answer a click is for the caller: all but the first, or one, chosen by
-    :class:`~sam3_tvm.manifest.ClickRules`. Made for video, it gives their object pointers, too;
+    :class:`~sam3_tvm.rules.ClickRules`. Made for video, it gives their object pointers, too;
     of an object that isn't there, the one that says so.
     """
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sam3_tvm.manifest import Preprocessing
+from sam3_tvm.rules import Preprocessing
 from sam3_tvm.sources.base import ClickReferenceResult, ClickSpec, pixel_values
 
 __all__ = ["TrackerReference"]

@@ -22,7 +22,7 @@ from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
 )
 
 from sam3_tvm.abi import VideoSizes
-from sam3_tvm.manifest import VideoRules
+from sam3_tvm.rules import VideoRules
 from sam3_tvm.sources.base import SourceError
 from sam3_tvm.sources.random_weights import randomise, seed_of
 

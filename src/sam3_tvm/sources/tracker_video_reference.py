@@ -18,7 +18,7 @@ from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
     Sam3TrackerVideoModel,
 )
 
-from sam3_tvm.manifest import Preprocessing
+from sam3_tvm.rules import Preprocessing
 from sam3_tvm.sources.base import ShowSpec, VideoReferenceFrame, pixel_values
 from sam3_tvm.sources.patches import pointers_of_any_width
 

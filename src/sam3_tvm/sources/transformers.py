@@ -19,7 +19,7 @@ from transformers.initialization import no_init_weights
 from transformers.models.sam3.modeling_sam3 import Sam3Model
 
 from sam3_tvm.abi import Sizes
-from sam3_tvm.manifest import ClickRules, Preprocessing, ReferenceRules, VideoRules
+from sam3_tvm.rules import ClickRules, Preprocessing, ReferenceRules, VideoRules
 from sam3_tvm.sources.base import Licence, SourceError, read_licence
 from sam3_tvm.sources.huggingface import (
     download,

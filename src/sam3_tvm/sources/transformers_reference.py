@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from sam3_tvm.manifest import Preprocessing
+from sam3_tvm.rules import Preprocessing
 from sam3_tvm.sources.base import PromptSpec, ReferenceResult, pixel_values
 
 __all__ = ["TransformersReference"]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sam3_tvm.manifest import Preprocessing
+from sam3_tvm.rules import Preprocessing
 from sam3_tvm.sources.base import PromptSpec, ReferenceResult, pixel_values
 from sam3_tvm.sources.meta.environment import meta_environment
 

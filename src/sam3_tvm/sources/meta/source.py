@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
-from sam3_tvm.manifest import ClickRules, Preprocessing, ReferenceRules, VideoRules
+from sam3_tvm.rules import ClickRules, Preprocessing, ReferenceRules, VideoRules
 from sam3_tvm.sources.base import Licence, SourceError, read_licence
 from sam3_tvm.sources.meta.build import CONFIGS, build, config_for, sizes_of
 from sam3_tvm.sources.meta.checkpoint import load_into, read_checkpoint
