@@ -88,4 +88,5 @@ app.command("doctor")(_doctor)
 
 def main() -> None:
     """The entry point ``sam3-tvm``."""
-    app()
+    # Its own name even where the process has another, as under python -m.
+    app(prog_name="sam3-tvm")
