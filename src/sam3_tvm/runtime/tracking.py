@@ -15,7 +15,7 @@ from sam3_tvm.runtime.image import Picture, own_picture
 from sam3_tvm.runtime.prompts import PromptError
 from sam3_tvm.runtime.track_functions import Features, VideoFunctions
 from sam3_tvm.runtime.track_memory import Answer, ObjectMemory, Record
-from sam3_tvm.runtime.track_prompts import build_frame_prompt
+from sam3_tvm.runtime.track_prompts import FramePrompt, build_frame_prompt
 from sam3_tvm.runtime.track_result import FrameResult
 from sam3_tvm.runtime.track_state import pack, unpack
 
@@ -151,24 +151,9 @@ class TrackSession:
                 most=self._functions.most_points,
                 earlier=None if clear else memory.points.get(shown.index),
             )
-            features = shown.features(self._functions)
-            conditioning = shown.index not in memory.passed
-            before = memory.tracked.get(shown.index)
-            reverse = before is not None and before.reverse
-            if prompt.mask is not None:
-                seen = self._functions.take(features, prompt.mask)
-                memory.points.pop(shown.index, None)
-            else:
-                recalled = (
-                    None if conditioning else memory.recall(shown.index, reverse, self._count)
-                )
-                seen = self._functions.look(features, recalled, prompt)
-                memory.points[shown.index] = prompt
-            kept = self._functions.remember(features, seen, prompted=True)
-            record = Record(seen.pointer, kept, reverse, seen.answer)
-            memory.keep(shown.index, record, conditioning)
+            answer = self._show(memory, shown, prompt)
             self._objects[name] = memory
-            return self._result(shown, {name: seen.answer})
+            return self._result(shown, {name: answer})
 
     def remove(self, object_id: int) -> None:
         """Forget an object.
@@ -324,6 +309,26 @@ class TrackSession:
             return self._read(int(index))
         except IndexError as error:
             raise PromptError(_beyond(index, self._frames)) from error
+
+    def _show(self, memory: ObjectMemory, frame: _Frame, prompt: FramePrompt) -> Answer:
+        """Find an object where a prompt shows it, and remember the frame and the prompt."""
+        features = frame.features(self._functions)
+        first_time = frame.index not in memory.passed
+        before = memory.tracked.get(frame.index)
+        reverse = before is not None and before.reverse
+        if prompt.mask is not None:
+            seen = self._functions.take(features, prompt.mask)
+        else:
+            recalled = None if first_time else memory.recall(frame.index, reverse, self._count)
+            seen = self._functions.look(features, recalled, prompt)
+        kept = self._functions.remember(features, seen, prompted=True)
+        record = Record(seen.pointer, kept, reverse, seen.answer)
+        memory.keep(frame.index, record, conditioning=first_time)
+        if prompt.mask is None:
+            memory.points[frame.index] = prompt
+        else:
+            memory.points.pop(frame.index, None)
+        return seen.answer
 
     def _advance(self, frame: _Frame, reverse: bool) -> FrameResult:
         answers: dict[int, Answer] = {}
