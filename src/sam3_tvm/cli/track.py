@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -13,16 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sam3_tvm.cli.prompts import UsageError
-from sam3_tvm.cli.terminal import complain, counting, json_text, say, show, table
-from sam3_tvm.cli.track_prompts import Passage, Shown, parse_shown, read_mask
+from sam3_tvm.cli.terminal import complain, counting, json_text, say
+from sam3_tvm.cli.track_prompts import Passage, check_fits, parse_passage, parse_shown
+from sam3_tvm.cli.track_summary import print_table, summary
 from sam3_tvm.errors import Sam3Error
 
 if TYPE_CHECKING:
     from sam3_tvm.cli.track_checkpoint import Checkpoint, WorkFolder
-    from sam3_tvm.cli.track_outputs import Output
-    from sam3_tvm.cli.track_run import Run, Tally
+    from sam3_tvm.cli.track_run import Run
     from sam3_tvm.runtime import Model
-    from sam3_tvm.runtime.frames import Frames
 
 __all__ = ["command"]
 
@@ -126,14 +124,12 @@ def command(
     sam3-tvm track sam3-cpu dance.mp4 --box 20,40,60,90 --point 44,61@120
     sam3-tvm track sam3-cpu frames/ --mask dog.png@30 --both -o masks -o x.jsonl
     """
-    from sam3_tvm.cli.track_video import SLOWEST_FPS
+    from sam3_tvm.cli.track_outputs import open_outputs
 
     shown = parse_shown(box, point, negative_point, mask, start or 0)
-    passage = _passage(shown, start, frames, backward, both)
-    if fps is not None and not (math.isfinite(fps) and SLOWEST_FPS <= fps <= 1000):
-        raise UsageError(f"--fps {fps:g}: frames per second lie between {SLOWEST_FPS} and 1000")
+    passage = parse_passage(shown, start, frames, backward, both)
     paths = output or [Path("sam3-out") / f"{video.stem or 'video'}.mp4"]
-    outputs = _open_outputs(paths, video, fps, resume, default=not output)
+    outputs = open_outputs(paths, video, fps, resume, default=not output)
 
     import sam3_tvm
     from sam3_tvm.cli.track_checkpoint import WorkFolder
@@ -141,7 +137,7 @@ def command(
     from sam3_tvm.runtime.frames import open_frames
 
     with open_frames(video) as film:
-        _check(shown, film)
+        check_fits(shown, film)
         model: Model = sam3_tvm.load(artifact, threads=threads)
         session: Any = model.track(film)
         folder = WorkFolder(paths[0], _settings(model, video, passage, paths, fps))
@@ -152,9 +148,18 @@ def command(
                 run = Run(session, film, passage, outputs, folder, interrupted, report)
                 complete = _carry_out(run, checkpoint, folder)
         if as_json:
-            say(json_text(_document(run.tally, model, film, shown, paths, complete)))
+            say(json_text(summary(run.tally, model, film, shown, paths, complete)))
         else:
-            _print_table(run.tally, video, film, paths)
+            print_table(run.tally, video, film, paths)
+    _exit(run, complete, video, folder)
+
+
+def _exit(run: Run, complete: bool, video: Path, folder: WorkFolder) -> None:
+    """Say what wasn't done, if anything, and leave with the code for that.
+
+    Raises:
+        Exit: 130 after an interrupt, 1 where the film ended before something was shown.
+    """
     if not complete:
         complain(_how_to_go_on(run, folder))
         raise typer.Exit(130)
@@ -165,92 +170,6 @@ def command(
             f"not to have: it ended after frame {run.last}"
         )
         raise typer.Exit(1)
-
-
-def _passage(
-    shown: Sequence[Shown], start: int | None, most: int | None, backward: bool, both: bool
-) -> Passage:
-    """Which frames are passed.
-
-    Raises:
-        UsageError: options that exclude each other, or something shown on a frame that isn't
-            come to.
-    """
-    if backward and both:
-        raise UsageError("--backward and --both: give one of them")
-    if both and start is not None:
-        raise UsageError("--both begins where the first object is shown: leave --start out")
-    places = [one.frame for one in shown]
-    first = (max(places) if backward else min(places)) if start is None else start
-    if start is not None and (start > max(places) if backward else start < min(places)):
-        where = max(places) if backward else min(places)
-        raise UsageError(f"--start {start}: no object is shown by then; one is on frame {where}")
-    passage = Passage(shown, first, most, forward=not backward, backward=backward or both)
-    for one in shown:
-        if not passage.reaches(one.frame):
-            raise UsageError(
-                f"object {one.object_id} is shown on frame {one.frame}, which --frames {most} from "
-                f"frame {first} on doesn't come to"
-            )
-    return passage
-
-
-def _open_outputs(
-    paths: Sequence[Path], video: Path, fps: float | None, resume: bool, default: bool
-) -> list[Output]:
-    """The outputs, none of which may be the film or lie in it.
-
-    Raises:
-        UsageError: one that cannot be written.
-    """
-    from sam3_tvm.cli.pictures import OutputFolder
-    from sam3_tvm.cli.track_outputs import parse_output
-
-    if default:
-        OutputFolder(paths[0].parent, [])
-    source = video.resolve()
-    resolved = [path.resolve() for path in paths]
-    for path, place in zip(paths, resolved, strict=True):
-        if place == source or (source.is_dir() and place.parent == source):
-            raise UsageError(f"-o {path}: would write over or into {video}; choose another place")
-        if not place.name:
-            raise UsageError(f"-o {path}: is the root of the file system; name a folder in it")
-        if resolved.count(place) > 1:
-            raise UsageError(f"-o {path}: is named twice")
-    return [parse_output(path, fps, resume) for path in paths]
-
-
-def _check(shown: Sequence[Shown], film: Frames) -> None:
-    """Refuse early what would be refused when its frame comes.
-
-    Raises:
-        UsageError: a frame that the film doesn't have, or what lies outside its frames.
-        ImageError: a mask that cannot be read.
-    """
-    height, width = film.size
-    for one in shown:
-        if film.count is not None and one.frame >= film.count:
-            raise UsageError(
-                f"object {one.object_id} is shown on frame {one.frame}; {film.name} has "
-                f"{film.count} frames, counted from 0"
-            )
-        for x, y in one.points:
-            if not (0 <= x <= width and 0 <= y <= height):
-                raise UsageError(
-                    f"point {x:g},{y:g} lies outside the frames of {width} x {height} px"
-                )
-        if one.box is not None:
-            x0, y0, x1, y1 = one.box
-            if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
-                raise UsageError(
-                    f"box {x0:g},{y0:g},{x1:g},{y1:g} lies outside the frames of "
-                    f"{width} x {height} px"
-                )
-        if one.mask is not None and (found := read_mask(one.mask).shape) != (height, width):
-            raise UsageError(
-                f"--mask {one.mask}: is {found[1]} x {found[0]} px, the frames are "
-                f"{width} x {height} px"
-            )
 
 
 def _settings(
@@ -348,61 +267,3 @@ def _how_to_go_on(run: Run, folder: WorkFolder) -> str:
 
 def _frames(run: Run) -> str:
     return f"{run.tally.frames} frame{'' if run.tally.frames == 1 else 's'}"
-
-
-def _print_table(tally: Tally, video: Path, film: Frames, paths: Sequence[Path]) -> None:
-    height, width = film.size
-    right = ("object", "frames", "first", "last", "score", "area")
-    rows = table(*right, right=right)
-    for name, entry in tally.objects.items():
-        seen = entry["frames"]
-        if not seen:
-            rows.add_row(name, "0", "", "", "", "nowhere")
-            continue
-        area = entry["area"] / seen / (height * width)
-        rows.add_row(
-            name,
-            f"{seen}",
-            f"{entry['first']}",
-            f"{entry['last']}",
-            f"{entry['score'] / seen:.3f}",
-            f"{area:.1%}",
-        )
-    show(f"{video} ({width} x {height}), {tally.frames} frames", rows)
-    for path in paths:
-        say(f"wrote {path}")
-
-
-def _document(
-    tally: Tally,
-    model: Model,
-    film: Frames,
-    shown: Sequence[Shown],
-    paths: Sequence[Path],
-    complete: bool,
-) -> dict[str, Any]:
-    """The summary as plain data."""
-    source = model.manifest.source
-    height, width = film.size
-    return {
-        "info": {
-            "description": f"SAM 3 ({source.checkpoint}) by sam3-tvm {model.manifest.sam3_tvm}",
-            "artifact": model.fingerprint,
-            "shown": [one.described() for one in shown],
-        },
-        "video": {"file_name": film.name, "width": width, "height": height, "fps": film.fps},
-        "complete": complete,
-        "frames": tally.frames,
-        "objects": [
-            {
-                "id": int(name),
-                "frames": entry["frames"],
-                "first": entry["first"],
-                "last": entry["last"],
-                "mean_score": entry["score"] / entry["frames"] if entry["frames"] else None,
-                "mean_area": entry["area"] / entry["frames"] if entry["frames"] else None,
-            }
-            for name, entry in tally.objects.items()
-        ],
-        "outputs": [f"{path}" for path in paths],
-    }

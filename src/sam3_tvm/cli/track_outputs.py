@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 from abc import ABC, abstractmethod
@@ -19,7 +20,15 @@ from sam3_tvm.cli.pictures import OutputFolder
 from sam3_tvm.cli.prompts import UsageError
 from sam3_tvm.cli.track_frame import TrackedFrame
 
-__all__ = ["ContactSheet", "JsonLines", "MaskFolder", "Output", "State", "parse_output"]
+__all__ = [
+    "ContactSheet",
+    "JsonLines",
+    "MaskFolder",
+    "Output",
+    "State",
+    "open_outputs",
+    "parse_output",
+]
 
 #: What an output needs to go on, as arrays by name; kept in checkpoints.
 State = dict[str, NDArray[Any]]
@@ -59,6 +68,39 @@ class Output(ABC):
     def abandon(self) -> None:
         """Close files after a failure, without writing more."""
         return  # for what holds none
+
+
+def open_outputs(
+    paths: Sequence[Path], video: Path, fps: float | None, resume: bool, default: bool
+) -> list[Output]:
+    """The outputs, none of which may be the film or lie in it.
+
+    Args:
+        paths: as :func:`parse_output` takes them.
+        video: the film.
+        fps: of the video that is written, where it isn't to be the film's.
+        resume: whether what is there is to be gone on with.
+        default: whether nobody chose the paths, so that the folder may have to be made.
+
+    Raises:
+        UsageError: one that cannot be written, or frames per second that no film has.
+    """
+    from sam3_tvm.cli.track_video import SLOWEST_FPS
+
+    if fps is not None and not (math.isfinite(fps) and SLOWEST_FPS <= fps <= 1000):
+        raise UsageError(f"--fps {fps:g}: frames per second lie between {SLOWEST_FPS} and 1000")
+    if default:
+        OutputFolder(paths[0].parent, [])
+    source = video.resolve()
+    resolved = [path.resolve() for path in paths]
+    for path, place in zip(paths, resolved, strict=True):
+        if place == source or (source.is_dir() and place.parent == source):
+            raise UsageError(f"-o {path}: would write over or into {video}; choose another place")
+        if not place.name:
+            raise UsageError(f"-o {path}: is the root of the file system; name a folder in it")
+        if resolved.count(place) > 1:
+            raise UsageError(f"-o {path}: is named twice")
+    return [parse_output(path, fps, resume) for path in paths]
 
 
 def parse_output(path: Path, fps: float | None = None, resume: bool = False) -> Output:

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Passage", "Shown", "parse_shown", "read_mask"]
+    from sam3_tvm.runtime.frames import Frames
+
+__all__ = ["Passage", "Shown", "check_fits", "parse_passage", "parse_shown", "read_mask"]
 
 _PLACE = re.compile(r"(?P<what>.*?)(?:@(?P<frame>[^@:]*))?(?::(?P<id>[^@:]*))?", re.DOTALL)
 
@@ -144,6 +146,77 @@ def parse_shown(
     ordered = sorted(found.values(), key=lambda s: (s.frame, s.object_id))
     _check(ordered)
     return ordered
+
+
+def parse_passage(
+    shown: Sequence[Shown], start: int | None, most: int | None, backward: bool, both: bool
+) -> Passage:
+    """Which frames the options ask for.
+
+    Args:
+        shown: what is said of the objects.
+        start: the frame at which to begin, if one is given.
+        most: frames to pass in each direction, if that is given.
+        backward, both: the options for directions.
+
+    Raises:
+        UsageError: options that exclude each other, or something shown on a frame that isn't
+            come to.
+    """
+    if backward and both:
+        raise UsageError("--backward and --both: give one of them")
+    if both and start is not None:
+        raise UsageError("--both begins where the first object is shown: leave --start out")
+    places = [one.frame for one in shown]
+    first = (max(places) if backward else min(places)) if start is None else start
+    if start is not None and (start > max(places) if backward else start < min(places)):
+        where = max(places) if backward else min(places)
+        raise UsageError(f"--start {start}: no object is shown by then; one is on frame {where}")
+    passage = Passage(shown, first, most, forward=not backward, backward=backward or both)
+    for one in shown:
+        if not passage.reaches(one.frame):
+            raise UsageError(
+                f"object {one.object_id} is shown on frame {one.frame}, which --frames {most} from "
+                f"frame {first} on doesn't come to"
+            )
+    return passage
+
+
+def check_fits(shown: Sequence[Shown], film: Frames) -> None:
+    """Refuse early what would be refused when its frame comes.
+
+    Args:
+        shown: what is said of the objects.
+        film: the opened film.
+
+    Raises:
+        UsageError: a frame that the film doesn't have, or what lies outside its frames.
+        ImageError: a mask that cannot be read.
+    """
+    height, width = film.size
+    for one in shown:
+        if film.count is not None and one.frame >= film.count:
+            raise UsageError(
+                f"object {one.object_id} is shown on frame {one.frame}; {film.name} has "
+                f"{film.count} frames, counted from 0"
+            )
+        for x, y in one.points:
+            if not (0 <= x <= width and 0 <= y <= height):
+                raise UsageError(
+                    f"point {x:g},{y:g} lies outside the frames of {width} x {height} px"
+                )
+        if one.box is not None:
+            x0, y0, x1, y1 = one.box
+            if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
+                raise UsageError(
+                    f"box {x0:g},{y0:g},{x1:g},{y1:g} lies outside the frames of "
+                    f"{width} x {height} px"
+                )
+        if one.mask is not None and (found := read_mask(one.mask).shape) != (height, width):
+            raise UsageError(
+                f"--mask {one.mask}: is {found[1]} x {found[0]} px, the frames are "
+                f"{width} x {height} px"
+            )
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:

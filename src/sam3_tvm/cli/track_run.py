@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sam3_tvm.cli.prompts import UsageError
@@ -12,45 +11,18 @@ from sam3_tvm.cli.track_checkpoint import Checkpoint, WorkFolder
 from sam3_tvm.cli.track_frame import TrackedFrame
 from sam3_tvm.cli.track_outputs import Output
 from sam3_tvm.cli.track_prompts import Passage, Shown, read_mask
+from sam3_tvm.cli.track_summary import Tally
 from sam3_tvm.errors import Sam3Error
 
 if TYPE_CHECKING:
     from sam3_tvm.runtime.frames import Frames
     from sam3_tvm.runtime.tracking import TrackSession
 
-__all__ = ["Run", "Tally"]
+__all__ = ["Run"]
 
 # A checkpoint after so many frames, or after so many seconds if that comes first.
 _CHECKPOINT_FRAMES = 100
 _CHECKPOINT_SECONDS = 60.0
-
-
-@dataclass
-class Tally:
-    """What the summary says: frames written, and for each object where it was.
-
-    Attributes:
-        frames: how many frames were written.
-        objects: by id, ``frames`` on which it was seen, the ``first`` and the ``last`` of them,
-            and the sums of its ``score`` and ``area`` there.
-    """
-
-    frames: int = 0
-    objects: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    def add(self, frame: TrackedFrame) -> None:
-        self.frames += 1
-        for name, mask, score in zip(frame.objects, frame.masks, frame.scores, strict=True):
-            blank = {"frames": 0, "first": None, "last": None, "score": 0.0, "area": 0}
-            entry = self.objects.setdefault(f"{name}", blank)
-            area = int(mask.sum())
-            if area == 0:
-                continue
-            entry["frames"] += 1
-            entry["first"] = frame.index if entry["first"] is None else entry["first"]
-            entry["last"] = frame.index
-            entry["score"] += score
-            entry["area"] += area
 
 
 class Run:
