@@ -9,6 +9,7 @@ any length takes the memory of a short one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
@@ -212,10 +213,13 @@ class ObjectMemory:
             if record.answer is not None:
                 continue
             behind = place - frame if reverse else frame - place
-            near = min((abs(place - anchor) for anchor in anchors), default=pointing + 1)
-            if not (0 <= behind <= pointing or near <= pointing):
+            away = min((abs(place - anchor) for anchor in anchors), default=None)
+            # How far from it the nearest frame is at which tracking may go on.
+            ages = [age for age in (behind, away) if age is not None and age >= 0]
+            nearest = min(ages, default=math.inf)
+            if nearest > max(last, pointing):
                 del self.tracked[place]
-            elif not (0 <= behind <= last or near <= last) and record.memory is not None:
+            elif nearest > last and record.memory is not None:
                 self.tracked[place] = replace(record, memory=None)
 
     def _forget_prompts(self, frame: int) -> None:
