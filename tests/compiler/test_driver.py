@@ -3,13 +3,11 @@ import re
 
 import numpy as np
 import pytest
-import tvm
 
 from sam3_tvm import artifact
 from sam3_tvm.abi import abi
 from sam3_tvm.artifact import ArtifactError
 from sam3_tvm.compiler import CompileError, compile, driver, tuning
-from sam3_tvm.compiler.driver import import_component
 from sam3_tvm.compiler.target import CpuTarget, TargetError
 from sam3_tvm.compiler.tiles import Tiles
 from sam3_tvm.host import cpu_model
@@ -115,17 +113,6 @@ def test_no_operator_reads_nothing_but_weights(dumped):
         ):
             assert arguments not in weights, f"R.{name}({arguments}) runs on every call"
     assert checked > 100
-
-
-def test_importing_a_component_again_gives_an_equal_function_with_every_parameter_used():
-    source = open_source("random:tiny")
-    for name in ("text_encoder", "scoring"):
-        component = abi(source.sizes)[name]
-        first, params = import_component(source, component)
-        again, _ = import_component(source, component)
-        tvm.ir.assert_structural_equal(first, again)
-        used = len(first[name].params) - int(first[name].attrs["num_input"])
-        assert used == len(params)
 
 
 @pytest.mark.parametrize(

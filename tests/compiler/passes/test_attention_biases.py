@@ -16,7 +16,7 @@ pytest.importorskip("torch")
 def decoder():
     """``detr_decoder`` of the small model after phase 2, as text."""
     from sam3_tvm.compiler import pipeline
-    from sam3_tvm.compiler.driver import import_component
+    from sam3_tvm.compiler.importing import import_component
     from sam3_tvm.sources import open_source
 
     source = open_source("random:tiny")

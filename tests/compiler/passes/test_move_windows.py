@@ -10,7 +10,7 @@ from tvm import relax
 from tvm.relax import op as R
 
 from sam3_tvm.abi import abi
-from sam3_tvm.compiler.driver import import_component
+from sam3_tvm.compiler.importing import import_component
 from sam3_tvm.compiler.passes.dispatch_attention import DispatchAttention
 from sam3_tvm.compiler.passes.dispatch_linear import DispatchLinear
 from sam3_tvm.compiler.passes.merge_linears import MergeLinears

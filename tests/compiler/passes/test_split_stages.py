@@ -12,7 +12,7 @@ from tvm import relax
 from sam3_tvm.abi import BATCH, PROMPT, abi
 from sam3_tvm.compiler import pipeline
 from sam3_tvm.compiler.codegen import generate
-from sam3_tvm.compiler.driver import import_component
+from sam3_tvm.compiler.importing import import_component
 from sam3_tvm.compiler.passes.dataflow import static_int
 from sam3_tvm.compiler.passes.split_stages import SplitStages, stages
 from sam3_tvm.compiler.passes.stages import IMAGE_INPUTS
