@@ -13,13 +13,18 @@ import re
 import numpy as np
 import pytest
 import tvm
+import tvm_ffi
 from tvm import relax, te, tirx, topi
+from tvm.error import InternalError
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import ScheduleError
 from tvm.script import ir as I
 from tvm.script import relax as R
 from tvm.script import tirx as T
 
 from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.passes.schedule_cpu import IS_SCHEDULED, ScheduleCpu
+from sam3_tvm.compiler.passes.schedule_nests import PARALLEL_FROM, fuse, parallel
 from sam3_tvm.compiler.target import CpuTarget
 
 TARGET = CpuTarget.native()
@@ -68,6 +73,10 @@ CASES = {
             [x.ty.shape.values[0], x.ty.shape.values[0] + 6, 4, 8],
         ),
         [(("n", 1, "n", 32), F), (("n", 1, 6, 32), F)],
+    ),
+    "softmax_of_a_sum_of_sizes": (
+        lambda x, y: ops.nn.softmax(ops.concat([x, y], axis=1), axis=-1),
+        [(("n", "n", 4, 32), F), (("n", 6, 4, 32), F)],
     ),
     "reshape_add": (lambda x: ops.add(ops.reshape(x, (70, 40)), x), [((70, 40), F)]),
     "take": (lambda x, i: ops.take(x, i, axis=0), [((50, 64), F), (("n",), L)]),
@@ -236,6 +245,39 @@ def test_loops_are_parallel_and_vectorised(name: str) -> None:
     text = _scheduled_text(name)
     assert "T.parallel" in text
     assert "T.vectorized(T.int64(8))" in text
+
+
+def _copy_over_a_sum_of_sizes() -> tuple[Schedule, list[object]]:
+    n, four = tirx.Var("n", "int64"), tirx.IntImm("int64", 4)
+    x = te.placeholder((n, n + 6, four), "float32")
+    sch = Schedule(te.create_prim_func([x, te.compute(x.shape, lambda *i: x(*i))]))
+    (block,) = sch.get_child_blocks(sch.get_sblock("root"))
+    return sch, sch.get_loops(block)
+
+
+def test_tvm_cannot_fuse_loops_over_a_sum_of_sizes_and_the_outermost_stands_in() -> None:
+    sch, loops = _copy_over_a_sum_of_sizes()
+    before = sch.mod
+    with pytest.raises(InternalError, match=re.escape("CanProveDivisible(info.padding_factor")):
+        sch.fuse(*loops)  # once this works, schedule_nests.fuse can go
+    assert tvm_ffi.structural_equal(sch.mod, before)
+    assert fuse(sch, loops) is loops[0]
+    parallel(sch, loops, PARALLEL_FROM)
+    kinds = [int(sch.get(loop).kind) for loop in loops]
+    assert kinds == [tirx.ForKind.PARALLEL, tirx.ForKind.SERIAL, tirx.ForKind.SERIAL]
+
+
+def test_other_errors_of_tvm_in_fusing_loops_get_through() -> None:
+    sch, loops = _copy_over_a_sum_of_sizes()
+    with pytest.raises(ScheduleError):
+        fuse(sch, loops[::-1])
+
+    class Broken:
+        def fuse(self, *_loops: object) -> None:
+            raise InternalError("Check failed: another")
+
+    with pytest.raises(InternalError, match="another"):
+        fuse(Broken(), loops)
 
 
 @pytest.mark.parametrize("name", ["softmax", "layer_norm"])

@@ -19,6 +19,7 @@ __all__ = [
     "Nest",
     "attempt",
     "children",
+    "fuse",
     "has_branch",
     "last_index_is",
     "leading_spatial",
@@ -35,6 +36,11 @@ __all__ = [
 # Starting the thread pool costs microseconds: the time in which one core runs through about
 # this many elements.
 PARALLEL_FROM = 4096
+
+# With loops fused, indices are divided by what was inside: of n, n + 6 and 4 loops by 4 n + 24. TVM
+# 0.27 then fails this check of its own instead of finding that it can't simplify them
+# (docs/lessons.md).
+_FUSE_FAULT = "CanProveDivisible(info.padding_factor, divisor)"
 
 
 def attempt(sch: Any, rule: Callable[..., bool], *args: Any) -> Any | None:
@@ -150,16 +156,19 @@ def leading_spatial(nest: Nest) -> Iterator[Any]:
         yield loop
 
 
-def parallel(sch: Any, loops: Sequence[Any], work: int) -> None:
-    if not loops or work < PARALLEL_FROM:
-        return
+def fuse(sch: Any, loops: Sequence[Any]) -> Any:
+    """The loops as one; where TVM fails at that (see ``_FUSE_FAULT``), the outermost of them."""
     try:
-        fused = sch.fuse(*loops)
-    except InternalError:
-        # Where indices are divided by a sum of sizes (n + 6), TVM 0.27 fails a check of its own
-        # instead of finding that it can't simplify them. The schedule is as it was.
-        fused = loops[0]
-    sch.parallel(fused)
+        return sch.fuse(*loops)
+    except InternalError as error:
+        if _FUSE_FAULT not in f"{error}":
+            raise
+        return loops[0]  # the schedule is as it was
+
+
+def parallel(sch: Any, loops: Sequence[Any], work: int) -> None:
+    if loops and work >= PARALLEL_FROM:
+        sch.parallel(fuse(sch, loops))
 
 
 def vector_width(extent: int | None, lanes: int) -> int:

@@ -17,6 +17,7 @@ from sam3_tvm.compiler.passes.schedule_nests import (
     PARALLEL_FROM,
     Nest,
     children,
+    fuse,
     has_branch,
     last_index_is,
     leading_spatial,
@@ -251,7 +252,7 @@ def row(sch: Any, lanes: int) -> bool:
             maps.append(nest.block)
         order.append(nest.block)
     last = blocks[-1]
-    fused = sch.fuse(*last.loops[:lead])
+    fused = fuse(sch, last.loops[:lead])
     sch.parallel(fused)
     for block in reversed(order):
         sch.compute_at(block, fused, preserve_unit_loops=True)
