@@ -14,6 +14,9 @@ from typer.testing import CliRunner, Result
 import sam3_tvm
 from sam3_tvm import artifact
 from sam3_tvm.cli import app
+from tests import video_scenes
+from tests.cli.fake_tracker import FakeModel
+from tests.cli.track_helpers import COUNT
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "runtime"))
 import toy
@@ -73,3 +76,17 @@ def picture() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def film(tmp_path_factory) -> Path:
+    """A made film for ``track``."""
+    return video_scenes.write_video(tmp_path_factory.mktemp("film") / "film.mp4", COUNT)
+
+
+@pytest.fixture
+def tracker(toy_artifact, monkeypatch) -> FakeModel:
+    """What ``sam3_tvm.load`` gives: a model that follows colours."""
+    made = FakeModel(toy_artifact)
+    monkeypatch.setattr(sam3_tvm, "load", lambda path, threads=None: made, raising=False)
+    return made
