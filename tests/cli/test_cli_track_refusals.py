@@ -96,6 +96,25 @@ def test_what_cannot_be_done_is_one_line_and_leaves_nothing(
     assert not (folder / "x.mp4.resume").exists()
 
 
+@pytest.mark.parametrize("name", ["x.mp4", "x.jsonl", "x.png", "x"])
+@pytest.mark.parametrize("length", [253, 300])
+def test_names_that_are_too_long_are_one_line(cli, folder, tracker, film, name, length):
+    # The shorter ones are good themselves, but leave no room for what is kept beside them.
+    path = name.replace("x", "x" * (length - len(name)))
+    result = cli("track", "artifact", film, "--point", "64,34", "-o", path)
+    assert result.exit_code == 2, result.output
+    (line,) = result.stderr.splitlines()
+    assert line.endswith("(File name too long)")
+    assert files(folder) == set()
+
+
+def test_a_film_of_too_long_a_name_is_one_line(cli, folder, tracker):
+    result = cli("track", "artifact", "x" * 300, "--point", "64,34", "-o", "x.mp4")
+    assert result.exit_code == 2, result.output
+    (line,) = result.stderr.splitlines()
+    assert line.endswith("cannot be read (File name too long)")
+
+
 def test_neither_the_film_nor_other_masks_are_written_over(cli, folder, tracker, film):
     mine = folder / "film.mp4"
     shutil.copyfile(film, mine)

@@ -109,6 +109,37 @@ def test_a_folder_that_may_not_be_listed_says_so(tmp_path, monkeypatch):
         open_frames(tmp_path)
 
 
+def test_a_path_that_may_not_be_looked_at_says_so(tmp_path, monkeypatch):
+    with pytest.raises(FramesError, match=r"cannot be read \(File name too long\)"):
+        open_frames(tmp_path / ("x" * 300))
+    with pytest.raises(FramesError, match="cannot be read"):
+        open_frames("x\0.mp4")
+
+    def refuse(path, **_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(FramesError, match=r"cannot be read \(Permission denied\)"):
+        open_frames(tmp_path / "film.mp4")
+
+
+def test_a_picture_that_may_not_be_read_is_told_by_its_number(tmp_path, monkeypatch, truth):
+    folder = video_scenes.write_folder(tmp_path / "film", 3)
+    real = Image.open
+
+    def refuse(path, *rest):
+        if Path(path).name == "1.png":
+            raise PermissionError(13, "Permission denied")
+        return real(path, *rest)
+
+    monkeypatch.setattr(Image, "open", refuse)
+    with open_frames(folder) as frames:
+        with pytest.raises(FramesError, match=r"frame 1: .*\(Permission denied\)") as raised:
+            frames.read(1)
+        assert "\n" not in f"{raised.value}"
+        assert np.array_equal(frames.read(2), truth[2])
+
+
 def test_a_folder_comes_in_natural_order(tmp_path, truth):
     folder = video_scenes.write_folder(tmp_path / "film", 12)
     (folder / "notes.txt").write_text("no picture")

@@ -172,7 +172,7 @@ class WorkFolder:
             UsageError: there is none, it is damaged, or its run was asked for something else.
         """
         again = "run the command without --resume to begin anew"
-        if not self._file.is_file():
+        if not self.has_checkpoint:
             raise UsageError(f"nothing to resume: there is no {self._file}; {again}")
         try:
             with np.load(self._file, allow_pickle=False) as file:
@@ -212,12 +212,12 @@ class WorkFolder:
 
     @property
     def _is_ours(self) -> bool:
-        return self.has_checkpoint or (self.path / _MARKER).is_file()
+        return self.has_checkpoint or os.path.isfile(self.path / _MARKER)
 
     @property
     def has_checkpoint(self) -> bool:
         """Whether there is something to go on from."""
-        return self._file.is_file()
+        return os.path.isfile(self._file)  # also where its name is too long for a file
 
     @property
     def _file(self) -> Path:

@@ -94,7 +94,7 @@ def open_outputs(
     source = video.resolve()
     resolved = [path.resolve() for path in paths]
     for path, place in zip(paths, resolved, strict=True):
-        if place == source or (source.is_dir() and place.parent == source):
+        if place == source or (os.path.isdir(source) and place.parent == source):
             raise UsageError(f"-o {path}: would write over or into {video}; choose another place")
         if not place.name:
             raise UsageError(f"-o {path}: is the root of the file system; name a folder in it")
@@ -118,14 +118,17 @@ def parse_output(path: Path, fps: float | None = None, resume: bool = False) -> 
     from sam3_tvm.cli.track_video import OverlayVideo
 
     suffix = path.suffix.lower()
-    if path.is_dir() or not suffix:
-        return MaskFolder(path, resume)
-    if suffix == ".mp4":
-        return OverlayVideo(path, fps)
-    if suffix == ".jsonl":
-        return JsonLines(path)
-    if suffix == ".png":
-        return ContactSheet(path)
+    try:
+        if path.is_dir() or not suffix:
+            return MaskFolder(path, resume)
+        if suffix == ".mp4":
+            return OverlayVideo(path, fps)
+        if suffix == ".jsonl":
+            return JsonLines(path)
+        if suffix == ".png":
+            return ContactSheet(path)
+    except OSError as error:  # a name that is too long, or a folder that may not be looked into
+        raise UsageError(f"-o {path}: cannot be written ({error.strerror or error})") from error
     raise UsageError(
         f"-o {path}: not a form that is written; give NAME.mp4 for a video, NAME.jsonl for "
         "run-length encoded masks, NAME.png for a contact sheet, or a folder for masks as PNG"

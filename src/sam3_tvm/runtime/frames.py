@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -150,25 +151,32 @@ def open_frames(source: FrameSource | Frames) -> Frames:
 
 
 def _open_path(path: Path) -> Frames:
-    if path.is_dir():
-        suffixes = picture_suffixes()
-        try:
-            inside = [p for p in path.iterdir() if p.suffix.lower() in suffixes and p.is_file()]
-        except OSError as error:
-            raise FramesError(f"{path}: cannot be read ({error.strerror})") from error
-        if not inside:
+    try:
+        pictures = _pictures_in(path) if stat.S_ISDIR(path.stat().st_mode) else None
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FramesError(
+            f"{path}: no such file or folder; give a video file or a folder"
+        ) from error
+    except (OSError, ValueError) as error:  # the latter of a name that no file can have
+        reason = getattr(error, "strerror", None) or error
+        raise FramesError(f"{path}: cannot be read ({reason})") from error
+    if pictures is not None:
+        if not pictures:
             raise FramesError(
                 f"{path}: no pictures in this folder (its own folders are not searched)"
             )
-        inside.sort(key=_natural)
-        folder = _Pictures(inside, f"{path}")
+        folder = _Pictures(pictures, f"{path}")
         folder.size  # noqa: B018
         return folder
-    if not path.exists():
-        raise FramesError(f"{path}: no such file or folder; give a video file or a folder")
     from sam3_tvm.runtime.video_file import VideoFile
 
     return VideoFile(path)
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    suffixes = picture_suffixes()
+    inside = [p for p in folder.iterdir() if p.suffix.lower() in suffixes and p.is_file()]
+    return sorted(inside, key=_natural)
 
 
 def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
