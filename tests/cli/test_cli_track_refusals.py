@@ -163,6 +163,31 @@ def test_an_output_that_cannot_be_made_whole_does_not_keep_others_from_it(
     assert len(lines(folder / "x.jsonl")) == 3
 
 
+def test_an_output_that_cannot_be_made_whole_after_a_broken_film_is_told_with_it(
+    cli, folder, tracker
+):
+    source = video_scenes.write_folder(folder / "frames", 6)
+    (source / "4.png").write_bytes((source / "4.png").read_bytes()[:300])
+
+    def block(index: int) -> None:
+        if index == 1:
+            (folder / "x.mp4").mkdir()
+
+    tracker.watch = block
+    result = cli(
+        *("track", "artifact", source, "--point", "64,34"),
+        *("-o", "x.mp4", "-o", "sheet.png", "-o", "x.jsonl"),
+    )
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert "frames: frame 4: " in line
+    assert "; x.mp4: cannot be written (" in line
+    assert [one["frame"] for one in lines(folder / "x.jsonl")] == list(range(4))
+    with Image.open("sheet.png") as sheet:
+        sheet.load()
+    assert {p.name for p in folder.iterdir()} == {"frames", "x.mp4", "sheet.png", "x.jsonl"}
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_full_disk_is_one_line_and_the_other_outputs_stay_readable(cli, folder, tracker, film):
     (folder / "full.jsonl").symlink_to("/dev/full")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,36 @@ def test_lines_that_were_cut_are_not_gone_on_with(folder):
         again.start(25, folder, state)
     again.abandon()
     assert path.read_bytes() == before
+
+
+def test_lines_that_are_gone_are_not_gone_on_with(folder):
+    output = JsonLines(folder / "x.jsonl")
+    with pytest.raises(UsageError, match="is gone; run the command without --resume"):
+        output.start(25, folder, {"length": np.array(9)})
+    assert list(folder.iterdir()) == []
+
+
+def test_lines_are_refused_where_they_may_not_be_written(folder, monkeypatch):
+    path = folder / "x.jsonl"
+    path.write_text("older")
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda p, mode: p != path and access(p, mode))
+    with pytest.raises(UsageError, match=r"-o .*x\.jsonl: may not be written to"):
+        parse_output(path)
+    assert path.read_text() == "older"
+    monkeypatch.setattr(os, "access", lambda p, mode: p != folder and access(p, mode))
+    with pytest.raises(UsageError, match=r"x\.jsonl: its folder may not be written to"):
+        parse_output(path)
+    assert path.read_text() == "older"
+
+
+def test_lines_that_turn_out_not_to_be_writable_are_one_line(folder):
+    path = folder / "x.jsonl"
+    path.symlink_to(folder / "none" / "x.jsonl")
+    output = parse_output(path)
+    with pytest.raises(UsageError, match=r"x.jsonl: cannot be written \(No such file"):
+        output.start(25, folder, {})
+    output.abandon()
 
 
 def test_a_folder_below_a_file_is_refused_before_anything_is_made(folder):

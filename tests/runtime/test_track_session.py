@@ -283,6 +283,7 @@ def test_a_closed_session_says_so_in_one_line(session, studio, frames):
     session.add(1, 0, points=POINT)
     running = session.propagate()
     next(running)
+    state = session.state()
     session.close()
     live = studio.model.track()
     live.close()
@@ -291,6 +292,8 @@ def test_a_closed_session_says_so_in_one_line(session, studio, frames):
         session.propagate,
         lambda: session.add(1, 0, points=POINT),
         lambda: live.step(frames[0]),
+        live.state,
+        lambda: live.restore(state),
     ):
         with pytest.raises(Sam3Error, match="the session has been closed"):
             call()
@@ -312,6 +315,82 @@ def test_the_model_serves_others_meanwhile(studio, session, frames):
     other.join()
     np.testing.assert_array_equal(together, alone)
     assert len(clicked) == 3
+
+
+def test_two_threads_take_turns_frame_by_frame(studio, frames, monkeypatch):
+    other = {"points": [[150, 60]]}
+    alone = studio.model.track(frames)
+    alone.add(1, 0, points=POINT)
+    expected = list(alone.propagate(stop=12))
+    shown = {frame: alone.add(2, frame, **other) for frame in (15, 17)}
+    session = studio.model.track(frames)
+    session.add(1, 0, points=POINT)
+    session.add(3, 0, points=POINT)
+    begun, done, added = threading.Event(), threading.Event(), []
+
+    def change():
+        begun.wait()
+        added.append(session.add(2, 15, **other))
+        session.remove(2)
+        session.remove(3)
+        added.append(session.add(2, 17, **other))
+        done.set()
+
+    look = session._functions.look
+
+    def watched(*given):
+        if not begun.is_set():
+            begun.set()
+            done.wait(0.3)  # without turns the other thread would be done in the midst of a frame
+        return look(*given)
+
+    monkeypatch.setattr(session._functions, "look", watched)
+    changing = threading.Thread(target=change)
+    changing.start()
+    found = list(session.propagate(stop=12))
+    changing.join()
+    assert [frame.index for frame in found] == list(range(12))
+    assert found[1].objects == [1, 3]
+    for ours, wanted in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours.rgb, frames[ours.index])
+        np.testing.assert_array_equal(ours.logits[0], wanted.logits[0])
+    for ours, (frame, wanted) in zip(added, shown.items(), strict=True):
+        assert (ours.index, ours.objects) == (frame, [2])
+        np.testing.assert_array_equal(ours.logits, wanted.logits)
+    assert session.objects == [1, 2]
+
+
+def test_restoring_replaces_all_that_was(studio, frames):
+    first, second = (studio.model.track(frames) for _ in range(2))
+    first.add(7, 0, points=POINT)
+    list(first.propagate(stop=6))
+    state = first.state()
+    second.add(1, 10, box=[10, 50, 72, 110])
+    list(second.propagate(stop=14))
+    second.restore(state)
+    assert second.objects == [7]
+    for ours, wanted in zip(second.propagate(6, 12), first.propagate(6, 12), strict=True):
+        assert ours.objects == [7]
+        np.testing.assert_array_equal(ours.logits, wanted.logits)
+    one, other = first.state(), second.state()
+    assert one.keys() == other.keys()
+    for key, array in one.items():
+        np.testing.assert_array_equal(array, other[key])
+
+
+def test_restored_live_input_begins_with_the_frame_that_comes_next(studio, frames):
+    first, second = (studio.model.track() for _ in range(2))
+    first.step(frames[0])
+    first.add(7, points=POINT)
+    first.step(frames[1])
+    second.step(frames[5][:90])
+    second.add(1, points=[[20, 20]])
+    second.restore(first.state())
+    with pytest.raises(PromptError, match="no frame yet"):
+        second.add(7, points=POINT)
+    ours, wanted = second.step(frames[2]), first.step(frames[2])
+    assert (ours.index, ours.objects) == (2, [7])
+    np.testing.assert_array_equal(ours.logits, wanted.logits)
 
 
 def test_pictures_keep_nothing_that_only_films_need(studio, frames, tmp_path):

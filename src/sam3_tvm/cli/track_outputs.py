@@ -162,6 +162,10 @@ class JsonLines(Output):
                     )
                 self._file.truncate(self._length)
                 self._file.seek(0, os.SEEK_END)
+        except FileNotFoundError as error:
+            if not state:
+                raise _unwritable(self.path, error) from error
+            raise UsageError(f"{self.path}: is gone; run the command without --resume") from error
         except OSError as error:
             raise _unwritable(self.path, error) from error
 

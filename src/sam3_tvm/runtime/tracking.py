@@ -256,8 +256,12 @@ class TrackSession:
 
         Call it between frames. What :func:`safetensors.numpy.save_file` or ``numpy.savez`` write
         comes back bit for bit.
+
+        Raises:
+            FramesError: the session has been closed, and remembers nothing.
         """
         with self._lock:
+            self._check_open()
             return pack(self._objects, self._fingerprint, self._next)
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
@@ -265,8 +269,10 @@ class TrackSession:
 
         Raises:
             PromptError: a state of another artifact, or something else.
+            FramesError: the session has been closed.
         """
         with self._lock:
+            self._check_open()
             rules, most = self._functions.rules, self._functions.most_pointers
             self._objects, self._next = unpack(state, self._fingerprint, rules, most)
             self._start = self._current = None
