@@ -17,7 +17,9 @@ __all__ = [
     "BOXES",
     "CLICKS",
     "FOR_CLICKS",
+    "FOR_CONCEPTS",
     "FOR_VIDEO",
+    "FUNCTIONS",
     "HEIGHT",
     "MASKS",
     "MEMORIES",
@@ -55,6 +57,18 @@ TASKS = ("concepts", "clicks", "video")
 """What a model may be for: all objects of a kind, the object that is clicked, and following that
 through a video. Each takes those before it."""
 
+FOR_CONCEPTS = (
+    "vision_encoder",
+    "text_encoder",
+    "geometry_encoder",
+    "detr_encoder",
+    "detr_decoder",
+    "scoring",
+    "mask_decoder",
+    "resize_masks",
+)
+"""The functions of the first task; the others take the vision encoder, too."""
+
 FOR_CLICKS = ("tracker_neck", "prompt_encoder", "click_decoder", "resize_click_masks")
 """The functions that the second task has for itself."""
 
@@ -66,6 +80,9 @@ FOR_VIDEO = (
     "memory_encoder",
 )
 """The functions that the third task has for itself."""
+
+FUNCTIONS = (*FOR_CONCEPTS, *FOR_CLICKS, *FOR_VIDEO)
+"""All functions that there can be, in calling order."""
 
 
 def QUERIES(sizes: Sizes) -> Dim:  # noqa: N802 - reads like the other dimensions

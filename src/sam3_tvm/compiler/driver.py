@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tvm import relax
 
 from sam3_tvm import artifact
-from sam3_tvm.abi import FOR_CLICKS, ClickSizes, Sizes, VideoSizes, abi
+from sam3_tvm.abi import FOR_CLICKS, FUNCTIONS, abi
 from sam3_tvm.compiler import pipeline
 from sam3_tvm.compiler.importing import import_component
 from sam3_tvm.compiler.kernels.stored_weights import widens
@@ -134,10 +134,9 @@ def compile(
         None if dump is None else Path(dump),
     )
     _check_weights(options)
-    names = _component_names()
-    if unknown := sorted({*(functions or ())} - {*names}):
-        raise CompileError(f"no function is named {unknown[0]!r}; there are {', '.join(names)}")
-    names = [n for n in names if functions is None or n in functions]
+    if unknown := sorted({*(functions or ())} - {*FUNCTIONS}):
+        raise CompileError(f"no function is named {unknown[0]!r}; there are {', '.join(FUNCTIONS)}")
+    names = [n for n in FUNCTIONS if functions is None or n in functions]
     report = CompileReport(Path(output))
     # Beside the components' own: open, one per shared phase, code, link and write.
     steps = _Steps(report, progress, total=2 * len(names) + 5)
@@ -197,10 +196,6 @@ def _check_finite(key: str, array: NDArray[Any]) -> None:
         raise CompileError(
             f"weight {key} has values beyond float16's 65504: compile with weights float32 or int8"
         )
-
-
-def _component_names() -> list[str]:
-    return list(abi(Sizes(14, 1, 8, 8, 1, 1, clicks=ClickSizes(8, 4), video=VideoSizes(8, 2))))
 
 
 def _split_weights(
