@@ -134,6 +134,16 @@ def test_neither_the_film_nor_other_masks_are_written_over(cli, folder, tracker,
     assert contents(folder) == before
 
 
+@pytest.mark.parametrize("output", ["x.mp4.resume", "x.mp4.resume/masks"])
+def test_nothing_is_written_to_where_unfinished_work_lies(cli, folder, tracker, film, output):
+    (folder / "x.mp4.resume").mkdir()
+    result = cli("track", "artifact", film, "--point", "64,34", "-o", "x.mp4", "-o", output)
+    assert result.exit_code == 2, result.output
+    (line,) = result.stderr.splitlines()
+    assert f"-o {output}: x.mp4.resume is for unfinished work" in line
+    assert files(folder) == set()
+
+
 def test_a_folder_of_someone_elses_stays(cli, folder, tracker, film):
     (folder / "x.jsonl.resume").mkdir()
     (folder / "x.jsonl.resume" / "mine.txt").write_text("mine")

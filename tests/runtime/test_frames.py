@@ -69,6 +69,45 @@ def test_frames_ahead_can_be_jumped_to(films):
             assert np.array_equal(frames.read(index), forward[index])
 
 
+def test_an_interrupted_reader_loses_no_frame(films, truth):
+    class Interrupted:
+        def __init__(self, future):
+            self._future = future
+            self._interrupts = 1
+
+        def result(self):
+            self._interrupts -= 1
+            if self._interrupts == 0:
+                raise KeyboardInterrupt
+            return self._future.result()
+
+    with open_frames(films["lossless.mkv"]) as frames:
+        frames.read(3)
+        frames._ahead = Interrupted(frames._ahead)
+        with pytest.raises(KeyboardInterrupt):
+            frames.read(4)
+        for index in (4, 5):
+            assert np.array_equal(frames.read(index), truth[index])
+
+
+def test_an_interrupt_at_the_first_frame_leaves_no_thread(films, monkeypatch):
+    from sam3_tvm.runtime.video_file import VideoFile
+
+    opened = []
+
+    def interrupt(film, index):
+        opened.append(film)
+        film._ahead = film._pool.submit(next, film._frames, None)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(VideoFile, "_read", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        open_frames(films["key.mp4"])
+    (film,) = opened
+    assert film._closed
+    assert not any(thread.is_alive() for thread in film._pool._threads)
+
+
 def test_few_decoded_frames_are_kept(tmp_path):
     path = video_scenes.write_video(tmp_path / "x.mp4", 90, (32, 32))
     with open_frames(path) as frames:

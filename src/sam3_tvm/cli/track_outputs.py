@@ -73,7 +73,7 @@ class Output(ABC):
 def open_outputs(
     paths: Sequence[Path], video: Path, fps: float | None, resume: bool, default: bool
 ) -> list[Output]:
-    """The outputs, none of which may be the film or lie in it.
+    """The outputs, none of which may be the film or lie in it, nor in what is removed at the end.
 
     Args:
         paths: as :func:`parse_output` takes them.
@@ -85,6 +85,7 @@ def open_outputs(
     Raises:
         UsageError: one that cannot be written, or frames per second that no film has.
     """
+    from sam3_tvm.cli.track_checkpoint import WorkFolder
     from sam3_tvm.cli.track_video import SLOWEST_FPS
 
     if fps is not None and not (math.isfinite(fps) and SLOWEST_FPS <= fps <= 1000):
@@ -100,6 +101,12 @@ def open_outputs(
             raise UsageError(f"-o {path}: is the root of the file system; name a folder in it")
         if resolved.count(place) > 1:
             raise UsageError(f"-o {path}: is named twice")
+        unfinished = WorkFolder(resolved[0], {}).path
+        if unfinished in (place, *place.parents):
+            raise UsageError(
+                f"-o {path}: {unfinished.name} is for unfinished work, and goes when all is done; "
+                "choose another place"
+            )
     return [parse_output(path, fps, resume) for path in paths]
 
 

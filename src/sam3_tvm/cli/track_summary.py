@@ -66,7 +66,8 @@ def print_table(tally: Tally, video: Path, film: Frames, paths: Sequence[Path]) 
             f"{entry['score'] / seen:.3f}",
             f"{area:.1%}",
         )
-    show(f"{video} ({width} x {height}), {tally.frames} frames", rows)
+    passed = f"{tally.frames} frame{'' if tally.frames == 1 else 's'}"
+    show(f"{video} ({width} x {height}), {passed}", rows)
     for path in paths:
         say(f"wrote {path}")
 

@@ -55,7 +55,8 @@ class TrackSession:
     Remembered are the frames with prompts, and the frames next to the last one and to those with
     prompts. So a pass may go on where the last ended, or go in either direction from a prompt, or
     from where the last pass began; one that begins elsewhere, or a correction there, can only
-    look at the frames with prompts at first.
+    look at the frames with prompts at first. So does one from a prompt that came when the frames
+    next to it had been passed and forgotten.
 
     Methods may be called from several threads; they take turns, frame by frame.
 

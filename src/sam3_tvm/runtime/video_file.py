@@ -84,7 +84,7 @@ class VideoFile(Frames):
         self._closed = False
         try:
             self.size  # noqa: B018 - the first frame's faults show here
-        except FramesError:
+        except BaseException:
             self.close()
             raise
 
@@ -132,16 +132,17 @@ class VideoFile(Frames):
         """The next frame, after which the one behind it is begun; None at the end."""
         if self._fault is not None:
             raise self._fault
-        ahead = self._ahead or self._pool.submit(next, self._frames, None)
-        self._ahead = None
+        if self._ahead is None:
+            self._ahead = self._pool.submit(next, self._frames, None)
         try:
-            decoded = ahead.result()
+            # It stays until it is there: who is interrupted here asks for the same frame again.
+            decoded = self._ahead.result()
         except FramesError as error:
             # What comes after is not the end.
-            self._fault = error
+            self._ahead, self._fault = None, error
             raise
         if decoded is None:
-            self._frames = iter(())
+            self._ahead, self._frames = None, iter(())
             return None
         self._next = decoded.number + 1
         self._ahead = self._pool.submit(next, self._frames, None)
