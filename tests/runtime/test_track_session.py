@@ -10,8 +10,7 @@ import pytest
 pytest.importorskip("torch")
 
 from pycocotools import mask as coco
-from safetensors.numpy import load_file, save_file
-from track_harness import HEIGHT, WIDTH, Studio, moving_shapes, shape
+from track_harness import HEIGHT, WIDTH, Studio, moving_shapes
 
 from sam3_tvm.errors import Sam3Error
 from sam3_tvm.runtime import FrameResult, PromptError
@@ -81,6 +80,7 @@ def test_a_result_has_masks_scores_and_other_forms(session, frames):
         (lambda s: s.add(1, -1, points=POINT), "frame -1 is not in the film"),
         (lambda s: s.add("dog", 0, points=POINT), "an object's id is an integer, not 'dog'"),
         (lambda s: s.add(True, 0, points=POINT), "an object's id is an integer"),
+        (lambda s: s.add(1, 2.5, points=POINT), "a frame's number is an integer, not 2.5"),
         (lambda s: s.add(1, 0, points=[[241, 3]]), r"\(241, 3\) lies outside .* 240 x 180 px"),
         (lambda s: s.add(1, 0, points=[POINT, POINT]), "one object at a time"),
         (lambda s: s.add(1, 0, box=[30, 5, 10, 20]), "empty or upside down"),
@@ -109,6 +109,8 @@ def test_what_cannot_be_is_refused_in_one_line(studio, session, call, says):
     [
         (lambda s: list(s.propagate(start=20)), "frame 20 is not in the film"),
         (lambda s: s.propagate(start=-2), "frame -2 is not in the film"),
+        (lambda s: s.propagate(start="0"), "a frame's number is an integer, not '0'"),
+        (lambda s: s.propagate(stop=4.0), "a frame's number is an integer, not 4.0"),
         (lambda s: s.remove(2), "no object 2; there are: 1"),
         (lambda s: s.add(1, 0, box=[1, 1, 9, 9], clear=False), "a box starts a prompt anew"),
         (lambda s: s.add(1, 0, points=[[1, 1]] * 64, clear=False), "65 points together"),
@@ -167,38 +169,6 @@ def test_frames_are_asked_of_an_iterator_as_they_are_needed(studio, frames):
     assert [frame.index for frame in running] == list(range(5, 20))
 
 
-def test_an_interrupted_session_goes_on_as_if_it_had_not_been(studio, frames, tmp_path):
-    def begin():
-        session = studio.model.track(frames)
-        session.add(7, 3, points=POINT)
-        session.add(2, 0, mask=shape(0, 2))
-        return session
-
-    whole = list(begin().propagate())
-    first = begin()
-    running = first.propagate()
-    for _ in range(9):
-        next(running)
-    save_file(first.state(), tmp_path / "state")
-    second = studio.model.track(frames)
-    second.restore(load_file(tmp_path / "state"))
-    assert second.objects == [7, 2]
-    for ours, theirs in zip(second.propagate(9), whole[9:], strict=True):
-        assert ours.index == theirs.index
-        np.testing.assert_array_equal(ours.logits, theirs.logits)
-        np.testing.assert_array_equal(ours.scores, theirs.scores)
-    # Corrections know what was passed, and points can be added to those given before.
-    third = studio.model.track(frames)
-    third.restore(load_file(tmp_path / "state"))
-    for session in (first, third):
-        session.add(7, 3, points=[[90, 20]], point_labels=[0], clear=False)
-        session.add(2, 8, points=POINT)
-    one, other = first.state(), third.state()
-    assert one.keys() == other.keys()
-    for key, array in one.items():
-        np.testing.assert_array_equal(array, other[key])
-
-
 class _LateCount(Frames):
     """A file that finds out how many frames it has when it reads one of them."""
 
@@ -226,39 +196,6 @@ def test_when_a_file_finds_out_its_length_changes_nothing(studio, frames):
         return found
 
     np.testing.assert_array_equal(track(2), track(99))
-
-
-def test_a_state_belongs_to_its_artifact(studio, session):
-    from sam3_tvm.runtime.tracking import TrackSession
-
-    session.add(1, 0, points=POINT)
-    other = TrackSession(session._functions, session.frames, "another")
-    with pytest.raises(PromptError, match="with another artifact"):
-        other.restore(session.state())
-
-
-def test_what_is_kept_does_not_grow_with_the_film(studio, frames):
-    live = studio.model.track()
-    live.step(frames[0])
-    live.add(1, points=POINT)
-    kept = []
-    for turn in range(44):
-        live.step(frames[turn % 3])
-        kept.append(sum(a.nbytes for key, a in live.state().items() if key != "session"))
-    assert kept[30:] == [kept[31]] * len(kept[30:])
-
-
-def test_corrections_of_live_input_do_not_add_up(studio, frames):
-    live = studio.model.track()
-    live.step(frames[0])
-    live.add(1, points=POINT)
-    kept = []
-    for turn in range(1, 46):
-        live.step(frames[turn % 3])
-        if turn % 5 == 0:
-            live.add(1, points=[[60, 60 + turn]])
-            kept.append(sum(a.nbytes for key, a in live.state().items() if key != "session"))
-    assert kept[4:] == [kept[4]] * len(kept[4:])
 
 
 def test_frames_are_the_sessions_own(studio, frames):
@@ -358,39 +295,6 @@ def test_two_threads_take_turns_frame_by_frame(studio, frames, monkeypatch):
         assert (ours.index, ours.objects) == (frame, [2])
         np.testing.assert_array_equal(ours.logits, wanted.logits)
     assert session.objects == [1, 2]
-
-
-def test_restoring_replaces_all_that_was(studio, frames):
-    first, second = (studio.model.track(frames) for _ in range(2))
-    first.add(7, 0, points=POINT)
-    list(first.propagate(stop=6))
-    state = first.state()
-    second.add(1, 10, box=[10, 50, 72, 110])
-    list(second.propagate(stop=14))
-    second.restore(state)
-    assert second.objects == [7]
-    for ours, wanted in zip(second.propagate(6, 12), first.propagate(6, 12), strict=True):
-        assert ours.objects == [7]
-        np.testing.assert_array_equal(ours.logits, wanted.logits)
-    one, other = first.state(), second.state()
-    assert one.keys() == other.keys()
-    for key, array in one.items():
-        np.testing.assert_array_equal(array, other[key])
-
-
-def test_restored_live_input_begins_with_the_frame_that_comes_next(studio, frames):
-    first, second = (studio.model.track() for _ in range(2))
-    first.step(frames[0])
-    first.add(7, points=POINT)
-    first.step(frames[1])
-    second.step(frames[5][:90])
-    second.add(1, points=[[20, 20]])
-    second.restore(first.state())
-    with pytest.raises(PromptError, match="no frame yet"):
-        second.add(7, points=POINT)
-    ours, wanted = second.step(frames[2]), first.step(frames[2])
-    assert (ours.index, ours.objects) == (2, [7])
-    np.testing.assert_array_equal(ours.logits, wanted.logits)
 
 
 def test_pictures_keep_nothing_that_only_films_need(studio, frames, tmp_path):

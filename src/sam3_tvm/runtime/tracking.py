@@ -135,7 +135,9 @@ class TrackSession:
             PromptError: a prompt that cannot be used, or a frame that isn't there.
             FramesError: a frame that cannot be read, or the session has been closed.
         """
-        name = _checked_id(object_id)
+        name = _whole(object_id, "an object's id")
+        if frame is not None:
+            frame = _whole(frame, "a frame's number")
         with self._lock:
             self._check_open()
             shown = self._frame_to_show(frame)
@@ -195,14 +197,16 @@ class TrackSession:
             prompted = self._prompted()
         if not prompted:
             raise PromptError("no objects yet: add() one with points, a box or a mask")
-        first = min(prompted) if start is None else int(start)
+        first = min(prompted) if start is None else _whole(start, "a frame's number")
+        if stop is not None:
+            stop = _whole(stop, "a frame's number")
         if first < 0:
             raise PromptError(_beyond(first, self._frames))
         indices: Iterable[int]
         if reverse:
-            indices = range(first, -1 if stop is None else max(int(stop), -1), -1)
+            indices = range(first, -1 if stop is None else max(stop, -1), -1)
         elif stop is not None:
-            indices = range(first, int(stop))
+            indices = range(first, stop)
         else:
             indices = itertools.count(first)
         return self._pass(indices, first, reverse)
@@ -313,7 +317,7 @@ class TrackSession:
         if index < 0:
             raise PromptError(_beyond(index, self._frames))
         try:
-            return self._read(int(index))
+            return self._read(index)
         except IndexError as error:
             raise PromptError(_beyond(index, self._frames)) from error
 
@@ -369,10 +373,10 @@ class TrackSession:
         )
 
 
-def _checked_id(object_id: Any) -> int:
-    if isinstance(object_id, bool | np.bool_) or not isinstance(object_id, int | np.integer):
-        raise PromptError(f"an object's id is an integer, not {object_id!r}")
-    return int(object_id)
+def _whole(number: Any, what: str) -> int:
+    if isinstance(number, bool | np.bool_) or not isinstance(number, int | np.integer):
+        raise PromptError(f"{what} is an integer, not {number!r}")
+    return int(number)
 
 
 def _beyond(index: int, frames: Frames | None) -> str:
