@@ -18,9 +18,10 @@ os.environ.setdefault("TVM_NUM_THREADS", "1")
 def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """``compiled_once(name, checkpoint, *options)``: what ``sam3-tvm compile`` made, in a folder.
 
-    The artifact is ``name`` in it, ``phases`` has the module after each phase, and ``printed``
-    is what the command said. Each is made once per test session: under pytest-xdist the first
-    worker that needs it compiles, the others wait.
+    The artifact is ``name`` in it, and ``printed`` is what the command said; with the options
+    ``--dump phases``, which take their time, ``phases`` has the module after each phase. Each is
+    made once per test session: under pytest-xdist the first worker that needs it compiles, the
+    others wait.
     """
     pytest.importorskip("torch")
     # Workers have folders of their own below one that belongs to the run.
@@ -34,7 +35,7 @@ def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pat
                 folder.mkdir(exist_ok=True)
                 command = [Path(sys.executable).parent / "sam3-tvm", "compile", checkpoint]
                 done = subprocess.run(
-                    [*command, *options, "-o", name, "--dump", "phases"],
+                    [*command, *options, "-o", name],
                     cwd=folder,
                     capture_output=True,
                     text=True,
@@ -49,7 +50,7 @@ def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pat
 @pytest.fixture(scope="session")
 def tiny(compiled_once: Callable[..., Path]) -> Path:
     """The folder with ``random:tiny`` compiled; see :func:`compiled_once`."""
-    return compiled_once("tiny", "random:tiny")
+    return compiled_once("tiny", "random:tiny", "--dump", "phases")
 
 
 @pytest.fixture(scope="session")

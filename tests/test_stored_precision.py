@@ -22,7 +22,7 @@ TASKS = {"float16": "concepts", "int8": "concepts,clicks,video"}
 def narrow(request, compiled_once):
     """A precision, and the folder with what was compiled."""
     precision = request.param
-    options = ("--weights", precision, "--tasks", TASKS[precision])
+    options = ("--weights", precision, "--tasks", TASKS[precision], "--dump", "phases")
     return precision, compiled_once(precision, "random:tiny", *options)
 
 
