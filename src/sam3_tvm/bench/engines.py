@@ -246,6 +246,11 @@ class _Remembering:
             self._features[name] = self._table(name, *inputs)
         return self._features[name]
 
+    def named(self, name: str, *inputs: Any) -> dict[str, Any]:
+        """As ``FunctionTable.named``, which would go past what is remembered."""
+        names = (spec.name for spec in self._table.components[name].outputs)
+        return dict(zip(names, self(name, *inputs), strict=True))
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._table, name)
 
