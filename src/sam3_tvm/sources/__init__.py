@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from tokenizers import Tokenizer
@@ -28,6 +28,7 @@ def open_source(checkpoint: str, tasks: Sequence[str] | None = None) -> Source:
         SourceError: nothing of that name, something that isn't a SAM 3 checkpoint, or a task that
             it has no weights for.
     """
+    _check_tasks(tasks)
     # Both tasks of the tracker come from one, which takes a while to read.
     tracked = tasks is None or not {"clicks", "video"}.isdisjoint(tasks)
     source = _open(checkpoint, tracked)
@@ -41,21 +42,26 @@ def open_source(checkpoint: str, tasks: Sequence[str] | None = None) -> Source:
     if tasks is None:
         return source
     for task in tasks:
-        if task not in TASKS:
-            raise SourceError(f"no task is named {task!r}; there are {', '.join(TASKS)}")
         if task not in source.sizes.tasks:
             raise SourceError(
                 f"{checkpoint} has no weights for {task}; it serves {', '.join(source.sizes.tasks)}"
             )
-    if "concepts" not in tasks:
-        raise SourceError("tasks must have concepts among them; clicks can be left out")
-    if "video" in tasks and "clicks" not in tasks:
-        raise SourceError("video takes clicks, too: name concepts,clicks,video")
     if "video" not in tasks:
         source.sizes, source.video = replace(source.sizes, video=None), None
     if "clicks" not in tasks:
         source.sizes, source.clicks = replace(source.sizes, clicks=None), None
     return source
+
+
+def _check_tasks(tasks: Collection[str] | None) -> None:
+    if tasks is None:
+        return
+    if unknown := [task for task in tasks if task not in TASKS]:
+        raise SourceError(f"no task is named {unknown[0]!r}; there are {', '.join(TASKS)}")
+    if "concepts" not in tasks:
+        raise SourceError("tasks must have concepts among them; clicks can be left out")
+    if "video" in tasks and "clicks" not in tasks:
+        raise SourceError("video takes clicks, too: name concepts,clicks,video")
 
 
 def _open(checkpoint: str, tracked: bool) -> Source:
