@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch")
 
 from pycocotools import mask as coco
-from track_harness import HEIGHT, WIDTH, Studio, moving_shapes
+from track_harness import HEIGHT, WIDTH, Studio, moving_shapes, shape
 
 from sam3_tvm.errors import Sam3Error
 from sam3_tvm.runtime import FrameResult, PromptError
@@ -68,6 +68,33 @@ def test_a_result_has_masks_scores_and_other_forms(session, frames):
     covered = result.masks.any(0)
     assert (np.asarray(result.overlay(labels=False))[~covered] == frames[3][~covered]).all()
     assert (drawn[covered] != frames[3][covered]).any()
+
+
+def test_an_object_keeps_its_colour_when_another_goes(studio, frames):
+    with studio.model.track(frames) as session:
+        session.add(1, 0, mask=shape(0, 1))
+        second = session.add(2, 0, mask=shape(0, 2))
+        together = next(iter(session.propagate())).overlay(labels=False)
+        session.remove(1)
+        alone = next(iter(session.propagate())).overlay(labels=False)
+    where = second.masks[0] & ~shape(0, 1)
+    assert where.any()
+    inside = np.asarray(together)[where] == np.asarray(alone)[where]
+    # Outlines differ where the masks touch.
+    assert inside.all(1).mean() > 0.9
+
+
+def test_frames_that_are_kept_are_not_to_be_written_to(studio, frames):
+    own = [frame.copy() for frame in frames[:3]]
+    with studio.model.track(own) as session:
+        result = session.add(1, 0, points=[[34, 65]])
+        with pytest.raises(ValueError, match="read-only"):
+            result.rgb[:] = 0
+        with pytest.raises(ValueError, match="read-only"):
+            session.frames.read(0)[:] = 0
+    with studio.model.track() as live, pytest.raises(ValueError, match="read-only"):
+        live.step(own[0]).rgb[:] = 0
+    own[0][:] = 0  # which stays its owner's
 
 
 @pytest.mark.parametrize(

@@ -58,19 +58,9 @@ class TrackedFrame:
 
         Not to be changed: every output gets the same.
         """
-        from sam3_tvm.runtime.overlay import draw_overlay
+        from sam3_tvm.runtime.overlay import draw_tracked
 
-        # Without a mask there is no place for a label either.
-        there = [row for row, mask in enumerate(self.masks) if mask.any()]
-        names = [self.objects[row] for row in there]
-        return draw_overlay(
-            self.rgb,
-            (self.masks[row] for row in there),
-            None,
-            [(f"{name}",) for name in names],
-            opacity=0.45,
-            colours=[name - 1 for name in names],
-        )
+        return draw_tracked(self.rgb, self.objects, self.masks)
 
     def line(self, fps: float | None) -> str:
         """The objects as one line of JSON, masks run-length encoded as in COCO's results."""

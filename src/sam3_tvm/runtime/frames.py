@@ -24,7 +24,7 @@ from sam3_tvm.runtime.image import (
     read_picture,
 )
 
-__all__ = ["FrameSource", "Frames", "FramesError", "open_frames"]
+__all__ = ["FrameSource", "Frames", "FramesError", "open_frames", "read_only"]
 
 _ACCEPTED = "a video file, a folder of pictures, a sequence of pictures or an iterator of frames"
 
@@ -74,7 +74,7 @@ class Frames(ABC):
         return self._size
 
     def read(self, index: int) -> NDArray[np.uint8]:
-        """A frame as 8-bit RGB, uint8 [H, W, 3].
+        """A frame as 8-bit RGB, uint8 [H, W, 3]; not to be written to, as frames are kept.
 
         Raises:
             IndexError: there is no such frame, the video has ended before it.
@@ -95,7 +95,7 @@ class Frames(ABC):
                 f"{self.name}: frame {index} is {frame.shape[1]} x {frame.shape[0]} px, those "
                 f"before are {width} x {height}; a video keeps its size"
             )
-        return frame
+        return read_only(frame)
 
     @abstractmethod
     def _read(self, index: int) -> NDArray[np.uint8]:
@@ -115,6 +115,13 @@ class Frames(ABC):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def read_only(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The same memory, which can't be written to through what is given here."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def open_frames(source: FrameSource | Frames) -> Frames:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-__all__ = ["draw_overlay", "object_colour"]
+__all__ = ["draw_overlay", "draw_tracked", "object_colour"]
 
 _Colour = tuple[int, int, int]
 _Box = tuple[int, int, int, int]
@@ -72,6 +72,36 @@ def draw_overlay(
         for index, wordings in enumerate(labels):
             _label(draw, anchors[index], wordings, colour(index), font, line, taken)
     return image
+
+
+def draw_tracked(
+    rgb: NDArray[np.uint8],
+    objects: Sequence[int],
+    masks: NDArray[np.bool_],
+    *,
+    opacity: float = 0.45,
+    labels: bool = True,
+) -> Image.Image:
+    """A film's frame with the masks of objects that have ids, by which their colours go.
+
+    Args:
+        rgb: uint8 [H, W, 3].
+        objects: ids, N of them.
+        masks: bool [N, H, W].
+        opacity: of the masks' colour, 0 to 1.
+        labels: write each object's id at its mask.
+    """
+    # Without a mask there is no place for a label either.
+    there = [row for row, mask in enumerate(masks) if mask.any()]
+    ids = [objects[row] for row in there]
+    return draw_overlay(
+        rgb,
+        (masks[row] for row in there),
+        None,
+        [(f"{name}",) for name in ids] if labels else None,
+        opacity=opacity,
+        colours=[name - 1 for name in ids],
+    )
 
 
 def _tint(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sam3_tvm.runtime.overlay import draw_overlay
+from sam3_tvm.runtime.overlay import draw_tracked
 from sam3_tvm.runtime.results import Resize, coco_entry, sigmoid
 from sam3_tvm.runtime.track_memory import Answer
 
@@ -28,7 +28,7 @@ class FrameResult:
         logits: float32 [N, 4S, 4S], masks as the model gives them; of an absent object all
             ``manifest.video.absent_logit``.
         size: height and width of the frame, pixels.
-        rgb: the frame, uint8 [H, W, 3].
+        rgb: the frame, uint8 [H, W, 3]; not to be written to.
     """
 
     def __init__(
@@ -73,17 +73,13 @@ class FrameResult:
     def overlay(self, *, opacity: float = 0.45, labels: bool = True) -> Image.Image:
         """The frame with the masks drawn over it, an RGB image of its size.
 
+        An object has the same colour on every frame, whichever others are there.
+
         Args:
             opacity: of the masks' colour, 0 to 1.
             labels: write each object's id at its mask.
         """
-        present = [row for row in range(len(self)) if self.masks[row].any()]
-        words: list[tuple[str, ...]] = [()] * len(self)
-        for row in present:
-            words[row] = (str(self.objects[row]),)
-        return draw_overlay(
-            self.rgb, self.masks, None, words if labels and present else None, opacity=opacity
-        )
+        return draw_tracked(self.rgb, self.objects, self.masks, opacity=opacity, labels=labels)
 
     def to_coco(self) -> list[dict[str, Any]]:
         """The objects in COCO's results format.

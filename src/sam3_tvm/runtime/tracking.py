@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam3_tvm.runtime.frames import Frames, FramesError
+from sam3_tvm.runtime.frames import Frames, FramesError, read_only
 from sam3_tvm.runtime.image import Picture, own_picture
 from sam3_tvm.runtime.prompts import PromptError
 from sam3_tvm.runtime.track_functions import Features, VideoFunctions
@@ -242,7 +242,7 @@ class TrackSession:
         """
         if self._frames is not None:
             raise PromptError("a film is passed with propagate(); step() is for live input")
-        rgb = own_picture(frame)
+        rgb = read_only(own_picture(frame))
         with self._lock:
             self._check_open()
             taken = _Frame(self._next, rgb)
