@@ -93,7 +93,8 @@ def command(
 
     sam3-tvm compile random:tiny -o out/tiny
     sam3-tvm compile facebook/sam3 -o sam3-cpu --target x86-64-v3
-    sam3-tvm compile facebook/sam3 -o sam3-half --weights float16 --tasks concepts
+    sam3-tvm compile facebook/sam3 -o sam3-half --weights float16
+    sam3-tvm compile facebook/sam3 -o sam3-pictures --tasks concepts,clicks
     sam3-tvm compile ./checkpoint -o sam3-cpu --dump phases
     """
     with need_extra("compiling"):
