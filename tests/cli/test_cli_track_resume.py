@@ -7,6 +7,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from sam3_tvm.cli import track_run
@@ -126,6 +127,43 @@ def test_what_cannot_be_resumed_is_one_line(cli, folder, tracker, film):
     assert cli(*command).exit_code == 0
     assert files(folder) == {"x.jsonl"}
     assert len(lines(folder / "x.jsonl")) == COUNT
+
+
+# In an entry of a ZIP archive's directory: where a field lies, and what damage makes of it.
+DAMAGED_FIELDS = {
+    "a later version": (6, 99),
+    "encrypted": (8, 1),
+    "deflated": (10, 8),
+    "lzma": (10, 14),
+    "an unknown compression": (10, 99),
+    "members hidden in a comment": (32, None),
+}
+
+
+@pytest.mark.parametrize("field", DAMAGED_FIELDS)
+def test_a_checkpoint_whose_directory_is_damaged_is_one_line(cli, folder, tracker, film, field):
+    command = ["track", "artifact", film, *SHOW, "-o", "x.jsonl"]
+    tracker.watch = interrupt_at(2)
+    assert cli(*command).exit_code == 130
+    checkpoint = folder / "x.jsonl.resume" / "checkpoint.npz"
+    data = bytearray(checkpoint.read_bytes())
+    first = data.index(b"PK\x01\x02")
+    offset, value = DAMAGED_FIELDS[field]
+    if value is None:
+        value = data.index(b"PK\x01\x02", first + 1) - first
+        second = first + value
+        # As long as the next entry, which it swallows.
+        value = data.index(b"PK\x01\x02", second + 1) - second
+    assert data[first + offset] != value < 256
+    data[first + offset] = value
+    checkpoint.write_bytes(data)
+    before = contents(folder)
+    result = cli(*command, "--resume")
+    assert result.exit_code == 2, result.output
+    (line,) = result.stderr.splitlines()
+    assert "checkpoint.npz: is damaged" in line
+    assert "run the command without --resume to begin anew" in line
+    assert contents(folder) == before
 
 
 def test_an_interrupted_backward_pass_is_written_and_says_that_it_cannot_go_on(

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import ZIP_STORED, BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,14 @@ from sam3_tvm.cli.track_outputs import Output, State
 
 __all__ = ["Checkpoint", "Spool", "WorkFolder"]
 
-_FORM = 1
+_FORM = 2
+
+# What reading a damaged archive raises. A RuntimeError is zipfile's for a member that seems
+# encrypted, or its NotImplementedError for one that seems to be of a later version.
+_UNREADABLE = (
+    *(OSError, EOFError, BadZipFile, RuntimeError),
+    *(AttributeError, KeyError, MemoryError, TypeError, ValueError),
+)
 
 # Tells a folder that was made here from another of that name.
 _MARKER = "sam3-tvm-track"
@@ -145,16 +152,18 @@ class WorkFolder:
         Raises:
             UsageError: the disk is full, or the folder has become unwritable.
         """
+        arrays = {f"session/{name}": array for name, array in checkpoint.session.items()}
+        for number, state in enumerate(checkpoint.outputs):
+            arrays |= {f"{number}/{name}": array for name, array in state.items()}
         about = {
             "form": _FORM,
             "settings": self._settings,
             "following": checkpoint.following,
             "counts": checkpoint.counts,
+            # Damage to an archive's directory can hide members without a fault.
+            "arrays": sorted(arrays),
         }
-        arrays = {"about": np.frombuffer(json.dumps(about).encode(), np.uint8)}
-        arrays |= {f"session/{name}": array for name, array in checkpoint.session.items()}
-        for number, state in enumerate(checkpoint.outputs):
-            arrays |= {f"{number}/{name}": array for name, array in state.items()}
+        arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
         partial = self.path / f".{secrets.token_hex(8)}.part"
         try:
             with partial.open("wb") as file:
@@ -176,12 +185,18 @@ class WorkFolder:
             raise UsageError(f"nothing to resume: there is no {self._file}; {again}")
         try:
             with np.load(self._file, allow_pickle=False) as file:
+                if any(member.compress_type != ZIP_STORED for member in file.zip.infolist()):
+                    # Each kind of compression has errors of its own.
+                    raise BadZipFile("members are compressed, which no checkpoint's are")
                 arrays = {name: file[name] for name in file.files}
             about = json.loads(arrays.pop("about").tobytes())
             form, settings = about["form"], about["settings"]
             following, counts = int(about["following"]), about["counts"]
-        except (OSError, EOFError, BadZipFile, KeyError, TypeError, ValueError) as error:
+            whole = form != _FORM or sorted(arrays) == about["arrays"]
+        except _UNREADABLE as error:
             raise UsageError(f"{self._file}: is damaged, or no checkpoint; {again}") from error
+        if not whole:
+            raise UsageError(f"{self._file}: is damaged: parts are missing; {again}")
         if form != _FORM:
             raise UsageError(f"{self._file}: is of another version of sam3-tvm; {again}")
         differing = [k for k, v in self._settings.items() if settings.get(k) != v]
