@@ -233,7 +233,10 @@ class VideoFile(Frames):
         """Tell a video that has ended from one that is cut off."""
         lasts = self._stated_duration()
         start = self._container.start_time
-        end -= start / self._av.time_base if start else 0.0
+        # In FLV the stated time counts from 0, which the first frame is shown after where others
+        # are decoded between it and the next.
+        if start and self._container.format.name != "flv":
+            end -= start / self._av.time_base
         if count and lasts is not None and 0 < end < lasts - _SLACK:
             raise FramesError(
                 f"{self.name}: is cut off: it ends after frame {count - 1}, at {end:.1f} of "
