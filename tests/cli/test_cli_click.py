@@ -65,7 +65,7 @@ def test_clicks_that_cannot_be_are_one_line(cli, folder, model, picture, options
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: ")
     assert says in line
-    assert not list(folder.glob("sam3-out/*"))
+    assert [p.name for p in folder.iterdir()] == ["x.png"]
 
 
 def test_an_artifact_that_is_not_for_clicks_is_one_line(

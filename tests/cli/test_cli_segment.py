@@ -148,6 +148,21 @@ def test_unreadable_pictures_are_passed_over_and_named(cli, folder, picture, mod
     assert "Traceback" not in result.output
 
 
+def test_a_folder_in_which_nothing_is_written_is_not_left_behind(cli, folder, picture, model):
+    (folder / "bad.png").write_text("no picture")
+    result = cli("segment", "artifact", "bad.png", "--text", "dog", "-o", "new/found")
+    assert result.exit_code == 1, result.output
+    assert names(folder) == ["bad.png"]
+    result = cli("segment", "artifact", picture(folder / "x.png"), "--point", "1,1")
+    assert result.exit_code == 2, result.output
+    assert names(folder) == ["bad.png", "x.png"]
+    # One that was there stays.
+    (folder / "new").mkdir()
+    assert cli("segment", "artifact", "bad.png", "--text", "dog", "-o", "new/found").exit_code == 1
+    assert names(folder) == ["bad.png", "new", "x.png"]
+    assert names(folder / "new") == []
+
+
 def test_json_lists_the_pictures_that_failed(cli, folder, picture, model):
     result = cli(
         "segment", "artifact", "absent.png", picture(folder / "a.png"), "--text=dog", "--json"

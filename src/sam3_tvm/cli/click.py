@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sam3_tvm.cli.pictures import OutputFolder
+from sam3_tvm.cli.pictures import output_folder
 from sam3_tvm.cli.prompts import UsageError, parse_box, parse_point
 from sam3_tvm.cli.terminal import json_text, reporting, say, show, table
 
@@ -79,18 +79,18 @@ def command(
     corners = None if box is None else parse_box(box)
     if not points and corners is None:
         raise UsageError("nothing was clicked: give --point x,y or --box x0,y0,x1,y1")
-    folder = OutputFolder(output, [image]) if overlay else None
+    with output_folder(output if overlay else None, [image]) as folder:
+        import sam3_tvm
 
-    import sam3_tvm
-
-    model = sam3_tvm.load(artifact, threads=threads)
-    with reporting(lines=False) as progress:
-        progress(f"{image}", 0, 1)
-        result: Any = model.click(image, points or None, labels or None, corners, None, multimask)
-    path = None
-    if folder is not None:
-        path = folder.name(image)
-        folder.write(result.overlay(), path)
+        model = sam3_tvm.load(artifact, threads=threads)
+        clicks = (points or None, labels or None, corners)
+        with reporting(lines=False) as progress:
+            progress(f"{image}", 0, 1)
+            result: Any = model.click(image, *clicks, None, multimask)
+        path = None
+        if folder is not None:
+            path = folder.name(image)
+            folder.write(result.overlay(), path)
     if as_json:
         say(json_text(_document(result, image, path, model)))
         return

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from sam3_tvm.cli.prompts import UsageError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["OutputFolder", "find_pictures"]
+__all__ = ["OutputFolder", "find_pictures", "output_folder"]
 
 # File systems take 255 bytes; the suffix, a number and the temporary name need some.
 _LONGEST_NAME = 200
@@ -106,6 +107,30 @@ class OutputFolder:
             raise UsageError(f"{path}: cannot be written ({error.strerror or error})") from error
         finally:
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def output_folder(path: Path | None, inputs: Sequence[Path]) -> Iterator[OutputFolder | None]:
+    """A folder to write to, made before the work begins; one that stays empty goes again.
+
+    Args:
+        path: the folder; None where nothing is to be written.
+        inputs: files that must not be overwritten.
+
+    Raises:
+        UsageError: the folder cannot be made or written to.
+    """
+    if path is None:
+        yield None
+        return
+    made = [folder for folder in (path, *path.parents) if not os.path.exists(folder)]
+    try:
+        yield OutputFolder(path, inputs)
+    finally:
+        for folder in made:
+            # Not empty is how it should be.
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _slug(text: str) -> str:

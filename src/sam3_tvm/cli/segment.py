@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sam3_tvm.cli.pictures import OutputFolder, find_pictures
+from sam3_tvm.cli.pictures import OutputFolder, find_pictures, output_folder
 from sam3_tvm.cli.prompts import Prompts, UsageError, parse_prompts
 from sam3_tvm.cli.terminal import complain, json_text, reporting, say, show, table
 
@@ -109,19 +109,38 @@ def command(
     if not 0 <= threshold <= 1:
         raise UsageError(f"--threshold {threshold:g}: scores lie between 0 and 1")
     pictures = find_pictures(images)
-    folder = OutputFolder(output, pictures) if overlay else None
+    with output_folder(output if overlay else None, pictures) as folder:
+        import sam3_tvm
 
-    import sam3_tvm
+        model = sam3_tvm.load(artifact, threads=threads)
+        if prompts.points and not model.manifest.sizes.points:
+            source = model.manifest.source
+            raise UsageError(
+                f"--point: {artifact} was made from {source.checkpoint} ({source.kind}), whose "
+                "model takes no points; give --box, or compile from Meta's own model"
+            )
+        done, failed = _segment_all(model, pictures, prompts, threshold, folder, tables=not as_json)
+    if as_json:
+        say(json_text(_coco(done, failed, prompts, threshold, model)))
+    if failed:
+        names = ", ".join(map(str, failed))
+        complain(f"{len(failed)} of {len(pictures)} pictures failed: {names}")
+        raise typer.Exit(1)
+
+
+def _segment_all(
+    model: Model,
+    pictures: Sequence[Path],
+    prompts: Prompts,
+    threshold: float,
+    folder: OutputFolder | None,
+    *,
+    tables: bool,
+) -> tuple[list[_Segmented], dict[Path, str]]:
+    """The pictures' outcomes, each printed if ``tables``, and why others have none."""
     from sam3_tvm.components import AbiError
     from sam3_tvm.runtime import ImageError, PromptError
 
-    model = sam3_tvm.load(artifact, threads=threads)
-    if prompts.points and not model.manifest.sizes.points:
-        source = model.manifest.source
-        raise UsageError(
-            f"--point: {artifact} was made from {source.checkpoint} ({source.kind}), whose model "
-            "takes no points; give --box, or compile from Meta's own model"
-        )
     done: list[_Segmented] = []
     failed: dict[Path, str] = {}
     for number, picture in enumerate(pictures):
@@ -135,14 +154,9 @@ def command(
                 complain(f"error: {error}")
                 continue
         done.append(outcome)
-        if not as_json:
+        if tables:
             _print_table(outcome, threshold)
-    if as_json:
-        say(json_text(_coco(done, failed, prompts, threshold, model)))
-    if failed:
-        names = ", ".join(map(str, failed))
-        complain(f"{len(failed)} of {len(pictures)} pictures failed: {names}")
-        raise typer.Exit(1)
+    return done, failed
 
 
 def _segment(
