@@ -12,6 +12,7 @@ from sam3_tvm.runtime.frames import FramesError, open_frames
 from tests import video_scenes
 from tests.cli.track_helpers import (
     COUNT,
+    SHOW,
     contents,
     files,
     frame_count,
@@ -229,3 +230,16 @@ def test_a_film_that_is_cut_off_in_the_middle_is_written_to_there(cli, folder, t
     with open_frames(folder / "film.mkv") as frames, pytest.raises(FramesError):
         frames.read(written)
     assert 5 < written < COUNT
+
+
+def test_a_refused_film_leaves_no_folder_for_what_nobody_named(cli, folder, tracker, film):
+    for arguments in (
+        (film, "--point", "999,9"),
+        (film, *SHOW, "--mask", "none.png:9"),
+        (film, *SHOW, "--fps", "9999"),
+        (film, *SHOW, "--resume"),
+        ("none.mp4", *SHOW),
+    ):
+        result = cli("track", "artifact", *arguments)
+        assert result.exit_code == 2, result.output
+        assert not list(folder.iterdir())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sam3_tvm.cli.pictures import output_folder
 from sam3_tvm.cli.prompts import UsageError
 from sam3_tvm.cli.terminal import complain, counting, json_text, say
 from sam3_tvm.cli.track_prompts import Passage, check_fits, parse_passage, parse_shown
@@ -129,28 +130,29 @@ def command(
     shown = parse_shown(box, point, negative_point, mask, start or 0)
     passage = parse_passage(shown, start, frames, backward, both)
     paths = output or [Path("sam3-out") / f"{video.stem or 'video'}.mp4"]
-    outputs = open_outputs(paths, video, fps, resume, default=not output)
+    with output_folder(None if output else paths[0].parent, []):
+        outputs = open_outputs(paths, video, fps, resume)
 
-    import sam3_tvm
-    from sam3_tvm.cli.track_checkpoint import WorkFolder
-    from sam3_tvm.cli.track_run import Run
-    from sam3_tvm.runtime.frames import open_frames
+        import sam3_tvm
+        from sam3_tvm.cli.track_checkpoint import WorkFolder
+        from sam3_tvm.cli.track_run import Run
+        from sam3_tvm.runtime.frames import open_frames
 
-    with open_frames(video) as film:
-        check_fits(shown, film)
-        model: Model = sam3_tvm.load(artifact, threads=threads)
-        session: Any = model.track(film)
-        folder = WorkFolder(paths[0], _settings(model, video, passage, paths, fps))
-        checkpoint = folder.load(outputs) if resume else None
-        with _interrupts() as interrupted:
-            done = checkpoint.counts["frames"] if checkpoint else 0
-            with counting("frames", passage.total(film.count), done) as report:
-                run = Run(session, film, passage, outputs, folder, interrupted, report)
-                complete = _carry_out(run, checkpoint, folder)
-        if as_json:
-            say(json_text(summary(run.tally, model, film, shown, paths, complete)))
-        else:
-            print_table(run.tally, video, film, paths)
+        with open_frames(video) as film:
+            check_fits(shown, film)
+            model: Model = sam3_tvm.load(artifact, threads=threads)
+            session: Any = model.track(film)
+            folder = WorkFolder(paths[0], _settings(model, video, passage, paths, fps))
+            checkpoint = folder.load(outputs) if resume else None
+            with _interrupts() as interrupted:
+                done = checkpoint.counts["frames"] if checkpoint else 0
+                with counting("frames", passage.total(film.count), done) as report:
+                    run = Run(session, film, passage, outputs, folder, interrupted, report)
+                    complete = _carry_out(run, checkpoint, folder)
+            if as_json:
+                say(json_text(summary(run.tally, model, film, shown, paths, complete)))
+            else:
+                print_table(run.tally, video, film, paths)
     _exit(run, complete, video, folder)
 
 

@@ -71,7 +71,7 @@ class Output(ABC):
 
 
 def open_outputs(
-    paths: Sequence[Path], video: Path, fps: float | None, resume: bool, default: bool
+    paths: Sequence[Path], video: Path, fps: float | None, resume: bool
 ) -> list[Output]:
     """The outputs, none of which may be the film or lie in it, nor in what is removed at the end.
 
@@ -80,7 +80,6 @@ def open_outputs(
         video: the film.
         fps: of the video that is written, where it isn't to be the film's.
         resume: whether what is there is to be gone on with.
-        default: whether nobody chose the paths, so that the folder may have to be made.
 
     Raises:
         UsageError: one that cannot be written, or frames per second that no film has.
@@ -90,8 +89,6 @@ def open_outputs(
 
     if fps is not None and not (math.isfinite(fps) and SLOWEST_FPS <= fps <= 1000):
         raise UsageError(f"--fps {fps:g}: frames per second lie between {SLOWEST_FPS} and 1000")
-    if default:
-        OutputFolder(paths[0].parent, [])
     source = video.resolve()
     resolved = [path.resolve() for path in paths]
     for path, place in zip(paths, resolved, strict=True):
