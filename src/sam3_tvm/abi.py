@@ -16,6 +16,7 @@ __all__ = [
     "BATCH",
     "BOXES",
     "CLICKS",
+    "CLICK_LABELS",
     "FOR_CLICKS",
     "FOR_CONCEPTS",
     "FOR_VIDEO",
@@ -52,6 +53,11 @@ WIDTH = Dim("width", 1, 32768)
 
 # A pointer comes from each of the last 15 frames, and from every frame where an object was shown.
 POINTERS = Dim("pointers", 0, 128)
+
+# Of a click: 1 on the object, 0 beside it, 2 and 3 for the upper left and lower right corner of a
+# box around it, -1 for no point, and -10 for padding. No point has a learnt embedding and padding
+# one of zeros (transformers' Sam3TrackerPromptEncoder._embed_points); attention masks neither.
+CLICK_LABELS = (-10, -1, 0, 1, 2, 3)
 
 TASKS = ("concepts", "clicks", "video")
 """What a model may be for: all objects of a kind, the object that is clicked, and following that
@@ -281,8 +287,7 @@ def _backbone(sizes: Sizes) -> TensorSpec | None:
 def _click_components(sizes: Sizes) -> tuple[Component, ...]:
     """From the backbone's features and clicks to masks.
 
-    A click is a point as fractions of the picture and a label: 1 on the object, 0 beside it, 2 and
-    3 for the upper left and lower right corner of a box around it, -1 for no point.
+    A click is a point as fractions of the picture and a label, one of ``CLICK_LABELS``.
     """
     backbone, clicks = _backbone(sizes), sizes.clicks
     if backbone is None or clicks is None:

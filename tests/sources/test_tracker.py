@@ -14,9 +14,10 @@ from transformers.models.sam3_tracker.modeling_sam3_tracker import Sam3TrackerMo
 from transformers.models.sam3_video.configuration_sam3_video import Sam3VideoConfig
 from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoModel
 
-from sam3_tvm.abi import FOR_CLICKS, FOR_CONCEPTS, FUNCTIONS, TASKS, abi
+from sam3_tvm.abi import CLICK_LABELS, FOR_CLICKS, FOR_CONCEPTS, FUNCTIONS, TASKS, abi
 from sam3_tvm.runtime.clicks import choose_masks
 from sam3_tvm.sources import SourceError, open_source
+from sam3_tvm.sources.base import sample_inputs
 from sam3_tvm.sources.random_weights import CONFIGS, randomise
 from sam3_tvm.sources.tracker import read_tracker
 
@@ -145,6 +146,20 @@ def test_a_mask_alone_goes_with_a_click_that_is_none(source, pictures):
         wanted = source.tracker(pixel_values=pictures, input_masks=masks)
     nothing = torch.full((2, 1, 1), -1)
     assert_same(source, pictures, wanted, torch.zeros(2, 1, 1, 2), nothing, masks)
+
+
+def test_every_label_is_tried_and_padding_is_zeros(source):
+    inputs = sample_inputs(
+        abi(source.sizes)["prompt_encoder"], {"batch": 2, "clicks": 64}, source.vocabulary_size()
+    )
+    labels = inputs[1]
+    assert set(labels.flatten().tolist()) == set(CLICK_LABELS)
+    with source.patched(), torch.no_grad():
+        sparse, _ = source.component("prompt_encoder")(*inputs)
+    padding = sparse[:, :-1][labels == -10]
+    assert padding.shape[0] > 0
+    assert not padding.any()
+    assert sparse[:, :-1][labels != -10].any(-1).all()
 
 
 def test_the_stability_rule_takes_both_branches(source, pictures):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sam3_tvm.abi import Sizes
+from sam3_tvm.abi import CLICK_LABELS, Sizes
 from sam3_tvm.components import Component, Dim
 from sam3_tvm.errors import Sam3Error
 from sam3_tvm.rules import ClickRules, Preprocessing, ReferenceRules, VideoRules
@@ -271,7 +271,8 @@ class _Sampler:
         if name in ("points", "clicks"):
             return torch.rand(shape, generator=g)
         if name == "click_labels":
-            return torch.randint(-1, 4, shape, generator=g)
+            kinds = torch.tensor(CLICK_LABELS)
+            return kinds[torch.randint(0, len(kinds), shape, generator=g)]
         if name in ("mask_given", "shown_here"):
             return torch.arange(shape[0]) % 2 == 0
         if name == "memory_ages":
