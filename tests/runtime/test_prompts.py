@@ -65,6 +65,13 @@ def test_no_boxes_can_be_said_in_any_way(boxes):
         ({"text": []}, "empty list"),
         ({"text": "d\udcffg"}, "is no valid Unicode: give it in UTF-8"),
         ({"text": ["dog", 3]}, "text takes phrases, not 3"),
+        ({"text": 3}, "text takes phrases, not 3"),
+        ({"boxes": np.array(3.0)}, r"shape \[N, 4\]"),
+        ({"text": ["a", "b"], "boxes": [np.array(3.0), None]}, r"shape \[N, 4\]"),
+        ({"text": "a", "boxes": [[10**400, 0, 1, 1]]}, "x0, y0, x1, y1 each"),
+        ({"text": "a", "boxes": np.ones((1, 4), complex)}, "x0, y0, x1, y1 each"),
+        ({"text": "a", "boxes": [[0, 0, 9, 9]], "labels": [[1], [1, 0]]}, "box_labels are 1 or 0"),
+        ({"text": ["a", "b"], "boxes": [[[0, 0, 9, 9]], None], "labels": 1}, "takes a list"),
         ({"text": "a", "boxes": [[10, 10, 5, 20]]}, r"\(10, 10, 5, 20\) is empty or upside down"),
         ({"text": "a", "boxes": [[10, 10, 10, 20]]}, "empty or upside down"),
         ({"text": "a", "boxes": [[0, 0, float("nan"), 20]]}, "no finite number"),
@@ -93,7 +100,7 @@ def test_what_cannot_be_is_one_clear_line(arguments, says):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), "high", None])
 def test_thresholds_lie_between_0_and_1(threshold):
     with pytest.raises(PromptError, match="between 0 and 1"):
         check_threshold(threshold)

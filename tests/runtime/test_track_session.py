@@ -114,6 +114,7 @@ def test_frames_that_are_kept_are_not_to_be_written_to(studio, frames):
         (lambda s: s.add(1, 0, mask=np.zeros((HEIGHT, WIDTH), bool)), "the mask is empty"),
         (lambda s: s.add(1, 0, mask=np.ones((3, 4), bool)), r"has the frame's size, \[180, 240\]"),
         (lambda s: s.add(1, 0, mask=np.ones((HEIGHT, WIDTH))), "of bool or integers, not float64"),
+        (lambda s: s.add(1, 0, mask=[[1, 0], [1]]), "a mask is of bool or integers .*, not"),
         (
             lambda s: s.add(1, 0, points=POINT, mask=np.ones((HEIGHT, WIDTH), bool)),
             "give no points or box beside it",

@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam3_tvm.runtime.prompts import PromptError, checked_labels, pixel_boxes, pixel_points
+from sam3_tvm.runtime.prompts import (
+    PromptError,
+    as_array,
+    brief,
+    checked_labels,
+    count_entries,
+    pixel_boxes,
+    pixel_points,
+)
 
 __all__ = ["Click", "build_clicks"]
 
@@ -104,7 +112,7 @@ def build_clicks(
             "entry, or None, for each object"
         )
     if point_labels is not None:
-        counts["point_labels"] = len(point_labels)
+        counts["point_labels"] = count_entries("point_labels", point_labels)
     if len(set(counts.values())) > 1:
         said = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise PromptError(f"the arguments have other numbers of objects: {said}")
@@ -141,8 +149,8 @@ def _click(
     kinds = checked_labels("point", "points", labels, len(spots))
     corners = None
     if box is not None:
-        if np.ndim(box) != 1 or len(box) != 4:
-            raise PromptError(f"box takes x0, y0, x1, y1, got {box!r}")
+        if as_array(box, "box takes x0, y0, x1, y1").shape != (4,):
+            raise PromptError(f"box takes x0, y0, x1, y1, not {brief(box)}")
         (corners,) = pixel_boxes([box], size)
     logits = None if mask is None else _logits(mask, side)
     count = len(spots) + (2 if corners is not None else 0)
@@ -154,13 +162,16 @@ def _click(
 
 
 def _logits(mask: Any, side: int) -> NDArray[np.float32]:
-    array = np.asarray(mask)
+    array = as_array(mask, f"mask takes logits [{side}, {side}]")
     if array.dtype.kind != "f":
         raise PromptError(f"mask takes the logits of an earlier answer, not {array.dtype}")
     if array.shape != (side, side):
         raise PromptError(
             f"mask takes logits [{side}, {side}], such as result.logits[0], got {array.shape}"
         )
-    if not np.isfinite(array).all():
-        raise PromptError("mask has logits that are no finite numbers")
-    return array.astype(np.float32)
+    with np.errstate(over="ignore"):
+        single = array.astype(np.float32)
+    # Looked at as the functions get them: double precision has larger numbers.
+    if not np.isfinite(single).all():
+        raise PromptError("mask has logits that are no finite numbers in single precision")
+    return single

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from sam3_tvm.errors import Sam3Error
 
 __all__ = [
     "Prompt",
     "PromptError",
+    "as_array",
+    "brief",
     "build_prompts",
     "check_threshold",
     "checked_labels",
+    "count_entries",
     "pixel_boxes",
     "pixel_points",
 ]
@@ -27,6 +30,46 @@ _SEQUENCES = (list, tuple, np.ndarray)
 
 class PromptError(Sam3Error, ValueError):
     """A phrase, box, point, label or threshold that cannot be used; the message says why."""
+
+
+def brief(value: Any) -> str:
+    """What was given, for a message of one line."""
+    words = " ".join(f"{value!r}".split())
+    return words if len(words) <= 100 else f"{words[:97]}..."
+
+
+def as_array(given: Any, takes: str, dtype: DTypeLike | None = None) -> NDArray[Any]:
+    """What was given as an array, in its own type or in ``dtype``.
+
+    Args:
+        given: numbers, nested in lists or in an array.
+        takes: how the message begins, such as "points are x, y each".
+        dtype: of the array.
+
+    Raises:
+        PromptError: lists of unequal lengths, complex numbers, or what ``dtype`` doesn't hold.
+    """
+    try:
+        array = np.asarray(given)
+        if array.dtype.kind == "c":
+            raise TypeError("complex numbers")
+        return array if dtype is None else np.asarray(given, dtype)
+    except (OverflowError, TypeError, ValueError) as error:
+        raise PromptError(f"{takes}, not {brief(given)}") from error
+
+
+def count_entries(name: str, given: Any) -> int:
+    """How many entries a list has.
+
+    Raises:
+        PromptError: it is no list.
+    """
+    try:
+        return len(given)
+    except TypeError as error:
+        raise PromptError(
+            f"{name} takes a list with an entry for each, not {brief(given)}"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -85,12 +128,15 @@ def build_prompts(
     elif isinstance(text, str):
         phrases = [text]
     else:
-        phrases = list(text)
+        try:
+            phrases = list(text)
+        except TypeError as error:
+            raise PromptError(f"text takes phrases, not {brief(text)}") from error
         if not phrases:
             raise PromptError("text is an empty list: give at least one phrase")
     for phrase in phrases:
         if not isinstance(phrase, str):
-            raise PromptError(f"text takes phrases, not {phrase!r}")
+            raise PromptError(f"text takes phrases, not {brief(phrase)}")
         if not phrase.strip():
             raise PromptError("text holds an empty phrase: leave it out to search by boxes alone")
         if any("\ud800" <= letter <= "\udfff" for letter in phrase):
@@ -111,6 +157,8 @@ def build_prompts(
 
 
 def _is_empty(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.size == 0
     return isinstance(value, _SEQUENCES) and len(value) == 0
 
 
@@ -126,8 +174,8 @@ def _per_phrase(
         raise PromptError(
             f"{name} has {len(values)} entries for {count} phrases: give one for each"
         )
-    if labels is not None and len(labels) != count:
-        raise PromptError(f"{labels_name} has {len(labels)} entries for {count} phrases")
+    if labels is not None and (found := count_entries(labels_name, labels)) != count:
+        raise PromptError(f"{labels_name} has {found} entries for {count} phrases")
     return list(zip(values, labels if labels is not None else [None] * count, strict=True))
 
 
@@ -135,10 +183,14 @@ def check_threshold(threshold: float) -> None:
     """Refuse a threshold that no score can be compared with.
 
     Raises:
-        PromptError: a threshold that is not between 0 and 1.
+        PromptError: a threshold that is no number, or not between 0 and 1.
     """
-    if not 0 <= threshold <= 1:
-        raise PromptError(f"threshold must be between 0 and 1, got {threshold}")
+    try:
+        can_be = bool(0 <= threshold <= 1)
+    except (TypeError, ValueError):
+        can_be = False
+    if not can_be:
+        raise PromptError(f"threshold must be between 0 and 1, got {brief(threshold)}")
 
 
 def _is_per_phrase(boxes: Any) -> bool:
@@ -147,11 +199,14 @@ def _is_per_phrase(boxes: Any) -> bool:
         return boxes.ndim == 3
     if not isinstance(boxes, _SEQUENCES):
         return False
-    # A box or a point is numbers; an entry of a list for phrases is None or a list of those.
-    return any(
-        b is None or (isinstance(b, _SEQUENCES) and (len(b) == 0 or isinstance(b[0], _SEQUENCES)))
-        for b in boxes
-    )
+    return any(b is None or _is_empty(b) or _holds_lists(b) for b in boxes)
+
+
+def _holds_lists(entry: Any) -> bool:
+    """Whether this is a list of boxes or points, which are lists of numbers."""
+    if isinstance(entry, np.ndarray):
+        return entry.ndim > 1
+    return isinstance(entry, _SEQUENCES) and isinstance(entry[0], _SEQUENCES)
 
 
 def _prompt(
@@ -185,10 +240,7 @@ def pixel_points(points: ArrayLike | None, size: tuple[int, int]) -> NDArray[np.
     """The points in pixels: float64 [M, 2]."""
     if points is None:
         return np.zeros((0, 2))
-    try:
-        array = np.asarray(points, np.float64)
-    except (TypeError, ValueError) as error:
-        raise PromptError(f"points are x, y each, not {points!r}") from error
+    array = as_array(points, "points are x, y each", np.float64)
     if array.size == 0:
         return np.zeros((0, 2))
     if array.ndim != 2 or array.shape[1] != 2:
@@ -207,10 +259,7 @@ def pixel_boxes(boxes: ArrayLike | None, size: tuple[int, int]) -> NDArray[np.fl
     """The boxes in pixels, cut at the picture's edges: float64 [N, 4]."""
     if boxes is None:
         return np.zeros((0, 4))
-    try:
-        array = np.asarray(boxes, np.float64)
-    except (TypeError, ValueError) as error:
-        raise PromptError(f"boxes are x0, y0, x1, y1 each, not {boxes!r}") from error
+    array = as_array(boxes, "boxes are x0, y0, x1, y1 each", np.float64)
     if array.size == 0:
         return np.zeros((0, 4))
     if array.ndim != 2 or array.shape[1] != 4:
@@ -234,11 +283,13 @@ def pixel_boxes(boxes: ArrayLike | None, size: tuple[int, int]) -> NDArray[np.fl
 def checked_labels(kind: str, plural: str, labels: Any, count: int) -> NDArray[np.int64]:
     if labels is None:
         return np.ones(count, np.int64)
-    array = np.asarray(labels)
+    array = as_array(labels, f"{kind}_labels are 1 or 0, one for each")
     if array.shape != (count,):
         raise PromptError(
             f"{kind}_labels has shape {array.shape} for {count} {plural}: one for each"
         )
     if not np.isin(array, (0, 1)).all():
-        raise PromptError(f"{kind}_labels are 1 (like this) or 0 (not this), got {array.tolist()}")
+        raise PromptError(
+            f"{kind}_labels are 1 (like this) or 0 (not this), got {brief(array.tolist())}"
+        )
     return array.astype(np.int64)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.runtime.click_prompts import build_clicks
-from sam3_tvm.runtime.prompts import PromptError
+from sam3_tvm.runtime.prompts import PromptError, as_array
 from sam3_tvm.runtime.resample import resize_mask
 
 __all__ = ["FramePrompt", "build_frame_prompt"]
@@ -85,7 +85,7 @@ def build_frame_prompt(
 
 
 def _checked_mask(mask: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
-    array = np.asarray(mask)
+    array = as_array(mask, f"a mask is of bool or integers [{size[0]}, {size[1]}]")
     if array.dtype.kind not in "biu":
         raise PromptError(f"a mask is of bool or integers, not {array.dtype}")
     if array.shape != size:
