@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,6 +25,12 @@ def test_growth_is_that_of_warm_frames(step):
     found = memory(step).to_json()
     assert found["slope"] == pytest.approx(step, abs=1e-6)
     assert found["growth"] == 99 * step
+
+
+def test_a_slope_is_given_where_there_are_frames_enough_for_one():
+    assert str(memory(7)) == "+6.8 KiB per 1000 frames"
+    grown = [2**20 * n for n in (5, *[9] * 15, 10, *[12] * 13)]
+    assert str(FilmMemory("random:toy", 30, 1, 60.0, grown, 16)) == "+2.0 MiB after frame 16"
 
 
 def test_a_film_of_any_length_is_made_as_it_is_watched():
@@ -53,7 +60,11 @@ def test_figures_and_plot_are_written(monkeypatch, tmp_path, capsys):
     assert main(["artifact", "-o", f"{tmp_path}/m1.5"]) == 0
     assert json.loads((tmp_path / "m1.5.json").read_text())["growth"] == 693
     assert (tmp_path / "m1.5.png").exists()
-    assert "frames a second" in capsys.readouterr().out
+    assert "30.0 frames a second" in capsys.readouterr().out
+    slow = replace(memory(7), seconds=600.0)
+    monkeypatch.setattr("sam3_tvm.bench.film.measure", lambda *given: slow)
+    assert main(["artifact", "-o", f"{tmp_path}/m1.5"]) == 0
+    assert "4.0 seconds a frame" in capsys.readouterr().out
 
 
 def test_without_matplotlib_nothing_is_measured(capsys, tmp_path, monkeypatch):

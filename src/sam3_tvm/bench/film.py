@@ -29,7 +29,9 @@ _HEIGHT, _WIDTH = 180, 240
 _COLOURS = ((250, 40, 30), (30, 60, 240), (240, 220, 20))
 
 # By then a frame looks back on as many others as ever; at the least 16 frames are needed for that.
-_WARM, _LEAST = 50, 20
+_WARM, _NEEDED, _LEAST = 50, 16, 20
+# Of fewer frames a slope is noise.
+_FOR_SLOPE = 100
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,12 @@ class FilmMemory:
     def growth(self) -> int:
         """Bytes that were added after the first warm frame, up to the last frame."""
         return self.resident[-1] - self.resident[self.warm]
+
+    def __str__(self) -> str:
+        """How memory grew, in words."""
+        if self.frames - self.warm < _FOR_SLOPE:
+            return f"{self.growth / 2**20:+.1f} MiB after frame {self.warm}"
+        return f"{self.slope * 1000 / 1024:+.1f} KiB per 1000 frames"
 
     def to_json(self) -> dict[str, Any]:
         """The figures as plain data."""
@@ -127,9 +135,8 @@ def measure(artifact: Path, frames: int, objects: int, threads: int | None = Non
                 print(f"{len(sizes)} frames, {sizes[-1] / 2**20:.1f} MiB", file=sys.stderr)
         seconds = time.perf_counter() - start
     checkpoint = model.manifest.source.checkpoint
-    return FilmMemory(
-        checkpoint, len(sizes), objects, seconds, sizes, min(_WARM, len(sizes) * 4 // 5)
-    )
+    warm = min(_WARM, max(_NEEDED, len(sizes) // 2))
+    return FilmMemory(checkpoint, len(sizes), objects, seconds, sizes, warm)
 
 
 def draw(memory: FilmMemory, path: Path) -> None:
@@ -146,8 +153,7 @@ def draw(memory: FilmMemory, path: Path) -> None:
     axes.set_xlabel("frame")
     axes.set_ylabel("resident memory, MiB")
     axes.set_title(
-        f"{memory.checkpoint}: {memory.objects} objects, {memory.frames} frames, "
-        f"{memory.slope * 1000 / 1024:+.1f} KiB per 1000 frames",
+        f"{memory.checkpoint}: {memory.objects} objects, {memory.frames} frames, {memory}",
         fontsize=11,
     )
     axes.grid(alpha=0.3)
@@ -189,13 +195,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     table.write_text(json.dumps(memory.to_json()) + "\n", encoding="utf-8")
     draw(memory, plot)
-    mib = 2**20
+    mib, rate = 2**20, memory.frames / memory.seconds
     print(
         f"{memory.frames} frames, {memory.objects} objects: "
         f"{memory.resident[memory.warm] / mib:.1f} MiB at frame {memory.warm}, "
         f"{memory.resident[-1] / mib:.1f} at the end, at most {max(memory.resident) / mib:.1f}; "
-        f"{memory.slope * 1000 / 1024:+.1f} KiB per 1000 frames; "
-        f"{memory.frames / memory.seconds:.1f} frames a second\nwrote {table} and {plot}"
+        f"{memory}; "
+        + (f"{rate:.1f} frames a second" if rate >= 1 else f"{1 / rate:.1f} seconds a frame")
+        + f"\nwrote {table} and {plot}"
     )
     return 0
 
