@@ -25,6 +25,9 @@ FAMILIES = (
     "convolution",
     "pooling",
     "activations",
+    "padding",
+    "strides",
+    "control_flow",
 )
 """The modules of this package, in the order in which they are loaded."""
 
