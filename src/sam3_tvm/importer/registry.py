@@ -110,11 +110,14 @@ class ImportState:
         sizes: the TIR variable of every symbolic size.
         constants: the values of folded subgraphs, by node name.
         shared: one Relax constant per dtype, shape and contents.
+        branches: how many functions of branches there are.
+        importer: TVM's, from the first call on.
     """
 
     sizes: SizeTable = field(default_factory=SizeTable)
     constants: dict[str, torch.Tensor] = field(default_factory=dict)
     shared: dict[str, relax.Expr] = field(default_factory=dict)
+    branches: int = 0
     importer: Any = None
 
 

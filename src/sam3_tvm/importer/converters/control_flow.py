@@ -52,8 +52,8 @@ def _call(cx: Context, graph: fx.GraphModule, operands: Sequence[Any]) -> relax.
             inputs.append(inner.expr(fake) if is_symbolic(operand) else operand)
     params = [value for value in inputs if is_tensor(value)]
     params.append(relax.Var("sizes", relax.ShapeType([new for _, new in sizes])))
-    taken = {str(g.name_hint) for g in cx.builder.get().get_global_vars()}
-    name = next(n for i in range(len(taken) + 1) if (n := f"branch_{i}") not in taken)
+    name = f"branch_{cx.state.branches}"
+    cx.state.branches += 1
     cx.state.sizes = inner
     try:
         # Assertions aren't pure, nor are calls of branches that may hold some.

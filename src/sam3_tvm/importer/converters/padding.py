@@ -11,6 +11,7 @@ from tvm import relax, te, tirx
 from sam3_tvm.importer.converters._tensors import dtype_of, extents
 from sam3_tvm.importer.converters.arithmetic import is_float
 from sam3_tvm.importer.converters.resampling import as_int64
+from sam3_tvm.importer.converters.shapes import broadcast
 from sam3_tvm.importer.registry import Context, converter
 from sam3_tvm.importer.sizes import static_value
 
@@ -27,7 +28,7 @@ def constant_pad(
     pairs = list(zip(pad[::2], pad[1::2], strict=True))[::-1]
     pairs = [(0, 0)] * (rank - len(pairs)) + pairs
     if any(static_value(s) == 0 for s in extents(self)):
-        return cx.emit(relax.op.full(cx.shape, cx.tensor(value, dtype), dtype))
+        return broadcast(cx, cx.tensor(value, dtype), cx.shape)
     if is_float(dtype) and all(isinstance(n, int) and n >= 0 for pair in pairs for n in pair):
         widths = [n for pair in pairs for n in pair]
         return cx.emit(relax.op.nn.pad(self, widths, "constant", float(value)))
