@@ -12,6 +12,7 @@ from tvm.sym import Analyzer
 
 __all__ = [
     "Dataflow",
+    "activation_of",
     "call_of",
     "constant",
     "operands",
@@ -114,6 +115,17 @@ def call_of(value: Expr, *operators: str) -> Expr | None:
     if not isinstance(value, relax.Call):
         return None
     return value if getattr(value.op, "name", None) in operators else None
+
+
+def activation_of(value: Expr) -> str | None:
+    """The activation that a value is of its only operand: ``gelu``, or ``relu``, which the
+    importer writes as the larger of 0 and x; else None."""
+    call = call_of(value, "relax.nn.gelu", "relax.nn.relu", "relax.maximum")
+    if call is None:
+        return None
+    if call.op.name != "relax.maximum":
+        return str(call.op.name).removeprefix("relax.nn.")
+    return "relu" if constant(call.args[0]) == 0 else None
 
 
 def constant(expr: Expr) -> float | None:

@@ -54,7 +54,7 @@ from sam3_tvm.compiler.passes.conv_patterns import (
     sizes,
     upsampled_source,
 )
-from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of
+from sam3_tvm.compiler.passes.dataflow import Dataflow, activation_of, call_of
 from sam3_tvm.compiler.passes.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.passes.store_weights import store_rows
 from sam3_tvm.compiler.target import CpuTarget
@@ -62,8 +62,6 @@ from sam3_tvm.compiler.target import CpuTarget
 __all__ = ["DispatchConv"]
 
 Expr = Any
-
-_ACTIVATIONS = {"relax.nn.relu": "relu", "relax.nn.gelu": "gelu"}
 
 
 @tvm.transform.module_pass(opt_level=0, name="DispatchConv")
@@ -138,9 +136,9 @@ def _find_chains(func: relax.Function) -> dict[Expr, _Chain]:
                 inner.add(end)
                 end, chain = user, replace(chain, residual=residual)
                 user = user_of(end)
-        if user is not None and (call := call_of(flow.definition(user), *_ACTIVATIONS)) is not None:
+        if user is not None and (name := activation_of(flow.definition(user))) is not None:
             inner.add(end)
-            end, chain = user, replace(chain, activation=_ACTIVATIONS[call.op.name])
+            end, chain = user, replace(chain, activation=name)
         chains[end] = chain
     return chains
 

@@ -17,7 +17,14 @@ import tvm
 from tvm import relax
 
 from sam3_tvm.compiler.kernels.linear import Epilogue, kernel_name, linear_kernel, packed_shape
-from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of, same_shape, shape_of, static_int
+from sam3_tvm.compiler.passes.dataflow import (
+    Dataflow,
+    activation_of,
+    call_of,
+    same_shape,
+    shape_of,
+    static_int,
+)
 from sam3_tvm.compiler.passes.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.passes.store_weights import store_rows
 from sam3_tvm.compiler.target import CpuTarget
@@ -25,8 +32,6 @@ from sam3_tvm.compiler.target import CpuTarget
 __all__ = ["DispatchLinear"]
 
 Expr = Any
-
-_ACTIVATIONS = {"relax.nn.gelu": "gelu", "relax.nn.relu": "relu"}
 
 
 @tvm.ir.transform.module_pass(opt_level=0, name="DispatchLinear")
@@ -113,7 +118,7 @@ def _extend(flow: Dataflow, layer: LinearLayer, claimed: set[Expr]) -> None:
         if user is None or user in claimed:
             return
         call = flow.definition(user)
-        activation = _ACTIVATIONS.get(getattr(call.op, "name", ""))
+        activation = activation_of(call)
         if activation is not None:
             if layer.epilogue.activation is not None:
                 return

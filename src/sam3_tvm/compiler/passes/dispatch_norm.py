@@ -21,7 +21,7 @@ from sam3_tvm.compiler.kernels.norm import (
     layer_norm_kernel,
     layer_norm_name,
 )
-from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of, shape_of, static_int
+from sam3_tvm.compiler.passes.dataflow import Dataflow, activation_of, call_of, shape_of, static_int
 from sam3_tvm.compiler.passes.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.target import CpuTarget
 
@@ -80,7 +80,7 @@ def _find_norms(target: CpuTarget, func: relax.Function) -> dict[Expr, NewValue]
             norms[binding.var] = _Norm(target, binding.value)
         elif _is_group_norm(binding.value):
             user = flow.only_user(binding.var)
-            if user is not None and call_of(flow.definition(user), "relax.nn.relu") is not None:
+            if user is not None and activation_of(flow.definition(user)) == "relu":
                 norms[user] = _Norm(target, binding.value, with_relu=True)
             else:
                 norms[binding.var] = _Norm(target, binding.value)

@@ -9,7 +9,7 @@ import torch
 from tvm import relax
 
 from sam3_tvm.importer.converters._tensors import accumulator, cast, dtype_of, extents
-from sam3_tvm.importer.converters.arithmetic import clamp
+from sam3_tvm.importer.converters.arithmetic import clamp, product_or_quotient
 from sam3_tvm.importer.registry import Context, converter
 
 aten = torch.ops.aten
@@ -44,6 +44,12 @@ def hardtanh(cx: Context, self: relax.Expr, min_val: float, max_val: float) -> r
     return clamp(cx, self, min_val, max_val)
 
 
+@converter(aten.leaky_relu.default)
+def leaky_relu(cx: Context, self: relax.Expr, negative_slope: float) -> relax.Expr:
+    """``x`` above zero, ``negative_slope x`` below."""
+    return _bent(cx, self, cx.tensor(negative_slope, accumulator(dtype_of(self))))
+
+
 @converter(aten.gelu.default)
 def gelu(cx: Context, self: relax.Expr, approximate: str) -> relax.Expr:
     """``x`` times the normal distribution's share below it, or its approximation by tanh."""
@@ -72,6 +78,12 @@ def prelu(cx: Context, self: relax.Expr, weight: relax.Expr) -> relax.Expr:
     rank, of_weight = len(extents(self)), extents(weight)
     if len(of_weight) == 1 and rank > 1:
         weight = cx.emit(relax.op.reshape(weight, (of_weight[0], *[1] * (rank - 2))))
-    zero = relax.const(0.0, dtype_of(self))
-    scaled = cx.emit(relax.op.multiply(self, weight))
-    return cx.emit(relax.op.where(relax.op.greater(self, zero), self, scaled))
+    return _bent(cx, self, weight)
+
+
+def _bent(cx: Context, x: relax.Expr, slope: relax.Expr) -> relax.Expr:
+    """``x`` above zero, ``slope x`` below."""
+    wide = cast(cx, x, dtype_of(slope))
+    scaled = product_or_quotient(cx, relax.op.multiply, wide, slope)
+    positive = relax.op.greater(wide, relax.const(0.0, dtype_of(wide)))
+    return cast(cx, cx.emit(relax.op.where(positive, wide, scaled)), dtype_of(x))

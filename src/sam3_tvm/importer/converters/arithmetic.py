@@ -280,6 +280,8 @@ def power(cx: Context, self: Any, exponent: Any) -> relax.Expr:
     x = cx.tensor(self, work)
     if exponent == 0.5:
         return cx.cast(cx.emit(relax.op.sqrt(x)), dtype)
+    if exponent == -0.5:
+        return cx.cast(cx.emit(relax.op.rsqrt(x)), dtype)
     if exponent in (2, 3, -1, -2) and not is_tensor(exponent):
         found = x
         for _ in range(abs(int(exponent)) - 1):
