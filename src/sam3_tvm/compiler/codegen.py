@@ -16,7 +16,7 @@ from tvm import s_tir, tirx
 from tvm.tirx.compilation_pipeline import register_tir_pipeline
 
 from sam3_tvm.compiler.kernels.emit import EXACT_BUFFERS
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["generate"]
 

@@ -27,7 +27,7 @@ from sam3_tvm.compiler.kernels.stored_weights import widens
 from sam3_tvm.compiler.passes.lift_params import lift_constants, lift_params, transform_name
 from sam3_tvm.compiler.passes.split_stages import stages
 from sam3_tvm.compiler.pipeline import LAYER_NORM, Options
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 from sam3_tvm.components import Component
 from sam3_tvm.errors import Sam3Error
 from sam3_tvm.manifest import PRECISIONS
@@ -112,7 +112,7 @@ def compile(
         weights: the precision in which weights are stored: ``"float32"``, ``"float16"`` (half
             the size) or ``"int8"`` (a quarter). Arithmetic is in float32 in any case.
         tuned: a database of tile sizes that ``sam3-tvm tune`` wrote, for ``"native"``; by default
-            what is known of this CPU, see :func:`sam3_tvm.compiler.tuning.find`.
+            what is known of this CPU, see :func:`sam3_tvm.compiler.targets.tuning.find`.
         tasks: what it is to be for, of :data:`sam3_tvm.abi.TASKS`: ``"concepts"``, that
             and ``"clicks"``, or these and ``"video"``; None for all that the checkpoint has
             weights for.

@@ -39,7 +39,7 @@ from sam3_tvm.compiler.passes.reorder_views import ReorderViews
 from sam3_tvm.compiler.passes.schedule_cpu import ScheduleCpu
 from sam3_tvm.compiler.passes.split_convolution import SplitConvolution
 from sam3_tvm.compiler.passes.split_stages import SplitStages
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["LAYER_NORM", "Options", "Phase", "build", "phases", "run_phase"]
 

@@ -11,7 +11,7 @@ from kernel_testing import NOT_RUNNABLE, RUNNABLE, assert_close, compiled, empty
 from sam3_tvm.compiler.kernels.attention import AttentionSpec, attention_kernel
 from sam3_tvm.compiler.kernels.attention_bias import Separable
 from sam3_tvm.compiler.kernels.attention_operands import Layout
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 
 def reference(q, k, v, scale, bias=None):

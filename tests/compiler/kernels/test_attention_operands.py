@@ -8,7 +8,7 @@ from kernel_testing import NOT_RUNNABLE, RUNNABLE, assert_close, compiled, empty
 
 from sam3_tvm.compiler.kernels.attention import AttentionSpec, attention_kernel
 from sam3_tvm.compiler.kernels.attention_operands import Layout, Windows
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 HEADS = 3
 

@@ -17,7 +17,7 @@ from sam3_tvm.compiler.kernels.conv import (
     pointwise_shape,
 )
 from sam3_tvm.compiler.kernels.conv_epilogue import ConvEpilogue
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 NATIVE = CpuTarget.native()
 LEVELS = ["x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"]

@@ -15,7 +15,7 @@ from sam3_tvm.compiler.kernels.conv_winograd import conv_winograd_kernel, conv_w
 from sam3_tvm.compiler.kernels.emit import kernel, load, store, tensor
 from sam3_tvm.compiler.kernels.winograd import transform_input, transform_output, transform_taps
 from sam3_tvm.compiler.kernels.winograd_plan import plan_winograd, winograd_pays
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 NATIVE = CpuTarget.native()
 LEVELS = ["x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"]

@@ -13,7 +13,7 @@ from sam3_tvm.compiler.kernels.emit import as_index
 from sam3_tvm.compiler.kernels.gemm import task_rows
 from sam3_tvm.compiler.kernels.linear import Epilogue, kernel_name, linear_kernel, packed_shape
 from sam3_tvm.compiler.kernels.register_tile import gemm_tile, short_tile
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 erfc = np.vectorize(math.erfc, otypes=[float])
 

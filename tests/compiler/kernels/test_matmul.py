@@ -9,7 +9,7 @@ import pytest
 from kernel_testing import NOT_RUNNABLE, RUNNABLE, assert_close, compiled, empty
 
 from sam3_tvm.compiler.kernels.matmul import MatmulSpec, kernel_name, matmul_kernel
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 
 def check(level, spec, sizes):

@@ -21,7 +21,7 @@ from sam3_tvm.compiler.kernels.conv import (
 from sam3_tvm.compiler.kernels.conv_epilogue import ConvEpilogue
 from sam3_tvm.compiler.kernels.linear import Epilogue, kernel_name, linear_kernel, packed_shape
 from sam3_tvm.compiler.kernels.stored_weights import widens
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 NARROW = ("float16", "int8")
 NATIVE = CpuTarget.native()

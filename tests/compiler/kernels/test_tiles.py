@@ -12,8 +12,8 @@ from sam3_tvm.compiler.kernels.attention import AttentionSpec, attention_kernel
 from sam3_tvm.compiler.kernels.conv import ConvShape, conv_kernel
 from sam3_tvm.compiler.kernels.conv_epilogue import ConvEpilogue
 from sam3_tvm.compiler.kernels.linear import Epilogue, linear_kernel, packed_shape
-from sam3_tvm.compiler.target import CpuTarget
-from sam3_tvm.compiler.tiles import Tiles
+from sam3_tvm.compiler.targets.cpu import CpuTarget
+from sam3_tvm.compiler.targets.tiles import Tiles
 
 ODD = Tiles(
     gemm_rows=30,

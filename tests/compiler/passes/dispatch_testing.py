@@ -8,7 +8,7 @@ from tvm import relax, tirx
 from tvm.relax import TensorType
 
 from sam3_tvm.compiler.codegen import generate
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 TARGET = CpuTarget.native()
 

@@ -13,7 +13,7 @@ from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.passes.dispatch_conv import DispatchConv
 from sam3_tvm.compiler.passes.lift_params import lift_params, transform_name
 from sam3_tvm.compiler.passes.schedule_cpu import ScheduleCpu
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 TARGET = CpuTarget.native()
 op, nn = relax.op, relax.op.nn

@@ -9,7 +9,7 @@ from tvm import relax, tirx
 
 from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.passes.dispatch_norm import DispatchNorm
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 TARGET = CpuTarget.native()
 op, nn = relax.op, relax.op.nn

@@ -4,7 +4,7 @@ import tvm
 from tvm import relax
 
 from sam3_tvm.compiler.pipeline import Options, build
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 
 @pytest.mark.parametrize("op", ["sum", "max", "prod"])

@@ -12,7 +12,7 @@ from tvm import te, tirx, topi
 from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.passes.expand_transcendentals import ExpandTranscendentals
 from sam3_tvm.compiler.passes.schedule_cpu import ScheduleCpu
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 TARGET = CpuTarget.native()
 FUNCTIONS = {

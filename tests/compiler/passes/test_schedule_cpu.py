@@ -25,7 +25,7 @@ from tvm.script import tirx as T
 from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.passes.schedule_cpu import IS_SCHEDULED, ScheduleCpu
 from sam3_tvm.compiler.passes.schedule_nests import PARALLEL_FROM, fuse, parallel
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 TARGET = CpuTarget.native()
 ops = relax.op

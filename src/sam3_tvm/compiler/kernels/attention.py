@@ -74,7 +74,7 @@ from sam3_tvm.compiler.kernels.emit import (
 )
 from sam3_tvm.compiler.kernels.register_tile import multiply_accumulate, wide_tile
 from sam3_tvm.compiler.kernels.vector_math import exp2_nonpositive, maximum, transposed
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["AttentionSpec", "attention_kernel", "kernel_name"]
 

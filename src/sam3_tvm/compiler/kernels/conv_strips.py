@@ -48,7 +48,7 @@ from sam3_tvm.compiler.kernels.emit import (
 )
 from sam3_tvm.compiler.kernels.register_tile import RegisterTile, wide_tile
 from sam3_tvm.compiler.kernels.stored_weights import widen_panel
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["StripPlan", "emit_strips", "plan_strips", "vectors", "weight_argument"]
 

@@ -63,7 +63,7 @@ from sam3_tvm.compiler.kernels.emit import (
 )
 from sam3_tvm.compiler.kernels.register_tile import wide_tile
 from sam3_tvm.compiler.kernels.stored_weights import name_suffix, scale_argument
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = [
     "COLUMN_TERMS",

@@ -59,7 +59,7 @@ from sam3_tvm.compiler.kernels.stored_weights import load_wide, scale_argument
 from sam3_tvm.compiler.kernels.winograd import INPUTS, TAPS, transform_taps
 from sam3_tvm.compiler.kernels.winograd_plan import POINTS, WinogradPlan, plan_winograd
 from sam3_tvm.compiler.kernels.winograd_tiles import Run, transform_inputs, transform_outputs
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["conv_winograd_kernel", "conv_winograd_name"]
 

@@ -63,7 +63,7 @@ from sam3_tvm.compiler.kernels.register_tile import (
     short_tile,
     update_tile,
 )
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["GemmBlocks", "copy_rows", "emit_task", "gemm_blocks", "task_rows", "zero"]
 

@@ -48,7 +48,7 @@ from sam3_tvm.compiler.kernels.strassen import (
     strassen_blocks,
 )
 from sam3_tvm.compiler.kernels.vector_math import gelu, relu
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["ACTIVATIONS", "Epilogue", "kernel_name", "linear_kernel", "packed_shape"]
 

@@ -33,7 +33,7 @@ from sam3_tvm.compiler.kernels.emit import (
     when,
 )
 from sam3_tvm.compiler.kernels.gemm import emit_task, gemm_blocks
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["MatmulSpec", "kernel_name", "matmul_kernel"]
 

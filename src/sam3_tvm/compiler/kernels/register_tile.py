@@ -29,7 +29,7 @@ from sam3_tvm.compiler.kernels.emit import (
     splat,
     store,
 )
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = [
     "STEPS_AHEAD",

@@ -24,7 +24,7 @@ a library function for every value: :func:`widens` says so.
 from __future__ import annotations
 
 from sam3_tvm.compiler.kernels.emit import Expr, as_index, load, loop, store, tensor
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["INT8_MAX", "load_wide", "name_suffix", "scale_argument", "widen_panel", "widens"]
 

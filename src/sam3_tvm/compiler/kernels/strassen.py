@@ -67,7 +67,7 @@ from sam3_tvm.compiler.kernels.emit import (
 )
 from sam3_tvm.compiler.kernels.gemm import GemmBlocks, copy_rows, zero
 from sam3_tvm.compiler.kernels.register_tile import STEPS_AHEAD, gemm_tile, update_tile
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["emit_strassen_task", "fewest_rows", "strassen_blocks"]
 

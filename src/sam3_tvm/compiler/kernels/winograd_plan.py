@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sam3_tvm.compiler.kernels.conv import ConvShape
 from sam3_tvm.compiler.kernels.register_tile import RegisterTile, wide_tile
 from sam3_tvm.compiler.kernels.winograd import INPUTS, OUTPUTS, TAPS
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["POINTS", "WinogradPlan", "plan_winograd", "winograd_pays"]
 

@@ -57,7 +57,7 @@ from sam3_tvm.compiler.passes.conv_patterns import (
 from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of
 from sam3_tvm.compiler.passes.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.passes.store_weights import store_rows
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["DispatchConv"]
 

@@ -23,7 +23,7 @@ from sam3_tvm.compiler.kernels.norm import (
 )
 from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of, shape_of, static_int
 from sam3_tvm.compiler.passes.rewriting import Emit, NewValue, rewrite_bindings
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["DispatchNorm"]
 

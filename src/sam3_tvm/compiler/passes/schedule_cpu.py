@@ -36,7 +36,7 @@ from sam3_tvm.compiler.passes.schedule_nests import (
     uses,
 )
 from sam3_tvm.compiler.passes.schedule_rules import BLOCK_RULES, row
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["IS_SCHEDULED", "ScheduleCpu"]
 

@@ -9,7 +9,7 @@ import pytest
 import tvm
 from tvm.script import tirx as T
 
-from sam3_tvm.compiler.target import CpuTarget, TargetError
+from sam3_tvm.compiler.targets.cpu import CpuTarget, TargetError
 from sam3_tvm.errors import Sam3Error
 
 LEVELS = ["x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"]

@@ -7,10 +7,10 @@ from dataclasses import fields
 
 import pytest
 
-from sam3_tvm.compiler import tuning
-from sam3_tvm.compiler.target import CpuTarget, TargetError
-from sam3_tvm.compiler.tiles import Tiles
-from sam3_tvm.compiler.tuning import Entry, TuningError
+from sam3_tvm.compiler.targets import tuning
+from sam3_tvm.compiler.targets.cpu import CpuTarget, TargetError
+from sam3_tvm.compiler.targets.tiles import Tiles
+from sam3_tvm.compiler.targets.tuning import Entry, TuningError
 from sam3_tvm.host import cpu_model, cpu_name
 
 ENTRY = Entry("Some CPU, model 3", "x86-64-v3", Tiles(gemm_rows=48), {"linear": 1.04}, 2, "2026")

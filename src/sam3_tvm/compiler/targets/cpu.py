@@ -19,8 +19,8 @@ import tvm
 # that the runtime checks an artifact's ``cpu_features`` with. Its stubs leave it out.
 from numpy._core._multiarray_umath import __cpu_features__  # type: ignore[import-not-found]
 
-from sam3_tvm.compiler import tuning
-from sam3_tvm.compiler.tiles import Tiles
+from sam3_tvm.compiler.targets import tuning
+from sam3_tvm.compiler.targets.tiles import Tiles
 from sam3_tvm.errors import Sam3Error
 from sam3_tvm.host import cpu_model
 
@@ -77,7 +77,7 @@ class CpuTarget:
         Args:
             text: the name.
             tuned: a database of tile sizes for ``"native"``; by default the user's and the
-                package's, see :func:`sam3_tvm.compiler.tuning.find`.
+                package's, see :func:`sam3_tvm.compiler.targets.tuning.find`.
 
         Raises:
             TargetError: any other name, or ``tuned`` for a named level.

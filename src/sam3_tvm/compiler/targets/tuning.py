@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sam3_tvm.compiler.tiles import Tiles
+from sam3_tvm.compiler.targets.tiles import Tiles
 from sam3_tvm.errors import Sam3Error
 
 __all__ = ["Entry", "TuningError", "find", "read", "user_file", "write"]
