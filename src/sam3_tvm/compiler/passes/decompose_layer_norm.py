@@ -14,8 +14,8 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of
-from sam3_tvm.compiler.passes.rewriting import Emit, NewValue, rewrite_bindings
+from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of
+from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
 
 __all__ = ["DecomposeLayerNorm"]
 

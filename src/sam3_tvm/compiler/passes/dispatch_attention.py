@@ -3,9 +3,9 @@
 ``nn.attention`` and ``nn.attention_bias`` take and give [B, L, heads, head_dim]; PyTorch has
 heads before L, so transpositions surround them. The kernel reads and writes any order of
 axes that ends in head_dim, so those are not executed, nor is what else
-:mod:`~sam3_tvm.compiler.passes.attention_sources` sees through: slices of a product, rotary
+:mod:`~sam3_tvm.compiler.graph.attention_sources` sees through: slices of a product, rotary
 embedding, partition into windows. Nor is a bias made that can be added from less, see
-:mod:`~sam3_tvm.compiler.passes.attention_biases`.
+:mod:`~sam3_tvm.compiler.graph.attention_biases`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from sam3_tvm.compiler.graph.attention_biases import BiasSource, Choice, find_bias, guarded
+from sam3_tvm.compiler.graph.attention_sources import Source, find_result, find_sources
+from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, shape_of, static_int
+from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.kernels.attention import AttentionSpec, attention_kernel, kernel_name
-from sam3_tvm.compiler.passes.attention_biases import BiasSource, Choice, find_bias, guarded
-from sam3_tvm.compiler.passes.attention_sources import Source, find_result, find_sources
-from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of, shape_of, static_int
-from sam3_tvm.compiler.passes.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["DispatchAttention"]

@@ -26,6 +26,17 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from sam3_tvm.compiler.graph.conv_patterns import (
+    bias_of,
+    is_convolution,
+    is_transposed,
+    residual_of,
+    shape_of_conv,
+    sizes,
+    upsampled_source,
+)
+from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of
+from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.kernels.conv import (
     ConvShape,
     conv_kernel,
@@ -45,17 +56,6 @@ from sam3_tvm.compiler.kernels.conv_upsampled import (
 )
 from sam3_tvm.compiler.kernels.conv_winograd import conv_winograd_kernel, conv_winograd_name
 from sam3_tvm.compiler.kernels.winograd_plan import winograd_pays
-from sam3_tvm.compiler.passes.conv_patterns import (
-    bias_of,
-    is_convolution,
-    is_transposed,
-    residual_of,
-    shape_of_conv,
-    sizes,
-    upsampled_source,
-)
-from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of
-from sam3_tvm.compiler.passes.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.passes.store_weights import store_rows
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 

@@ -16,9 +16,9 @@ from typing import Any
 import tvm
 from tvm import relax
 
+from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, same_shape, shape_of, static_int
+from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.kernels.matmul import MatmulSpec, kernel_name, matmul_kernel
-from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of, same_shape, shape_of, static_int
-from sam3_tvm.compiler.passes.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["DispatchMatmul"]

@@ -15,14 +15,14 @@ from typing import Any
 import tvm
 from tvm import relax
 
+from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, shape_of, static_int
+from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.kernels.norm import (
     group_norm_kernel,
     group_norm_name,
     layer_norm_kernel,
     layer_norm_name,
 )
-from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of, shape_of, static_int
-from sam3_tvm.compiler.passes.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["DispatchNorm"]

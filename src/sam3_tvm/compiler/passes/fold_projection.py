@@ -19,14 +19,14 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from sam3_tvm.compiler.passes.conv_patterns import (
+from sam3_tvm.compiler.graph.conv_patterns import (
     bias_of,
     is_convolution,
     is_pointwise,
     shape_of_conv,
 )
-from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of, shape_of, static_int
-from sam3_tvm.compiler.passes.rewriting import Emit, NewValue, rewrite_bindings
+from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, shape_of, static_int
+from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
 
 __all__ = ["FoldProjection"]
 

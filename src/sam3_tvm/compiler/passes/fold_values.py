@@ -20,8 +20,8 @@ import tvm
 from tvm import relax
 from tvm.sym import Analyzer, ConstIntBound
 
-from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of, shape_of, static_int
-from sam3_tvm.compiler.passes.rewriting import Emit, NewValue, rewrite_bindings
+from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, shape_of, static_int
+from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
 
 __all__ = ["FoldValues"]
 

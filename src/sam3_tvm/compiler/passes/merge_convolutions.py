@@ -19,7 +19,7 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from sam3_tvm.compiler.passes.conv_patterns import (
+from sam3_tvm.compiler.graph.conv_patterns import (
     bias_of,
     is_convolution,
     is_pointwise,
@@ -27,8 +27,8 @@ from sam3_tvm.compiler.passes.conv_patterns import (
     shape_of_conv,
     sizes,
 )
-from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of
-from sam3_tvm.compiler.passes.rewriting import Emit, NewValue, rewrite_bindings
+from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of
+from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
 
 __all__ = ["MergeTransposed"]
 

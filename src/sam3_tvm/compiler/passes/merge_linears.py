@@ -3,7 +3,7 @@
 Queries, keys and values of self-attention are three linear layers over one input. As one layer
 with three times the outputs, the input is copied into a task's scratch for up to twice as many
 columns, and there is one launch instead of three. The attention kernel reads each part in
-place, so layers are merged only where :mod:`~sam3_tvm.compiler.passes.attention_sources` sees
+place, so layers are merged only where :mod:`~sam3_tvm.compiler.graph.attention_sources` sees
 through the slice; weights and biases are joined by operators on parameters, for
 LiftTransformParams to move to compile time. Keys and values of cross-attention, or queries and
 keys that alone have positions added, make one product of two.
@@ -18,11 +18,11 @@ from typing import Any
 import tvm
 from tvm import relax
 
+from sam3_tvm.compiler.graph.dataflow import Dataflow, shape_of
+from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.kernels.linear import Epilogue
-from sam3_tvm.compiler.passes.dataflow import Dataflow, shape_of
 from sam3_tvm.compiler.passes.dispatch_attention import find_attention
 from sam3_tvm.compiler.passes.dispatch_linear import LinearLayer, find_linear_layers
-from sam3_tvm.compiler.passes.rewriting import Emit, NewValue, rewrite_bindings
 
 __all__ = ["MergeLinears"]
 

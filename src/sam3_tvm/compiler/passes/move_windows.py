@@ -3,7 +3,7 @@
 Partition permutes rows, and a linear layer treats every row alike:
 ``linear(partition(x)) = partition(linear(x))``, and the same of the way back. Next to the
 attention both are free, because its kernel addresses windows of a map where they lie
-(:mod:`~sam3_tvm.compiler.passes.attention_sources`). What is left works on the map: one
+(:mod:`~sam3_tvm.compiler.graph.attention_sources`). What is left works on the map: one
 product makes queries, keys and values of all of it, and the output projection takes the
 residual. A layer is passed only where the attention will read, or write, through the partition.
 """
@@ -17,18 +17,18 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from sam3_tvm.compiler.kernels.attention_operands import Windows
-from sam3_tvm.compiler.kernels.linear import Epilogue
-from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of, shape_of, static_int
-from sam3_tvm.compiler.passes.dispatch_attention import find_attention
-from sam3_tvm.compiler.passes.dispatch_linear import LinearLayer, find_linear_layers
-from sam3_tvm.compiler.passes.rewriting import Emit, NewValue, rewrite_bindings
-from sam3_tvm.compiler.passes.windows import (
+from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, shape_of, static_int
+from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
+from sam3_tvm.compiler.graph.windows import (
     emit_partition,
     emit_unpartition,
     partition_source,
     unpartition_result,
 )
+from sam3_tvm.compiler.kernels.attention_operands import Windows
+from sam3_tvm.compiler.kernels.linear import Epilogue
+from sam3_tvm.compiler.passes.dispatch_attention import find_attention
+from sam3_tvm.compiler.passes.dispatch_linear import LinearLayer, find_linear_layers
 
 __all__ = ["MoveWindows"]
 

@@ -20,8 +20,8 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of, same_shape, shape_of, static_int
-from sam3_tvm.compiler.passes.rewriting import Emit, NewValue, rewrite_bindings
+from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, same_shape, shape_of, static_int
+from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
 
 __all__ = ["ReorderViews"]
 

@@ -16,7 +16,7 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from sam3_tvm.compiler.passes.conv_patterns import (
+from sam3_tvm.compiler.graph.conv_patterns import (
     bias_of,
     is_convolution,
     is_doubling,
@@ -24,9 +24,9 @@ from sam3_tvm.compiler.passes.conv_patterns import (
     residual_of,
     shape_of_conv,
 )
-from sam3_tvm.compiler.passes.dataflow import Dataflow, call_of
-from sam3_tvm.compiler.passes.rewriting import Emit, NewValue, rewrite_bindings
-from sam3_tvm.compiler.passes.stages import image_values
+from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of
+from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
+from sam3_tvm.compiler.graph.stages import image_values
 
 __all__ = ["SplitConvolution"]
 

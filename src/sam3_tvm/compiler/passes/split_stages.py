@@ -32,9 +32,9 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from sam3_tvm.compiler.passes.dataflow import call_of, static_int
-from sam3_tvm.compiler.passes.min_cut import min_vertex_cut
-from sam3_tvm.compiler.passes.stages import IMAGE_INPUTS, image_inputs, image_values
+from sam3_tvm.compiler.graph.dataflow import call_of, static_int
+from sam3_tvm.compiler.graph.min_cut import min_vertex_cut
+from sam3_tvm.compiler.graph.stages import IMAGE_INPUTS, image_inputs, image_values
 from sam3_tvm.components import Component, Dim, TensorSpec
 from sam3_tvm.manifest import Stages
 

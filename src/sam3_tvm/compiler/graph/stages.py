@@ -15,7 +15,7 @@ from typing import Any
 from tvm import relax
 from tvm.ir import GenericConst
 
-from sam3_tvm.compiler.passes.dataflow import operands
+from sam3_tvm.compiler.graph.dataflow import operands
 
 __all__ = ["IMAGE_INPUTS", "image_inputs", "image_values"]
 

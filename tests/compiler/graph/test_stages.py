@@ -6,8 +6,8 @@ from dispatch_testing import build
 from tvm import relax
 
 from sam3_tvm.abi import abi
+from sam3_tvm.compiler.graph.stages import IMAGE_INPUTS, image_inputs, image_values
 from sam3_tvm.compiler.importing import import_component
-from sam3_tvm.compiler.passes.stages import IMAGE_INPUTS, image_inputs, image_values
 from sam3_tvm.sources import open_source
 
 op = relax.op

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from sam3_tvm.compiler.passes.min_cut import min_vertex_cut
+from sam3_tvm.compiler.graph.min_cut import min_vertex_cut
 
 
 def test_the_cheapest_node_of_a_chain_is_cut():
