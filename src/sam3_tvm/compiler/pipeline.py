@@ -21,24 +21,24 @@ from typing import Any
 import tvm
 from tvm import relax
 
+from sam3_tvm.compiler.algebra.decompose_layer_norm import DecomposeLayerNorm
+from sam3_tvm.compiler.algebra.fold_projection import FoldProjection
+from sam3_tvm.compiler.algebra.fold_values import FoldValues
+from sam3_tvm.compiler.algebra.merge_convolutions import MergeTransposed
+from sam3_tvm.compiler.algebra.merge_linears import MergeLinears
+from sam3_tvm.compiler.algebra.move_windows import MoveWindows
+from sam3_tvm.compiler.algebra.reorder_views import ReorderViews
+from sam3_tvm.compiler.algebra.split_convolution import SplitConvolution
+from sam3_tvm.compiler.algebra.split_stages import SplitStages
 from sam3_tvm.compiler.codegen import generate
-from sam3_tvm.compiler.passes.decompose_layer_norm import DecomposeLayerNorm
 from sam3_tvm.compiler.passes.dispatch_attention import DispatchAttention
 from sam3_tvm.compiler.passes.dispatch_conv import DispatchConv
 from sam3_tvm.compiler.passes.dispatch_linear import DispatchLinear
 from sam3_tvm.compiler.passes.dispatch_matmul import DispatchMatmul
 from sam3_tvm.compiler.passes.dispatch_norm import DispatchNorm
 from sam3_tvm.compiler.passes.expand_transcendentals import ExpandTranscendentals
-from sam3_tvm.compiler.passes.fold_projection import FoldProjection
-from sam3_tvm.compiler.passes.fold_values import FoldValues
-from sam3_tvm.compiler.passes.merge_convolutions import MergeTransposed
-from sam3_tvm.compiler.passes.merge_linears import MergeLinears
-from sam3_tvm.compiler.passes.move_windows import MoveWindows
 from sam3_tvm.compiler.passes.plan_workspace import KillUnplanned, PlanWorkspace
-from sam3_tvm.compiler.passes.reorder_views import ReorderViews
 from sam3_tvm.compiler.passes.schedule_cpu import ScheduleCpu
-from sam3_tvm.compiler.passes.split_convolution import SplitConvolution
-from sam3_tvm.compiler.passes.split_stages import SplitStages
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["LAYER_NORM", "Options", "Phase", "build", "phases", "run_phase"]

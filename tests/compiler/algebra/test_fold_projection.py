@@ -8,8 +8,8 @@ import tvm
 from dispatch_testing import TARGET, build, close, kernels, operators, randoms, run
 from tvm import relax
 
+from sam3_tvm.compiler.algebra.fold_projection import FoldProjection
 from sam3_tvm.compiler.passes.dispatch_matmul import DispatchMatmul
-from sam3_tvm.compiler.passes.fold_projection import FoldProjection
 
 op, nn = relax.op, relax.op.nn
 

@@ -11,11 +11,11 @@ from tvm import relax
 
 from sam3_tvm.abi import BATCH, PROMPT, abi
 from sam3_tvm.compiler import pipeline
+from sam3_tvm.compiler.algebra.split_stages import SplitStages, stages
 from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.graph.dataflow import static_int
 from sam3_tvm.compiler.graph.stages import IMAGE_INPUTS
 from sam3_tvm.compiler.importing import import_component
-from sam3_tvm.compiler.passes.split_stages import SplitStages, stages
 from sam3_tvm.components import Component, TensorSpec
 from sam3_tvm.sources import open_source
 

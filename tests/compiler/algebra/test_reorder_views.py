@@ -10,11 +10,11 @@ from dispatch_testing import TARGET, build, close, kernels, operators, randoms, 
 from tvm import relax
 from tvm.relax import op as R
 
+from sam3_tvm.compiler.algebra.merge_linears import MergeLinears
+from sam3_tvm.compiler.algebra.move_windows import MoveWindows
+from sam3_tvm.compiler.algebra.reorder_views import ReorderViews
 from sam3_tvm.compiler.passes.dispatch_attention import DispatchAttention
 from sam3_tvm.compiler.passes.dispatch_linear import DispatchLinear
-from sam3_tvm.compiler.passes.merge_linears import MergeLinears
-from sam3_tvm.compiler.passes.move_windows import MoveWindows
-from sam3_tvm.compiler.passes.reorder_views import ReorderViews
 from sam3_tvm.compiler.pipeline import CANONICAL, Options, run_phase
 from sam3_tvm.importer import import_module
 

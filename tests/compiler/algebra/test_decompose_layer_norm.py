@@ -12,7 +12,7 @@ from tvm import relax, tirx
 from tvm.script import ir as I
 from tvm.script import relax as R
 
-from sam3_tvm.compiler.passes.decompose_layer_norm import DecomposeLayerNorm
+from sam3_tvm.compiler.algebra.decompose_layer_norm import DecomposeLayerNorm
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 TARGET = CpuTarget.native().tvm_target()

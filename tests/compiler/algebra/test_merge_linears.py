@@ -9,9 +9,9 @@ from dispatch_testing import TARGET, build, close, kernels, operators, randoms, 
 from tvm import relax
 from tvm.relax import op as R
 
+from sam3_tvm.compiler.algebra.merge_linears import MergeLinears
 from sam3_tvm.compiler.passes.dispatch_attention import DispatchAttention
 from sam3_tvm.compiler.passes.dispatch_linear import DispatchLinear
-from sam3_tvm.compiler.passes.merge_linears import MergeLinears
 
 HEADS, DIM = 2, 8
 SIZE = HEADS * DIM

@@ -7,9 +7,9 @@ import pytest
 from dispatch_testing import TARGET, build, close, kernels, operators, randoms, run
 from tvm import relax
 
+from sam3_tvm.compiler.algebra.fold_values import FoldValues
 from sam3_tvm.compiler.passes.dispatch_attention import DispatchAttention
 from sam3_tvm.compiler.passes.dispatch_linear import DispatchLinear
-from sam3_tvm.compiler.passes.fold_values import FoldValues
 
 op, nn = relax.op, relax.op.nn
 
