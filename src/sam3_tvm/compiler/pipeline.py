@@ -31,11 +31,11 @@ from sam3_tvm.compiler.algebra.reorder_views import ReorderViews
 from sam3_tvm.compiler.algebra.split_convolution import SplitConvolution
 from sam3_tvm.compiler.algebra.split_stages import SplitStages
 from sam3_tvm.compiler.codegen import generate
-from sam3_tvm.compiler.passes.dispatch_attention import DispatchAttention
-from sam3_tvm.compiler.passes.dispatch_conv import DispatchConv
-from sam3_tvm.compiler.passes.dispatch_linear import DispatchLinear
-from sam3_tvm.compiler.passes.dispatch_matmul import DispatchMatmul
-from sam3_tvm.compiler.passes.dispatch_norm import DispatchNorm
+from sam3_tvm.compiler.dispatch.attention import DispatchAttention
+from sam3_tvm.compiler.dispatch.conv import DispatchConv
+from sam3_tvm.compiler.dispatch.linear import DispatchLinear
+from sam3_tvm.compiler.dispatch.matmul import DispatchMatmul
+from sam3_tvm.compiler.dispatch.norm import DispatchNorm
 from sam3_tvm.compiler.passes.expand_transcendentals import ExpandTranscendentals
 from sam3_tvm.compiler.passes.plan_workspace import KillUnplanned, PlanWorkspace
 from sam3_tvm.compiler.passes.schedule_cpu import ScheduleCpu

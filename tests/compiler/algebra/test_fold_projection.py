@@ -9,7 +9,7 @@ from dispatch_testing import TARGET, build, close, kernels, operators, randoms, 
 from tvm import relax
 
 from sam3_tvm.compiler.algebra.fold_projection import FoldProjection
-from sam3_tvm.compiler.passes.dispatch_matmul import DispatchMatmul
+from sam3_tvm.compiler.dispatch.matmul import DispatchMatmul
 
 op, nn = relax.op, relax.op.nn
 

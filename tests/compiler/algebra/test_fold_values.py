@@ -8,8 +8,8 @@ from dispatch_testing import TARGET, build, close, kernels, operators, randoms, 
 from tvm import relax
 
 from sam3_tvm.compiler.algebra.fold_values import FoldValues
-from sam3_tvm.compiler.passes.dispatch_attention import DispatchAttention
-from sam3_tvm.compiler.passes.dispatch_linear import DispatchLinear
+from sam3_tvm.compiler.dispatch.attention import DispatchAttention
+from sam3_tvm.compiler.dispatch.linear import DispatchLinear
 
 op, nn = relax.op, relax.op.nn
 

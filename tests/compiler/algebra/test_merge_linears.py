@@ -10,8 +10,8 @@ from tvm import relax
 from tvm.relax import op as R
 
 from sam3_tvm.compiler.algebra.merge_linears import MergeLinears
-from sam3_tvm.compiler.passes.dispatch_attention import DispatchAttention
-from sam3_tvm.compiler.passes.dispatch_linear import DispatchLinear
+from sam3_tvm.compiler.dispatch.attention import DispatchAttention
+from sam3_tvm.compiler.dispatch.linear import DispatchLinear
 
 HEADS, DIM = 2, 8
 SIZE = HEADS * DIM

@@ -12,9 +12,9 @@ from tvm.relax import op as R
 from sam3_tvm.abi import abi
 from sam3_tvm.compiler.algebra.merge_linears import MergeLinears
 from sam3_tvm.compiler.algebra.move_windows import MoveWindows
+from sam3_tvm.compiler.dispatch.attention import DispatchAttention
+from sam3_tvm.compiler.dispatch.linear import DispatchLinear
 from sam3_tvm.compiler.importing import import_component
-from sam3_tvm.compiler.passes.dispatch_attention import DispatchAttention
-from sam3_tvm.compiler.passes.dispatch_linear import DispatchLinear
 from sam3_tvm.compiler.pipeline import CANONICAL, Options, run_phase
 from sam3_tvm.sources import open_source
 

@@ -13,8 +13,8 @@ from tvm.relax import op as R
 from sam3_tvm.compiler.algebra.merge_linears import MergeLinears
 from sam3_tvm.compiler.algebra.move_windows import MoveWindows
 from sam3_tvm.compiler.algebra.reorder_views import ReorderViews
-from sam3_tvm.compiler.passes.dispatch_attention import DispatchAttention
-from sam3_tvm.compiler.passes.dispatch_linear import DispatchLinear
+from sam3_tvm.compiler.dispatch.attention import DispatchAttention
+from sam3_tvm.compiler.dispatch.linear import DispatchLinear
 from sam3_tvm.compiler.pipeline import CANONICAL, Options, run_phase
 from sam3_tvm.importer import import_module
 

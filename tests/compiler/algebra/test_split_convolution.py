@@ -9,8 +9,8 @@ from dispatch_testing import TARGET, build, close, kernels, operators, randoms, 
 from tvm import relax
 
 from sam3_tvm.compiler.algebra.split_convolution import SplitConvolution
+from sam3_tvm.compiler.dispatch.conv import DispatchConv
 from sam3_tvm.compiler.graph.stages import IMAGE_INPUTS
-from sam3_tvm.compiler.passes.dispatch_conv import DispatchConv
 
 op, nn = relax.op, relax.op.nn
 

@@ -18,11 +18,11 @@ from typing import Any
 import tvm
 from tvm import relax
 
+from sam3_tvm.compiler.dispatch.attention import find_attention
+from sam3_tvm.compiler.dispatch.linear import LinearLayer, find_linear_layers
 from sam3_tvm.compiler.graph.dataflow import Dataflow, shape_of
 from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.kernels.linear import Epilogue
-from sam3_tvm.compiler.passes.dispatch_attention import find_attention
-from sam3_tvm.compiler.passes.dispatch_linear import LinearLayer, find_linear_layers
 
 __all__ = ["MergeLinears"]
 

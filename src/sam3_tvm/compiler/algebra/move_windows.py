@@ -17,6 +17,8 @@ from typing import Any
 import tvm
 from tvm import relax
 
+from sam3_tvm.compiler.dispatch.attention import find_attention
+from sam3_tvm.compiler.dispatch.linear import LinearLayer, find_linear_layers
 from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, shape_of, static_int
 from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.graph.windows import (
@@ -27,8 +29,6 @@ from sam3_tvm.compiler.graph.windows import (
 )
 from sam3_tvm.compiler.kernels.attention_operands import Windows
 from sam3_tvm.compiler.kernels.linear import Epilogue
-from sam3_tvm.compiler.passes.dispatch_attention import find_attention
-from sam3_tvm.compiler.passes.dispatch_linear import LinearLayer, find_linear_layers
 
 __all__ = ["MoveWindows"]
 

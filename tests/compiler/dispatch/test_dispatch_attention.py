@@ -9,7 +9,7 @@ from dispatch_testing import TARGET, build, close, kernels, operators, randoms, 
 from tvm import relax
 from tvm.relax import op as R
 
-from sam3_tvm.compiler.passes.dispatch_attention import DispatchAttention
+from sam3_tvm.compiler.dispatch.attention import DispatchAttention
 
 HEADS_FIRST = [0, 2, 1, 3]
 

@@ -26,6 +26,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from sam3_tvm.compiler.dispatch.store_weights import store_rows
 from sam3_tvm.compiler.graph.conv_patterns import (
     bias_of,
     is_convolution,
@@ -56,7 +57,6 @@ from sam3_tvm.compiler.kernels.conv_upsampled import (
 )
 from sam3_tvm.compiler.kernels.conv_winograd import conv_winograd_kernel, conv_winograd_name
 from sam3_tvm.compiler.kernels.winograd_plan import winograd_pays
-from sam3_tvm.compiler.passes.store_weights import store_rows
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["DispatchConv"]

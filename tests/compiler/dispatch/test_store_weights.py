@@ -9,10 +9,10 @@ from dispatch_testing import TARGET, build, close, kernels, randoms, run
 from tvm import relax
 from tvm.relax import op as R
 
-from sam3_tvm.compiler.passes.dispatch_conv import DispatchConv
-from sam3_tvm.compiler.passes.dispatch_linear import DispatchLinear
+from sam3_tvm.compiler.dispatch.conv import DispatchConv
+from sam3_tvm.compiler.dispatch.linear import DispatchLinear
+from sam3_tvm.compiler.dispatch.store_weights import store_rows
 from sam3_tvm.compiler.passes.lift_params import lift_params
-from sam3_tvm.compiler.passes.store_weights import store_rows
 
 NARROW = ("float16", "int8")
 

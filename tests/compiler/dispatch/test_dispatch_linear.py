@@ -12,7 +12,7 @@ from tvm import relax
 from tvm.relax import op as R
 
 from sam3_tvm.compiler.codegen import generate
-from sam3_tvm.compiler.passes.dispatch_linear import DispatchLinear
+from sam3_tvm.compiler.dispatch.linear import DispatchLinear
 
 erfc = np.vectorize(math.erfc, otypes=[float])
 

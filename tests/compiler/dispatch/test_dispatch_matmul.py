@@ -8,7 +8,7 @@ import tvm
 from dispatch_testing import TARGET, build, close, kernels, operators, randoms, run
 from tvm.relax import op as R
 
-from sam3_tvm.compiler.passes.dispatch_matmul import DispatchMatmul
+from sam3_tvm.compiler.dispatch.matmul import DispatchMatmul
 
 
 def dispatched(mod):
