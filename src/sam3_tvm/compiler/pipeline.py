@@ -36,9 +36,9 @@ from sam3_tvm.compiler.dispatch.conv import DispatchConv
 from sam3_tvm.compiler.dispatch.linear import DispatchLinear
 from sam3_tvm.compiler.dispatch.matmul import DispatchMatmul
 from sam3_tvm.compiler.dispatch.norm import DispatchNorm
-from sam3_tvm.compiler.passes.expand_transcendentals import ExpandTranscendentals
 from sam3_tvm.compiler.passes.plan_workspace import KillUnplanned, PlanWorkspace
-from sam3_tvm.compiler.passes.schedule_cpu import ScheduleCpu
+from sam3_tvm.compiler.schedule.expand_transcendentals import ExpandTranscendentals
+from sam3_tvm.compiler.schedule.schedule_cpu import ScheduleCpu
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["LAYER_NORM", "Options", "Phase", "build", "phases", "run_phase"]

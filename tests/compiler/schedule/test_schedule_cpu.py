@@ -23,8 +23,8 @@ from tvm.script import relax as R
 from tvm.script import tirx as T
 
 from sam3_tvm.compiler.codegen import generate
-from sam3_tvm.compiler.passes.schedule_cpu import IS_SCHEDULED, ScheduleCpu
-from sam3_tvm.compiler.passes.schedule_nests import PARALLEL_FROM, fuse, parallel
+from sam3_tvm.compiler.schedule.nests import PARALLEL_FROM, fuse, parallel
+from sam3_tvm.compiler.schedule.schedule_cpu import IS_SCHEDULED, ScheduleCpu
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 TARGET = CpuTarget.native()

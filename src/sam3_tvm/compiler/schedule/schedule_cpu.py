@@ -26,7 +26,7 @@ import tvm_ffi
 from tvm import s_tir, tirx
 from tvm.s_tir import Schedule
 
-from sam3_tvm.compiler.passes.schedule_nests import (
+from sam3_tvm.compiler.schedule.nests import (
     Nest,
     attempt,
     children,
@@ -35,7 +35,7 @@ from sam3_tvm.compiler.passes.schedule_nests import (
     realize_of,
     uses,
 )
-from sam3_tvm.compiler.passes.schedule_rules import BLOCK_RULES, row
+from sam3_tvm.compiler.schedule.rules import BLOCK_RULES, row
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["IS_SCHEDULED", "ScheduleCpu"]

@@ -13,7 +13,7 @@ from typing import Any
 import tvm_ffi
 from tvm import tirx
 
-from sam3_tvm.compiler.passes.schedule_nests import (
+from sam3_tvm.compiler.schedule.nests import (
     PARALLEL_FROM,
     Nest,
     children,

@@ -10,8 +10,8 @@ import tvm
 from tvm import te, tirx, topi
 
 from sam3_tvm.compiler.codegen import generate
-from sam3_tvm.compiler.passes.expand_transcendentals import ExpandTranscendentals
-from sam3_tvm.compiler.passes.schedule_cpu import ScheduleCpu
+from sam3_tvm.compiler.schedule.expand_transcendentals import ExpandTranscendentals
+from sam3_tvm.compiler.schedule.schedule_cpu import ScheduleCpu
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 TARGET = CpuTarget.native()
