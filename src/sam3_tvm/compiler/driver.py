@@ -25,7 +25,7 @@ from sam3_tvm.compiler import pipeline
 from sam3_tvm.compiler.algebra.split_stages import stages
 from sam3_tvm.compiler.importing import import_component
 from sam3_tvm.compiler.kernels.stored_weights import widens
-from sam3_tvm.compiler.passes.lift_params import lift_constants, lift_params, transform_name
+from sam3_tvm.compiler.memory.weights import lift_constants, lift_params, transform_name
 from sam3_tvm.compiler.pipeline import LAYER_NORM, Options
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 from sam3_tvm.components import Component

@@ -36,7 +36,7 @@ from sam3_tvm.compiler.dispatch.conv import DispatchConv
 from sam3_tvm.compiler.dispatch.linear import DispatchLinear
 from sam3_tvm.compiler.dispatch.matmul import DispatchMatmul
 from sam3_tvm.compiler.dispatch.norm import DispatchNorm
-from sam3_tvm.compiler.passes.plan_workspace import KillUnplanned, PlanWorkspace
+from sam3_tvm.compiler.memory.plan_workspace import KillUnplanned, PlanWorkspace
 from sam3_tvm.compiler.schedule.expand_transcendentals import ExpandTranscendentals
 from sam3_tvm.compiler.schedule.schedule_cpu import ScheduleCpu
 from sam3_tvm.compiler.targets.cpu import CpuTarget
@@ -58,7 +58,7 @@ class Options:
             :data:`sam3_tvm.manifest.PRECISIONS`.
         dump: folder for the module after each phase, as TVMScript; or None.
         plan_memory: whether functions take their memory from the caller (see
-            :mod:`sam3_tvm.compiler.passes.plan_workspace`), not from TVM's allocator.
+            :mod:`sam3_tvm.compiler.memory.plan_workspace`), not from TVM's allocator.
     """
 
     target: CpuTarget

@@ -9,7 +9,7 @@ from dispatch_testing import build, close, operators, randoms, run
 from tvm import relax
 
 from sam3_tvm.compiler.algebra.merge_convolutions import MergeTransposed
-from sam3_tvm.compiler.passes.lift_params import lift_params
+from sam3_tvm.compiler.memory.weights import lift_params
 
 op, nn = relax.op, relax.op.nn
 

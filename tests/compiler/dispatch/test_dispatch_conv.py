@@ -11,7 +11,7 @@ from tvm import relax, tirx
 
 from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.dispatch.conv import DispatchConv
-from sam3_tvm.compiler.passes.lift_params import lift_params, transform_name
+from sam3_tvm.compiler.memory.weights import lift_params, transform_name
 from sam3_tvm.compiler.schedule.schedule_cpu import ScheduleCpu
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 

@@ -12,7 +12,7 @@ from tvm.relax import op as R
 from sam3_tvm.compiler.dispatch.conv import DispatchConv
 from sam3_tvm.compiler.dispatch.linear import DispatchLinear
 from sam3_tvm.compiler.dispatch.store_weights import store_rows
-from sam3_tvm.compiler.passes.lift_params import lift_params
+from sam3_tvm.compiler.memory.weights import lift_params
 
 NARROW = ("float16", "int8")
 

@@ -1,7 +1,7 @@
 """Convolutions on NCHW become calls of our kernels; a bias, an array and an activation join them.
 
 The weights are packed by Relax operators on whatever expression they are, so that
-:func:`~sam3_tvm.compiler.passes.lift_params.lift_params` packs parameters offline. Those that are
+:func:`~sam3_tvm.compiler.memory.weights.lift_params` packs parameters offline. Those that are
 parameters are stored in the precision asked for; others stay in float32.
 
 Handled, in float32 with static channels and spatial sizes and a batch of any kind:

@@ -1,7 +1,7 @@
 """From the rows of a weight to what is stored of them, written as Relax operators.
 
 The operators depend on parameters alone, so
-:func:`~sam3_tvm.compiler.passes.lift_params.lift_params` moves them to compile time.
+:func:`~sam3_tvm.compiler.memory.weights.lift_params` moves them to compile time.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ arguments:
 - ``results``, a tuple of buffers of bytes, one for each value that outlives the call.
 
 ``f_memory(inputs...)`` tells what they need, as one shape: the bytes of the workspace, then those
-of each buffer. :mod:`sam3_tvm.compiler.workspace_plan` decides what shares memory.
+of each buffer. :mod:`sam3_tvm.compiler.memory.plan` decides what shares memory.
 
 ``vm.builtin`` has no view at an offset that kernels accept, since they take tensors that start
 where their data starts; ``runtime.TVMTensorCreateView`` and ``vm.builtin.ensure_zero_offset``
@@ -33,7 +33,7 @@ import tvm_ffi
 from tvm import relax, tirx
 from tvm.relax import BlockBuilder
 
-from sam3_tvm.compiler.workspace_plan import ALIGNMENT, Bytes, Lifetime, Plan, plan
+from sam3_tvm.compiler.memory.plan import ALIGNMENT, Bytes, Lifetime, Plan, plan
 
 __all__ = ["MEMORY", "VIEWS", "KillUnplanned", "PlanWorkspace"]
 

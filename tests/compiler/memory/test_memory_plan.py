@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from sam3_tvm.compiler.workspace_plan import ALIGNMENT, Bytes, Lifetime, plan
+from sam3_tvm.compiler.memory.plan import ALIGNMENT, Bytes, Lifetime, plan
 
 LOWER = {"batch": 1, "boxes": 0, "prompt": 1}
 SIZES = (

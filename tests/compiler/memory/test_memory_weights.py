@@ -13,7 +13,7 @@ from tvm.script import ir as I
 from tvm.script import relax as R
 from tvm.script import tirx as T
 
-from sam3_tvm.compiler.passes.lift_params import lift_constants, lift_params, transform_name
+from sam3_tvm.compiler.memory.weights import lift_constants, lift_params, transform_name
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 TARGET = CpuTarget.native().tvm_target()

@@ -12,7 +12,7 @@ from tvm.script import relax as R
 from tvm.script import tirx as T
 
 from sam3_tvm.compiler import pipeline
-from sam3_tvm.compiler.passes.plan_workspace import MEMORY, VIEWS
+from sam3_tvm.compiler.memory.plan_workspace import MEMORY, VIEWS
 from sam3_tvm.compiler.pipeline import Options
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 from sam3_tvm.runtime.workspace import PlannedFunction, Workspace, tensor
