@@ -9,7 +9,7 @@ from tvm.script import tirx as T
 
 from sam3_tvm.compiler import codegen
 from sam3_tvm.compiler.kernels.emit import EXACT_BUFFERS
-from sam3_tvm.compiler.kernels.linear import Epilogue, linear_kernel
+from sam3_tvm.compiler.kernels.product.linear import Epilogue, linear_kernel
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 TARGET = CpuTarget.native()

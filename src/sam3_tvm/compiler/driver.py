@@ -24,7 +24,7 @@ from sam3_tvm.abi import FOR_CLICKS, FUNCTIONS, abi
 from sam3_tvm.compiler import pipeline
 from sam3_tvm.compiler.algebra.split_stages import stages
 from sam3_tvm.compiler.importing import import_component
-from sam3_tvm.compiler.kernels.stored_weights import widens
+from sam3_tvm.compiler.kernels.product.stored_weights import widens
 from sam3_tvm.compiler.memory.weights import lift_constants, lift_params, transform_name
 from sam3_tvm.compiler.pipeline import LAYER_NORM, Options
 from sam3_tvm.compiler.targets.cpu import CpuTarget

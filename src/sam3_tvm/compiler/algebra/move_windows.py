@@ -28,7 +28,7 @@ from sam3_tvm.compiler.graph.windows import (
     unpartition_result,
 )
 from sam3_tvm.compiler.kernels.attention_operands import Windows
-from sam3_tvm.compiler.kernels.linear import Epilogue
+from sam3_tvm.compiler.kernels.product.linear import Epilogue
 
 __all__ = ["MoveWindows"]
 

@@ -19,7 +19,12 @@ from tvm import relax
 from sam3_tvm.compiler.dispatch.store_weights import store_rows
 from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, same_shape, shape_of, static_int
 from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
-from sam3_tvm.compiler.kernels.linear import Epilogue, kernel_name, linear_kernel, packed_shape
+from sam3_tvm.compiler.kernels.product.linear import (
+    Epilogue,
+    kernel_name,
+    linear_kernel,
+    packed_shape,
+)
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["DispatchLinear"]

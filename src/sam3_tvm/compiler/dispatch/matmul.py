@@ -18,7 +18,7 @@ from tvm import relax
 
 from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, same_shape, shape_of, static_int
 from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
-from sam3_tvm.compiler.kernels.matmul import MatmulSpec, kernel_name, matmul_kernel
+from sam3_tvm.compiler.kernels.product.matmul import MatmulSpec, kernel_name, matmul_kernel
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["DispatchMatmul"]

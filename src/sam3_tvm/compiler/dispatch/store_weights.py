@@ -11,7 +11,7 @@ from typing import Any
 
 from tvm import relax
 
-from sam3_tvm.compiler.kernels.stored_weights import INT8_MAX
+from sam3_tvm.compiler.kernels.product.stored_weights import INT8_MAX
 
 __all__ = ["store_rows"]
 

@@ -72,7 +72,7 @@ from sam3_tvm.compiler.kernels.emit import (
     tensor,
     when,
 )
-from sam3_tvm.compiler.kernels.register_tile import multiply_accumulate, wide_tile
+from sam3_tvm.compiler.kernels.product.tile import multiply_accumulate, wide_tile
 from sam3_tvm.compiler.kernels.vector_math import exp2_nonpositive, maximum, transposed
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 

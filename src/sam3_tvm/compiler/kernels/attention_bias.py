@@ -28,7 +28,7 @@ from tvm import tirx
 from sam3_tvm.compiler.kernels.attention_operands import transpose_panel
 from sam3_tvm.compiler.kernels.emit import Expr, as_index, bind, load, loop, scratch, splat, store
 from sam3_tvm.compiler.kernels.emit import tensor as argument
-from sam3_tvm.compiler.kernels.register_tile import RegisterTile
+from sam3_tvm.compiler.kernels.product.tile import RegisterTile
 
 __all__ = ["LOWEST", "Bias", "Separable", "Task", "Varying", "bias_name", "declare_bias"]
 

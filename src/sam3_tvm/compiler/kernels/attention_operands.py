@@ -37,7 +37,7 @@ from sam3_tvm.compiler.kernels.emit import (
     store,
     tensor,
 )
-from sam3_tvm.compiler.kernels.register_tile import RegisterTile
+from sam3_tvm.compiler.kernels.product.tile import RegisterTile
 from sam3_tvm.compiler.kernels.vector_math import transposed
 
 __all__ = ["Layout", "Operand", "Windows", "copy_rows", "transpose_panel"]

@@ -61,8 +61,8 @@ from sam3_tvm.compiler.kernels.emit import (
     tensor,
     when,
 )
-from sam3_tvm.compiler.kernels.register_tile import wide_tile
-from sam3_tvm.compiler.kernels.stored_weights import name_suffix, scale_argument
+from sam3_tvm.compiler.kernels.product.stored_weights import name_suffix, scale_argument
+from sam3_tvm.compiler.kernels.product.tile import wide_tile
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = [

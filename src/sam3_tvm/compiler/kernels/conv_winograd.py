@@ -54,8 +54,8 @@ from sam3_tvm.compiler.kernels.emit import (
     store,
     tensor,
 )
-from sam3_tvm.compiler.kernels.register_tile import multiply_accumulate
-from sam3_tvm.compiler.kernels.stored_weights import load_wide, scale_argument
+from sam3_tvm.compiler.kernels.product.stored_weights import load_wide, scale_argument
+from sam3_tvm.compiler.kernels.product.tile import multiply_accumulate
 from sam3_tvm.compiler.kernels.winograd import INPUTS, TAPS, transform_taps
 from sam3_tvm.compiler.kernels.winograd_plan import POINTS, WinogradPlan, plan_winograd
 from sam3_tvm.compiler.kernels.winograd_tiles import Run, transform_inputs, transform_outputs

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sam3_tvm.compiler.kernels.conv import ConvShape
-from sam3_tvm.compiler.kernels.register_tile import RegisterTile, wide_tile
+from sam3_tvm.compiler.kernels.product.tile import RegisterTile, wide_tile
 from sam3_tvm.compiler.kernels.winograd import INPUTS, OUTPUTS, TAPS
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 

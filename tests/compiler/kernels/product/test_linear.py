@@ -10,9 +10,14 @@ import pytest
 from kernel_testing import NOT_RUNNABLE, RUNNABLE, assert_close, compiled, empty
 
 from sam3_tvm.compiler.kernels.emit import as_index
-from sam3_tvm.compiler.kernels.gemm import task_rows
-from sam3_tvm.compiler.kernels.linear import Epilogue, kernel_name, linear_kernel, packed_shape
-from sam3_tvm.compiler.kernels.register_tile import gemm_tile, short_tile
+from sam3_tvm.compiler.kernels.product.linear import (
+    Epilogue,
+    kernel_name,
+    linear_kernel,
+    packed_shape,
+)
+from sam3_tvm.compiler.kernels.product.task import task_rows
+from sam3_tvm.compiler.kernels.product.tile import gemm_tile, short_tile
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 erfc = np.vectorize(math.erfc, otypes=[float])

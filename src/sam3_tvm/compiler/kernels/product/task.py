@@ -56,7 +56,7 @@ from sam3_tvm.compiler.kernels.emit import (
     store,
     when,
 )
-from sam3_tvm.compiler.kernels.register_tile import (
+from sam3_tvm.compiler.kernels.product.tile import (
     STEPS_AHEAD,
     RegisterTile,
     gemm_tile,

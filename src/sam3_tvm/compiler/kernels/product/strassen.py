@@ -1,8 +1,8 @@
 """One task of a blocked product by one level of Strassen's algorithm.
 
 Seven products of quarters instead of eight (Strassen, "Gaussian elimination is not optimal",
-1969), inside one task of :mod:`~sam3_tvm.compiler.kernels.gemm`'s blocking, so that no sum of
-quarters ever goes to memory (Huang, Smith, Henry and van de Geijn, "Strassen's Algorithm
+1969), inside one task of :mod:`~sam3_tvm.compiler.kernels.product.task`'s blocking, so that no sum
+of quarters ever goes to memory (Huang, Smith, Henry and van de Geijn, "Strassen's Algorithm
 Reloaded", 2016):
 
     M0 = (A11 + A22) (B11 + B22)   M3 = A22 (B21 - B11)           C11 = M0 + M3 - M4 + M6
@@ -65,8 +65,8 @@ from sam3_tvm.compiler.kernels.emit import (
     store,
     when,
 )
-from sam3_tvm.compiler.kernels.gemm import GemmBlocks, copy_rows, zero
-from sam3_tvm.compiler.kernels.register_tile import STEPS_AHEAD, gemm_tile, update_tile
+from sam3_tvm.compiler.kernels.product.task import GemmBlocks, copy_rows, zero
+from sam3_tvm.compiler.kernels.product.tile import STEPS_AHEAD, gemm_tile, update_tile
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["emit_strassen_task", "fewest_rows", "strassen_blocks"]
@@ -355,7 +355,7 @@ def emit_strassen_task(
     prefetch_b: Callable[[Expr, Expr], None],
     write: Callable[[Expr, Expr, Expr, int], None],
 ) -> None:
-    """Emit one task, as :func:`~sam3_tvm.compiler.kernels.gemm.emit_task` does.
+    """Emit one task, as :func:`~sam3_tvm.compiler.kernels.product.task.emit_task` does.
 
     Args:
         blocks: from :func:`strassen_blocks`.

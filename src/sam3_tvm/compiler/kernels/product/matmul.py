@@ -1,6 +1,6 @@
 """The product of two activations: C[b] = A[b] B[b], batched, either operand shared.
 
-As the linear layer (:mod:`~sam3_tvm.compiler.kernels.gemm` has the blocking), except that
+As the linear layer (:mod:`~sam3_tvm.compiler.kernels.product.task` has the blocking), except that
 nothing could be packed beforehand: a task packs each panel of B, ``depth`` x tile columns, just
 before its rows are swept over it. The packing reads and writes each value of B once per task,
 so tasks are taller than the linear layer's, 192 rows: 2 operations per vector against 192
@@ -32,7 +32,7 @@ from sam3_tvm.compiler.kernels.emit import (
     tensor,
     when,
 )
-from sam3_tvm.compiler.kernels.gemm import emit_task, gemm_blocks
+from sam3_tvm.compiler.kernels.product.task import emit_task, gemm_blocks
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["MatmulSpec", "kernel_name", "matmul_kernel"]

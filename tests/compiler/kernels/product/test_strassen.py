@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from kernel_testing import NOT_RUNNABLE, RUNNABLE, assert_close, compiled, empty
 
-from sam3_tvm.compiler.kernels.linear import Epilogue, linear_kernel, packed_shape
-from sam3_tvm.compiler.kernels.strassen import fewest_rows, strassen_blocks
+from sam3_tvm.compiler.kernels.product.linear import Epilogue, linear_kernel, packed_shape
+from sam3_tvm.compiler.kernels.product.strassen import fewest_rows, strassen_blocks
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 # Nine pairs of panels of 32 columns, and two blocks of K, the second of them shorter.

@@ -19,8 +19,13 @@ from sam3_tvm.compiler.kernels.conv import (
     packed_rows,
 )
 from sam3_tvm.compiler.kernels.conv_epilogue import ConvEpilogue
-from sam3_tvm.compiler.kernels.linear import Epilogue, kernel_name, linear_kernel, packed_shape
-from sam3_tvm.compiler.kernels.stored_weights import widens
+from sam3_tvm.compiler.kernels.product.linear import (
+    Epilogue,
+    kernel_name,
+    linear_kernel,
+    packed_shape,
+)
+from sam3_tvm.compiler.kernels.product.stored_weights import widens
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 NARROW = ("float16", "int8")

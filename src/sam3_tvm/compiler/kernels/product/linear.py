@@ -3,16 +3,16 @@
 x [M, K] with M symbolic (a product of leading axes), W [N, K] static. The weights come as
 ``[ceil(N / w), K, w]``, w being the width of the register tile, padded with zeros: the innermost
 loop then reads them front to back, w values a step, wherever in N it is.
-Blocking, registers and bytes moved are those of :mod:`~sam3_tvm.compiler.kernels.gemm`; tasks
-are blocks of at most 96 rows x 128 or 256 columns, columns varying fastest, so that a thread's
-consecutive tasks read the same rows of x. Blocks of rows are equally tall. Where K and N are
-large, they are blocks of at most 192 rows and go by Strassen's algorithm
-(:mod:`~sam3_tvm.compiler.kernels.strassen`), unless they have fewer than 96.
+Blocking, registers and bytes moved are those of :mod:`~sam3_tvm.compiler.kernels.product.task`;
+tasks are blocks of at most 96 rows x 128 or 256 columns, columns varying fastest, so that a
+thread's consecutive tasks read the same rows of x. Blocks of rows are equally tall. Where K and N
+are large, they are blocks of at most 192 rows and go by Strassen's algorithm
+(:mod:`~sam3_tvm.compiler.kernels.product.strassen`), unless they have fewer than 96.
 
 The epilogue works on sums that lie in L2 and are read there once: bias, GELU (15 operations a
 vector, 3 % of K = 1024's FMAs at most) or ReLU, and a residual cost no pass over memory.
 
-Weights may be stored in float16 or int8 (:mod:`~sam3_tvm.compiler.kernels.stored_weights`).
+Weights may be stored in float16 or int8 (:mod:`~sam3_tvm.compiler.kernels.product.stored_weights`).
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from sam3_tvm.compiler.kernels.emit import (
     tensor,
     when,
 )
-from sam3_tvm.compiler.kernels.gemm import GemmBlocks, emit_task, gemm_blocks, task_rows
-from sam3_tvm.compiler.kernels.register_tile import gemm_tile
-from sam3_tvm.compiler.kernels.stored_weights import load_wide, name_suffix, scale_argument
-from sam3_tvm.compiler.kernels.strassen import (
+from sam3_tvm.compiler.kernels.product.stored_weights import load_wide, name_suffix, scale_argument
+from sam3_tvm.compiler.kernels.product.strassen import (
     emit_strassen_task,
     fewest_rows,
     strassen_blocks,
 )
+from sam3_tvm.compiler.kernels.product.task import GemmBlocks, emit_task, gemm_blocks, task_rows
+from sam3_tvm.compiler.kernels.product.tile import gemm_tile
 from sam3_tvm.compiler.kernels.vector_math import gelu, relu
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 

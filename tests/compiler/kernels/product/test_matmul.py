@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from kernel_testing import NOT_RUNNABLE, RUNNABLE, assert_close, compiled, empty
 
-from sam3_tvm.compiler.kernels.matmul import MatmulSpec, kernel_name, matmul_kernel
+from sam3_tvm.compiler.kernels.product.matmul import MatmulSpec, kernel_name, matmul_kernel
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 
