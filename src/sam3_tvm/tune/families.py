@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sam3_tvm.compiler.kernels.attention import AttentionSpec, attention_kernel
+from sam3_tvm.compiler.kernels.attention.attention import AttentionSpec, attention_kernel
 from sam3_tvm.compiler.kernels.conv import ConvShape, conv_kernel, conv_transpose_kernel
 from sam3_tvm.compiler.kernels.conv_epilogue import ConvEpilogue
 from sam3_tvm.compiler.kernels.product.linear import Epilogue, linear_kernel

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from kernel_testing import RUNNABLE, assert_close, compiled, empty
 
-from sam3_tvm.compiler.kernels.attention import AttentionSpec, attention_kernel
+from sam3_tvm.compiler.kernels.attention.attention import AttentionSpec, attention_kernel
 from sam3_tvm.compiler.kernels.conv import ConvShape, conv_kernel
 from sam3_tvm.compiler.kernels.conv_epilogue import ConvEpilogue
 from sam3_tvm.compiler.kernels.product.linear import Epilogue, linear_kernel, packed_shape

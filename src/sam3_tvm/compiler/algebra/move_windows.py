@@ -27,7 +27,7 @@ from sam3_tvm.compiler.graph.windows import (
     partition_source,
     unpartition_result,
 )
-from sam3_tvm.compiler.kernels.attention_operands import Windows
+from sam3_tvm.compiler.kernels.attention.operands import Windows
 from sam3_tvm.compiler.kernels.product.linear import Epilogue
 
 __all__ = ["MoveWindows"]

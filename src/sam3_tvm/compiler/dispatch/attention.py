@@ -23,7 +23,11 @@ from sam3_tvm.compiler.graph.attention_biases import BiasSource, Choice, find_bi
 from sam3_tvm.compiler.graph.attention_sources import Source, find_result, find_sources
 from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, shape_of, static_int
 from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
-from sam3_tvm.compiler.kernels.attention import AttentionSpec, attention_kernel, kernel_name
+from sam3_tvm.compiler.kernels.attention.attention import (
+    AttentionSpec,
+    attention_kernel,
+    kernel_name,
+)
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["DispatchAttention"]

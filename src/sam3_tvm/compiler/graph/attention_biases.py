@@ -20,7 +20,7 @@ from tvm.ir import GenericConst
 
 from sam3_tvm.compiler.graph.attention_sources import permutation
 from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, constant, same_shape, static_int
-from sam3_tvm.compiler.kernels.attention_bias import Separable, Varying
+from sam3_tvm.compiler.kernels.attention.bias import Separable, Varying
 
 __all__ = ["BiasSource", "Choice", "find_bias", "guarded"]
 

@@ -15,7 +15,7 @@ from tvm import relax
 
 from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, same_shape, shape_of, static_int
 from sam3_tvm.compiler.graph.windows import partition_source, unpartition_result
-from sam3_tvm.compiler.kernels.attention_operands import Layout, Windows
+from sam3_tvm.compiler.kernels.attention.operands import Layout, Windows
 
 __all__ = ["Source", "find_result", "find_sources", "permutation"]
 

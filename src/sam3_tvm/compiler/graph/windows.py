@@ -14,7 +14,7 @@ from typing import Any
 from tvm import relax
 
 from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, same_shape, shape_of, static_int
-from sam3_tvm.compiler.kernels.attention_operands import Windows
+from sam3_tvm.compiler.kernels.attention.operands import Windows
 
 __all__ = ["emit_partition", "emit_unpartition", "partition_source", "unpartition_result"]
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
-from sam3_tvm.compiler.kernels.attention_operands import transpose_panel
+from sam3_tvm.compiler.kernels.attention.operands import transpose_panel
 from sam3_tvm.compiler.kernels.emit import Expr, as_index, bind, load, loop, scratch, splat, store
 from sam3_tvm.compiler.kernels.emit import tensor as argument
 from sam3_tvm.compiler.kernels.product.tile import RegisterTile

@@ -29,7 +29,7 @@ The softmax is in powers of two: queries are multiplied by scale x log2(e), so t
 neither that factor nor its inverse in its exponential. That leaves one maximum, six multiply-adds
 or comparisons and six other operations a vector where the products take 2 x D: on a core that
 adds on other ports (Zen 4) the bound is 90 % of the FMA peak at D = 32, 95 % at D = 64.
-What is added to scores is in :mod:`~sam3_tvm.compiler.kernels.attention_bias`.
+What is added to scores is in :mod:`~sam3_tvm.compiler.kernels.attention.bias`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from dataclasses import dataclass, field
 
 from tvm import tirx
 
-from sam3_tvm.compiler.kernels.attention_bias import (
+from sam3_tvm.compiler.kernels.attention.bias import (
     LOWEST,
     Bias,
     Separable,
@@ -48,7 +48,7 @@ from sam3_tvm.compiler.kernels.attention_bias import (
     bias_name,
     declare_bias,
 )
-from sam3_tvm.compiler.kernels.attention_operands import (
+from sam3_tvm.compiler.kernels.attention.operands import (
     Layout,
     Operand,
     copy_rows,
@@ -91,7 +91,7 @@ class AttentionSpec:
         query, key, value, result: how each lies in memory. With windows in any of them, they
             have equally many windows a map.
         rotary: whether queries and keys are rotated, by one table [L, 2, D] (see
-            :class:`~sam3_tvm.compiler.kernels.attention_operands.Operand`); Lq is Lk then, and
+            :class:`~sam3_tvm.compiler.kernels.attention.operands.Operand`); Lq is Lk then, and
             head_dim is even.
         bias: None, or what is added to the scores: an array, given by the axes of
             [B, H, Lq, Lk] that it varies along, or the sum of two tables.

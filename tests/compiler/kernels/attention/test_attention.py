@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from kernel_testing import NOT_RUNNABLE, RUNNABLE, assert_close, compiled, empty
 
-from sam3_tvm.compiler.kernels.attention import AttentionSpec, attention_kernel
-from sam3_tvm.compiler.kernels.attention_bias import Separable
-from sam3_tvm.compiler.kernels.attention_operands import Layout
+from sam3_tvm.compiler.kernels.attention.attention import AttentionSpec, attention_kernel
+from sam3_tvm.compiler.kernels.attention.bias import Separable
+from sam3_tvm.compiler.kernels.attention.operands import Layout
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 
