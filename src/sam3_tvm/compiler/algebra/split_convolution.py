@@ -2,7 +2,7 @@
 
 A convolution is linear: ``conv(a + b) + bias = conv(a) + (conv(b) + bias)``. That is worth it
 where a is a picture that was upsampled by 2, whose convolution has a kernel that takes a quarter
-of the work (:mod:`~sam3_tvm.compiler.kernels.conv_upsampled`), and b depends on the picture alone
+of the work (:mod:`~sam3_tvm.compiler.kernels.conv.upsampled`), and b depends on the picture alone
 while a does not: SplitStages, which runs afterwards, moves the second half to where it is
 computed once per picture. In SAM 3 those are the skip connections of the mask decoder.
 """

@@ -38,7 +38,7 @@ from sam3_tvm.compiler.graph.conv_patterns import (
 )
 from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of
 from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
-from sam3_tvm.compiler.kernels.conv import (
+from sam3_tvm.compiler.kernels.conv.direct import (
     ConvShape,
     conv_kernel,
     conv_name,
@@ -47,16 +47,16 @@ from sam3_tvm.compiler.kernels.conv import (
     packed_rows,
     pointwise_shape,
 )
-from sam3_tvm.compiler.kernels.conv_epilogue import ConvEpilogue
-from sam3_tvm.compiler.kernels.conv_upsampled import (
+from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue
+from sam3_tvm.compiler.kernels.conv.upsampled import (
     COLUMN_TERMS,
     PRODUCTS,
     ROW_TERMS,
     conv_upsampled_kernel,
     conv_upsampled_name,
 )
-from sam3_tvm.compiler.kernels.conv_winograd import conv_winograd_kernel, conv_winograd_name
-from sam3_tvm.compiler.kernels.winograd_plan import winograd_pays
+from sam3_tvm.compiler.kernels.conv.winograd import conv_winograd_kernel, conv_winograd_name
+from sam3_tvm.compiler.kernels.conv.winograd_plan import winograd_pays
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["DispatchConv"]

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
-from sam3_tvm.compiler.kernels.conv_strips import vectors
+from sam3_tvm.compiler.kernels.conv.strips import vectors
 from sam3_tvm.compiler.kernels.emit import (
     Expr,
     accumulators,

@@ -2,7 +2,7 @@
 
 TVM calls libm for each element otherwise, and a loop with a call in it is never vectorised.
 Each is within 3e-7 of the exact value, relative to it, wherever that is a normal float32
-(tests/compiler/passes/test_expand_transcendentals.py measures it); infinities, NaN, underflow
+(tests/compiler/schedule/test_expand_transcendentals.py measures it); infinities, NaN, underflow
 and overflow come out as libm gives them. Only float32 is expanded.
 
 The expressions name no intermediate values: TVM's analyser takes ``Let`` for a fact about a

@@ -7,7 +7,7 @@ of the traffic to it. Packed weights are widened into float32 scratch on their w
   rows reads it, where two conversions and two stores a step hide behind 24 multiply-adds; the other
   tiles read the wide panel from L1. Done beforehand the same work took 6 to 8 % of a layer: a wide
   panel fills L1, and nothing overlaps with its stores;
-- a convolution (:mod:`~sam3_tvm.compiler.kernels.conv_strips`) broadcasts single weights, which
+- a convolution (:mod:`~sam3_tvm.compiler.kernels.conv.strips`) broadcasts single weights, which
   narrow ones can't be from memory, so a task widens a block of them before its sweep over the
   pixels: a thousandth of its time.
 

@@ -13,7 +13,7 @@ and on the last tile: none at 288 columns with tiles of 48, 3.7 % at 72. Other s
 dilations copy im2col rows instead, as many as there are (channel, tap) pairs, each then with
 the one tap at offset 0.
 
-Tiles, registers and the bytes moved are those of :mod:`~sam3_tvm.compiler.kernels.conv_strips`.
+Tiles, registers and the bytes moved are those of :mod:`~sam3_tvm.compiler.kernels.conv.strips`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from dataclasses import dataclass, replace
 
 from tvm import tirx
 
-from sam3_tvm.compiler.kernels.conv_epilogue import ConvEpilogue, finish, interleaved
-from sam3_tvm.compiler.kernels.conv_strips import (
+from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue, finish, interleaved
+from sam3_tvm.compiler.kernels.conv.strips import (
     StripPlan,
     emit_strips,
     plan_strips,

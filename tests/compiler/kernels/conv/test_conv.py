@@ -9,14 +9,14 @@ import pytest
 import tvm
 
 from sam3_tvm.compiler.codegen import generate
-from sam3_tvm.compiler.kernels.conv import (
+from sam3_tvm.compiler.kernels.conv.direct import (
     ConvShape,
     conv_kernel,
     conv_transpose_kernel,
     packed_rows,
     pointwise_shape,
 )
-from sam3_tvm.compiler.kernels.conv_epilogue import ConvEpilogue
+from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 NATIVE = CpuTarget.native()

@@ -8,9 +8,9 @@ import tvm
 from kernel_testing import NOT_RUNNABLE, RUNNABLE, assert_close, compiled, empty
 
 from sam3_tvm.compiler.codegen import generate
-from sam3_tvm.compiler.kernels.conv import packed_rows
-from sam3_tvm.compiler.kernels.conv_epilogue import ConvEpilogue
-from sam3_tvm.compiler.kernels.conv_upsampled import COLUMN_TERMS, ROW_TERMS, conv_upsampled_kernel
+from sam3_tvm.compiler.kernels.conv.direct import packed_rows
+from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue
+from sam3_tvm.compiler.kernels.conv.upsampled import COLUMN_TERMS, ROW_TERMS, conv_upsampled_kernel
 from sam3_tvm.compiler.kernels.product.stored_weights import widens
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 

@@ -1,13 +1,13 @@
 """3 x 3 convolution by Winograd's F(4 x 4, 3 x 3): a quarter of the multiplications.
 
 ``Y = A^T [sum over channels of (G g G^T) * (B^T d B)] A`` for every 4 x 4 tile of the result
-(:mod:`~sam3_tvm.compiler.kernels.winograd` has the matrices, their source and their accuracy:
-that of the direct sum). The sums are 36 matrix products, one per point, of [O, I] weights with
-[I, tiles] inputs.
+(:mod:`~sam3_tvm.compiler.kernels.conv.winograd_matrices` has the matrices, their source and their
+accuracy: that of the direct sum). The sums are 36 matrix products, one per point, of [O, I] weights
+with [I, tiles] inputs.
 
 Lanes. Vectors lie along tiles and weights are broadcast, as in the direct kernel: NCHW keeps
 pixels contiguous, so that tiles come from and go to rows of pixels by shuffles alone
-(:mod:`~sam3_tvm.compiler.kernels.winograd_tiles`). Lanes along output channels would ask for a
+(:mod:`~sam3_tvm.compiler.kernels.conv.winograd_tiles`). Lanes along output channels would ask for a
 transposition of the result.
 
 Tasks. Nothing of the 36 points is stored as a whole: a task transforms the inputs of 48 tiles
@@ -36,8 +36,11 @@ from __future__ import annotations
 
 from tvm import tirx
 
-from sam3_tvm.compiler.kernels.conv import ConvShape, conv_name
-from sam3_tvm.compiler.kernels.conv_epilogue import ConvEpilogue, finish
+from sam3_tvm.compiler.kernels.conv.direct import ConvShape, conv_name
+from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue, finish
+from sam3_tvm.compiler.kernels.conv.winograd_matrices import INPUTS, TAPS, transform_taps
+from sam3_tvm.compiler.kernels.conv.winograd_plan import POINTS, WinogradPlan, plan_winograd
+from sam3_tvm.compiler.kernels.conv.winograd_tiles import Run, transform_inputs, transform_outputs
 from sam3_tvm.compiler.kernels.emit import (
     Expr,
     accumulators,
@@ -56,9 +59,6 @@ from sam3_tvm.compiler.kernels.emit import (
 )
 from sam3_tvm.compiler.kernels.product.stored_weights import load_wide, scale_argument
 from sam3_tvm.compiler.kernels.product.tile import multiply_accumulate
-from sam3_tvm.compiler.kernels.winograd import INPUTS, TAPS, transform_taps
-from sam3_tvm.compiler.kernels.winograd_plan import POINTS, WinogradPlan, plan_winograd
-from sam3_tvm.compiler.kernels.winograd_tiles import Run, transform_inputs, transform_outputs
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["conv_winograd_kernel", "conv_winograd_name"]
@@ -74,8 +74,8 @@ def conv_winograd_kernel(
 ) -> Expr:
     """The PrimFunc ``(x [B, I, H, W], packed, [scale], [bias [O]], [residual], y [B, O, H', W'])``.
 
-    The arguments are those of :func:`~sam3_tvm.compiler.kernels.conv.conv_kernel`, ``packed``
-    included: ``[ceil(O / r), I * 9, r]``. B is symbolic.
+    The arguments are those of :func:`~sam3_tvm.compiler.kernels.conv.direct.conv_kernel`,
+    ``packed`` included: ``[ceil(O / r), I * 9, r]``. B is symbolic.
 
     Raises:
         ValueError: a kernel that isn't 3 x 3, or a stride or dilation that isn't 1.

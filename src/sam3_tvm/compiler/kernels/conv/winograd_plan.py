@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sam3_tvm.compiler.kernels.conv import ConvShape
+from sam3_tvm.compiler.kernels.conv.direct import ConvShape
+from sam3_tvm.compiler.kernels.conv.winograd_matrices import INPUTS, OUTPUTS, TAPS
 from sam3_tvm.compiler.kernels.product.tile import RegisterTile, wide_tile
-from sam3_tvm.compiler.kernels.winograd import INPUTS, OUTPUTS, TAPS
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["POINTS", "WinogradPlan", "plan_winograd", "winograd_pays"]

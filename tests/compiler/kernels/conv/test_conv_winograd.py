@@ -9,12 +9,16 @@ import pytest
 import tvm
 
 from sam3_tvm.compiler.codegen import generate
-from sam3_tvm.compiler.kernels.conv import ConvShape, packed_rows
-from sam3_tvm.compiler.kernels.conv_epilogue import ConvEpilogue
-from sam3_tvm.compiler.kernels.conv_winograd import conv_winograd_kernel, conv_winograd_name
+from sam3_tvm.compiler.kernels.conv.direct import ConvShape, packed_rows
+from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue
+from sam3_tvm.compiler.kernels.conv.winograd import conv_winograd_kernel, conv_winograd_name
+from sam3_tvm.compiler.kernels.conv.winograd_matrices import (
+    transform_input,
+    transform_output,
+    transform_taps,
+)
+from sam3_tvm.compiler.kernels.conv.winograd_plan import plan_winograd, winograd_pays
 from sam3_tvm.compiler.kernels.emit import kernel, load, store, tensor
-from sam3_tvm.compiler.kernels.winograd import transform_input, transform_output, transform_taps
-from sam3_tvm.compiler.kernels.winograd_plan import plan_winograd, winograd_pays
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 NATIVE = CpuTarget.native()

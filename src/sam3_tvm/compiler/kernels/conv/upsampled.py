@@ -18,7 +18,7 @@ nothing is lost to rounding: the errors are those of the direct sum, about 1e-6 
 
 Nothing of the upsampled size is read or written but the result, and the residual if there is
 one. The nine products of a channel are nine panels of weights to the strips of
-:mod:`~sam3_tvm.compiler.kernels.conv_strips`. Scratch holds six maps of each input channel: x
+:mod:`~sam3_tvm.compiler.kernels.conv.strips`. Scratch holds six maps of each input channel: x
 and its difference with the row above, each with its differences with the left and the right
 neighbour. The difference with the row below is that with the row above one row further. A map
 is read from a constant offset, rows lie exactly one width apart, so a strip of 144 columns is
@@ -41,8 +41,8 @@ from __future__ import annotations
 
 from tvm import tirx
 
-from sam3_tvm.compiler.kernels.conv_epilogue import ConvEpilogue, finish, interleaved
-from sam3_tvm.compiler.kernels.conv_strips import (
+from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue, finish, interleaved
+from sam3_tvm.compiler.kernels.conv.strips import (
     StripPlan,
     emit_strips,
     vectors,
@@ -148,7 +148,7 @@ def conv_upsampled_kernel(
 
     ``y = activation(conv3x3(upsampled(x)) + bias + residual)``, padded by 1, the residual of the
     shape of y. ``packed`` is ``[ceil(O / r) * 9, I, r]``, r of
-    :func:`~sam3_tvm.compiler.kernels.conv.packed_rows`: for r output channels nine panels
+    :func:`~sam3_tvm.compiler.kernels.conv.direct.packed_rows`: for r output channels nine panels
     after each other, panel 3 i + j holding the weights ``sum over m, n of ROW_TERMS[i][m] *
     COLUMN_TERMS[j][n] * w[o, k, m, n]``. It has the precision given (``"float32"``,
     ``"float16"`` or ``"int8"``), rounded after these sums, by row of a panel; int8 has ``scale``, a

@@ -23,6 +23,13 @@ from collections.abc import Callable, Iterator
 
 from tvm import tirx
 
+from sam3_tvm.compiler.kernels.conv.winograd_matrices import (
+    INPUTS,
+    OUTPUTS,
+    transform_input,
+    transform_output,
+)
+from sam3_tvm.compiler.kernels.conv.winograd_plan import WinogradPlan
 from sam3_tvm.compiler.kernels.emit import (
     Expr,
     as_index,
@@ -35,13 +42,6 @@ from sam3_tvm.compiler.kernels.emit import (
     store,
     when,
 )
-from sam3_tvm.compiler.kernels.winograd import (
-    INPUTS,
-    OUTPUTS,
-    transform_input,
-    transform_output,
-)
-from sam3_tvm.compiler.kernels.winograd_plan import WinogradPlan
 
 __all__ = ["Run", "transform_inputs", "transform_outputs"]
 
