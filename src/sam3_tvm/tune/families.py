@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sam3_tvm.compiler.kernels.attention.attention import AttentionSpec, attention_kernel
-from sam3_tvm.compiler.kernels.conv.direct import ConvShape, conv_kernel, conv_transpose_kernel
+from sam3_tvm.compiler.kernels.conv.direct import conv_kernel, conv_transpose_kernel
 from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue
+from sam3_tvm.compiler.kernels.conv.shape import ConvShape
 from sam3_tvm.compiler.kernels.product.linear import Epilogue, linear_kernel
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 

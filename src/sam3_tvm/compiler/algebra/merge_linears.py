@@ -18,9 +18,9 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from sam3_tvm.compiler.dispatch.attention import find_attention
-from sam3_tvm.compiler.dispatch.linear import LinearLayer, find_linear_layers
+from sam3_tvm.compiler.graph.attention_patterns import find_attention
 from sam3_tvm.compiler.graph.dataflow import Dataflow, shape_of
+from sam3_tvm.compiler.graph.linear_patterns import LinearLayer, find_linear_layers
 from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.kernels.product.linear import Epilogue
 

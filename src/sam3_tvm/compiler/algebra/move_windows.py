@@ -17,9 +17,9 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from sam3_tvm.compiler.dispatch.attention import find_attention
-from sam3_tvm.compiler.dispatch.linear import LinearLayer, find_linear_layers
+from sam3_tvm.compiler.graph.attention_patterns import find_attention
 from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, shape_of, static_int
+from sam3_tvm.compiler.graph.linear_patterns import LinearLayer, find_linear_layers
 from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.graph.windows import (
     emit_partition,

@@ -39,7 +39,6 @@ from sam3_tvm.compiler.graph.conv_patterns import (
 from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of
 from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.kernels.conv.direct import (
-    ConvShape,
     conv_kernel,
     conv_name,
     conv_transpose_kernel,
@@ -48,6 +47,7 @@ from sam3_tvm.compiler.kernels.conv.direct import (
     pointwise_shape,
 )
 from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue
+from sam3_tvm.compiler.kernels.conv.shape import ConvShape
 from sam3_tvm.compiler.kernels.conv.upsampled import (
     COLUMN_TERMS,
     PRODUCTS,

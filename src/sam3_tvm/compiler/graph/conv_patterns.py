@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, same_shape, shape_of, static_int
-from sam3_tvm.compiler.kernels.conv.direct import ConvShape
+from sam3_tvm.compiler.kernels.conv.shape import ConvShape
 
 __all__ = [
     "bias_of",

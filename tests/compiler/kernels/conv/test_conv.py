@@ -10,13 +10,13 @@ import tvm
 
 from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.kernels.conv.direct import (
-    ConvShape,
     conv_kernel,
     conv_transpose_kernel,
     packed_rows,
     pointwise_shape,
 )
 from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue
+from sam3_tvm.compiler.kernels.conv.shape import ConvShape
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 NATIVE = CpuTarget.native()

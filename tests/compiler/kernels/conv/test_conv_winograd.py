@@ -9,8 +9,9 @@ import pytest
 import tvm
 
 from sam3_tvm.compiler.codegen import generate
-from sam3_tvm.compiler.kernels.conv.direct import ConvShape, packed_rows
+from sam3_tvm.compiler.kernels.conv.direct import packed_rows
 from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue
+from sam3_tvm.compiler.kernels.conv.shape import ConvShape
 from sam3_tvm.compiler.kernels.conv.winograd import conv_winograd_kernel, conv_winograd_name
 from sam3_tvm.compiler.kernels.conv.winograd_matrices import (
     transform_input,

@@ -12,13 +12,13 @@ from kernel_testing import NOT_RUNNABLE, RUNNABLE, assert_close, compiled, empty
 
 from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.kernels.conv.direct import (
-    ConvShape,
     conv_kernel,
     conv_name,
     conv_transpose_kernel,
     packed_rows,
 )
 from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue
+from sam3_tvm.compiler.kernels.conv.shape import ConvShape
 from sam3_tvm.compiler.kernels.product.linear import (
     Epilogue,
     kernel_name,

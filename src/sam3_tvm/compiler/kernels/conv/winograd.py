@@ -36,8 +36,9 @@ from __future__ import annotations
 
 from tvm import tirx
 
-from sam3_tvm.compiler.kernels.conv.direct import ConvShape, conv_name
+from sam3_tvm.compiler.kernels.conv.direct import conv_name
 from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue, finish
+from sam3_tvm.compiler.kernels.conv.shape import ConvShape
 from sam3_tvm.compiler.kernels.conv.winograd_matrices import INPUTS, TAPS, transform_taps
 from sam3_tvm.compiler.kernels.conv.winograd_plan import POINTS, WinogradPlan, plan_winograd
 from sam3_tvm.compiler.kernels.conv.winograd_tiles import Run, transform_inputs, transform_outputs

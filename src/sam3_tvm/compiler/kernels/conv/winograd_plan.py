@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sam3_tvm.compiler.kernels.conv.direct import ConvShape
+from sam3_tvm.compiler.kernels.conv.shape import ConvShape
 from sam3_tvm.compiler.kernels.conv.winograd_matrices import INPUTS, OUTPUTS, TAPS
 from sam3_tvm.compiler.kernels.product.tile import RegisterTile, wide_tile
 from sam3_tvm.compiler.targets.cpu import CpuTarget
