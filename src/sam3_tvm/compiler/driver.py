@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import resource
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,10 +18,11 @@ import tvm
 from numpy.typing import NDArray
 from tvm import relax
 
-from sam3_tvm import artifact
+from sam3_tvm import artifact, host
 from sam3_tvm.abi import FOR_CLICKS, FUNCTIONS, abi
 from sam3_tvm.compiler import pipeline
 from sam3_tvm.compiler.algebra.split_stages import stages
+from sam3_tvm.compiler.codegen import used_features
 from sam3_tvm.compiler.importing import import_component
 from sam3_tvm.compiler.kernels.product.stored_weights import widens
 from sam3_tvm.compiler.memory.weights import lift_constants, lift_params, transform_name
@@ -173,9 +173,10 @@ def compile(
         with steps.step("link"):
             executable.export_library(str(writer.folder / artifact.MODEL))
         with steps.step("write the artifact"):
-            _describe(writer, source, components, split, options)
+            used = options.target.with_features(used_features(mod))
+            _describe(writer, source, components, split, replace(options, target=used))
     progress("done", steps.total, steps.total)
-    report.peak_bytes = _peak_bytes()
+    report.peak_bytes = host.peak_bytes()
     report.artifact_bytes = sum(p.stat().st_size for p in report.path.iterdir())
     return report
 
@@ -185,7 +186,7 @@ def _check_weights(options: Options) -> None:
         raise CompileError(f"weights is {', '.join(PRECISIONS)}, not {options.weights!r}")
     if not widens(options.target, options.weights):
         raise CompileError(
-            f"{options.target.level} has no instruction that reads {options.weights}: "
+            f"{options.target.name} has no instruction that reads {options.weights}: "
             "compile with weights float32 or int8, or for a higher level"
         )
 
@@ -293,10 +294,10 @@ def _describe(
         source=artifact.Source(source.kind, source.checkpoint, source.reference),
         target=artifact.Target(
             "llvm",
-            target.level,
+            target.name,
             target.mcpu,
             target.triple,
-            target.cpu_features,
+            target.needs(),
             options.weights,
             target.tiles_origin,
         ),
@@ -311,8 +312,3 @@ def _describe(
         versions={package: metadata.version(package) for package in packages},
         runtime_libraries=libraries,
     )
-
-
-def _peak_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

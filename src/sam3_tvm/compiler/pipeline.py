@@ -181,7 +181,9 @@ def run_phase(mod: tvm.IRModule, number: int, options: Options, label: str = "")
         label: distinguishes the dumps of several modules.
     """
     phase = phases[number]
-    with options.target.tvm_target(), tvm.transform.PassContext(opt_level=3):
+    # Which of the target's features are used, kernels say; nothing here asks.
+    level = options.target.with_features(())
+    with level.tvm_target(), tvm.transform.PassContext(opt_level=3):
         mod = tvm.transform.Sequential(list(phase.passes(options)))(mod)
     if options.dump is not None:
         options.dump.mkdir(parents=True, exist_ok=True)

@@ -1,33 +1,43 @@
-"""The CPU compiled for: vector width, registers and caches, from which kernels take their tiles.
+"""The CPU compiled for: vector width, registers, features and caches, from which kernels take their
+tiles and their instructions.
 
 A target is a *level* (a set of instructions that every CPU of that level has) rather than
 one CPU model, so that an artifact built here also runs on the neighbour's machine. Levels
-are the micro-architecture levels of the x86-64 psABI, and baseline ARMv8-A.
+are the micro-architecture levels of the x86-64 psABI, and baseline ARMv8-A. To a level features may
+be added that some of its CPUs have: ``x86-64-v4+avx512bf16``. Kernels may use these, and LLVM uses
+them where a kernel does; all other code is that of the level.
 """
 
 from __future__ import annotations
 
-import os
 import platform
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import tvm
 
-# NumPy's own detection: the only one for every system that the base install has, and the one
-# that the runtime checks an artifact's ``cpu_features`` with. Its stubs leave it out.
-from numpy._core._multiarray_umath import __cpu_features__  # type: ignore[import-not-found]
-
+from sam3_tvm import host
 from sam3_tvm.compiler.targets import tuning
 from sam3_tvm.compiler.targets.tiles import Tiles
 from sam3_tvm.errors import Sam3Error
-from sam3_tvm.host import cpu_model
 
-__all__ = ["CpuTarget", "TargetError"]
+__all__ = ["EXTENSIONS", "CpuTarget", "TargetError"]
 
 _KIB = 1024
 _MIB = 1024 * _KIB
+
+EXTENSIONS = {
+    "AVX512BF16": ("x86-64-v4",),
+    "AVX512VNNI": ("x86-64-v4",),
+    "AVXVNNI": ("x86-64-v3", "x86-64-v4"),
+    "DOTPROD": ("aarch64",),
+    "I8MM": ("aarch64",),
+    "BF16": ("aarch64",),
+}
+"""Features that may be added to a level, and the levels that they can be added to. Targets and LLVM
+name them in small letters."""
 
 
 class TargetError(Sam3Error, ValueError):
@@ -48,8 +58,8 @@ class CpuTarget:
         l2_bytes: second-level cache of a core.
         l3_bytes: last-level cache, all cores together.
         cores: threads that the kernels are cut for; any number runs.
-        cpu_features: what the machine must have, in the names of numpy's
-            ``__cpu_features__`` (names that every numpy 2 knows).
+        features: what kernels may use and the machine must have then, named as by
+            :func:`sam3_tvm.host.features`: those of the level, and :data:`EXTENSIONS`.
         tiles: the sizes that kernels are cut by.
         tiles_origin: where these are from, in words.
     """
@@ -63,13 +73,13 @@ class CpuTarget:
     l2_bytes: int
     l3_bytes: int
     cores: int
-    cpu_features: tuple[str, ...]
+    features: frozenset[str]
     tiles: Tiles = field(default_factory=Tiles)
     tiles_origin: str = field(default="defaults", compare=False)
 
     @classmethod
     def parse(cls, text: str, tuned: Path | None = None) -> CpuTarget:
-        """The target of a name: a level, or ``"native"`` for this machine.
+        """The target of a name: a level with features or without, or ``"native"`` for this machine.
 
         Caches, cores and tiles of a named level are typical ones, so that its code doesn't
         depend on where it was generated; those of ``"native"`` are this machine's.
@@ -85,68 +95,109 @@ class CpuTarget:
         """
         if text == "native":
             native = cls.native()
-            tiles, origin = tuning.find(cpu_model(), native.level, tuned)
+            tiles, origin = tuning.find(host.cpu_model(), native.level, tuned)
             return replace(native, tiles=tiles, tiles_origin=origin)
         if tuned is not None:
             raise TargetError(f"tuned tiles are for the target native, not {text!r}")
-        if text not in _LEVELS:
+        level, *added = text.split("+")
+        if level not in _LEVELS:
             accepted = ", ".join(["native", *_LEVELS])
             raise TargetError(f"unknown CPU target {text!r}; accepted are: {accepted}")
-        return _LEVELS[text]
+        known = {name.lower(): name for name in _extensions(level)}
+        if unknown := [name for name in added if name not in known]:
+            accepted = ", ".join(known) or "none"
+            raise TargetError(
+                f"unknown feature {unknown[0]!r} of CPU target {text!r}; "
+                f"{level} may be followed by +FEATURE, of: {accepted}"
+            )
+        return _LEVELS[level].extended(known[name] for name in added)
 
     @classmethod
     def native(cls) -> CpuTarget:
-        """The highest level whose every feature this machine has, with its caches and cores.
+        """The highest level whose every feature this machine has, with its caches and cores, and
+        with all of :data:`EXTENSIONS` that it has.
 
         Tiles are the defaults; :meth:`parse` finds tuned ones.
 
         Raises:
             TargetError: a CPU below every level.
         """
-        for target in reversed(_LEVELS.values()):
-            if target.runs_here():
-                caches = _host_caches()
-                return replace(
-                    target,
-                    triple=_host_triple(target.level),
-                    cores=_host_cores(),
-                    l1_bytes=caches.get(1, target.l1_bytes),
-                    l2_bytes=caches.get(2, target.l2_bytes),
-                    l3_bytes=caches.get(3, target.l3_bytes),
-                )
-        raise TargetError(
-            f"no level of {', '.join(_LEVELS)} runs on this machine ({platform.machine()}); "
-            "name the level of the machine that will run the artifact instead of 'native'"
+        present, caches = host.features(), host.caches()
+        level = host.level_of(platform.machine(), present)
+        if level is None or not _LEVELS[level].features <= present:
+            raise TargetError(
+                f"no level of {', '.join(_LEVELS)} runs on this machine ({platform.machine()}); "
+                "name the level of the machine that will run the artifact instead of 'native'"
+            )
+        target = _LEVELS[level]
+        return replace(
+            target.extended(present.intersection(_extensions(level))),
+            triple=_host_triple(level),
+            cores=host.cores(),
+            l1_bytes=caches.get(1, target.l1_bytes),
+            l2_bytes=caches.get(2, target.l2_bytes),
+            l3_bytes=caches.get(3, target.l3_bytes),
         )
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """The features that the level doesn't have, in alphabetical order."""
+        return tuple(sorted(self.features - _LEVELS[self.level].features))
+
+    @property
+    def name(self) -> str:
+        """What :meth:`parse` takes: the level and the features beyond it, in order."""
+        return "+".join([self.level, *(name.lower() for name in self.extensions)])
+
+    def has(self, feature: str) -> bool:
+        """Whether kernels may use a feature."""
+        return feature in self.features
+
+    def extended(self, features: Iterable[str]) -> CpuTarget:
+        """The same with further features."""
+        return replace(self, features=self.features.union(features))
+
+    def with_features(self, used: Collection[str]) -> CpuTarget:
+        """The level with those of the target's features alone that code uses.
+
+        Raises:
+            TargetError: a feature that the target hasn't.
+        """
+        if lacking := sorted(set(used) - self.features):
+            raise TargetError(f"code for {self.name} uses {', '.join(lacking)}, which it lacks")
+        return replace(self, features=_LEVELS[self.level].features.union(used))
+
+    def needs(self) -> tuple[str, ...]:
+        """All features, in the order in which the levels name them."""
+        return (*host.LEVELS[self.level].split(), *self.extensions)
 
     def runs_here(self) -> bool:
         """Whether this machine has every instruction that the target's code may use."""
         return not self.missing_features()
 
     def missing_features(self) -> list[str]:
-        """The features that this machine lacks, in numpy's names."""
-        return [f for f in self.cpu_features if not __cpu_features__.get(f, False)]
-
-    @property
-    def vector_bytes(self) -> int:
-        """Bytes in one vector register."""
-        return 4 * self.lanes
+        """The features that this machine lacks."""
+        present = host.features()
+        return [name for name in self.needs() if name not in present]
 
     def tvm_target(self) -> Any:
         """The same as a ``tvm.target.Target``."""
-        return tvm.target.Target(
-            {
-                "kind": "llvm",
-                "mtriple": self.triple,
-                "mcpu": self.mcpu,
-                "num-cores": self.cores,
-            }
-        )
+        options = {
+            "kind": "llvm",
+            "mtriple": self.triple,
+            "mcpu": self.mcpu,
+            "num-cores": self.cores,
+        }
+        if self.extensions:
+            options["mattr"] = [f"+{name.lower()}" for name in self.extensions]
+        return tvm.target.Target(options)
 
 
-def _level(
-    level: str, *, lanes: int, registers: int, l1: int, l2: int, l3: int, features: str
-) -> CpuTarget:
+def _extensions(level: str) -> list[str]:
+    return [name for name, levels in EXTENSIONS.items() if level in levels]
+
+
+def _level(level: str, *, lanes: int, registers: int, l1: int, l2: int, l3: int) -> CpuTarget:
     arm = level == "aarch64"
     return CpuTarget(
         level=level,
@@ -158,7 +209,7 @@ def _level(
         l2_bytes=l2,
         l3_bytes=l3,
         cores=8,
-        cpu_features=tuple(features.split()),
+        features=frozenset(host.LEVELS[level].split()),
     )
 
 
@@ -181,7 +232,6 @@ _LEVELS: dict[str, CpuTarget] = {
             l1=32 * _KIB,
             l2=256 * _KIB,
             l3=8 * _MIB,
-            features="SSE3 SSSE3 SSE41 SSE42 POPCNT",
         ),
         _level(
             "x86-64-v3",
@@ -190,7 +240,6 @@ _LEVELS: dict[str, CpuTarget] = {
             l1=32 * _KIB,
             l2=512 * _KIB,
             l3=16 * _MIB,
-            features="SSE42 POPCNT AVX F16C FMA3 AVX2",
         ),
         _level(
             "x86-64-v4",
@@ -199,7 +248,6 @@ _LEVELS: dict[str, CpuTarget] = {
             l1=32 * _KIB,
             l2=1 * _MIB,
             l3=32 * _MIB,
-            features="SSE42 POPCNT AVX F16C FMA3 AVX2 AVX512F AVX512CD AVX512VL AVX512BW AVX512DQ",
         ),
         _level(
             "aarch64",
@@ -208,7 +256,6 @@ _LEVELS: dict[str, CpuTarget] = {
             l1=64 * _KIB,
             l2=1 * _MIB,
             l3=16 * _MIB,
-            features="NEON NEON_FP16 NEON_VFPV4 ASIMD",
         ),
     )
 }
@@ -222,27 +269,3 @@ def _host_triple(level: str) -> str:
     if system == "Windows":
         return f"{arch}-pc-windows-msvc"
     return f"{arch}-unknown-linux-gnu"
-
-
-def _host_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _host_caches() -> dict[int, int]:
-    """Data cache sizes in bytes by level, where the system tells them (Linux); else none."""
-    found: dict[int, int] = {}
-    units = {"K": _KIB, "M": _MIB}
-    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        try:
-            kind, level, size = (
-                (index / name).read_text().strip() for name in ("type", "level", "size")
-            )
-        except OSError:
-            continue
-        # A virtual machine may report a size of nothing; then the level's own stands.
-        if kind != "Instruction" and size[:-1].isdigit() and size[-1] in units and size[0] != "0":
-            found[int(level)] = int(size[:-1]) * units[size[-1]]
-    return found

@@ -35,7 +35,7 @@ INT8_MAX = 127
 def widens(target: CpuTarget, precision: str) -> bool:
     """Whether the target has instructions that make float32 of stored weights."""
     x86 = target.triple.startswith("x86_64")
-    return precision != "float16" or not x86 or "F16C" in target.cpu_features
+    return precision != "float16" or not x86 or target.has("F16C")
 
 
 def name_suffix(precision: str) -> str:
