@@ -62,7 +62,8 @@ class Target:
         level: the instruction set level in words, such as ``"x86-64-v3"``.
         mcpu: LLVM's name of the processor.
         triple: LLVM's triple, such as ``"x86_64-unknown-linux-gnu"``.
-        cpu_features: what the processor must have, in NumPy's spelling (``"X86_V3"``, ``"ASIMD"``).
+        cpu_features: what the processor must have: what LLVM uses of the level, and what kernels
+            use beyond it, in the spelling of :func:`sam3_tvm.host.features`.
         weights: the precision in which its kernels read their weights, one of
             :data:`PRECISIONS`. Artifacts written before there was a choice don't say.
         tiles: where the sizes that its kernels are cut by are from: ``"defaults"``, or which

@@ -31,7 +31,7 @@ def test_the_cpu_level_is_the_highest_that_is_complete(arch, features, level):
 
 
 def test_the_cpu_level_is_the_compilers():
-    target = pytest.importorskip("sam3_tvm.compiler.target")
+    target = pytest.importorskip("sam3_tvm.compiler.targets.cpu")
     assert machine.describe().level == target.CpuTarget.native().level
 
 

@@ -5,26 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import sys
-from collections.abc import Mapping
+from collections.abc import Container
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 
-# NumPy's own CPU detection, with which an artifact's needs are checked; its stubs leave it out.
-from numpy._core._multiarray_umath import __cpu_features__  # type: ignore[import-not-found]
 from packaging.requirements import Requirement
 
-from sam3_tvm.host import cpu_name
+from sam3_tvm import host
 
 __all__ = ["Machine", "Package", "cpu_level", "describe", "linker", "packages"]
-
-# What each micro-architecture level of the x86-64 psABI adds, as far as NumPy detects it.
-_X86_LEVELS = {
-    "x86-64-v2": "SSE3 SSSE3 SSE41 SSE42 POPCNT",
-    "x86-64-v3": "AVX F16C FMA3 AVX2",
-    "x86-64-v4": "AVX512F AVX512CD AVX512VL AVX512BW AVX512DQ",
-}
 
 
 @dataclass(frozen=True)
@@ -79,32 +68,25 @@ def describe() -> Machine:
     return Machine(
         system=platform.platform(terse=True),
         python=platform.python_version(),
-        cpu=cpu_name(),
-        level=cpu_level(platform.machine(), __cpu_features__),
-        cores=len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1,
-        memory_bytes=_memory_bytes(),
+        cpu=host.cpu_name(),
+        level=cpu_level(platform.machine(), host.features()),
+        cores=host.cores(),
+        memory_bytes=host.memory_bytes(),
     )
 
 
-def cpu_level(machine: str, features: Mapping[str, bool]) -> str:
-    """The highest target level that a machine has every instruction of.
+def cpu_level(machine: str, features: Container[str]) -> str:
+    """The highest target level that a machine has every instruction of, in words.
 
     Args:
         machine: the architecture, as :func:`platform.machine` spells it.
-        features: NumPy's CPU detection.
+        features: as :func:`sam3_tvm.host.features` names them.
     """
-    if machine.lower() in ("aarch64", "arm64"):
-        return "aarch64"
-    if machine.lower() not in ("x86_64", "amd64"):
-        return f"{machine}, for which there is no target"
-    found = "below x86-64-v2, for which there is no target"
-    for level, added in _X86_LEVELS.items():
-        if not all(features.get(feature, False) for feature in added.split()):
-            break
-        found = level
-    return found
+    if (level := host.level_of(machine, features)) is not None:
+        return level
+    if machine.lower() in ("x86_64", "amd64"):
+        return "below x86-64-v2, for which there is no target"
+    return f"{machine}, for which there is no target"
 
 
 def linker() -> str | None:
@@ -138,18 +120,3 @@ def _installed(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _memory_bytes() -> int | None:
-    """Physical memory, or what the control group grants if that is less (Linux, version 2)."""
-    if sys.platform == "win32":
-        return None
-    try:
-        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (OSError, ValueError):
-        return None
-    try:
-        granted = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
-    except OSError:
-        return physical
-    return min(physical, int(granted)) if granted.isdigit() else physical

@@ -8,7 +8,7 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from sam3_tvm.compiler.passes.stages import IMAGE_INPUTS
+from sam3_tvm.compiler.graph.stages import IMAGE_INPUTS
 from sam3_tvm.components import Component, Dim
 from sam3_tvm.importer import import_module
 from sam3_tvm.sources.base import Source, dynamic_shapes, sample_inputs

@@ -226,7 +226,7 @@ LESSONS: tuple[Lesson, ...] = (
         "LLVM module verification fails",
         "relax.nn.layer_norm and debug info in some LLVM builds",
         "it stays one operator at import; the compiler takes it apart on request",
-        ("importer/converters/norms.py", "compiler/passes/decompose_layer_norm.py"),
+        ("importer/converters/norms.py", "compiler/algebra/decompose_layer_norm.py"),
         (
             Case(
                 "layer norm, whole",
