@@ -28,7 +28,7 @@ from sam3_tvm.bench.process import Worker, WorkerError, available_bytes, termina
 from sam3_tvm.bench.report import BenchReport, EngineResult, MachineFacts, PartInfo, Timing
 from sam3_tvm.components import Component
 from sam3_tvm.progress import Progress, silent
-from sam3_tvm.runtime.engine import default_threads
+from sam3_tvm.runtime.execution.engine import default_threads
 
 __all__ = ["TOLERANCE", "Options", "bench"]
 

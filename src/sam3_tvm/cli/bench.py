@@ -222,7 +222,7 @@ def _profile(
     with need_extra("profiling"):
         from sam3_tvm.bench.peak import FmaPeak
         from sam3_tvm.bench.profile import profile
-    from sam3_tvm.runtime.engine import default_threads
+    from sam3_tvm.runtime.execution.engine import default_threads
 
     count = default_threads() if threads is None else threads
     meter = FmaPeak(count)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from sam3_tvm.runtime.functions import aligned
+from sam3_tvm.runtime.execution.functions import aligned
 from sam3_tvm.runtime.image import ImageError, Picture
 
 __all__ = ["EncodedImage"]

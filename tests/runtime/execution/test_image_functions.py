@@ -10,8 +10,8 @@ import toy
 
 from sam3_tvm.artifact import Manifest
 from sam3_tvm.components import AbiError
-from sam3_tvm.runtime.functions import FunctionTable
-from sam3_tvm.runtime.per_image import ImageFunctions
+from sam3_tvm.runtime.execution.functions import FunctionTable
+from sam3_tvm.runtime.execution.image_functions import ImageFunctions
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.artifact import MODEL, Artifact, ArtifactError
-from sam3_tvm.runtime.engine import shared_engine
-from sam3_tvm.runtime.functions import FunctionTable, Input
-from sam3_tvm.runtime.workspace import PlannedFunction, Workspace, tensor
+from sam3_tvm.runtime.execution.engine import shared_engine
+from sam3_tvm.runtime.execution.functions import FunctionTable, Input
+from sam3_tvm.runtime.execution.workspace import PlannedFunction, Workspace, tensor
 
 __all__ = ["Machine", "load_functions", "load_runtime"]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sam3_tvm.abi import BATCH
 from sam3_tvm.components import Component, Dim, TensorSpec
 from sam3_tvm.manifest import Manifest
-from sam3_tvm.runtime.functions import Input
+from sam3_tvm.runtime.execution.functions import Input
 
 __all__ = ["ImageFunctions"]
 
@@ -29,7 +29,7 @@ class ImageFunctions:
 
     Args:
         call: calls functions and halves, such as a
-            :class:`~sam3_tvm.runtime.functions.FunctionTable`.
+            :class:`~sam3_tvm.runtime.execution.functions.FunctionTable`.
         manifest: their signatures.
         functions: which of them; None for all.
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam3_tvm.runtime.functions import aligned
+from sam3_tvm.runtime.execution.functions import aligned
 
 __all__ = ["PlannedFunction", "Workspace", "pages", "tensor"]
 

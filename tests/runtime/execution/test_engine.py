@@ -11,8 +11,8 @@ import pytest
 import toy
 
 from sam3_tvm.errors import Sam3Error
-from sam3_tvm.runtime.engine import Engine, default_threads, shared_engine
-from sam3_tvm.runtime.module import load_runtime
+from sam3_tvm.runtime.execution.engine import Engine, default_threads, shared_engine
+from sam3_tvm.runtime.execution.module import load_runtime
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +98,7 @@ _TWO_MODELS = """
 import os, sys, threading, time
 import numpy as np
 from sam3_tvm import artifact
-from sam3_tvm.runtime.module import load_functions
+from sam3_tvm.runtime.execution.module import load_functions
 
 opened = artifact.open(sys.argv[1])
 models = [load_functions(opened, threads=2) for _ in range(2)]
@@ -129,7 +129,7 @@ _IDLE = """
 import sys, time
 import numpy as np
 from sam3_tvm import artifact
-from sam3_tvm.runtime.module import load_functions
+from sam3_tvm.runtime.execution.module import load_functions
 
 model = load_functions(artifact.open(sys.argv[1]), threads=2)
 model("vision_encoder", np.ones((4, 3, 16, 16), np.float32))

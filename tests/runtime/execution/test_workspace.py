@@ -6,8 +6,8 @@ import weakref
 import numpy as np
 import pytest
 
-from sam3_tvm.runtime import workspace
-from sam3_tvm.runtime.workspace import Workspace, pages, tensor
+from sam3_tvm.runtime.execution import workspace
+from sam3_tvm.runtime.execution.workspace import Workspace, pages, tensor
 
 
 @pytest.mark.parametrize("count", [0, 1, 4097, (1 << 21) - 1, 1 << 21, (1 << 21) + 12345])

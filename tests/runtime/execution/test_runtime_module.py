@@ -15,8 +15,8 @@ from toy import HERE, run_python
 
 from sam3_tvm.artifact import ArtifactError
 from sam3_tvm.components import AbiError
-from sam3_tvm.runtime.functions import aligned
-from sam3_tvm.runtime.module import load_functions
+from sam3_tvm.runtime.execution.functions import aligned
+from sam3_tvm.runtime.execution.module import load_functions
 
 SRC = HERE.parents[1] / "src"
 
