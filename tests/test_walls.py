@@ -99,7 +99,7 @@ def test_the_walk_sees_imports_of_every_form(tmp_path, monkeypatch):
         "torch.nn",
         "sam3_tvm.compiler",
         "sam3_tvm.importer.export.f",
-        "sam3_tvm.runtime.image",
+        "sam3_tvm.runtime.pictures.image",
         "tvm.relax",
     ]
 

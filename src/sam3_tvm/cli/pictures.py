@@ -30,7 +30,7 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
     Raises:
         UsageError: a folder without pictures.
     """
-    from sam3_tvm.runtime.image import picture_suffixes
+    from sam3_tvm.runtime.pictures.image import picture_suffixes
 
     found: dict[Path, None] = {}
     for path in paths:

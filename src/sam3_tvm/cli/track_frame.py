@@ -58,7 +58,7 @@ class TrackedFrame:
 
         Not to be changed: every output gets the same.
         """
-        from sam3_tvm.runtime.overlay import draw_tracked
+        from sam3_tvm.runtime.pictures.overlay import draw_tracked
 
         return draw_tracked(self.rgb, self.objects, self.masks)
 

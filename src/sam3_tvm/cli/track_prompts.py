@@ -226,7 +226,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
         UsageError: the picture is all black.
         ImageError: it cannot be read.
     """
-    from sam3_tvm.runtime.image import read_picture
+    from sam3_tvm.runtime.pictures.image import read_picture
 
     light = read_picture(path).max(-1)
     if not light.any():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sam3_tvm.runtime.clicks import ClickResult
-from sam3_tvm.runtime.encoded import EncodedImage
-from sam3_tvm.runtime.image import ImageError
+from sam3_tvm.runtime.pictures.encoded import EncodedImage
+from sam3_tvm.runtime.pictures.image import ImageError
 from sam3_tvm.runtime.prompts import PromptError
 from sam3_tvm.runtime.results import Result
 from sam3_tvm.runtime.segmenter import Model, load

@@ -14,8 +14,8 @@ from sam3_tvm.manifest import Manifest
 from sam3_tvm.rules import ClickRules
 from sam3_tvm.runtime.click_prompts import Click, build_clicks
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions
-from sam3_tvm.runtime.image import ImageError, Picture, read_picture
-from sam3_tvm.runtime.overlay import draw_overlay
+from sam3_tvm.runtime.pictures.image import ImageError, Picture, read_picture
+from sam3_tvm.runtime.pictures.overlay import draw_overlay
 from sam3_tvm.runtime.prompts import PromptError
 from sam3_tvm.runtime.results import Resize, coco_entry, sigmoid
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from sam3_tvm.abi import BATCH
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.progress import Progress
-from sam3_tvm.runtime.encoded import EncodedImage
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions
+from sam3_tvm.runtime.pictures.encoded import EncodedImage
 from sam3_tvm.runtime.prompts import Prompt, build_prompts
 from sam3_tvm.runtime.results import Result, sigmoid
 

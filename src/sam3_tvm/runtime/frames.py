@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sam3_tvm.errors import Sam3Error
-from sam3_tvm.runtime.image import (
+from sam3_tvm.runtime.pictures.image import (
     ImageError,
     Picture,
     own_picture,

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sam3_tvm.runtime.image import ImageError, Picture, read_picture
-from sam3_tvm.runtime.overlay import draw_overlay
+from sam3_tvm.runtime.pictures.image import ImageError, Picture, read_picture
+from sam3_tvm.runtime.pictures.overlay import draw_overlay
 
 __all__ = ["Resize", "Result", "coco_entry", "sigmoid"]
 

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from sam3_tvm.runtime.execution.functions import aligned
-from sam3_tvm.runtime.image import ImageError, Picture
+from sam3_tvm.runtime.pictures.image import ImageError, Picture
 
 __all__ = ["EncodedImage"]
 

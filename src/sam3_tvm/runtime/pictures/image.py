@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from sam3_tvm.errors import Sam3Error
 from sam3_tvm.rules import Preprocessing
-from sam3_tvm.runtime.resample import resize
+from sam3_tvm.runtime.pictures.resample import resize
 
 __all__ = ["ImageError", "Picture", "picture_suffixes", "preprocess", "read_picture"]
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sam3_tvm.runtime.resample import resize
+from sam3_tvm.runtime.pictures.resample import resize
 
 
 def reference(rgb: np.ndarray, height: int, width: int) -> np.ndarray:

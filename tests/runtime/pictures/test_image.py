@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from sam3_tvm.rules import Preprocessing
-from sam3_tvm.runtime.image import ImageError, preprocess, read_picture
+from sam3_tvm.runtime.pictures.image import ImageError, preprocess, read_picture
 
 RULES = Preprocessing(1008, (0.5,) * 3, (0.5,) * 3, 1 / 255)
 
