@@ -14,9 +14,9 @@ from PIL import Image
 import sam3_tvm
 from sam3_tvm.artifact import ArtifactError
 from sam3_tvm.components import AbiError
+from sam3_tvm.runtime.concepts.prompts import PromptError
 from sam3_tvm.runtime.execution.functions import FunctionTable
 from sam3_tvm.runtime.pictures.image import ImageError, preprocess
-from sam3_tvm.runtime.prompts import PromptError
 
 SIZE = (40, 60)
 BOX = [[6, 4, 30, 24]]

@@ -158,9 +158,9 @@ class Ours(Engine):
         # the runtime hasn't got. In this process torch is one that isn't there.
         sys.modules["torch"] = None  # type: ignore[assignment]
         from sam3_tvm import artifact
+        from sam3_tvm.runtime.concepts.tokenizer import Tokenizer
         from sam3_tvm.runtime.execution.module import load_functions
         from sam3_tvm.runtime.segmenter import Model
-        from sam3_tvm.runtime.tokenizer import Tokenizer
 
         super().__init__(job)
         opened = artifact.open(job["artifact"])

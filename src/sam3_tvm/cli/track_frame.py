@@ -64,7 +64,7 @@ class TrackedFrame:
 
     def line(self, fps: float | None) -> str:
         """The objects as one line of JSON, masks run-length encoded as in COCO's results."""
-        from sam3_tvm.runtime.results import coco_entry
+        from sam3_tvm.runtime.concepts.results import coco_entry
 
         objects = [
             {"id": name, "score": score, **coco_entry(mask)}

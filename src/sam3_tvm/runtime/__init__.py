@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from sam3_tvm.runtime.clicks import ClickResult
+from sam3_tvm.runtime.concepts.prompts import PromptError
+from sam3_tvm.runtime.concepts.results import Result
 from sam3_tvm.runtime.pictures.encoded import EncodedImage
 from sam3_tvm.runtime.pictures.image import ImageError
-from sam3_tvm.runtime.prompts import PromptError
-from sam3_tvm.runtime.results import Result
 from sam3_tvm.runtime.segmenter import Model, load
 from sam3_tvm.runtime.track_result import FrameResult
 from sam3_tvm.runtime.tracking import TrackSession

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam3_tvm.runtime.prompts import (
+from sam3_tvm.runtime.concepts.prompts import (
     PromptError,
     as_array,
     brief,

@@ -13,11 +13,11 @@ from sam3_tvm.abi import CLICKS
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.rules import ClickRules
 from sam3_tvm.runtime.click_prompts import Click, build_clicks
+from sam3_tvm.runtime.concepts.prompts import PromptError
+from sam3_tvm.runtime.concepts.results import Resize, coco_entry, sigmoid
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions
 from sam3_tvm.runtime.pictures.image import ImageError, Picture, read_picture
 from sam3_tvm.runtime.pictures.overlay import draw_overlay
-from sam3_tvm.runtime.prompts import PromptError
-from sam3_tvm.runtime.results import Resize, coco_entry, sigmoid
 
 __all__ = ["ClickResult", "Clicker", "choose_masks"]
 

@@ -14,16 +14,16 @@ from sam3_tvm.abi import FOR_CLICKS, FOR_VIDEO
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.progress import Progress, silent
 from sam3_tvm.runtime.clicks import Clicker, ClickResult
-from sam3_tvm.runtime.detector import Detector, Tokenize
+from sam3_tvm.runtime.concepts.detector import Detector, Tokenize
+from sam3_tvm.runtime.concepts.prompts import check_threshold
+from sam3_tvm.runtime.concepts.results import Result
+from sam3_tvm.runtime.concepts.tokenizer import Tokenizer
 from sam3_tvm.runtime.execution.functions import FunctionTable
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions
 from sam3_tvm.runtime.execution.module import load_functions
 from sam3_tvm.runtime.frames import Frames, FrameSource, open_frames
 from sam3_tvm.runtime.pictures.encoded import EncodedImage
 from sam3_tvm.runtime.pictures.image import Picture, preprocess, read_picture
-from sam3_tvm.runtime.prompts import check_threshold
-from sam3_tvm.runtime.results import Result
-from sam3_tvm.runtime.tokenizer import Tokenizer
 from sam3_tvm.runtime.track_functions import VideoFunctions
 from sam3_tvm.runtime.tracking import TrackSession
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from sam3_tvm.abi import CLICKS, FOR_VIDEO, POINTERS
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.runtime.clicks import choose_masks
+from sam3_tvm.runtime.concepts.prompts import PromptError
 from sam3_tvm.runtime.execution.functions import FunctionTable
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions
 from sam3_tvm.runtime.pictures.image import preprocess
-from sam3_tvm.runtime.prompts import PromptError
 from sam3_tvm.runtime.track_memory import Answer, Recalled, to_bfloat16
 from sam3_tvm.runtime.track_prompts import FramePrompt
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.runtime.click_prompts import build_clicks
+from sam3_tvm.runtime.concepts.prompts import PromptError, as_array
 from sam3_tvm.runtime.pictures.resample import resize_mask
-from sam3_tvm.runtime.prompts import PromptError, as_array
 
 __all__ = ["FramePrompt", "build_frame_prompt"]
 

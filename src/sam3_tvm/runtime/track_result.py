@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sam3_tvm.runtime.concepts.results import Resize, coco_entry, sigmoid
 from sam3_tvm.runtime.pictures.overlay import draw_tracked
-from sam3_tvm.runtime.results import Resize, coco_entry, sigmoid
 from sam3_tvm.runtime.track_memory import Answer
 
 __all__ = ["FrameResult"]

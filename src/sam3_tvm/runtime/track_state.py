@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.rules import VideoRules
-from sam3_tvm.runtime.prompts import PromptError
+from sam3_tvm.runtime.concepts.prompts import PromptError
 from sam3_tvm.runtime.track_memory import Answer, ObjectMemory, Record, Spans
 from sam3_tvm.runtime.track_prompts import FramePrompt
 

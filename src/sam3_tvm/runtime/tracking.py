@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sam3_tvm.runtime.concepts.prompts import PromptError
 from sam3_tvm.runtime.frames import Frames, FramesError, read_only
 from sam3_tvm.runtime.pictures.image import Picture, own_picture
-from sam3_tvm.runtime.prompts import PromptError
 from sam3_tvm.runtime.track_functions import Features, VideoFunctions
 from sam3_tvm.runtime.track_memory import Answer, ObjectMemory, Record
 from sam3_tvm.runtime.track_prompts import FramePrompt, build_frame_prompt

@@ -6,8 +6,8 @@ import toy
 from PIL import Image
 from pycocotools import mask as coco
 
+from sam3_tvm.runtime.concepts.results import Result
 from sam3_tvm.runtime.pictures.overlay import object_colour
-from sam3_tvm.runtime.results import Result
 
 SIZE = (48, 80)
 

@@ -5,7 +5,7 @@ import pytest
 import toy
 
 from sam3_tvm.errors import ArtifactError
-from sam3_tvm.runtime.tokenizer import Tokenizer
+from sam3_tvm.runtime.concepts.tokenizer import Tokenizer
 
 
 @pytest.fixture

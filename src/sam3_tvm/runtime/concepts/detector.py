@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from sam3_tvm.abi import BATCH
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.progress import Progress
+from sam3_tvm.runtime.concepts.prompts import Prompt, build_prompts
+from sam3_tvm.runtime.concepts.results import Result, sigmoid
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions
 from sam3_tvm.runtime.pictures.encoded import EncodedImage
-from sam3_tvm.runtime.prompts import Prompt, build_prompts
-from sam3_tvm.runtime.results import Result, sigmoid
 
 __all__ = ["Detector", "Tokenize"]
 
@@ -66,7 +66,7 @@ class Detector:
         point_labels: Any,
         size: tuple[int, int],
     ) -> list[Prompt]:
-        """The prompts of a call; see :func:`~sam3_tvm.runtime.prompts.build_prompts`.
+        """The prompts of a call; see :func:`~sam3_tvm.runtime.concepts.prompts.build_prompts`.
 
         Raises:
             PromptError: prompts that cannot be used, or points for an artifact that takes none.

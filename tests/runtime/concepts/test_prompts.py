@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sam3_tvm.runtime.prompts import PromptError, build_prompts, check_threshold
+from sam3_tvm.runtime.concepts.prompts import PromptError, build_prompts, check_threshold
 
 
 def build(text=None, boxes=None, labels=None, size=(100, 200), **points):
