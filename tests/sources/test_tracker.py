@@ -15,7 +15,7 @@ from transformers.models.sam3_video.configuration_sam3_video import Sam3VideoCon
 from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoModel
 
 from sam3_tvm.abi import CLICK_LABELS, FOR_CLICKS, FOR_CONCEPTS, FUNCTIONS, TASKS, abi
-from sam3_tvm.runtime.clicks import choose_masks
+from sam3_tvm.runtime.clicks.clicker import choose_masks
 from sam3_tvm.sources import SourceError, open_source
 from sam3_tvm.sources.base import sample_inputs
 from sam3_tvm.sources.random_weights import CONFIGS, randomise

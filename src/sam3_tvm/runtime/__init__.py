@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sam3_tvm.runtime.clicks import ClickResult
+from sam3_tvm.runtime.clicks.clicker import ClickResult
 from sam3_tvm.runtime.concepts.prompts import PromptError
 from sam3_tvm.runtime.concepts.results import Result
 from sam3_tvm.runtime.pictures.encoded import EncodedImage

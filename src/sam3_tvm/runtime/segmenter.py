@@ -13,7 +13,7 @@ from sam3_tvm import artifact
 from sam3_tvm.abi import FOR_CLICKS, FOR_VIDEO
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.progress import Progress, silent
-from sam3_tvm.runtime.clicks import Clicker, ClickResult
+from sam3_tvm.runtime.clicks.clicker import Clicker, ClickResult
 from sam3_tvm.runtime.concepts.detector import Detector, Tokenize
 from sam3_tvm.runtime.concepts.prompts import check_threshold
 from sam3_tvm.runtime.concepts.results import Result

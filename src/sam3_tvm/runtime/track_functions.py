@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sam3_tvm.abi import CLICKS, FOR_VIDEO, POINTERS
 from sam3_tvm.manifest import Manifest
-from sam3_tvm.runtime.clicks import choose_masks
+from sam3_tvm.runtime.clicks.clicker import choose_masks
 from sam3_tvm.runtime.concepts.prompts import PromptError
 from sam3_tvm.runtime.execution.functions import FunctionTable
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam3_tvm.runtime.click_prompts import build_clicks
+from sam3_tvm.runtime.clicks.prompts import build_clicks
 from sam3_tvm.runtime.concepts.prompts import PromptError, as_array
 from sam3_tvm.runtime.pictures.resample import resize_mask
 

@@ -10,7 +10,7 @@ from pycocotools import mask as coco
 
 from sam3_tvm.rules import ClickRules
 from sam3_tvm.runtime import ClickResult, PromptError
-from sam3_tvm.runtime.clicks import choose_masks
+from sam3_tvm.runtime.clicks.clicker import choose_masks
 
 HEIGHT, WIDTH = 40, 80
 

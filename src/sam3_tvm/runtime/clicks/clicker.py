@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from sam3_tvm.abi import CLICKS
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.rules import ClickRules
-from sam3_tvm.runtime.click_prompts import Click, build_clicks
+from sam3_tvm.runtime.clicks.prompts import Click, build_clicks
 from sam3_tvm.runtime.concepts.prompts import PromptError
 from sam3_tvm.runtime.concepts.results import Resize, coco_entry, sigmoid
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions
@@ -188,7 +188,7 @@ class Clicker:
     def build(
         self, points: Any, point_labels: Any, box: Any, mask: Any, size: tuple[int, int]
     ) -> tuple[list[Click], bool]:
-        """The objects of a call; see :func:`~sam3_tvm.runtime.click_prompts.build_clicks`.
+        """The objects of a call; see :func:`~sam3_tvm.runtime.clicks.prompts.build_clicks`.
 
         Raises:
             PromptError: clicks that cannot be used, or an artifact without the functions for any.
