@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from sam3_tvm.runtime.track_result import FrameResult
+    from sam3_tvm.runtime.video.result import FrameResult
 
 __all__ = ["TrackedFrame"]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sam3_tvm.runtime.frames import Frames
+    from sam3_tvm.runtime.video.frames import Frames
 
 __all__ = ["Passage", "Shown", "check_fits", "parse_passage", "parse_shown", "read_mask"]
 

@@ -15,8 +15,8 @@ from sam3_tvm.cli.track_summary import Tally
 from sam3_tvm.errors import Sam3Error
 
 if TYPE_CHECKING:
-    from sam3_tvm.runtime.frames import Frames
-    from sam3_tvm.runtime.tracking import TrackSession
+    from sam3_tvm.runtime.video.frames import Frames
+    from sam3_tvm.runtime.video.session import TrackSession
 
 __all__ = ["Run"]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sam3_tvm.cli.track_frame import TrackedFrame
     from sam3_tvm.cli.track_prompts import Shown
     from sam3_tvm.runtime import Model
-    from sam3_tvm.runtime.frames import Frames
+    from sam3_tvm.runtime.video.frames import Frames
 
 __all__ = ["Tally", "print_table", "summary"]
 

@@ -45,7 +45,7 @@ class OverlayVideo(Output):
     """
 
     def __init__(self, path: Path, fps: float | None) -> None:
-        from sam3_tvm.runtime.video_file import import_av
+        from sam3_tvm.runtime.video.video_file import import_av
 
         self.path = path
         self._file = OutputFile(path, "-o")

@@ -8,8 +8,8 @@ from sam3_tvm.runtime.concepts.results import Result
 from sam3_tvm.runtime.pictures.encoded import EncodedImage
 from sam3_tvm.runtime.pictures.image import ImageError
 from sam3_tvm.runtime.segmenter import Model, load
-from sam3_tvm.runtime.track_result import FrameResult
-from sam3_tvm.runtime.tracking import TrackSession
+from sam3_tvm.runtime.video.result import FrameResult
+from sam3_tvm.runtime.video.session import TrackSession
 
 __all__ = [
     "ClickResult",

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from sam3_tvm.rules import VideoRules
 from sam3_tvm.runtime.concepts.prompts import PromptError
-from sam3_tvm.runtime.track_memory import Answer, ObjectMemory, Record, Spans
-from sam3_tvm.runtime.track_prompts import FramePrompt
+from sam3_tvm.runtime.video.memory import Answer, ObjectMemory, Record, Spans
+from sam3_tvm.runtime.video.prompts import FramePrompt
 
 __all__ = ["pack", "unpack"]
 

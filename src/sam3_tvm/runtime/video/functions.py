@@ -17,8 +17,8 @@ from sam3_tvm.runtime.concepts.prompts import PromptError
 from sam3_tvm.runtime.execution.functions import FunctionTable
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions
 from sam3_tvm.runtime.pictures.image import preprocess
-from sam3_tvm.runtime.track_memory import Answer, Recalled, to_bfloat16
-from sam3_tvm.runtime.track_prompts import FramePrompt
+from sam3_tvm.runtime.video.memory import Answer, Recalled, to_bfloat16
+from sam3_tvm.runtime.video.prompts import FramePrompt
 
 __all__ = ["Features", "Seen", "VideoFunctions"]
 

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 from track_harness import Studio, moving_shapes, shape
 
 from sam3_tvm.runtime import PromptError
-from sam3_tvm.runtime.tracking import TrackSession
+from sam3_tvm.runtime.video.session import TrackSession
 
 POINT = [[40, 80]]
 

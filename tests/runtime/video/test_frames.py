@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from sam3_tvm import MissingExtraError
-from sam3_tvm.runtime.frames import FramesError, open_frames
+from sam3_tvm.runtime.video.frames import FramesError, open_frames
 from tests import video_scenes
 
 COUNT = 50
@@ -91,7 +91,7 @@ def test_an_interrupted_reader_loses_no_frame(films, truth):
 
 
 def test_an_interrupt_at_the_first_frame_leaves_no_thread(films, monkeypatch):
-    from sam3_tvm.runtime.video_file import VideoFile
+    from sam3_tvm.runtime.video.video_file import VideoFile
 
     opened = []
 

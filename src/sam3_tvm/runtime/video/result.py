@@ -11,7 +11,7 @@ from PIL import Image
 
 from sam3_tvm.runtime.concepts.results import Resize, coco_entry, sigmoid
 from sam3_tvm.runtime.pictures.overlay import draw_tracked
-from sam3_tvm.runtime.track_memory import Answer
+from sam3_tvm.runtime.video.memory import Answer
 
 __all__ = ["FrameResult"]
 

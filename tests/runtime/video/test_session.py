@@ -14,8 +14,8 @@ from track_harness import HEIGHT, WIDTH, Studio, moving_shapes, shape
 
 from sam3_tvm.errors import Sam3Error
 from sam3_tvm.runtime import FrameResult, PromptError
-from sam3_tvm.runtime.frames import Frames
 from sam3_tvm.runtime.pictures.resample import resize_mask
+from sam3_tvm.runtime.video.frames import Frames
 
 POINT = [[40, 80]]
 

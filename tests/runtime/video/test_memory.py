@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sam3_tvm.rules import VideoRules
-from sam3_tvm.runtime.track_memory import Answer, ObjectMemory, Record, Spans, to_bfloat16
+from sam3_tvm.runtime.video.memory import Answer, ObjectMemory, Record, Spans, to_bfloat16
 
 RULES = VideoRules(
     shown_frames=4,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.errors import MissingExtraError
-from sam3_tvm.runtime.frames import Frames, FramesError
+from sam3_tvm.runtime.video.frames import Frames, FramesError
 
 __all__ = ["VideoFile", "import_av"]
 

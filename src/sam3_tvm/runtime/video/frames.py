@@ -175,7 +175,7 @@ def _open_path(path: Path) -> Frames:
         folder = _Pictures(pictures, f"{path}")
         folder.size  # noqa: B018
         return folder
-    from sam3_tvm.runtime.video_file import VideoFile
+    from sam3_tvm.runtime.video.video_file import VideoFile
 
     return VideoFile(path)
 

@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 import torch
 from track_harness import Studio, assert_filled, assert_same, compare, moving_shapes, shape, show
 
-from sam3_tvm.runtime.track_memory import from_bfloat16, to_bfloat16
+from sam3_tvm.runtime.video.memory import from_bfloat16, to_bfloat16
 from sam3_tvm.sources import random_weights
 from sam3_tvm.sources.base import ShowSpec
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sam3_tvm.rules import VideoRules
-from sam3_tvm.runtime.track_memory import Answer, ObjectMemory, Record, to_bfloat16
+from sam3_tvm.runtime.video.memory import Answer, ObjectMemory, Record, to_bfloat16
 
 # Numbers of frames; a film is long enough to be far from where an object was shown.
 PLACES = st.integers(0, 60)

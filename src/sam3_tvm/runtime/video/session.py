@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.runtime.concepts.prompts import PromptError
-from sam3_tvm.runtime.frames import Frames, FramesError, read_only
 from sam3_tvm.runtime.pictures.image import Picture, own_picture
-from sam3_tvm.runtime.track_functions import Features, VideoFunctions
-from sam3_tvm.runtime.track_memory import Answer, ObjectMemory, Record
-from sam3_tvm.runtime.track_prompts import FramePrompt, build_frame_prompt
-from sam3_tvm.runtime.track_result import FrameResult
-from sam3_tvm.runtime.track_state import pack, unpack
+from sam3_tvm.runtime.video.frames import Frames, FramesError, read_only
+from sam3_tvm.runtime.video.functions import Features, VideoFunctions
+from sam3_tvm.runtime.video.memory import Answer, ObjectMemory, Record
+from sam3_tvm.runtime.video.prompts import FramePrompt, build_frame_prompt
+from sam3_tvm.runtime.video.result import FrameResult
+from sam3_tvm.runtime.video.state import pack, unpack
 
 __all__ = ["TrackSession"]
 

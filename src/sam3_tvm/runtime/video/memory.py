@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.rules import VideoRules
-from sam3_tvm.runtime.track_prompts import FramePrompt
+from sam3_tvm.runtime.video.prompts import FramePrompt
 
 __all__ = ["Answer", "ObjectMemory", "Recalled", "Record", "Spans", "from_bfloat16", "to_bfloat16"]
 
