@@ -26,7 +26,7 @@ from sam3_tvm.abi import BATCH, ClickSizes, Sizes, abi
 from sam3_tvm.components import TensorSpec
 from sam3_tvm.runtime.concepts.tokenizer import Tokenizer
 from sam3_tvm.runtime.execution.functions import FunctionTable
-from sam3_tvm.runtime.segmenter import Model
+from sam3_tvm.runtime.model import Model
 
 HERE = Path(__file__).parent
 

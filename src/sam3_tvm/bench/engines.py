@@ -160,7 +160,7 @@ class Ours(Engine):
         from sam3_tvm import artifact
         from sam3_tvm.runtime.concepts.tokenizer import Tokenizer
         from sam3_tvm.runtime.execution.module import load_functions
-        from sam3_tvm.runtime.segmenter import Model
+        from sam3_tvm.runtime.model import Model
 
         super().__init__(job)
         opened = artifact.open(job["artifact"])

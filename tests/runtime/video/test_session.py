@@ -171,7 +171,7 @@ def test_live_input_is_refused_what_it_cannot_do(studio, frames):
 def test_an_artifact_that_is_not_for_video_says_how_to_get_one(studio):
     from dataclasses import replace
 
-    from sam3_tvm.runtime.segmenter import Model
+    from sam3_tvm.runtime.model import Model
 
     manifest = replace(studio.model.manifest, video=None)
     model = Model(studio.model._call, None, manifest, "x")
