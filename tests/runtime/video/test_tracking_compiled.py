@@ -11,7 +11,7 @@ from track_harness import compare, moving_shapes, shape, show
 from sam3_tvm.runtime import load
 from sam3_tvm.sources import open_source
 from sam3_tvm.sources.base import ShowSpec
-from sam3_tvm.sources.tracker_video_reference import ReferenceFilm
+from sam3_tvm.sources.huggingface.video_reference import ReferenceFilm
 
 PROMPTS = [
     ShowSpec(1, 0, points=((34.0, 65.0),), labels=(1,)),

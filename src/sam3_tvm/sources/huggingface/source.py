@@ -21,16 +21,7 @@ from transformers.models.sam3.modeling_sam3 import Sam3Model
 from sam3_tvm.abi import Sizes
 from sam3_tvm.rules import ClickRules, Preprocessing, ReferenceRules, VideoRules
 from sam3_tvm.sources.base import Licence, SourceError, read_licence
-from sam3_tvm.sources.huggingface import (
-    download,
-    read_config,
-    read_pad_id,
-    read_preprocessing,
-    read_tokenizer,
-)
-from sam3_tvm.sources.patches import IntegerShapes, patched
-from sam3_tvm.sources.random_weights import CONFIGS, TRACKERS, VIDEO, byte_tokenizer, randomise
-from sam3_tvm.sources.tracker import (
+from sam3_tvm.sources.huggingface.clicks import (
     ClickDecoder,
     PromptEncoder,
     ResizeClickMasks,
@@ -40,8 +31,16 @@ from sam3_tvm.sources.tracker import (
     random_tracker,
     read_tracker,
 )
-from sam3_tvm.sources.tracker_reference import TrackerReference
-from sam3_tvm.sources.tracker_video import (
+from sam3_tvm.sources.huggingface.clicks_reference import TrackerReference
+from sam3_tvm.sources.huggingface.files import (
+    download,
+    read_config,
+    read_pad_id,
+    read_preprocessing,
+    read_tokenizer,
+)
+from sam3_tvm.sources.huggingface.reference import TransformersReference
+from sam3_tvm.sources.huggingface.video import (
     EnlargeMasks,
     MemoryAttention,
     MemoryEncoder,
@@ -51,8 +50,9 @@ from sam3_tvm.sources.tracker_video import (
     video_rules,
     video_sizes,
 )
-from sam3_tvm.sources.tracker_video_reference import TrackerVideoReference
-from sam3_tvm.sources.transformers_reference import TransformersReference
+from sam3_tvm.sources.huggingface.video_reference import TrackerVideoReference
+from sam3_tvm.sources.patches import IntegerShapes, patched
+from sam3_tvm.sources.random_weights import CONFIGS, TRACKERS, VIDEO, byte_tokenizer, randomise
 
 __all__ = ["TransformersSource"]
 

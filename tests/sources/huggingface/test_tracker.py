@@ -18,8 +18,8 @@ from sam3_tvm.abi import CLICK_LABELS, FOR_CLICKS, FOR_CONCEPTS, FUNCTIONS, TASK
 from sam3_tvm.runtime.clicks.clicker import choose_masks
 from sam3_tvm.sources import SourceError, open_source
 from sam3_tvm.sources.base import sample_inputs
+from sam3_tvm.sources.huggingface.clicks import read_tracker
 from sam3_tvm.sources.random_weights import CONFIGS, randomise
-from sam3_tvm.sources.tracker import read_tracker
 
 
 @pytest.fixture(scope="module")
