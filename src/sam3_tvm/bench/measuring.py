@@ -388,7 +388,7 @@ def _functions(parts: Sequence[Part]) -> list[str]:
 
 
 def _machine() -> MachineFacts:
-    from sam3_tvm.cli.machine import describe
+    from sam3_tvm.machine import describe
 
     found = describe()
     return MachineFacts(
