@@ -16,7 +16,7 @@ from sam3_tvm.cli.terminal import byte_size, complain, json_text, reporting, say
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from sam3_tvm.importer.lessons import LessonReport, Outcome
+    from sam3_tvm.lessons.lesson import LessonReport, Outcome
     from sam3_tvm.machine import Machine, Package
 
 __all__ = ["command"]
@@ -119,7 +119,7 @@ def _problems(modules: Sequence[str]) -> list[str]:
 
 
 def _run_lessons() -> list[LessonReport]:
-    from sam3_tvm.importer.lessons import run_lessons
+    from sam3_tvm.lessons.running import run_lessons
 
     with reporting() as progress:
         return run_lessons(progress)

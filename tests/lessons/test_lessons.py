@@ -11,9 +11,11 @@ import torch
 from tvm import relax
 
 import sam3_tvm
-from sam3_tvm.importer.lesson_cases import LESSONS
-from sam3_tvm.importer.lesson_models import roi_align_operator
-from sam3_tvm.importer.lessons import Case, Lesson, Outcome, compare, reproduce, run_lessons
+from sam3_tvm.lessons.cases import LESSONS
+from sam3_tvm.lessons.comparing import compare
+from sam3_tvm.lessons.lesson import Case, Lesson, Outcome
+from sam3_tvm.lessons.models import roi_align_operator
+from sam3_tvm.lessons.running import reproduce, run_lessons
 
 CASES = [
     pytest.param(lesson, case, id=f"{lesson.id}-{case.name}")

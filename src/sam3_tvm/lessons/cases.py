@@ -1,4 +1,4 @@
-"""The table of lessons (see lessons): symptom, cause, fix, and the modules that show it.
+"""The table of lessons (see lesson): symptom, cause, fix, and the modules that show it.
 
 What ``stock`` and ``says`` record was measured with apache-tvm 0.27.0.post1 and torch
 2.13.0 on the LLVM target.
@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch.export import Dim
 from tvm import relax
 
-from sam3_tvm.importer.lesson_models import (
+from sam3_tvm.lessons.lesson import Case, Lesson
+from sam3_tvm.lessons.models import (
     BooleanParameter,
     Rotary,
     Sliced,
@@ -26,7 +27,6 @@ from sam3_tvm.importer.lesson_models import (
     scaled_attention,
     softmax_of_masked,
 )
-from sam3_tvm.importer.lessons import Case, Lesson
 
 __all__ = ["LESSONS"]
 

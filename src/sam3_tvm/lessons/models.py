@@ -1,4 +1,4 @@
-"""Modules and procedures of the table of lessons (see lesson_cases)."""
+"""Modules and procedures of the table of lessons (see cases)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 import tvm_ffi
 
-from sam3_tvm.importer.lessons import Case, Importer, Outcome, compare
+from sam3_tvm.lessons.comparing import compare
+from sam3_tvm.lessons.lesson import Case, Importer, Outcome
 
 _generator = torch.Generator().manual_seed(0)
 
