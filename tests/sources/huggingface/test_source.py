@@ -11,7 +11,7 @@ from sam3_tvm.components import Dim, bind
 from sam3_tvm.sources import SourceError, open_source
 from sam3_tvm.sources.base import sample_inputs
 
-SHAPES = Path(__file__).parents[2] / "checkpoints" / "shapes"
+SHAPES = Path(__file__).parents[3] / "checkpoints" / "shapes"
 DIMS = {
     "batch": 2,
     "boxes": 3,

@@ -27,8 +27,8 @@ from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
 from sam3_tvm.abi import ClickSizes
 from sam3_tvm.rules import ClickRules
 from sam3_tvm.sources.base import SourceError
+from sam3_tvm.sources.huggingface.patches import all_masks
 from sam3_tvm.sources.huggingface.video import fill, load_video
-from sam3_tvm.sources.patches import all_masks
 from sam3_tvm.sources.random_weights import randomise, randomise_positions, seed_of
 
 __all__ = [

@@ -39,6 +39,7 @@ from sam3_tvm.sources.huggingface.files import (
     read_preprocessing,
     read_tokenizer,
 )
+from sam3_tvm.sources.huggingface.patches import patched
 from sam3_tvm.sources.huggingface.reference import TransformersReference
 from sam3_tvm.sources.huggingface.video import (
     EnlargeMasks,
@@ -51,7 +52,7 @@ from sam3_tvm.sources.huggingface.video import (
     video_sizes,
 )
 from sam3_tvm.sources.huggingface.video_reference import TrackerVideoReference
-from sam3_tvm.sources.patches import IntegerShapes, patched
+from sam3_tvm.sources.patches import IntegerShapes
 from sam3_tvm.sources.random_weights import CONFIGS, TRACKERS, VIDEO, byte_tokenizer, randomise
 
 __all__ = ["TransformersSource"]

@@ -20,7 +20,7 @@ from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
 
 from sam3_tvm.rules import Preprocessing
 from sam3_tvm.sources.base import ShowSpec, VideoReferenceFrame, pixel_values
-from sam3_tvm.sources.patches import pointers_of_any_width
+from sam3_tvm.sources.huggingface.patches import pointers_of_any_width
 
 __all__ = ["ReferenceFilm", "TrackerVideoReference"]
 
