@@ -12,7 +12,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from sam3_tvm.cli import terminal
-from sam3_tvm.runtime.video.frames import open_frames
+from sam3_tvm.runtime.video.open import open_frames
 from tests import video_scenes
 from tests.cli.track_helpers import (
     ALL,

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sam3_tvm.runtime.video.frames import FramesError, open_frames
+from sam3_tvm.runtime.video.frames import FramesError
+from sam3_tvm.runtime.video.open import open_frames
 from tests import video_scenes
 from tests.cli.track_helpers import (
     COUNT,

@@ -136,7 +136,7 @@ def command(
         import sam3_tvm
         from sam3_tvm.cli.track_checkpoint import WorkFolder
         from sam3_tvm.cli.track_run import Run
-        from sam3_tvm.runtime.video.frames import open_frames
+        from sam3_tvm.runtime.video.open import open_frames
 
         with open_frames(video) as film:
             check_fits(shown, film)

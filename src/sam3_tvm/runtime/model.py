@@ -23,8 +23,9 @@ from sam3_tvm.runtime.execution.image_functions import ImageFunctions
 from sam3_tvm.runtime.execution.module import load_functions
 from sam3_tvm.runtime.pictures.encoded import EncodedImage
 from sam3_tvm.runtime.pictures.image import Picture, preprocess, read_picture
-from sam3_tvm.runtime.video.frames import Frames, FrameSource, open_frames
+from sam3_tvm.runtime.video.frames import Frames
 from sam3_tvm.runtime.video.functions import VideoFunctions
+from sam3_tvm.runtime.video.open import FrameSource, open_frames
 from sam3_tvm.runtime.video.session import TrackSession
 
 __all__ = ["Model", "load"]
@@ -235,7 +236,7 @@ class Model:
 
         Args:
             source: a video file, a folder of pictures, a sequence of pictures, or an iterator of
-                frames; see :func:`~sam3_tvm.runtime.video.frames.open_frames`. None for live input,
+                frames; see :func:`~sam3_tvm.runtime.video.open.open_frames`. None for live input,
                 whose frames are given to :meth:`TrackSession.step` as they come.
 
         Returns:

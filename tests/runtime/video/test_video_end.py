@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sam3_tvm.runtime.video.frames import FramesError, open_frames
+from sam3_tvm.runtime.video.frames import FramesError
+from sam3_tvm.runtime.video.open import open_frames
 from tests import video_scenes
 
 

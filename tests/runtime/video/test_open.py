@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from sam3_tvm import MissingExtraError
-from sam3_tvm.runtime.video.frames import FramesError, open_frames
+from sam3_tvm.runtime.video.frames import FramesError
+from sam3_tvm.runtime.video.open import open_frames
 from tests import video_scenes
 
 COUNT = 50
