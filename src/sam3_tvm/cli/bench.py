@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sam3_tvm.cli.prompts import UsageError
 from sam3_tvm.cli.terminal import (
     byte_size,
     complain,
@@ -18,6 +17,7 @@ from sam3_tvm.cli.terminal import (
     show,
     table,
 )
+from sam3_tvm.errors import UsageError
 
 if TYPE_CHECKING:
     from sam3_tvm.bench import BenchReport

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sam3_tvm.cli.pictures import output_folder
-from sam3_tvm.cli.prompts import UsageError
 from sam3_tvm.cli.terminal import complain, counting, json_text, say
-from sam3_tvm.cli.track_prompts import Passage, check_fits, parse_passage, parse_shown
-from sam3_tvm.cli.track_summary import print_table, summary
-from sam3_tvm.errors import Sam3Error
+from sam3_tvm.cli.track.summary import print_table, summary
+from sam3_tvm.errors import Sam3Error, UsageError
+from sam3_tvm.files import output_folder
 
 if TYPE_CHECKING:
-    from sam3_tvm.cli.track_checkpoint import Checkpoint, WorkFolder
-    from sam3_tvm.cli.track_run import Run
+    from sam3_tvm.film.checkpoint import Checkpoint, WorkFolder
+    from sam3_tvm.film.passage import Passage
+    from sam3_tvm.film.run import Run
     from sam3_tvm.runtime import Model
 
 __all__ = ["command"]
@@ -125,7 +124,9 @@ def command(
     sam3-tvm track sam3-cpu dance.mp4 --box 20,40,60,90 --point 44,61@120
     sam3-tvm track sam3-cpu frames/ --mask dog.png@30 --both -o masks -o x.jsonl
     """
-    from sam3_tvm.cli.track_outputs import open_outputs
+    from sam3_tvm.cli.track.prompts import parse_passage, parse_shown
+    from sam3_tvm.film.outputs.opening import open_outputs
+    from sam3_tvm.film.passage import check_fits
 
     shown = parse_shown(box, point, negative_point, mask, start or 0)
     passage = parse_passage(shown, start, frames, backward, both)
@@ -134,8 +135,8 @@ def command(
         outputs = open_outputs(paths, video, fps, resume)
 
         import sam3_tvm
-        from sam3_tvm.cli.track_checkpoint import WorkFolder
-        from sam3_tvm.cli.track_run import Run
+        from sam3_tvm.film.checkpoint import WorkFolder
+        from sam3_tvm.film.run import Run
         from sam3_tvm.runtime.video.open import open_frames
 
         with open_frames(video) as film:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sam3_tvm.cli import track_run
+from sam3_tvm.film import run as track_run
 from tests import video_scenes
 from tests.cli.track_helpers import (
     ALL,

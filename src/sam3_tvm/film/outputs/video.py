@@ -1,4 +1,4 @@
-"""The overlay video that ``track`` writes: in parts, which are joined without coding them anew."""
+"""The overlay video: in parts, which are joined without coding them anew."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam3_tvm.cli.files import OutputFile
-from sam3_tvm.cli.prompts import UsageError
-from sam3_tvm.cli.track_frame import TrackedFrame
-from sam3_tvm.cli.track_outputs import Output, State
+from sam3_tvm.errors import UsageError
+from sam3_tvm.files import OutputFile
+from sam3_tvm.film.frame import TrackedFrame
+from sam3_tvm.film.outputs.base import Output, State
+from sam3_tvm.runtime.video.video_file import import_av
 
 __all__ = ["SLOWEST_FPS", "OverlayVideo"]
 
@@ -45,8 +46,6 @@ class OverlayVideo(Output):
     """
 
     def __init__(self, path: Path, fps: float | None) -> None:
-        from sam3_tvm.runtime.video.video_file import import_av
-
         self.path = path
         self._file = OutputFile(path, "-o")
         self._av = import_av()

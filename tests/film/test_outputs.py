@@ -1,4 +1,4 @@
-"""The outputs of ``track`` by themselves: what they keep, and what they refuse."""
+"""The outputs of a film by themselves: what they keep, and what they refuse."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sam3_tvm.cli import track_outputs
-from sam3_tvm.cli.prompts import UsageError
-from sam3_tvm.cli.track_checkpoint import Spool
-from sam3_tvm.cli.track_frame import TrackedFrame
-from sam3_tvm.cli.track_outputs import ContactSheet, JsonLines, parse_output
+from sam3_tvm.errors import UsageError
+from sam3_tvm.film.checkpoint import Spool
+from sam3_tvm.film.frame import TrackedFrame
+from sam3_tvm.film.outputs import sheet
+from sam3_tvm.film.outputs.json_lines import JsonLines
+from sam3_tvm.film.outputs.opening import parse_output
+from sam3_tvm.film.outputs.sheet import ContactSheet
 
 
 def tracked(index: int) -> TrackedFrame:
@@ -22,9 +24,9 @@ def tracked(index: int) -> TrackedFrame:
 
 def test_a_contact_sheet_ends_in_the_last_frame_also_when_it_was_gone_on_with(folder, monkeypatch):
     cells = []
-    grid = track_outputs._grid
+    grid = sheet._grid
     monkeypatch.setattr(
-        track_outputs, "_grid", lambda of, n: [cells.append([i for i, _ in of]), grid(of, n)][1]
+        sheet, "_grid", lambda of, n: [cells.append([i for i, _ in of]), grid(of, n)][1]
     )
     whole = ContactSheet(folder / "whole.png")
     whole.start(25, folder, {})

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from sam3_tvm.cli.prompts import UsageError
-from sam3_tvm.cli.track_prompts import parse_shown
+from sam3_tvm.cli.track.prompts import parse_shown
+from sam3_tvm.errors import UsageError
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Where an interrupted ``track`` goes on: what was remembered and written, beside the output."""
+"""Where an interrupted run goes on: what was remembered and written, beside the output."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from zipfile import ZIP_STORED, BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from sam3_tvm.cli.prompts import UsageError
-from sam3_tvm.cli.track_frame import TrackedFrame
-from sam3_tvm.cli.track_outputs import Output, State
+from sam3_tvm.errors import UsageError
+from sam3_tvm.film.frame import TrackedFrame
+from sam3_tvm.film.outputs.base import Output, State
 
 __all__ = ["Checkpoint", "Spool", "WorkFolder"]
 

@@ -14,10 +14,10 @@ import pytest
 from typer.main import get_command
 
 from sam3_tvm.cli import app
-from sam3_tvm.cli.track_outputs import JsonLines
+from sam3_tvm.film.outputs.base import JsonLines
 from tests import video_scenes
 
-PAGE = (Path(__file__).parents[2] / "docs" / "video.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "video.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:

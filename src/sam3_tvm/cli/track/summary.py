@@ -3,48 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam3_tvm.cli.terminal import say, show, table
 
 if TYPE_CHECKING:
-    from sam3_tvm.cli.track_frame import TrackedFrame
-    from sam3_tvm.cli.track_prompts import Shown
+    from sam3_tvm.film.passage import Shown
+    from sam3_tvm.film.tally import Tally
     from sam3_tvm.runtime import Model
     from sam3_tvm.runtime.video.frames import Frames
 
-__all__ = ["Tally", "print_table", "summary"]
-
-
-@dataclass
-class Tally:
-    """What the summary says: frames written, and for each object where it was.
-
-    Attributes:
-        frames: how many frames were written.
-        objects: by id, ``frames`` on which it was seen, the ``first`` and the ``last`` of them,
-            and the sums of its ``score`` and ``area`` there.
-    """
-
-    frames: int = 0
-    objects: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    def add(self, frame: TrackedFrame) -> None:
-        """Count one frame more, which was written."""
-        self.frames += 1
-        for name, mask, score in zip(frame.objects, frame.masks, frame.scores, strict=True):
-            blank = {"frames": 0, "first": None, "last": None, "score": 0.0, "area": 0}
-            entry = self.objects.setdefault(f"{name}", blank)
-            area = int(mask.sum())
-            if area == 0:
-                continue
-            entry["frames"] += 1
-            entry["first"] = frame.index if entry["first"] is None else entry["first"]
-            entry["last"] = frame.index
-            entry["score"] += score
-            entry["area"] += area
+__all__ = ["print_table", "summary"]
 
 
 def print_table(tally: Tally, video: Path, film: Frames, paths: Sequence[Path]) -> None:

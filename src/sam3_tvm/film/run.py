@@ -1,22 +1,19 @@
-"""Follows objects through a film for ``track``: says prompts as their frames come, and writes."""
+"""Follows objects through a film: shows them as their frames come, and writes what is found."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sam3_tvm.cli.prompts import UsageError
-from sam3_tvm.cli.track_checkpoint import Checkpoint, WorkFolder
-from sam3_tvm.cli.track_frame import TrackedFrame
-from sam3_tvm.cli.track_outputs import Output
-from sam3_tvm.cli.track_prompts import Passage, Shown, read_mask
-from sam3_tvm.cli.track_summary import Tally
-from sam3_tvm.errors import Sam3Error
-
-if TYPE_CHECKING:
-    from sam3_tvm.runtime.video.frames import Frames
-    from sam3_tvm.runtime.video.session import TrackSession
+from sam3_tvm.errors import Sam3Error, UsageError
+from sam3_tvm.film.checkpoint import Checkpoint, WorkFolder
+from sam3_tvm.film.frame import TrackedFrame
+from sam3_tvm.film.outputs.base import Output
+from sam3_tvm.film.passage import Passage, Shown, read_mask
+from sam3_tvm.film.tally import Tally
+from sam3_tvm.runtime.video.frames import Frames
+from sam3_tvm.runtime.video.session import TrackSession
 
 __all__ = ["Run"]
 
@@ -26,7 +23,7 @@ _CHECKPOINT_SECONDS = 60.0
 
 
 class Run:
-    """One run of the command, begun anew or gone on with.
+    """One run through a film, begun anew or gone on with.
 
     Args:
         session: on the film, without objects.

@@ -1,4 +1,4 @@
-"""A frame with what was found on it, as the writers of ``track`` take it."""
+"""A frame with what was found on it, as outputs take it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.Image import Image
+from pycocotools import mask as coco
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    from sam3_tvm.runtime.video.result import FrameResult
+from sam3_tvm.runtime.concepts.results import coco_entry
+from sam3_tvm.runtime.pictures.overlay import draw_tracked
+from sam3_tvm.runtime.video.result import FrameResult
 
 __all__ = ["TrackedFrame"]
 
@@ -58,14 +59,10 @@ class TrackedFrame:
 
         Not to be changed: every output gets the same.
         """
-        from sam3_tvm.runtime.pictures.overlay import draw_tracked
-
         return draw_tracked(self.rgb, self.objects, self.masks)
 
     def line(self, fps: float | None) -> str:
         """The objects as one line of JSON, masks run-length encoded as in COCO's results."""
-        from sam3_tvm.runtime.concepts.results import coco_entry
-
         objects = [
             {"id": name, "score": score, **coco_entry(mask)}
             for name, mask, score in zip(self.objects, self.masks, self.scores, strict=True)
@@ -76,8 +73,6 @@ class TrackedFrame:
     @staticmethod
     def from_line(line: str, rgb: NDArray[np.uint8]) -> TrackedFrame:
         """The inverse of :meth:`line`."""
-        from pycocotools import mask as coco
-
         record: dict[str, Any] = json.loads(line)
         objects = record["objects"]
         masks = np.zeros((len(objects), *rgb.shape[:2]), np.bool_)
