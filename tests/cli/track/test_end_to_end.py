@@ -14,7 +14,7 @@ import pytest
 from typer.main import get_command
 
 from sam3_tvm.cli import app
-from sam3_tvm.film.outputs.base import JsonLines
+from sam3_tvm.film.outputs.json_lines import JsonLines
 from tests import video_scenes
 
 PAGE = (Path(__file__).parents[3] / "docs" / "video.md").read_text(encoding="utf-8")
