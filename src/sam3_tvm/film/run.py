@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from sam3_tvm.errors import Sam3Error, UsageError
@@ -15,11 +16,36 @@ from sam3_tvm.film.tally import Tally
 from sam3_tvm.runtime.video.frames import Frames
 from sam3_tvm.runtime.video.session import TrackSession
 
-__all__ = ["Run"]
+__all__ = ["Run", "settings"]
 
 # A checkpoint after so many frames, or after so many seconds if that comes first.
 _CHECKPOINT_FRAMES = 100
 _CHECKPOINT_SECONDS = 60.0
+
+
+def settings(
+    artifact: str, video: Path, passage: Passage, paths: Sequence[Path], fps: float | None
+) -> dict[str, Any]:
+    """What must be the same for a run to be gone on with, as plain data.
+
+    Args:
+        artifact: the model's fingerprint.
+        video: the film's file or folder.
+        passage: what is passed.
+        paths: of the outputs.
+        fps: of the video that is written, where it isn't to be the film's.
+    """
+    about = video.stat()
+    return {
+        "artifact": artifact,
+        "video": [f"{video.resolve()}", about.st_size, about.st_mtime_ns],
+        "objects": [one.described() for one in passage.shown],
+        "direction": [passage.backward, passage.forward],
+        "start": passage.first,
+        "frames": passage.most,
+        "outputs": [f"{path.resolve()}" for path in paths],
+        "fps": fps,
+    }
 
 
 class Run:
@@ -58,6 +84,49 @@ class Run:
         self._resumed = False
         self.tally = Tally()
         self.last: int | None = None
+
+    def carry_out(self, checkpoint: Checkpoint | None) -> bool:
+        """Go through the film and leave the outputs whole; whether the end was reached.
+
+        What is needed to go on is kept beside the outputs where they can be gone on with.
+
+        Args:
+            checkpoint: where to go on; None to begin anew.
+
+        Raises:
+            Sam3Error: as :meth:`prepare` and :meth:`go`; what was found before is written.
+        """
+        try:
+            self.prepare(checkpoint)
+        except Sam3Error:
+            self.abandon()
+            if checkpoint is None:
+                self._folder.remove()
+            raise
+        try:
+            complete = self.go()
+            self.finish()
+        except UsageError as error:  # an output that cannot be written
+            self._give_up()
+            if not self.can_resume:
+                raise
+            raise UsageError(
+                f"{error}; when that is mended, the same command with --resume goes on"
+            ) from error
+        except Sam3Error as error:
+            try:
+                self.finish()
+            except UsageError as other:
+                raise UsageError(f"{error}; {other}") from other
+            finally:
+                self._folder.remove()
+            raise UsageError(f"{error}; what was found before is written: {self.tally}") from error
+        except BaseException:
+            self._give_up()
+            raise
+        if complete or not self.can_resume:
+            self._folder.remove()
+        return complete
 
     def prepare(self, checkpoint: Checkpoint | None) -> None:
         """Show the first objects, then begin to write; what is wrong with either shows here.
@@ -142,6 +211,12 @@ class Run:
         """Close the outputs as they are."""
         for output in self._outputs:
             output.abandon()
+
+    def _give_up(self) -> None:
+        """Leave outputs as they are, and what is needed to go on where there is a checkpoint."""
+        self.abandon()
+        if not self.can_resume:
+            self._folder.remove()
 
     def _go_back(self) -> bool:
         """Pass the frames backwards, then write them in the order of the film."""

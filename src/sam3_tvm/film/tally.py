@@ -23,6 +23,10 @@ class Tally:
     frames: int = 0
     objects: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        """How many frames were written, in words."""
+        return f"{self.frames} frame{'' if self.frames == 1 else 's'}"
+
     def add(self, frame: TrackedFrame) -> None:
         """Count one frame more, which was written."""
         self.frames += 1

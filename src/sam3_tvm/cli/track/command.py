@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,12 +13,10 @@ import typer
 
 from sam3_tvm.cli.terminal import complain, counting, json_text, say
 from sam3_tvm.cli.track.summary import print_table, summary
-from sam3_tvm.errors import Sam3Error, UsageError
 from sam3_tvm.files import output_folder
 
 if TYPE_CHECKING:
-    from sam3_tvm.film.checkpoint import Checkpoint, WorkFolder
-    from sam3_tvm.film.passage import Passage
+    from sam3_tvm.film.checkpoint import WorkFolder
     from sam3_tvm.film.run import Run
     from sam3_tvm.runtime import Model
 
@@ -136,20 +134,20 @@ def command(
 
         import sam3_tvm
         from sam3_tvm.film.checkpoint import WorkFolder
-        from sam3_tvm.film.run import Run
+        from sam3_tvm.film.run import Run, settings
         from sam3_tvm.runtime.video.open import open_frames
 
         with open_frames(video) as film:
             check_fits(shown, film)
             model: Model = sam3_tvm.load(artifact, threads=threads)
             session: Any = model.track(film)
-            folder = WorkFolder(paths[0], _settings(model, video, passage, paths, fps))
+            folder = WorkFolder(paths[0], settings(model.fingerprint, video, passage, paths, fps))
             checkpoint = folder.load(outputs) if resume else None
             with _interrupts() as interrupted:
                 done = checkpoint.counts["frames"] if checkpoint else 0
                 with counting("frames", passage.total(film.count), done) as report:
                     run = Run(session, film, passage, outputs, folder, interrupted, report)
-                    complete = _carry_out(run, checkpoint, folder)
+                    complete = run.carry_out(checkpoint)
             if as_json:
                 say(json_text(summary(run.tally, model, film, shown, paths, complete)))
             else:
@@ -173,65 +171,6 @@ def _exit(run: Run, complete: bool, video: Path, folder: WorkFolder) -> None:
             f"not to have: it ended after frame {run.last}"
         )
         raise typer.Exit(1)
-
-
-def _settings(
-    model: Model, video: Path, passage: Passage, paths: Sequence[Path], fps: float | None
-) -> dict[str, Any]:
-    """What must be the same for a run to be gone on with."""
-    about = video.stat()
-    return {
-        "artifact": model.fingerprint,
-        "video": [f"{video.resolve()}", about.st_size, about.st_mtime_ns],
-        "objects": [one.described() for one in passage.shown],
-        "direction": [passage.backward, passage.forward],
-        "start": passage.first,
-        "frames": passage.most,
-        "outputs": [f"{path.resolve()}" for path in paths],
-        "fps": fps,
-    }
-
-
-def _carry_out(run: Run, checkpoint: Checkpoint | None, folder: WorkFolder) -> bool:
-    """Go through the film and leave the outputs whole; whether the end was reached."""
-    try:
-        run.prepare(checkpoint)
-    except Sam3Error:
-        run.abandon()
-        if checkpoint is None:
-            folder.remove()
-        raise
-    try:
-        complete = run.go()
-        run.finish()
-    except UsageError as error:  # an output that cannot be written
-        _give_up(run, folder)
-        if not run.can_resume:
-            raise
-        raise UsageError(
-            f"{error}; when that is mended, the same command with --resume goes on"
-        ) from error
-    except Sam3Error as error:
-        try:
-            run.finish()
-        except UsageError as other:
-            raise UsageError(f"{error}; {other}") from other
-        finally:
-            folder.remove()
-        raise UsageError(f"{error}; what was found before is written: {_frames(run)}") from error
-    except BaseException:
-        _give_up(run, folder)
-        raise
-    if complete or not run.can_resume:
-        folder.remove()
-    return complete
-
-
-def _give_up(run: Run, folder: WorkFolder) -> None:
-    """Leave outputs as they are, and what is needed to go on where there is a checkpoint."""
-    run.abandon()
-    if not run.can_resume:
-        folder.remove()
 
 
 @contextmanager
@@ -263,10 +202,6 @@ def _how_to_go_on(run: Run, folder: WorkFolder) -> str:
             f"with --resume goes on ({folder.path} is kept for it)"
         )
     return (
-        f"interrupted going backward: what was passed is written, {_frames(run)}; "
+        f"interrupted going backward: what was passed is written, {run.tally}; "
         "a backward pass cannot be resumed"
     )
-
-
-def _frames(run: Run) -> str:
-    return f"{run.tally.frames} frame{'' if run.tally.frames == 1 else 's'}"

@@ -36,8 +36,7 @@ def print_table(tally: Tally, video: Path, film: Frames, paths: Sequence[Path]) 
             f"{entry['score'] / seen:.3f}",
             f"{area:.1%}",
         )
-    passed = f"{tally.frames} frame{'' if tally.frames == 1 else 's'}"
-    show(f"{video} ({width} x {height}), {passed}", rows)
+    show(f"{video} ({width} x {height}), {tally}", rows)
     for path in paths:
         say(f"wrote {path}")
 
