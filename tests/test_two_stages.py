@@ -10,8 +10,8 @@ import sam3_tvm
 from sam3_tvm import artifact
 from sam3_tvm.abi import BATCH, FOR_VIDEO, PROMPT
 from sam3_tvm.components import Dim
-from sam3_tvm.runtime.module import load_functions
-from sam3_tvm.runtime.per_image import ImageFunctions
+from sam3_tvm.runtime.execution.image_functions import ImageFunctions
+from sam3_tvm.runtime.execution.module import load_functions
 
 
 @pytest.fixture(scope="module")

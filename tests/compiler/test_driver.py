@@ -12,7 +12,7 @@ from sam3_tvm.compiler.targets import tuning
 from sam3_tvm.compiler.targets.cpu import CpuTarget, TargetError
 from sam3_tvm.compiler.targets.tiles import Tiles
 from sam3_tvm.host import cpu_model
-from sam3_tvm.runtime.segmenter import load
+from sam3_tvm.runtime.model import load
 from sam3_tvm.sources import SourceError, open_source
 from sam3_tvm.verify import verify
 

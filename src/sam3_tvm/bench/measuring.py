@@ -28,8 +28,9 @@ from sam3_tvm.bench.parts import (
 from sam3_tvm.bench.process import Worker, WorkerError, termination_unwinds
 from sam3_tvm.bench.report import BenchReport, EngineResult, MachineFacts, PartInfo, Timing
 from sam3_tvm.components import Component
+from sam3_tvm.machine import describe
 from sam3_tvm.progress import Progress, silent
-from sam3_tvm.runtime.engine import default_threads
+from sam3_tvm.runtime.execution.engine import default_threads
 
 __all__ = ["TOLERANCE", "Options", "bench"]
 
@@ -389,8 +390,6 @@ def _functions(parts: Sequence[Part]) -> list[str]:
 
 
 def _machine() -> MachineFacts:
-    from sam3_tvm.cli.machine import describe
-
     found = describe()
     return MachineFacts(
         found.cpu, found.level, found.cores, found.memory_bytes, found.system, found.python

@@ -29,7 +29,7 @@ from sam3_tvm.compiler.kernels.emit import (
     tensor,
 )
 from sam3_tvm.compiler.targets.cpu import CpuTarget
-from sam3_tvm.runtime.engine import Engine
+from sam3_tvm.runtime.execution.engine import Engine
 
 __all__ = ["FmaPeak", "fma_kernel"]
 

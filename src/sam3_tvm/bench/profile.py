@@ -32,9 +32,9 @@ from numpy.typing import NDArray
 
 from sam3_tvm import artifact as artifacts
 from sam3_tvm.bench.parts import BenchError, Part, dims, external_inputs, run_part, select_parts
-from sam3_tvm.runtime.engine import Engine, default_threads
-from sam3_tvm.runtime.functions import FunctionTable, aligned
-from sam3_tvm.runtime.module import Machine
+from sam3_tvm.runtime.execution.engine import Engine, default_threads
+from sam3_tvm.runtime.execution.functions import FunctionTable, aligned
+from sam3_tvm.runtime.execution.module import Machine
 
 __all__ = ["KernelRow", "Profile", "kernel_flops", "profile"]
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sam3_tvm.cli.prompts import UsageError
 from sam3_tvm.cli.terminal import (
     byte_size,
     complain,
@@ -18,6 +17,7 @@ from sam3_tvm.cli.terminal import (
     show,
     table,
 )
+from sam3_tvm.errors import UsageError
 
 if TYPE_CHECKING:
     from sam3_tvm.bench import BenchReport
@@ -222,7 +222,7 @@ def _profile(
     with need_extra("profiling"):
         from sam3_tvm.bench.peak import FmaPeak
         from sam3_tvm.bench.profile import profile
-    from sam3_tvm.runtime.engine import default_threads
+    from sam3_tvm.runtime.execution.engine import default_threads
 
     count = default_threads() if threads is None else threads
     meter = FmaPeak(count)

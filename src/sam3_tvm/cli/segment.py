@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sam3_tvm.cli.pictures import OutputFolder, find_pictures, output_folder
-from sam3_tvm.cli.prompts import Prompts, UsageError, parse_prompts
+from sam3_tvm.cli.pictures import find_pictures
+from sam3_tvm.cli.prompts import Prompts, parse_prompts
 from sam3_tvm.cli.terminal import complain, json_text, reporting, say, show, table
+from sam3_tvm.errors import UsageError
+from sam3_tvm.files import OutputFolder, output_folder
 
 if TYPE_CHECKING:
     from sam3_tvm.runtime import Model, Result

@@ -15,7 +15,7 @@ from tvm import relax
 from tvm.relax.frontend import detach_params
 from tvm.relax.frontend.torch import from_exported_program
 
-from sam3_tvm.importer import complex_numbers
+from sam3_tvm.importer import complex_rewrite, converters  # noqa: F401 - registers them
 from sam3_tvm.importer.dimensions import (
     bounds_by_symbol,
     default_names,
@@ -87,7 +87,7 @@ def import_program(
     state = ImportState(sizes=SizeTable(bounds, {new: old for old, new in names.items()}))
     _refuse_random(program)
     _check_supported(program, foldable_nodes(program))
-    complex_numbers.rewrite(program)
+    complex_rewrite.rewrite(program)
     name_inputs(program, names)  # after whatever changes an input's shape
     fold(program, state)
     _check_supported(program)
@@ -124,8 +124,8 @@ def _check_supported(program: ExportedProgram, folded: Collection[fx.Node] = ())
     """Raise for what has no converter; nodes of constants, which torch computes, need none."""
     missing: dict[str, list[str]] = {}
     for node in nodes(program):
-        if complex_numbers.touches_complex(node):
-            supported = complex_numbers.has_rule(node)
+        if complex_rewrite.touches_complex(node):
+            supported = complex_rewrite.has_rule(node)
         else:
             supported = node in folded or has_converter(node.target)
         if not supported:

@@ -59,9 +59,6 @@ def _key(target: Any) -> str:
 
 def has_converter(target: Any) -> bool:
     """Whether a graph node's target has a converter in the table."""
-    from sam3_tvm.importer import converters
-
-    converters.load()
     return _key(target) in _CONVERTERS
 
 
@@ -339,9 +336,6 @@ def convert_map(state: ImportState | None = None) -> dict[str, Callable[..., Any
     Args:
         state: what one import shares; a map serves one import.
     """
-    from sam3_tvm.importer import converters
-
-    converters.load()
     shared = state or ImportState()
 
     def by_table(node: fx.Node, importer: Any = None) -> Any:

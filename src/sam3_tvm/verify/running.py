@@ -20,9 +20,9 @@ from typing import Any, overload
 
 from sam3_tvm import artifact
 from sam3_tvm.progress import Progress, silent
-from sam3_tvm.runtime.image import read_picture
-from sam3_tvm.runtime.module import load_functions
-from sam3_tvm.runtime.segmenter import load
+from sam3_tvm.runtime.execution.module import load_functions
+from sam3_tvm.runtime.model import load
+from sam3_tvm.runtime.pictures.image import read_picture
 from sam3_tvm.sources import open_source
 from sam3_tvm.sources.base import Source
 from sam3_tvm.verify.clicks import click_prompts, compare_click

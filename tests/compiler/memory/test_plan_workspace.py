@@ -15,7 +15,7 @@ from sam3_tvm.compiler import pipeline
 from sam3_tvm.compiler.memory.plan_workspace import MEMORY, VIEWS
 from sam3_tvm.compiler.pipeline import Options
 from sam3_tvm.compiler.targets.cpu import CpuTarget
-from sam3_tvm.runtime.workspace import PlannedFunction, Workspace, tensor
+from sam3_tvm.runtime.execution.workspace import PlannedFunction, Workspace, tensor
 
 OPTIONS = Options(CpuTarget.native(), plan_memory=True)
 
