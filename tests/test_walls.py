@@ -16,9 +16,11 @@ import pytest
 SRC = Path(__file__).parents[1] / "src"
 PACKAGE = SRC / "sam3_tvm"
 
-CONTRACT = {"errors", "progress", "components", "abi", "rules"}
+CONTRACT = {"errors", "progress", "values", "components", "abi", "rules"}
 FOLDER = {"strict_json", "manifest", "weights", "artifact"}
-SOURCE = {"sources/base", "sources/patches", "sources/random_weights", "sources/roi_align"}
+SOURCE = {
+    f"sources/{name}" for name in ("base", "sampling", "patches", "random_weights", "roi_align")
+}
 
 # Room: the rooms that it may import, at any depth of the code and whenever that runs; naming one
 # with rooms of its own means all of them. A room is a file or a folder without those that have
@@ -27,13 +29,14 @@ ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "progress": set(),
     "host": set(),
-    "components": {"errors"},
-    "abi": {"components"},
+    "values": set(),
+    "components": {"errors", "values"},
+    "abi": {"components", "values"},
     "rules": {"errors"},
     "strict_json": {"errors"},
     "manifest": CONTRACT | {"strict_json"},
     "weights": {"errors"},
-    "artifact": CONTRACT | FOLDER - {"artifact"},
+    "artifact": CONTRACT | {"host"} | FOLDER - {"artifact"},
     "files": {"errors"},
     "machine": {"host"},
     "assets": set(),
@@ -53,6 +56,7 @@ ROOMS: dict[str, set[str]] = {
     "importer": {"errors", "progress"},
     "lessons": {"errors", "progress", "importer"},
     "sources/base": CONTRACT,
+    "sources/sampling": CONTRACT,
     "sources/roi_align": set(),
     "sources/patches": {"sources/roi_align"},
     "sources/random_weights": set(),
@@ -65,7 +69,7 @@ ROOMS: dict[str, set[str]] = {
     "tune": {"errors", "progress", "host", "compiler", "runtime/execution"},
     "evaluate": CONTRACT | FOLDER | {"runtime", "sources"},
     "verify": CONTRACT | FOLDER | {"runtime", "sources"},
-    "bench": CONTRACT | FOLDER | {"machine", "runtime", "sources", "compiler"},
+    "bench": CONTRACT | FOLDER | {"host", "machine", "runtime", "sources", "compiler"},
     # The package's own names, load and compile among them, looked up when they are asked for.
     "__init__": {"errors", "runtime", "compiler"},
     "cli": CONTRACT

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tvm import relax
 
 from sam3_tvm import artifact, host
-from sam3_tvm.abi import FOR_CLICKS, FUNCTIONS, abi
+from sam3_tvm.abi import abi, function_names, task_of
 from sam3_tvm.compiler import pipeline
 from sam3_tvm.compiler.algebra.split_stages import stages
 from sam3_tvm.compiler.codegen import used_features
@@ -134,9 +134,10 @@ def compile(
         None if dump is None else Path(dump),
     )
     _check_weights(options)
-    if unknown := sorted({*(functions or ())} - {*FUNCTIONS}):
-        raise CompileError(f"no function is named {unknown[0]!r}; there are {', '.join(FUNCTIONS)}")
-    names = [n for n in FUNCTIONS if functions is None or n in functions]
+    every = function_names()
+    if unknown := sorted({*(functions or ())} - {*every}):
+        raise CompileError(f"no function is named {unknown[0]!r}; there are {', '.join(every)}")
+    names = [n for n in every if functions is None or n in functions]
     report = CompileReport(Path(output))
     # Beside the components' own: open, one per shared phase, code, link and write.
     steps = _Steps(report, progress, total=2 * len(names) + 5)
@@ -145,7 +146,7 @@ def compile(
             source = open_source(checkpoint, tasks)
             known = abi(source.sizes)
             if lacking := [n for n in functions or () if n not in known]:
-                task = "clicks" if lacking[0] in FOR_CLICKS else "video"
+                task = task_of(lacking[0])
                 raise CompileError(
                     f"{lacking[0]} is for {task}, which {checkpoint} isn't compiled for"
                 )

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sam3_tvm import artifact
-from sam3_tvm.abi import FOR_CLICKS, FOR_VIDEO
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.progress import Progress, silent
 from sam3_tvm.runtime.clicks.clicker import Clicker, ClickResult
@@ -86,7 +85,7 @@ class Model:
         self.manifest = manifest
         self.fingerprint = fingerprint
         self._call = functions
-        pictured = [name for name in manifest.components if name not in FOR_VIDEO]
+        pictured = [c.name for c in manifest.components.values() if c.task != "video"]
         self._on_image = ImageFunctions(functions, manifest, pictured)
         self._clicker = Clicker(functions, self._on_image, manifest)
         self._detector = Detector(functions, self._on_image, tokenizer, manifest)
@@ -267,11 +266,8 @@ class Model:
         self, rgb: NDArray[np.uint8], picture: Picture, task: str | None = None
     ) -> EncodedImage:
         """Encode a picture for a task that is all it will be used for, or for any."""
-        functions = [
-            name
-            for name in self.manifest.components
-            if task is None or (name in FOR_CLICKS) == (task == "clicks")
-        ]
+        components = self.manifest.components.values()
+        functions = [c.name for c in components if task in (None, c.task)]
         pixels = preprocess(rgb, self.manifest.preprocessing)
         named = self._call.named("vision_encoder", pixels)
         if "tracker_neck" in functions:

@@ -6,8 +6,8 @@ import tvm
 from sam3_tvm.abi import abi
 from sam3_tvm.importer import import_module
 from sam3_tvm.sources import open_source
-from sam3_tvm.sources.base import dynamic_shapes, sample_inputs
 from sam3_tvm.sources.huggingface.patches import patched
+from sam3_tvm.sources.sampling import dynamic_shapes, sample_inputs
 
 DIMS = {"batch": 2, "boxes": 3, "prompt": 5, "queries": 4, "masks": 3, "height": 9, "width": 7}
 

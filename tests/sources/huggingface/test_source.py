@@ -9,7 +9,7 @@ import transformers.models.sam3.modeling_sam3 as modeling_sam3
 from sam3_tvm.abi import abi
 from sam3_tvm.components import Dim, bind
 from sam3_tvm.sources import SourceError, open_source
-from sam3_tvm.sources.base import sample_inputs
+from sam3_tvm.sources.sampling import sample_inputs
 
 SHAPES = Path(__file__).parents[3] / "checkpoints" / "shapes"
 DIMS = {

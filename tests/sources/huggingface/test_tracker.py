@@ -14,12 +14,12 @@ from transformers.models.sam3_tracker.modeling_sam3_tracker import Sam3TrackerMo
 from transformers.models.sam3_video.configuration_sam3_video import Sam3VideoConfig
 from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoModel
 
-from sam3_tvm.abi import CLICK_LABELS, FOR_CLICKS, FOR_CONCEPTS, FUNCTIONS, TASKS, abi
+from sam3_tvm.abi import CLICK_LABELS, TASKS, abi, function_names, task_of
 from sam3_tvm.runtime.clicks.clicker import choose_masks
 from sam3_tvm.sources import SourceError, open_source
-from sam3_tvm.sources.base import sample_inputs
 from sam3_tvm.sources.huggingface.clicks import read_tracker
 from sam3_tvm.sources.random_weights import CONFIGS, randomise
+from sam3_tvm.sources.sampling import sample_inputs
 
 
 @pytest.fixture(scope="module")
@@ -234,9 +234,9 @@ def test_only_what_is_wanted_is_in_the_abi(source):
     assert concepts.sizes.tasks == ("concepts",)
     clicks = open_source("random:tiny", ("concepts", "clicks"))
     assert clicks.sizes.tasks == ("concepts", "clicks")
-    assert tuple(abi(concepts.sizes)) == FOR_CONCEPTS
-    assert tuple(abi(clicks.sizes)) == (*FOR_CONCEPTS, *FOR_CLICKS)
-    assert tuple(abi(source.sizes)) == FUNCTIONS
+    assert tuple(abi(source.sizes)) == function_names()
+    assert [*abi(concepts.sizes)] == [n for n in function_names() if task_of(n) == "concepts"]
+    assert [*abi(clicks.sizes)] == [n for n in function_names() if task_of(n) != "video"]
     assert [s.name for s in abi(source.sizes)["click_decoder"].outputs][-1] == "pointers"
     assert [s.name for s in abi(clicks.sizes)["click_decoder"].outputs][-1] == "object_logits"
     assert [s.name for s in abi(concepts.sizes)["vision_encoder"].outputs][-1] == "fpn_2"

@@ -93,7 +93,10 @@ def stages(mod: tvm.IRModule, component: Component) -> Stages | None:
             dims.update(_dims(var, spec))
     kept = tuple(
         TensorSpec(
-            var.name, f"{var.ty.dtype}", tuple(_dim(extent, dims) for extent in var.ty.shape.values)
+            var.name,
+            f"{var.ty.dtype}",
+            tuple(_dim(extent, dims) for extent in var.ty.shape.values),
+            per_image=True,
         )
         for var in list(second.params)[:count]
     )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam3_tvm.abi import CLICKS, FOR_VIDEO, POINTERS
+from sam3_tvm.abi import CLICKS, POINTERS
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.runtime.clicks.clicker import choose_masks
 from sam3_tvm.runtime.concepts.prompts import PromptError
@@ -77,8 +77,9 @@ class VideoFunctions:
         self._manifest = manifest
         self._choice = manifest.clicks
         self.rules = manifest.video
-        self._on_image = ImageFunctions(call, manifest, FOR_VIDEO)
         components = manifest.components
+        followed = [c.name for c in components.values() if c.task == "video"]
+        self._on_image = ImageFunctions(call, manifest, followed)
         self.most_points = components["prompt_encoder"].dims[CLICKS.name].max
         self.most_pointers = components["memory_attention"].dims[POINTERS.name].max
 
