@@ -21,6 +21,7 @@ FOLDER = {"strict_json", "manifest", "weights", "artifact"}
 SOURCE = {
     f"sources/{name}" for name in ("base", "sampling", "patches", "random_weights", "roi_align")
 }
+KERNEL = {"compiler/targets", "compiler/kernels/emit", "compiler/kernels/vector_math"}
 
 # Room: the rooms that it may import, at any depth of the code and whenever that runs; naming one
 # with rooms of its own means all of them. A room is a file or a folder without those that have
@@ -64,8 +65,25 @@ ROOMS: dict[str, set[str]] = {
     # The tokenizer of a checkpoint of Meta's may lie beside it as Hugging Face writes them.
     "sources/meta": CONTRACT | SOURCE | {"sources/huggingface"},
     "sources": CONTRACT | SOURCE | {"sources/huggingface", "sources/meta"},
+    "compiler/targets": {"errors", "host"},
+    "compiler/kernels/emit": {"compiler/targets"},
+    "compiler/kernels/vector_math": {"compiler/targets", "compiler/kernels/emit"},
+    "compiler/kernels/product": KERNEL,
+    "compiler/kernels/attention": KERNEL | {"compiler/kernels/product"},
+    "compiler/kernels/conv": KERNEL | {"compiler/kernels/product"},
+    "compiler/kernels": KERNEL | {"compiler/kernels/conv"},
+    # What is matched in a graph is what a kernel takes.
+    "compiler/graph": {"compiler/targets", "compiler/kernels"},
+    "compiler/algebra": CONTRACT | {"manifest", "compiler/graph", "compiler/kernels"},
+    "compiler/dispatch": {"compiler/targets", "compiler/graph", "compiler/kernels"},
+    "compiler/schedule": {"compiler/targets"},
+    "compiler/memory": set(),
     # compile() takes the name of a checkpoint, so it opens the source as well.
-    "compiler": CONTRACT | FOLDER | {"host", "importer", "sources"},
+    "compiler": CONTRACT
+    | FOLDER
+    | {"host", "importer", "sources"}
+    | {f"compiler/{room}" for room in ("targets", "kernels", "graph", "algebra", "dispatch")}
+    | {"compiler/schedule", "compiler/memory"},
     "tune": {"errors", "progress", "host", "compiler", "runtime/execution"},
     "evaluate": CONTRACT | FOLDER | {"runtime", "sources"},
     "verify": CONTRACT | FOLDER | {"runtime", "sources"},
