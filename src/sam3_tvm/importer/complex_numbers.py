@@ -102,7 +102,7 @@ def touches_complex(node: fx.Node) -> bool:
 
 
 def _rules() -> dict[Any, tuple[Rule, Callable[[fx.Node], bool] | None]]:
-    from sam3_tvm.importer import complex_rules  # noqa: F401 - registers them
+    from sam3_tvm.importer import complex_rules, fourier_rules  # noqa: F401 - register them
 
     return _RULES
 

@@ -28,6 +28,13 @@ FAMILIES = (
     "padding",
     "strides",
     "control_flow",
+    "scans",
+    "searching",
+    "distances",
+    "grouped",
+    "bits",
+    "matrices",
+    "special",
 )
 """The modules of this package, in the order in which they are loaded."""
 

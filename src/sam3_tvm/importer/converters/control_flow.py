@@ -96,9 +96,7 @@ def _inline(cx: Context, graph: fx.GraphModule, inputs: Sequence[Any]) -> list[A
 
 
 @converter(aten._assert_async.default, aten._assert_async.msg)
-def assert_async(
-    cx: Context, self: relax.Expr, assert_msg: str = "Assertion failed"
-) -> relax.Expr:
+def assert_async(cx: Context, self: relax.Expr, assert_msg: str = "Assertion failed") -> relax.Expr:
     """Stop with a message where the only entry of a tensor is false."""
     condition = cx.reshape(truth(cx, self), ())
     return cx.emit(relax.op.assert_op(condition, [], format=assert_msg))

@@ -18,9 +18,7 @@ aten = torch.ops.aten
 
 
 @converter(aten.constant_pad_nd.default)
-def constant_pad(
-    cx: Context, self: relax.Expr, pad: Sequence[Any], value: float = 0
-) -> relax.Expr:
+def constant_pad(cx: Context, self: relax.Expr, pad: Sequence[Any], value: float = 0) -> relax.Expr:
     """``pad`` counts what to put before and after each axis, from the last axis on; a negative
     count cuts off. Numbers may be symbolic sizes."""
     rank, dtype = self.ty.ndim, dtype_of(self)
@@ -43,9 +41,7 @@ def constant_pad(
                 tirx.all(i >= 0, i < as_int64(extent))
                 for i, extent in zip(source, data.shape, strict=True)
             ]
-            return tirx.if_then_else(
-                tirx.all(*inside), data(*source), tirx.const(number, dtype)
-            )
+            return tirx.if_then_else(tirx.all(*inside), data(*source), tirx.const(number, dtype))
 
         return te.compute(outs, entry, name="constant_pad")
 
