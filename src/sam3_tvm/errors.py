@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-__all__ = ["ArtifactError", "MissingExtraError", "Sam3Error", "UsageError"]
+import re
+
+__all__ = ["ArtifactError", "MissingExtraError", "Sam3Error", "UsageError", "printable"]
+
+# What moves a terminal's cursor, changes its colours or the order of letters, and halves of
+# characters, which no output can encode; not tabs and line breaks.
+_UNSEEN = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
+)
+
+
+def printable(text: str) -> str:
+    """Text of a file or a name as it can be printed: control characters are spelt out."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 class Sam3Error(Exception):
     """Base of every error with a message meant for the user.
 
     The command line prints it as one line and exits with code 2; anything else is a bug
-    of ours and keeps its traceback.
+    of ours and keeps its traceback. What its text quotes of a file or a name is printable.
     """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class MissingExtraError(Sam3Error, ImportError):
