@@ -21,6 +21,13 @@ from transformers.models.sam3.modeling_sam3 import Sam3Model
 from sam3_tvm.abi import Sizes
 from sam3_tvm.rules import ClickRules, Preprocessing, ReferenceRules, VideoRules
 from sam3_tvm.sources.base import Licence, SourceError, read_licence
+from sam3_tvm.sources.huggingface_processing import read_preprocessing
+from sam3_tvm.sources.huggingface_weights import (
+    check_quantisation,
+    check_weights,
+    stored_tensors,
+)
+from sam3_tvm.sources.tensors import check_finite
 from sam3_tvm.sources.huggingface.clicks import (
     ClickDecoder,
     PromptEncoder,
@@ -264,10 +271,7 @@ class TransformersSource:
         """See :func:`sam3_tvm.sources.open_source`; ``tracked``: with a tracker, if it has one."""
         if checkpoint.startswith("random:"):
             return cls._random(checkpoint, tracked)
-        folder = Path(checkpoint)
-        if not folder.is_dir():
-            folder = download(checkpoint)
-        return cls._folder(checkpoint, folder, tracked)
+        return cls._folder(checkpoint, checkpoint_folder(checkpoint), tracked)
 
     @classmethod
     def _random(cls, checkpoint: str, tracked: bool) -> TransformersSource:
@@ -303,11 +307,14 @@ class TransformersSource:
         tokenizer = read_tokenizer(folder / "tokenizer.json")
         pad_id = read_pad_id(folder, tokenizer)
         config = read_config(folder)
+        preprocessing = read_preprocessing(folder, config.image_size)
+        check_quantisation(folder, read_json(folder / "config.json"))
+        check_weights(folder, stored_tensors(folder), model_shapes(config, folder))
         try:
             model, report = Sam3Model.from_pretrained(
                 folder, config=config, dtype=torch.float32, output_loading_info=True
             )
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise SourceError(f"{folder} is no SAM 3 checkpoint: {reason}") from error
         for fault in ("missing_keys", "mismatched_keys"):
@@ -316,12 +323,13 @@ class TransformersSource:
                     f"{folder}: {len(report[fault])} {fault.replace('_', ' ')} in the weights, "
                     f"such as {sorted(map(str, report[fault]))[0]}; nothing is filled in at random"
                 )
+        check_finite(folder, model.state_dict().items())
         return cls(
             checkpoint,
             model,
             tokenizer,
             pad_id,
-            read_preprocessing(folder, model.config.image_size),
+            preprocessing,
             read_licence(folder),
             *(read_tracker(folder, model) if tracked else ()),
         )

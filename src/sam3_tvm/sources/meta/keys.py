@@ -20,7 +20,6 @@ __all__ = [
     "Change",
     "Entry",
     "SplitKeys",
-    "examples",
     "meta_entry",
     "split_meta_keys",
     "split_transformers_keys",
@@ -352,10 +351,3 @@ def split_transformers_keys(keys: Iterable[str]) -> SplitKeys:
         SourceError: two names for one tensor.
     """
     return _split(keys, _TRANSFORMERS_PREFIXES, _TRANSFORMERS_TRACKER, _TRANSFORMERS_COMPUTED, {})
-
-
-def examples(keys: Iterable[str], count: int = 3) -> str:
-    """The first few of some names, and how many more there are."""
-    names = sorted(keys)
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more
