@@ -53,8 +53,13 @@ def _faults(dataset: Dataset, progress: Progress) -> Iterator[str]:
 
 
 def _sizes(path: Path) -> list[tuple[int, int]]:
-    """Width and height as they are stored, and of a picture that lies on its side also turned."""
+    """Width and height as they are stored, and of a picture that may lie on its side also turned.
+
+    TIFF's plugin gives some pictures turned already, and a PNG may say after its pixels, which are
+    not read here, how it lies.
+    """
     with Image.open(path) as image:
         width, height = image.size
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _TURNED
-        return [(height, width), (width, height)] if turned else [(width, height)]
+        late = image.format == "PNG" and "exif" not in image.info
+        turned = late or image.getexif().get(ExifTags.Base.Orientation, 1) in _TURNED
+        return [(width, height), (height, width)] if turned else [(width, height)]
