@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["ArtifactError", "MissingExtraError", "Sam3Error", "UsageError", "printable"]
+__all__ = ["ArtifactError", "MissingExtraError", "Sam3Error", "UsageError", "one_line", "printable"]
 
 # What moves a terminal's cursor, changes its colours or the order of letters, and halves of
 # characters, which no output can encode; not tabs and line breaks.
@@ -16,6 +16,11 @@ _UNSEEN = re.compile(
 def printable(text: str) -> str:
     """Text of a file or a name as it can be printed: control characters are spelt out."""
     return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def one_line(text: str) -> str:
+    """Text as :func:`printable`, with line breaks and tabs spelt out, too."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 class Sam3Error(Exception):
@@ -35,6 +40,9 @@ class MissingExtraError(Sam3Error, ImportError):
 
 class ArtifactError(Sam3Error):
     """An artifact that is missing, damaged, too new, or made for another machine."""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class UsageError(Sam3Error, ValueError):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sam3_tvm.errors import Sam3Error
+from sam3_tvm.errors import Sam3Error, one_line
 from sam3_tvm.evaluate.plain_values import flag, key, number, whole
 from sam3_tvm.evaluate.segmentation import Rle, to_rle
 from sam3_tvm.json_file import read_json
@@ -33,6 +33,9 @@ _FAR = 1e9
 
 class DatasetError(Sam3Error, ValueError):
     """Annotations that cannot be read or make no sense; the message says which."""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import Sam3Config
 
@@ -116,9 +117,11 @@ def _folder(final: Path) -> Iterator[Path]:
             if final.exists():
                 final.rmdir()
             made.rename(final)
-    except OSError as error:
+    # What is inside writes: torch and safetensors have errors of their own for a full disk.
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
         raise SourceError(
-            f"{final}: cannot be written ({error.strerror or error}); choose another with -o"
+            f"{final}: cannot be written ({reason}); choose another with -o"
         ) from error
 
 
