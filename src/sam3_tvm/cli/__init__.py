@@ -23,7 +23,7 @@ from sam3_tvm.cli.tune import command as _tune
 from sam3_tvm.cli.verify import command as _verify
 from sam3_tvm.errors import Sam3Error
 
-__all__ = ["app", "main"]
+__all__ = ["app", "end_on_signals", "main"]
 
 
 class _Ended(BaseException):
@@ -109,12 +109,17 @@ app.command("info")(_info)
 app.command("doctor")(_doctor)
 
 
-def main() -> None:
-    """The entry point ``sam3-tvm``."""
+def end_on_signals() -> None:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does: what is half-written is removed."""
     for name in ("SIGTERM", "SIGHUP"):
         # Windows has the first alone, and what a parent has ignored (nohup) stays so.
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _end)
+
+
+def main() -> None:
+    """The entry point ``sam3-tvm``."""
+    end_on_signals()
     # Its own name even where the process has another, as under python -m.
     app(prog_name="sam3-tvm")
