@@ -311,11 +311,15 @@ def _check_shape(
         want = None if wanted is None else wanted[axis]
         if isinstance(size, Dim):
             if not 0 <= size.min <= size.max:
-                raise ArtifactError(f"{where}[{axis}] is {size}, which are no bounds")
+                raise ArtifactError(f"{where}[{axis}] is {_said(size)}, which are no bounds")
             if want is not None and size.name != getattr(want, "name", want):
-                raise ArtifactError(f"{where}[{axis}] is {size}, where {want} belongs")
+                raise ArtifactError(f"{where}[{axis}] is {_said(size)}, where {want} belongs")
         elif size < 0 or (want is not None and size != want):
             raise ArtifactError(f"{where}[{axis}] is {size}, where {want or 'a size'} belongs")
+
+
+def _said(size: Dim) -> str:
+    return shown(f"{size}")[1:-1]
 
 
 def _check_stages(name: str, stages: Stages, components: Mapping[str, Component]) -> None:
