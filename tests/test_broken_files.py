@@ -20,7 +20,7 @@ import pytest
 from sam3_tvm import artifact
 from sam3_tvm.errors import Sam3Error
 from sam3_tvm.evaluate import read_dataset
-from sam3_tvm.runtime.tokenizer import Tokenizer
+from sam3_tvm.runtime.concepts.tokenizer import Tokenizer
 
 sys.path.insert(0, str(Path(__file__).parent / "runtime"))
 sys.path.insert(0, str(Path(__file__).parent / "evaluate"))

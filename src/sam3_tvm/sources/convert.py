@@ -22,7 +22,7 @@ from sam3_tvm.sources.huggingface.files import (
     read_json,
     write_processing,
 )
-from sam3_tvm.sources.huggingface_weights import (
+from sam3_tvm.sources.huggingface.weights import (
     WEIGHTS,
     check_quantisation,
     check_weights,

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from sam3_tvm.sources.base import SourceError
 
-__all__ = ["MERGE", "check_dtypes", "check_finite", "check_names", "examples", "quantised"]
+__all__ = [
+    "MERGE",
+    "SplitKeys",
+    "check_dtypes",
+    "check_finite",
+    "check_names",
+    "examples",
+    "quantised",
+    "split_keys",
+    "split_transformers_keys",
+]
 
 # How PEFT names what it adds, and the layers that it wraps.
 _ADAPTER = re.compile(
@@ -85,3 +96,62 @@ def check_finite(where: Path, tensors: Iterable[tuple[str, torch.Tensor]]) -> No
                 f"{where}: {name} holds NaN or infinities: training diverged, or the file is "
                 "damaged; give a checkpoint from before, or copy it again"
             )
+
+
+_TRANSFORMERS_PREFIXES = re.compile(r"^(?:module\.|_orig_mod\.|detector_model\.)+")
+_TRANSFORMERS_TRACKER = re.compile(r"^tracker_model\.|^tracker_neck\.")
+_TRANSFORMERS_COMPUTED = re.compile(r"\.rope_embeddings(?:_cos|_sin)?$|\.position_ids$")
+
+
+@dataclass(frozen=True)
+class SplitKeys:
+    """A checkpoint's names, told apart.
+
+    Attributes:
+        model: from the name that the image model has for it to the file's.
+        tracker: of the video tracker, which is no part of the image model.
+        computed: tables that the model computes itself.
+    """
+
+    model: dict[str, str]
+    tracker: list[str]
+    computed: list[str]
+
+
+def split_keys(
+    keys: Iterable[str],
+    prefixes: re.Pattern[str],
+    tracker: re.Pattern[str],
+    computed: re.Pattern[str],
+    old: Mapping[re.Pattern[str], str],
+) -> SplitKeys:
+    """Names by whose they are, without what ``prefixes`` matches and with ``old`` names replaced.
+
+    Raises:
+        SourceError: two names for one tensor.
+    """
+    split = SplitKeys({}, [], [])
+    for key in keys:
+        name = prefixes.sub("", key)
+        for pattern, new in old.items():
+            name = pattern.sub(new, name)
+        if tracker.search(name):
+            split.tracker.append(key)
+        elif computed.search(name):
+            split.computed.append(key)
+        elif name in split.model:
+            raise SourceError(f"{split.model[name]} and {key} are the same tensor's names")
+        else:
+            split.model[name] = key
+    return split
+
+
+def split_transformers_keys(keys: Iterable[str]) -> SplitKeys:
+    """Names of a checkpoint of transformers', by whose they are.
+
+    Raises:
+        SourceError: two names for one tensor.
+    """
+    return split_keys(
+        keys, _TRANSFORMERS_PREFIXES, _TRANSFORMERS_TRACKER, _TRANSFORMERS_COMPUTED, {}
+    )

@@ -9,10 +9,9 @@ from sam3_tvm.sources.meta.keys import (
     Change,
     meta_entry,
     split_meta_keys,
-    split_transformers_keys,
     transformers_entry,
 )
-from sam3_tvm.sources.tensors import examples
+from sam3_tvm.sources.tensors import examples, split_transformers_keys
 
 
 @needs_meta

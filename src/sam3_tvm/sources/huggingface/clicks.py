@@ -29,8 +29,8 @@ from sam3_tvm.sources.base import SourceError
 from sam3_tvm.sources.huggingface.files import read_json
 from sam3_tvm.sources.huggingface.patches import all_masks
 from sam3_tvm.sources.huggingface.video import fill, load_video
+from sam3_tvm.sources.huggingface.weights import Stored, read_tensor, stored_tensors
 from sam3_tvm.sources.random_weights import randomise, randomise_positions, seed_of
-from sam3_tvm.sources.huggingface_weights import Stored, read_tensor, stored_tensors
 from sam3_tvm.sources.tensors import check_finite
 
 __all__ = [

@@ -21,13 +21,6 @@ from transformers.models.sam3.modeling_sam3 import Sam3Model
 from sam3_tvm.abi import Sizes
 from sam3_tvm.rules import ClickRules, Preprocessing, ReferenceRules, VideoRules
 from sam3_tvm.sources.base import Licence, SourceError, read_licence
-from sam3_tvm.sources.huggingface_processing import read_preprocessing
-from sam3_tvm.sources.huggingface_weights import (
-    check_quantisation,
-    check_weights,
-    stored_tensors,
-)
-from sam3_tvm.sources.tensors import check_finite
 from sam3_tvm.sources.huggingface.clicks import (
     ClickDecoder,
     PromptEncoder,
@@ -40,13 +33,15 @@ from sam3_tvm.sources.huggingface.clicks import (
 )
 from sam3_tvm.sources.huggingface.clicks_reference import TrackerReference
 from sam3_tvm.sources.huggingface.files import (
-    download,
+    checkpoint_folder,
+    model_shapes,
     read_config,
+    read_json,
     read_pad_id,
-    read_preprocessing,
     read_tokenizer,
 )
 from sam3_tvm.sources.huggingface.patches import patched
+from sam3_tvm.sources.huggingface.processing import read_preprocessing
 from sam3_tvm.sources.huggingface.reference import TransformersReference
 from sam3_tvm.sources.huggingface.video import (
     EnlargeMasks,
@@ -59,8 +54,14 @@ from sam3_tvm.sources.huggingface.video import (
     video_sizes,
 )
 from sam3_tvm.sources.huggingface.video_reference import TrackerVideoReference
+from sam3_tvm.sources.huggingface.weights import (
+    check_quantisation,
+    check_weights,
+    stored_tensors,
+)
 from sam3_tvm.sources.patches import IntegerShapes
 from sam3_tvm.sources.random_weights import CONFIGS, TRACKERS, VIDEO, byte_tokenizer, randomise
+from sam3_tvm.sources.tensors import check_finite
 
 __all__ = ["TransformersSource"]
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from sam3_tvm.sources.base import SourceError
-from sam3_tvm.sources.meta.keys import POINTS, SplitKeys, split_meta_keys
-from sam3_tvm.sources.tensors import check_dtypes, check_finite, check_names, examples
+from sam3_tvm.sources.meta.keys import POINTS, split_meta_keys
+from sam3_tvm.sources.tensors import SplitKeys, check_dtypes, check_finite, check_names, examples
 
 __all__ = ["FILE", "Checkpoint", "checkpoint_file", "load_into", "read_checkpoint"]
 

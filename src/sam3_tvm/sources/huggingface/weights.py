@@ -16,9 +16,16 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from sam3_tvm.sources.base import SourceError
-from sam3_tvm.sources.huggingface import read_json
-from sam3_tvm.sources.meta.keys import SplitKeys, split_transformers_keys
-from sam3_tvm.sources.tensors import MERGE, check_dtypes, check_names, examples, quantised
+from sam3_tvm.sources.huggingface.files import read_json
+from sam3_tvm.sources.tensors import (
+    MERGE,
+    SplitKeys,
+    check_dtypes,
+    check_names,
+    examples,
+    quantised,
+    split_transformers_keys,
+)
 
 __all__ = [
     "WEIGHTS",

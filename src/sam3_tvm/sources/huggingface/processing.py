@@ -14,7 +14,7 @@ from typing import Any
 
 from sam3_tvm.rules import Preprocessing
 from sam3_tvm.sources.base import SourceError
-from sam3_tvm.sources.huggingface import read_json
+from sam3_tvm.sources.huggingface.files import read_json
 
 __all__ = ["read_preprocessing"]
 
