@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def test_what_clicks_need_is_read_back(made):
     data = made.manifest.to_json()
     known = dataclasses.replace(toy.SIZES, hidden=8, clicks=ClickSizes(**_CLICK_SIZES))
     components = abi_to_json(abi(known))
-    sizes = {**data["sizes"], "clicks": _CLICK_SIZES}
+    sizes = {**data["sizes"], "hidden": 8, "clicks": _CLICK_SIZES}
     entries = {
         "format": FORMAT,
         "components": components,
@@ -189,7 +190,7 @@ def test_stages_are_read_back(made):
         ),
         (
             {"stages": {"detr_encoder": {**_STAGES, "kept": [{"name": "kept_0"}]}}},
-            r"stages\.detr_encoder\.kept cannot be read",
+            r"stages\.detr_encoder\.kept\[0\] lacks dtype, shape",
         ),
         (
             {"stages": {"detr_encoder": {**_STAGES, "prompt": "scoring"}}},
@@ -206,7 +207,8 @@ def test_stages_are_read_back(made):
         ({"preprocessing__image_size": 8}, "pictures of 8 px, the model takes 16"),
         ({"source__reference__geometry_without_boxes": 0}, "must be true or false"),
         ({"source__reference__mask_resize": "both"}, "'probabilities' or 'logits'"),
-        ({"components": [{"name": "x"}]}, "components cannot be read"),
+        ({"components": [{"name": "x"}]}, r"components\.x lacks inputs, outputs"),
+        ({"components": ["x"]}, r"components\[0\] must be an object, got 'x'"),
         ({"components": []}, "components has no function vision_encoder"),
         ({"files__../escape": {"bytes": 1, "sha256": ""}}, "no plain file name"),
         ({"files__model.so": None}, "files lacks model.so"),
@@ -224,8 +226,76 @@ def test_a_manifest_error_names_its_place(made, entries, says):
 def test_functions_with_another_signature_are_refused(made):
     data = made.manifest.to_json()["components"]
     data[1]["inputs"][0]["dtype"] = "int32"
-    with pytest.raises(ArtifactError, match="text_encoder has other inputs"):
+    with pytest.raises(
+        ArtifactError, match=r"components\.text_encoder\.inputs\[0\]\.dtype is 'int32', not 'int64'"
+    ):
         artifact.open(change(made, components=data))
+
+
+@pytest.mark.parametrize(
+    ("way", "value", "says"),
+    [
+        ((1, "inputs", 0, "dtype"), 5, r"text_encoder\.inputs\[0\]\.dtype must be a string, got 5"),
+        ((1, "inputs", 0, "name"), ["input_ids"], r"inputs\[0\]\.name must be a string"),
+        ((1, "inputs", 0, "shape", 1), "6", r"inputs\[0\]\.shape\[1\] must be an integer, got '6'"),
+        ((1, "inputs", 0, "shape", 1), 6.0, r"shape\[1\] must be an integer, got 6\.0"),
+        ((1, "inputs", 0, "shape", 1), 7, r"inputs\[0\]\.shape\[1\] is 7, where 6 belongs"),
+        ((1, "inputs", 0, "shape", 0, "max"), "64", r"shape\[0\]\.max must be an integer"),
+        ((1, "inputs", 0, "shape", 0, "max"), 0, r"batch in 1\.\.0, which are no bounds"),
+        ((1, "inputs", 0, "shape", 0, "max"), 1 << 70, r"max must be an integer of 64 bits"),
+        ((1, "inputs", 0, "shape", 0, "step"), 1, r"shape\[0\] has unknown entries: step"),
+        ((1, "inputs", 0, "shape", 0, "name"), "boxes", "boxes in 1..64, where batch in 1..64"),
+        ((1, "inputs"), {}, r"components\.text_encoder\.inputs must be a list"),
+        ((1, "name"), "scoring", r"components has 'scoring' twice|components\.scoring\.inputs"),
+        ((1, "name"), None, r"components\[1\]\.name must be a string, got None"),
+    ],
+)
+def test_a_signature_is_read_strictly(made, way, value, says):
+    data = made.manifest.to_json()["components"]
+    node = data
+    for key in way[:-1]:
+        node = node[key]
+    node[way[-1]] = value
+    with pytest.raises(ArtifactError, match=says):
+        artifact.open(change(made, components=data))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"format": 3, "format": 4}', "an object has 'format' twice"),
+        ('{"format": Infinity}', "Infinity is no finite number"),
+        ('{"format": 1e999}', "1e999 is no finite number"),
+        ("[" * 100_000, "nested too deeply"),
+        ("\ufeff[]".encode("utf-16-le"), "it is UTF-16, and JSON is UTF-8"),
+        (b"\xff", "byte 0 is no UTF-8"),
+    ],
+)
+def test_what_python_reads_and_json_has_not_is_refused(made, text, says):
+    raw = text if isinstance(text, bytes) else text.encode()
+    (made.path / artifact.MANIFEST).write_bytes(raw)
+    with pytest.raises(ArtifactError, match=f"not readable JSON .*{says}"):
+        artifact.open(made.path)
+
+
+@pytest.mark.parametrize("name", [artifact.MANIFEST, "weights.json", "tokenizer.json"])
+def test_a_pipe_in_a_files_place_is_not_waited_for(made, name):
+    (made.path / name).unlink()
+    os.mkfifo(made.path / name)
+    with pytest.raises(ArtifactError, match=r"no regular file|without a readable"):
+        artifact.open(made.path)
+
+
+def test_names_of_a_file_are_printed_without_control_characters(made):
+    odd = "\x1b[31mred\x07\u202e\ud800"
+    for entries in ({odd: 1}, {"versions": {odd: 1}}, {"stages": {odd: _STAGES}}):
+        path = made.path / artifact.MANIFEST
+        kept = path.read_text()
+        path.write_text(json.dumps({**json.loads(kept), **entries}))
+        with pytest.raises(ArtifactError, match="x1b") as caught:
+            artifact.open(made.path)
+        assert str(caught.value).isprintable()
+        path.write_text(kept)
 
 
 def test_narrower_bounds_are_accepted(made):

@@ -17,10 +17,12 @@ SRC = Path(__file__).parents[1] / "src"
 PACKAGE = SRC / "sam3_tvm"
 
 CONTRACT = {"errors", "progress", "values", "components", "abi", "rules"}
-FOLDER = {"strict_json", "manifest", "weights", "artifact"}
+FILES = {"json_file", "tokenizer_file"}
+FOLDER = FILES | {"strict_json", "manifest", "weights", "artifact"}
 SOURCE = {
-    f"sources/{name}" for name in ("base", "sampling", "patches", "random_weights", "roi_align")
-}
+    f"sources/{name}"
+    for name in ("base", "sampling", "patches", "random_weights", "roi_align", "tensors")
+} | FILES
 KERNEL = {"compiler/targets", "compiler/kernels/emit", "compiler/kernels/vector_math"}
 
 # Room: the rooms that it may import, at any depth of the code and whenever that runs; naming one
@@ -34,9 +36,11 @@ ROOMS: dict[str, set[str]] = {
     "components": {"errors", "values"},
     "abi": {"components", "values"},
     "rules": {"errors"},
+    "json_file": set(),
+    "tokenizer_file": {"json_file"},
     "strict_json": {"errors"},
     "manifest": CONTRACT | {"strict_json"},
-    "weights": {"errors"},
+    "weights": {"errors", "json_file", "strict_json"},
     "artifact": CONTRACT | {"host"} | FOLDER - {"artifact"},
     "files": {"errors"},
     "machine": {"host"},
@@ -58,6 +62,7 @@ ROOMS: dict[str, set[str]] = {
     "lessons": {"errors", "progress", "importer"},
     "sources/base": CONTRACT,
     "sources/sampling": CONTRACT,
+    "sources/tensors": {"sources/base"},
     "sources/roi_align": set(),
     "sources/patches": {"sources/roi_align"},
     "sources/random_weights": set(),

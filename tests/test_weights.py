@@ -80,7 +80,12 @@ def test_misuse_is_refused(tmp_path):
     [
         ({"offset": 64}, "does not fit"),
         ({"offset": 4}, "does not fit"),
-        ({"offset": -64}, "no whole number"),
+        ({"offset": -64}, r"tensors\.a has a shape, offset or length below 0"),
+        ({"offset": 0.0}, r"tensors\.a\.offset must be an integer, got 0\.0"),
+        ({"shape": [True]}, r"tensors\.a\.shape\[0\] must be an integer, got True"),
+        ({"shape": [1] * 40}, "has 40 axes, more than 32"),
+        ({"shape": [1 << 62, 0, 1 << 62]}, "does not fit"),
+        ({"more": 1}, r"tensors\.a has unknown entries: more"),
         ({"shape": [3]}, "does not fit"),
         ({"dtype": "object"}, "which is none of"),
     ],

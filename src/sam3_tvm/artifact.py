@@ -20,6 +20,7 @@ import os
 import platform
 import secrets
 import shutil
+import stat
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from sam3_tvm import weights as weights_format
 from sam3_tvm.abi import Sizes
 from sam3_tvm.components import Component
 from sam3_tvm.errors import ArtifactError
+from sam3_tvm.json_file import parse_json, read_json, read_regular
 from sam3_tvm.manifest import (
     FORMAT,
     Licence,
@@ -244,7 +246,7 @@ def open(path: str | os.PathLike[str], integrity: str = "sizes") -> Artifact:
             f"{folder}: {what}; 'sam3-tvm compile CHECKPOINT -o {folder.name}' makes an artifact"
         )
     try:
-        raw = (folder / MANIFEST).read_bytes()
+        raw = read_regular(folder / MANIFEST)
     except OSError as error:
         hint = "compile it first" if (folder / "config.json").exists() else "compile one there"
         kind = "a checkpoint" if (folder / "config.json").exists() else "a folder"
@@ -253,7 +255,7 @@ def open(path: str | os.PathLike[str], integrity: str = "sizes") -> Artifact:
             "'sam3-tvm compile CHECKPOINT -o DIR'"
         ) from error
     try:
-        manifest = Manifest.from_json(json.loads(raw))
+        manifest = Manifest.from_json(parse_json(raw, strict=True))
     except ValueError as error:
         raise ArtifactError(
             f"{folder / MANIFEST}: not readable JSON ({error}); compile it again"
@@ -263,7 +265,9 @@ def open(path: str | os.PathLike[str], integrity: str = "sizes") -> Artifact:
     if missing := [name for name in _needed(manifest) if name not in manifest.files]:
         raise ArtifactError(f"{folder / MANIFEST}: files lacks {', '.join(missing)}")
     for name, stored in manifest.files.items():
-        _check_file(folder / name, stored, full=integrity == "full")
+        # The index says what kernels are given, and takes no time to read.
+        full = integrity == "full" or name == weights_format.INDEX
+        _check_file(folder / name, stored, full=full)
     return Artifact(folder, manifest, hashlib.sha256(raw).hexdigest())
 
 
@@ -319,7 +323,10 @@ def _needed(manifest: Manifest) -> list[str]:
 def _check_file(path: Path, stored: StoredFile, *, full: bool) -> None:
     advice = "copy it again or compile it again"
     try:
-        size = path.stat().st_size
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise ArtifactError(f"{path}: is no regular file; {advice}")
+        size = about.st_size
         if size != stored.bytes:
             raise ArtifactError(
                 f"{path}: has {size} bytes where {stored.bytes} were written; {advice}"
@@ -349,7 +356,7 @@ def _check_replaceable(path: Path) -> None:
     if not present:
         return
     try:
-        data = json.loads((path / MANIFEST).read_bytes())
+        data = read_json(path / MANIFEST)
         ours = {*data["files"], MANIFEST, *_REPORTS}
         known = type(data["format"]) is int and "sam3_tvm" in data
     except (OSError, ValueError, KeyError, TypeError):

@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
-__all__ = ["ArtifactError", "MissingExtraError", "Sam3Error", "UsageError"]
+import re
+
+__all__ = ["ArtifactError", "MissingExtraError", "Sam3Error", "UsageError", "one_line", "printable"]
+
+# What moves a terminal's cursor, changes its colours or the order of letters, and halves of
+# characters, which no output can encode; not tabs and line breaks.
+_UNSEEN = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
+)
+
+
+def printable(text: str) -> str:
+    """Text of a file or a name as it can be printed: control characters are spelt out."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def one_line(text: str) -> str:
+    """Text as :func:`printable`, with line breaks and tabs spelt out, too."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 class Sam3Error(Exception):
     """Base of every error with a message meant for the user.
 
     The command line prints it as one line and exits with code 2; anything else is a bug
-    of ours and keeps its traceback.
+    of ours and keeps its traceback. What its text quotes of a file or a name is printable.
     """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class MissingExtraError(Sam3Error, ImportError):
@@ -19,6 +40,9 @@ class MissingExtraError(Sam3Error, ImportError):
 
 class ArtifactError(Sam3Error):
     """An artifact that is missing, damaged, too new, or made for another machine."""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class UsageError(Sam3Error, ValueError):

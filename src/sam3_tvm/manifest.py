@@ -7,21 +7,20 @@ every change that an older reader would misunderstand.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, get_type_hints
 
 from sam3_tvm.abi import Sizes, abi
 from sam3_tvm.components import (
     Component,
+    Dim,
     TensorSpec,
-    abi_from_json,
     abi_to_json,
-    spec_from_json,
     spec_to_json,
 )
 from sam3_tvm.errors import ArtifactError
 from sam3_tvm.rules import ClickRules, Preprocessing, ReferenceRules, VideoRules
-from sam3_tvm.strict_json import check_keys, expect, optional_entries, parse
+from sam3_tvm.strict_json import check_keys, expect, optional_entries, parse, place, shown
 
 __all__ = [
     "FORMAT",
@@ -100,6 +99,10 @@ class TokenizerRules:
     pad_id: int
     mask_by_id: bool = False
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.pad_id < 1 << 31:
+            raise ArtifactError(f"tokenizer.pad_id is {self.pad_id}, not 0 or more, of 31 bits")
+
 
 @dataclass(frozen=True)
 class Licence:
@@ -115,6 +118,10 @@ class StoredFile:
 
     bytes: int
     sha256: str
+
+    def __post_init__(self) -> None:
+        if self.bytes < 0:
+            raise ArtifactError(f"files says that one has {self.bytes} bytes")
 
 
 @dataclass(frozen=True)
@@ -150,19 +157,6 @@ class Stages:
     def to_json(self) -> dict[str, Any]:
         """The stages as plain data."""
         return {**asdict(self), "kept": [spec_to_json(spec) for spec in self.kept]}
-
-    @classmethod
-    def from_json(cls, data: Any, where: str) -> Stages:
-        """The inverse of :meth:`to_json`; ``where`` names the entry in errors."""
-        entries = expect(dict, data, where, "an object")
-        check_keys(entries, {f.name for f in fields(cls)}, where)
-        hints = {k: v for k, v in get_type_hints(cls).items() if k != "kept"}
-        values = {k: parse(v, entries[k], f"{where}.{k}") for k, v in hints.items()}
-        try:
-            kept = tuple(map(spec_from_json, entries["kept"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(f"{where}.kept cannot be read ({error!r})") from error
-        return cls(**values, kept=kept)
 
 
 @dataclass(frozen=True)
@@ -230,17 +224,11 @@ class Manifest:
                 f"{FORMAT}: compile the checkpoint again"
             )
         rest = {k: v for k, v in data.items() if k != "format"}
-        apart = ("components", "stages")
-        hints = {k: v for k, v in get_type_hints(cls).items() if k not in apart}
-        check_keys(rest, {*hints, *apart}, "the manifest", optional_entries(cls))
+        hints = get_type_hints(cls)
+        check_keys(rest, {*hints}, "the manifest", optional_entries(cls))
+        del hints["components"]
         values = {n: parse(kind, rest[n], n) for n, kind in hints.items() if n in rest}
-        try:
-            components = abi_from_json(rest["components"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ArtifactError(f"components cannot be read ({error!r})") from error
-        staged = expect(dict, rest["stages"], "stages", "an object")
-        stages = {k: Stages.from_json(v, f"stages.{k}") for k, v in staged.items()}
-        manifest = cls(**values, components=components, stages=stages)
+        manifest = cls(**values, components=_components(rest["components"]))
         manifest._check()
         return manifest
 
@@ -269,27 +257,69 @@ class Manifest:
                     f"{self.sizes.video.memories}"
                 )
         for name in self.files:
-            if name in ("", ".", "..") or "/" in name or "\\" in name or ":" in name:
+            if name in ("", ".", "..") or any(c in name for c in "/\\:\0"):
                 raise ArtifactError(f"files names {name!r}, which is no plain file name")
         # The artifact may narrow bounds, and leave functions out that are not to be measured;
-        # names and dtypes are what the runtime is written for.
+        # names, dtypes and sizes are what the runtime is written for.
         known = abi(self.sizes)
         if not self.components.keys() & known.keys():
             raise ArtifactError(f"components has no function {next(iter(known))}")
         for name, found in self.components.items():
-            if name not in known:
-                continue
-            wanted = known[name]
-            for side in ("inputs", "outputs"):
-                want = [(s.name, s.dtype, len(s.shape)) for s in getattr(wanted, side)]
-                got = [(s.name, s.dtype, len(s.shape)) for s in getattr(found, side)]
-                if want != got:
-                    raise ArtifactError(
-                        f"components: {name} has other {side} than this sam3-tvm calls it with: "
-                        f"{found}"
-                    )
+            if name in known:
+                _check_signature(found, known[name])
         for name, stages in self.stages.items():
             _check_stages(name, stages, self.components)
+
+
+def _components(data: Any) -> dict[str, Component]:
+    """The functions by name, in the order of the list that a manifest has of them."""
+    found: dict[str, Component] = {}
+    for i, entry in enumerate(expect(list, data, "components", "a list")):
+        name = entry.get("name") if isinstance(entry, dict) else None
+        where = place("components", name) if isinstance(name, str) else f"components[{i}]"
+        component = parse(Component, entry, where)
+        if component.name in found:
+            raise ArtifactError(f"components has {component.name!r} twice")
+        found[component.name] = component
+    return found
+
+
+def _check_signature(found: Component, wanted: Component) -> None:
+    """Hold a function against the one of that name that the runtime calls."""
+    for side in ("inputs", "outputs"):
+        where = f"components.{found.name}.{side}"
+        have, want = getattr(found, side), getattr(wanted, side)
+        names = [[spec.name for spec in specs] for specs in (have, want)]
+        if names[0] != names[1]:
+            raise ArtifactError(
+                f"{where} are {shown(', '.join(names[0]))}, where this sam3-tvm calls it with "
+                f"other {side}: {', '.join(names[1])}"
+            )
+        for i, (a, b) in enumerate(zip(have, want, strict=True)):
+            if a.dtype != b.dtype:
+                raise ArtifactError(f"{where}[{i}].dtype is {shown(a.dtype)}, not {b.dtype!r}")
+            _check_shape(a.shape, b.shape, f"{where}[{i}].shape")
+
+
+def _check_shape(
+    found: tuple[int | Dim, ...], wanted: tuple[int | Dim, ...] | None, where: str
+) -> None:
+    """Hold a shape's sizes against the contract's, and its bounds against reason."""
+    if wanted is not None and len(found) != len(wanted):
+        raise ArtifactError(f"{where} has {len(found)} axes, not {len(wanted)}")
+    for axis, size in enumerate(found):
+        want = None if wanted is None else wanted[axis]
+        if isinstance(size, Dim):
+            if not 0 <= size.min <= size.max:
+                raise ArtifactError(f"{where}[{axis}] is {_said(size)}, which are no bounds")
+            if want is not None and size.name != getattr(want, "name", want):
+                raise ArtifactError(f"{where}[{axis}] is {_said(size)}, where {want} belongs")
+        elif size < 0 or (want is not None and size != want):
+            raise ArtifactError(f"{where}[{axis}] is {size}, where {want or 'a size'} belongs")
+
+
+def _said(size: Dim) -> str:
+    return shown(f"{size}")[1:-1]
 
 
 def _check_stages(name: str, stages: Stages, components: Mapping[str, Component]) -> None:
@@ -303,3 +333,5 @@ def _check_stages(name: str, stages: Stages, components: Mapping[str, Component]
         raise ArtifactError(f"stages.{name}.image_inputs has {late[0]!r}, which no picture gives")
     if taken := {stages.image, stages.prompt} & set(components):
         raise ArtifactError(f"stages.{name} uses the name {min(taken)!r} of another function")
+    for i, spec in enumerate(stages.kept):
+        _check_shape(spec.shape, None, f"stages.{name}.kept[{i}].shape")

@@ -5,6 +5,7 @@ The rules are part of an artifact's manifest, and so need no more than plain dat
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from sam3_tvm.errors import ArtifactError
@@ -30,6 +31,8 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if len(self.mean) != 3 or len(self.std) != 3 or 0 in self.std:
             raise ArtifactError("preprocessing needs three means and three non-zero deviations")
+        if not all(map(math.isfinite, (*self.mean, *self.std, self.rescale))):
+            raise ArtifactError("preprocessing has a mean, deviation or factor that is not finite")
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,10 @@ class ReferenceRules:
         if self.mask_resize not in ("probabilities", "logits"):
             raise ArtifactError(
                 f"mask_resize is 'probabilities' or 'logits', not {self.mask_resize!r}"
+            )
+        if not 0 <= self.default_threshold <= 1:
+            raise ArtifactError(
+                f"default_threshold is {self.default_threshold}, not between 0 and 1"
             )
 
 

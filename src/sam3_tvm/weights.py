@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import mmap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,12 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.errors import ArtifactError
+from sam3_tvm.json_file import read_json
+from sam3_tvm.strict_json import parse, place, shown
 
 __all__ = ["ALIGNMENT", "DATA", "DTYPES", "INDEX", "Weights", "WeightsWriter", "open_weights"]
 
 ALIGNMENT = 64
 DATA = "weights.bin"
 INDEX = "weights.json"
+# NumPy's arrays have no more.
+_MOST_AXES = 32
+
 DTYPES = ("float32", "float16", "int64", "int32", "int16", "int8", "uint16", "uint8", "bool")
 
 
@@ -140,7 +147,7 @@ def open_weights(folder: Path) -> Weights:
     """
     index = folder / INDEX
     try:
-        parsed = json.loads(index.read_text(encoding="utf-8"))
+        parsed = read_json(index, strict=True)
         with (folder / DATA).open("rb") as file:
             size = file.seek(0, 2)
             mapped: Any = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
@@ -149,25 +156,46 @@ def open_weights(folder: Path) -> Weights:
     except ValueError as error:
         raise ArtifactError(f"{index}: not readable JSON ({error}); compile it again") from error
     try:
-        tensors, functions = parsed["tensors"], parsed["functions"]
-        for key, entry in tensors.items():
-            _check_entry(key, entry, size)
-        for component, keys in functions.items():
-            if missing := [k for k in keys if k not in tensors]:
-                raise ValueError(f"{component} takes {missing[0]!r}, which is not stored")
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{index}: {error!s}; compile it again") from error
-    return Weights(np.frombuffer(mapped, np.uint8), tensors, functions)
+        found = parse(_Index, parsed, "it")
+        for key, entry in found.tensors.items():
+            _check_entry(place("tensors", key), entry, size)
+        for component, keys in found.functions.items():
+            if missing := [k for k in keys if k not in found.tensors]:
+                where = place("functions", component)
+                raise ArtifactError(f"{where} takes {shown(missing[0])}, which is not stored")
+    except ArtifactError as error:
+        raise ArtifactError(f"{index}: {error}; compile it again") from error
+    return Weights(np.frombuffer(mapped, np.uint8), parsed["tensors"], found.functions)
 
 
-def _check_entry(key: str, entry: Mapping[str, Any], size: int) -> None:
-    dtype, offset, length = entry["dtype"], entry["offset"], entry["bytes"]
-    if dtype not in DTYPES:
-        raise ValueError(f"{key!r} is {dtype!r}, which is none of {', '.join(DTYPES)}")
-    if any(type(n) is not int or n < 0 for n in (*entry["shape"], offset, length)):
-        raise ValueError(f"{key!r} has a shape, offset or length that is no whole number")
-    expected = np.dtype(dtype).itemsize
-    for n in entry["shape"]:
-        expected *= n
-    if length != expected or offset % ALIGNMENT or offset + length > size:
-        raise ValueError(f"{key!r} does not fit {DATA} of {size} bytes")
+@dataclass(frozen=True)
+class _Tensor:
+    """What the index says of a tensor."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class _Index:
+    """The index."""
+
+    tensors: dict[str, _Tensor]
+    functions: dict[str, tuple[str, ...]]
+
+
+def _check_entry(where: str, entry: _Tensor, size: int) -> None:
+    if entry.dtype not in DTYPES:
+        raise ArtifactError(
+            f"{where}.dtype is {shown(entry.dtype)}, which is none of {', '.join(DTYPES)}"
+        )
+    if len(entry.shape) > _MOST_AXES:
+        raise ArtifactError(f"{where}.shape has {len(entry.shape)} axes, more than {_MOST_AXES}")
+    if any(n < 0 for n in (*entry.shape, entry.offset, entry.bytes)):
+        raise ArtifactError(f"{where} has a shape, offset or length below 0")
+    expected = np.dtype(entry.dtype).itemsize * math.prod(entry.shape)
+    fits = entry.offset % ALIGNMENT == 0 and entry.offset + entry.bytes <= size
+    if entry.bytes != expected or not fits:
+        raise ArtifactError(f"{where} does not fit {DATA} of {size} bytes")

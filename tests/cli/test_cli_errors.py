@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -241,3 +244,37 @@ def test_the_entry_point_is_the_installed_script():
     done = subprocess.run([script, "--version"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
     assert done.stdout.startswith("sam3-tvm ")
+
+
+@pytest.mark.parametrize(
+    ("stop", "code", "says"),
+    [
+        (lambda: os.kill(os.getpid(), signal.SIGTERM), 143, "ended by a signal"),
+        (lambda: os.kill(os.getpid(), signal.SIGHUP), 129, "ended by a signal"),
+        (lambda: bytearray(1 << 60), 2, "error: there is not enough memory"),
+    ],
+)
+def test_an_end_from_outside_is_one_line(cli, monkeypatch, stop, code, says):
+    from sam3_tvm import artifact
+    from sam3_tvm.cli import end_on_signals
+
+    tidied = []
+
+    def run(path):
+        try:
+            stop()
+            time.sleep(5)
+        finally:
+            tidied.append(path)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    monkeypatch.setattr(artifact, "open", run)
+    try:
+        end_on_signals()
+        result = cli("info", "x")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert result.exit_code == code
+    assert one_line(result).startswith(says)
+    assert tidied

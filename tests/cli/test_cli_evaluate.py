@@ -146,3 +146,18 @@ def test_broken_data_is_one_line_and_nothing_is_written(
     assert says in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
     assert not (folder / "r.json").exists()
+
+
+def test_a_picture_that_fails_late_is_named_and_the_rest_is_reported(cli, data, folder, model):
+    """Its header is whole, its pixels aren't."""
+    whole = (data / "b.png").read_bytes()
+    (data / "b.png").write_bytes(whole[: len(whole) // 2])
+    result = cli("evaluate", "artifact", "data", "--json", "-o", "r.json")
+    assert result.exit_code == 1
+    printed, written = json.loads(result.stdout), json.loads((folder / "r.json").read_text())
+    assert printed["pictures"] == 1
+    assert [one["picture"] for one in printed["failed"]] == ["b.png"]
+    assert [one["prompt"] for one in written["outcomes"]] == [1, 2, 3]
+    *_, reason, last = result.stderr.splitlines()
+    assert "b.png: " in reason
+    assert last == "1 of 2 pictures were not measured"

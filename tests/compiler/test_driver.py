@@ -177,3 +177,29 @@ def test_some_functions_can_be_compiled_alone_with_tiles_of_a_file(tmp_path):
         load(report.path)
     with pytest.raises(CompileError, match="no function is named 'score'"):
         compile("random:tiny", tmp_path / "other", functions=["score"])
+
+
+def test_a_linker_that_fails_is_one_line_and_leaves_nothing(tmp_path):
+    from sam3_tvm.compiler.driver import CompileError, _link
+
+    class Executable:
+        def export_library(self, path):
+            raise RuntimeError("Compilation error:\nld: no space left\nCommand line: g++ -o x")
+
+    with pytest.raises(CompileError, match=r"model\.so can't be linked .*no space left") as caught:
+        _link(Executable(), tmp_path / "model.so")
+    assert "\n" not in str(caught.value)
+    assert "g++ -o" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to")],
+)
+def test_missing_memory_is_one_line(error):
+    from sam3_tvm.compiler.driver import CompileError, _memory_named
+
+    with pytest.raises(CompileError, match="not enough memory to compile this"), _memory_named():
+        raise error
+    with pytest.raises(RuntimeError, match="a bug"), _memory_named():
+        raise RuntimeError("a bug")

@@ -158,3 +158,66 @@ def test_run_lengths_as_json_writes_them_are_read(write, document):
     assert json.loads(json.dumps(document)) == document
     cat = read(write(document)).pictures[0].queries[1]
     assert (decode(cat.targets[0]) == mask).all()
+
+
+def test_categories_of_one_name_are_one(write, document):
+    """Sets that were merged have a name under several ids; case and spaces don't tell names apart
+    to the text encoder."""
+    document["categories"] += [{"id": 5, "name": "Dog "}, {"id": 6, "name": "dog"}]
+    document["annotations"][1]["category_id"] = 5
+    document["annotations"][4]["category_id"] = 6
+    first, second = read(write(document)).pictures
+    assert [(q.text, q.id, len(q.targets)) for q in first.queries] == [("dog", 1, 2), ("cat", 2, 1)]
+    assert [(q.category, len(q.targets), len(q.crowds)) for q in second.queries] == [(1, 1, 1)]
+
+
+@pytest.mark.parametrize("value", [0, 0.0, "0", False, "false", None])
+def test_a_crowd_that_is_none_is_none_in_every_spelling(write, document, value):
+    document["annotations"][3]["iscrowd"] = value
+    assert len(read(write(document)).pictures[1].queries[0].targets) == 2
+
+
+@pytest.mark.parametrize("value", [1, 1.0, "1", True])
+def test_a_crowd_is_one_in_every_spelling(write, document, value):
+    document["annotations"][4]["iscrowd"] = value
+    assert len(read(write(document)).pictures) == 1
+
+
+@pytest.mark.parametrize("value", [2, "yes", -1, [0], float("nan")])
+def test_what_is_neither_is_refused_with_its_place(write, document, value):
+    document["annotations"][4]["iscrowd"] = value
+    with pytest.raises(DatasetError, match=r"annotation 4: its iscrowd is .*; 0 or 1"):
+        read(write(document))
+
+
+def test_held_out_as_text_is_what_it_says(write, document):
+    document["prompts"] = [prompt(1, held_out="false"), prompt(2, held_out="true")]
+    assert [q.held_out for q in read(write(document)).pictures[0].queries] == [False, True]
+
+
+def test_numbers_as_tables_write_them_are_numbers(write, document):
+    """Through a data frame 7 becomes 7.0, through a spreadsheet "7"."""
+    plain = read(write(document))
+    document["images"][0] |= {"id": "7", "height": 20.0, "width": "30"}
+    for one in document["annotations"]:
+        one |= {"image_id": float(one["image_id"]), "category_id": str(one["category_id"])}
+    read_back = read(write(document))
+    assert [p.size for p in read_back.pictures] == [p.size for p in plain.pictures]
+    assert [len(q.targets) for p in read_back.pictures for q in p.queries] == [2, 1, 1]
+
+
+def test_a_name_that_looks_like_a_number_stays_one(write, document):
+    document["images"][0]["id"] = "007"
+    with pytest.raises(DatasetError, match="annotation 0: no picture has the id 7"):
+        read(write(document))
+
+
+@pytest.mark.parametrize("mark", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_is_read_and_another_encoding_named(write, document, mark):
+    folder = write(document)
+    (folder / "annotations.json").write_text(json.dumps(document), encoding=mark)
+    if mark == "utf-8-sig":
+        assert len(read(folder).pictures) == 2
+    else:
+        with pytest.raises(DatasetError, match=f"it is {mark.upper()}, and JSON is UTF-8"):
+            read(folder)

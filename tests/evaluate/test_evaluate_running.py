@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,18 @@ import toy
 from PIL import Image
 from rectangles import BOXES, HEIGHT, WIDTH, document, prompt, rectangle, write_folder
 
-from sam3_tvm.evaluate import DatasetError, Detections, ModelDetector, evaluate, read_dataset
+from sam3_tvm.evaluate import (
+    DatasetError,
+    Detections,
+    ModelDetector,
+    check_headers,
+    evaluate,
+    read_dataset,
+)
 from sam3_tvm.evaluate.report import ALL, HELD_OUT
 from sam3_tvm.evaluate.segmentation import encode
 from sam3_tvm.evaluate.sheet import contact_sheet
+from sam3_tvm.runtime.concepts.prompts import PromptError
 
 
 def found(*pairs) -> Detections:
@@ -184,3 +193,64 @@ def test_a_contact_sheet_shows_the_picture_the_target_and_the_prediction(dataset
     assert (sheet[12:172, 12:252][24:32, 24:32] == rgb[24:32, 24:32]).all()
     assert (sheet[12:172, 12:252][95, 100:120] == 255).all()
     assert not (sheet[12:172, 12:252][50:60, 100:120] == rgb[50:60, 100:120]).all()
+
+
+def test_what_was_measured_is_kept_when_a_picture_fails(dataset):
+    """For all models, so that what is compared is of the same pictures."""
+    data = dataset([prompt(1), prompt(2, image=3, annotation_ids=[4])])
+    data.pictures[0].path.write_bytes(b"")
+    answers = {1: found(), 2: found((0.9, BOXES[4]))}
+    both = evaluate({"a": Oracle(answers), "b": Oracle(answers)}, data)
+    for one in both.values():
+        assert [o.query.id for o in one.outcomes] == [2]
+        assert one.figures()[ALL].f1 == 1
+        ((path, reason),) = [(f.picture.path.name, f.reason) for f in one.failed]
+        assert path == "a.png"
+        assert "a.png: cannot be read" in reason
+        assert one.to_json()["failed"] == [{"picture": "a.png", "reason": reason}]
+
+
+def test_a_prompt_that_one_model_refuses_counts_for_none(dataset):
+    data = dataset([prompt(1), prompt(2, image=3, annotation_ids=[4])])
+
+    class Refusing(Oracle):
+        def __call__(self, rgb, queries, threshold):
+            if queries[0].id == 2:
+                raise PromptError("too many boxes")
+            return super().__call__(rgb, queries, threshold)
+
+    answers = {1: found((0.9, BOXES[0])), 2: found()}
+    both = evaluate({"a": Oracle(answers), "b": Refusing(answers)}, data)
+    assert [[o.query.id for o in one.outcomes] for one in both.values()] == [[1], [1]]
+
+
+def test_headers_tell_of_bad_pictures_before_any_is_measured(dataset):
+    data = dataset([prompt(1), prompt(2, image=3, annotation_ids=[4])])
+    check_headers(data)
+    Image.new("RGB", (5, 4)).save(data.pictures[0].path)
+    with pytest.raises(DatasetError, match=r"a\.png: is 5 x 4 pixels, .* says 30 x 20; mend"):
+        check_headers(data)
+    data.pictures[1].path.write_bytes(b"no picture")
+    with pytest.raises(DatasetError, match=r"a\.png: is 5 x 4 .*; so are 1 more; mend them"):
+        check_headers(data)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tif", "png"])
+def test_a_picture_on_its_side_has_the_size_of_the_upright_one(dataset, suffix, tmp_path):
+    data = dataset([prompt(1)])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / f"turned.{suffix}"
+    Image.new("RGB", (HEIGHT, WIDTH)).save(path, exif=exif)
+    turned = replace(data, pictures=(replace(data.pictures[0], path=path),))
+    check_headers(turned)
+
+
+def test_pixels_are_not_read_for_a_header(dataset, monkeypatch):
+    from PIL import ImageFile
+
+    def fail(self):
+        raise AssertionError("the pixels were read")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    check_headers(dataset([prompt(1)]))

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -180,3 +181,20 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     with pytest.raises(SourceError, match=r"sam3\.pt: no such file"):
         convert(str(tmp_path / "sam3.pt"), tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
+    import resource
+    import signal
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, before[1]))
+        with pytest.raises(SourceError, match="cannot be written") as caught:
+            convert(str(Path(__file__).parents[2] / "checkpoints" / "shapes"), tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())

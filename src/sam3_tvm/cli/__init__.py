@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -21,7 +23,22 @@ from sam3_tvm.cli.tune import command as _tune
 from sam3_tvm.cli.verify import command as _verify
 from sam3_tvm.errors import Sam3Error
 
-__all__ = ["app", "main"]
+__all__ = ["app", "end_on_signals", "main"]
+
+
+class _Ended(BaseException):
+    """A signal that asks the process to end, raised where it was, so that folders in the making
+    are removed on the way out."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    # One is enough: a second would cut the tidying short.
+    signal.signal(number, signal.SIG_IGN)
+    raise _Ended(number)
 
 
 class _Commands(TyperGroup):
@@ -36,6 +53,12 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt as error:
             complain("interrupted")
             raise typer.Exit(130) from error
+        except _Ended as error:
+            complain("ended by a signal")
+            raise typer.Exit(128 + error.number) from error
+        except MemoryError as error:
+            complain("error: there is not enough memory; end other programs, or lift the limit")
+            raise typer.Exit(2) from error
 
 
 app = typer.Typer(
@@ -86,7 +109,17 @@ app.command("info")(_info)
 app.command("doctor")(_doctor)
 
 
+def end_on_signals() -> None:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does: what is half-written is removed."""
+    for name in ("SIGTERM", "SIGHUP"):
+        # Windows has the first alone, and what a parent has ignored (nohup) stays so.
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _end)
+
+
 def main() -> None:
     """The entry point ``sam3-tvm``."""
+    end_on_signals()
     # Its own name even where the process has another, as under python -m.
     app(prog_name="sam3-tvm")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sam3_tvm.cli.terminal import json_text, need_extra, reporting, say, show, table
+from sam3_tvm.cli.terminal import complain, json_text, need_extra, reporting, say, show, table
 from sam3_tvm.errors import UsageError
 from sam3_tvm.files import OutputFile
 from sam3_tvm.progress import Progress
@@ -100,7 +100,9 @@ def command(
 
     A prediction is matched with a target at an IoU of 0.5 or more, one to one. Annotations are
     COCO's instances: every category in a picture is looked for by its name, and mask AP is
-    computed, too; or the prompts are listed in the file (docs/evaluation.md).
+    computed, too; or the prompts are listed in the file (docs/evaluation.md). Pictures are looked
+    at before anything is measured; one that fails later is named, the others are reported, and the
+    exit code is 1.
 
     [bold]Examples[/bold]
 
@@ -116,9 +118,11 @@ def command(
     sheet_file = None if sheet is None else OutputFile(sheet, "--sheet")
 
     import sam3_tvm
-    from sam3_tvm.evaluate import Detector, ModelDetector, evaluate, read_dataset
+    from sam3_tvm.evaluate import Detector, ModelDetector, check_headers, evaluate, read_dataset
 
     dataset = read_dataset(*files, limit)
+    with reporting() as progress:
+        check_headers(dataset, _with_rate(progress))
     detectors: dict[str, Detector] = {
         _OURS: ModelDetector(sam3_tvm.load(artifact, threads=threads))
     }
@@ -133,7 +137,7 @@ def command(
         "artifact": f"{artifact}",
         "annotations": f"{dataset.annotations}",
         "threshold": threshold,
-        "pictures": len(dataset.pictures),
+        "pictures": len(dataset.pictures) - len(ours.failed),
         **ours.to_json(),
         "against": None if theirs is None else {"checkpoint": against, **theirs.to_json()},
     }
@@ -147,6 +151,11 @@ def command(
         _tell(f"wrote {output}", as_json)
     if sheet_file is not None:
         _draw(ours, sheet_file, worst, as_json)
+    if ours.failed:
+        for one in ours.failed:
+            complain(one.reason)
+        complain(f"{len(ours.failed)} of {len(dataset.pictures)} pictures were not measured")
+        raise typer.Exit(1)
 
 
 def _locate(data: Path | None, annotations: Path | None, images: Path | None) -> tuple[Path, Path]:
@@ -197,8 +206,8 @@ def _print(
             f"{one.rejected:.1%} of {one.absent}" if one.absent else "",
         )
     show(
-        f"{name} on {dataset.annotations}: {len(dataset.pictures)} pictures, "
-        f"{dataset.queries} prompts, threshold {threshold:g}",
+        f"{name} on {dataset.annotations}: {len(dataset.pictures) - len(ours.failed)} pictures, "
+        f"{len(ours.outcomes)} prompts, threshold {threshold:g}",
         rows,
     )
     if ours.ap is not None:
@@ -206,7 +215,8 @@ def _print(
     if theirs is not None:
         _print_comparison(figures, theirs.figures(), ours, theirs)
     if ours.seconds > 0:
-        say(f"{len(dataset.pictures) / ours.seconds:.1f} pictures/s, {ours.seconds:.1f} s in all")
+        measured = len(dataset.pictures) - len(ours.failed)
+        say(f"{measured / ours.seconds:.1f} pictures/s, {ours.seconds:.1f} s in all")
 
 
 def _print_comparison(

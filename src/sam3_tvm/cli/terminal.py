@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
+from sam3_tvm.errors import printable
 from sam3_tvm.progress import Progress
 
 if TYPE_CHECKING:
@@ -48,12 +49,12 @@ def console(file: TextIO | None = None) -> Console:
 
 def say(text: str) -> None:
     """Print a line to stdout."""
-    print(text, flush=True)
+    print(printable(text), flush=True)
 
 
 def complain(text: str) -> None:
     """Print a line to stderr, whatever line breaks the text had."""
-    print(" ".join(text.split()), file=sys.stderr, flush=True)
+    print(printable(" ".join(text.split())), file=sys.stderr, flush=True)
 
 
 def json_text(data: Any) -> str:
@@ -86,7 +87,7 @@ def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
 def show(title: str, rows: Table) -> None:
     """Print a table under its title. The title is no part of it, so it isn't wrapped to it."""
     screen = console()
-    screen.print(title, style="bold", soft_wrap=True)
+    screen.print(printable(title), style="bold", soft_wrap=True)
     screen.print(rows)
 
 

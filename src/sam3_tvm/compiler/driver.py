@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -141,7 +142,7 @@ def compile(
     report = CompileReport(Path(output))
     # Beside the components' own: open, one per shared phase, code, link and write.
     steps = _Steps(report, progress, total=2 * len(names) + 5)
-    with artifact.create(output) as writer:
+    with artifact.create(output) as writer, _memory_named():
         with steps.step("open the checkpoint"):
             source = open_source(checkpoint, tasks)
             known = abi(source.sizes)
@@ -172,7 +173,7 @@ def compile(
         with steps.step("generate code"):
             executable = pipeline.build(mod, replace(options, plan_memory=True))
         with steps.step("link"):
-            executable.export_library(str(writer.folder / artifact.MODEL))
+            _link(executable, writer.folder / artifact.MODEL)
         with steps.step("write the artifact"):
             used = options.target.with_features(used_features(mod))
             _describe(writer, source, components, split, replace(options, target=used))
@@ -180,6 +181,46 @@ def compile(
     report.peak_bytes = host.peak_bytes()
     report.artifact_bytes = sum(p.stat().st_size for p in report.path.iterdir())
     return report
+
+
+# What torch, TVM and C++ say where memory ends, in errors of classes that say nothing.
+_NO_MEMORY = ("allocate memory", "bad_alloc", "out of memory", "Cannot allocate")
+
+
+@contextmanager
+def _memory_named() -> Iterator[None]:
+    """An error for users where a library runs out of memory.
+
+    Raises:
+        CompileError: it did.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not isinstance(error, MemoryError) and not any(w in str(error) for w in _NO_MEMORY):
+            raise
+        raise CompileError(
+            "there is not enough memory to compile this: end other programs, lift the limit "
+            "(ulimit -v), or compile on a larger machine; artifacts need less to run"
+        ) from error
+
+
+def _link(executable: Any, path: Path) -> None:
+    """Write the compiled functions as a shared library.
+
+    Raises:
+        CompileError: the C compiler isn't there, or fails: for want of room, as a rule.
+    """
+    try:
+        executable.export_library(str(path))
+    except RuntimeError as error:
+        said = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = " ".join(line for line in said if not line.startswith("Command line:"))
+        raise CompileError(
+            f"{path.name} can't be linked ({reason[:300]}): is there room in "
+            f"{tempfile.gettempdir()} and in the output's folder, and a C compiler that works "
+            "(sam3-tvm doctor --quick)?"
+        ) from error
 
 
 def _check_weights(options: Options) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sam3_tvm.evaluate.dataset import Dataset, DatasetError, read_dataset
+from sam3_tvm.evaluate.headers import check_headers
 from sam3_tvm.evaluate.metrics import Counts, Figures
 from sam3_tvm.evaluate.report import Evaluation, Outcome
 from sam3_tvm.evaluate.running import Detections, Detector, ModelDetector, evaluate
@@ -17,6 +18,7 @@ __all__ = [
     "Figures",
     "ModelDetector",
     "Outcome",
+    "check_headers",
     "evaluate",
     "read_dataset",
 ]

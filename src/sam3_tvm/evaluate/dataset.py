@@ -8,7 +8,6 @@ is to be found; empty for nothing), ``kind`` (a name to group figures by) and ``
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable
@@ -16,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sam3_tvm.errors import Sam3Error
+from sam3_tvm.errors import Sam3Error, one_line
+from sam3_tvm.evaluate.plain_values import flag, key, number, whole
 from sam3_tvm.evaluate.segmentation import Rle, to_rle
+from sam3_tvm.json_file import read_json
 
 __all__ = ["CATEGORY_KIND", "Dataset", "DatasetError", "PictureEntry", "Query", "read_dataset"]
 
@@ -32,6 +33,9 @@ _FAR = 1e9
 
 class DatasetError(Sam3Error, ValueError):
     """Annotations that cannot be read or make no sense; the message says which."""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ def read_dataset(annotations: Path, images: Path, limit: int | None = None) -> D
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
     except FileNotFoundError as error:
         raise DatasetError(
             f"{path}: no such file; give a folder with annotations.json and its pictures, or "
@@ -124,7 +128,7 @@ def _load(path: Path) -> dict[str, Any]:
         ) from error
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DatasetError(f"{path}: is no JSON ({error})") from error
     if not isinstance(document, dict):
         raise DatasetError(f"{path}: is no annotation file: COCO's is an object with images in it")
@@ -141,8 +145,12 @@ class _Document:
         self.images = self._by_id("images", "picture")
         self.annotations = self._by_id("annotations", "annotation")
         for name, one in self.annotations.items():
-            if _key(one.get("image_id")) not in self.images:
+            if key(one.get("image_id")) not in self.images:
                 raise self.error(f"annotation {name}: no picture has the id {one.get('image_id')}")
+        self.crowds = {
+            name: self._flag(one, "iscrowd", f"annotation {name}")
+            for name, one in self.annotations.items()
+        }
 
     def error(self, message: str) -> DatasetError:
         return DatasetError(f"{self.path}: {message}")
@@ -151,28 +159,41 @@ class _Document:
         """The prompts by the picture that they are about."""
         by_image: dict[Any, list[dict[str, Any]]] = defaultdict(list)
         for name, one in self._by_id("prompts", "prompt").items():
-            image = _key(one.get("image_id"))
+            image = key(one.get("image_id"))
             if image not in self.images:
                 raise self.error(f"prompt {name}: no picture has the id {one.get('image_id')}")
             by_image[image].append(one)
         return by_image
 
     def categories(self) -> dict[Any, list[dict[str, Any]]]:
-        """A prompt for each category of each picture, in the form of those of a file."""
-        names = self._by_id("categories", "category")
+        """A prompt for each category of each picture, in the form of those of a file.
+
+        Categories of one name are one: sets that were merged have it under several ids, and the
+        phrase would be asked twice, each time for a part of what it finds. Names that the text
+        encoder doesn't tell apart, by case and spaces, are one name.
+        """
+        categories = self._by_id("categories", "category")
+        first: dict[str, Any] = {}
+        same = {}
+        for at, category in categories.items():
+            text = category.get("name")
+            said = " ".join(text.split()).lower() if isinstance(text, str) else ""
+            same[at] = first.setdefault(said, at) if said else at
         members: dict[tuple[Any, Any], list[Any]] = defaultdict(list)
         for name, one in self.annotations.items():
-            category = one.get("category_id")
-            if _key(category) not in names:
-                raise self.error(f"annotation {name}: no category has the id {category}")
-            members[one["image_id"], category].append(name)
+            category_id = key(one.get("category_id"))
+            if category_id not in categories:
+                given = one.get("category_id")
+                raise self.error(f"annotation {name}: no category has the id {given}")
+            members[key(one["image_id"]), same[category_id]].append(name)
         by_image: dict[Any, list[dict[str, Any]]] = defaultdict(list)
-        for (image, category), found in members.items():
+        for (image, category_id), found in members.items():
             # A category that is there as a crowd only asks for nothing that could be found.
-            if all(self.annotations[name].get("iscrowd") for name in found):
+            if all(self.crowds[name] for name in found):
                 continue
-            entry = {"id": category, "text": names[category].get("name"), "image_id": image}
-            entry |= {"annotation_ids": found, "kind": CATEGORY_KIND, "category": category}
+            text = categories[category_id].get("name")
+            entry = {"id": category_id, "text": text, "image_id": image}
+            entry |= {"annotation_ids": found, "kind": CATEGORY_KIND, "category": category_id}
             by_image[image].append(entry)
         return {image: by_image[image] for image in self.images if image in by_image}
 
@@ -180,15 +201,17 @@ class _Document:
         self, image_id: Any, entries: Iterable[dict[str, Any]], folder: Path
     ) -> PictureEntry:
         image = self.images[image_id]
-        name, height, width = (image.get(k) for k in ("file_name", "height", "width"))
-        if not isinstance(name, str) or not name:
+        name = image.get("file_name")
+        if not isinstance(name, str) or not name or "\0" in name:
             raise self.error(f"picture {image_id}: has no file_name")
-        if not all(type(n) is int and 0 < n <= 1 << 15 for n in (height, width)):
-            raise self.error(f"picture {image_id}: its height and width are {height} and {width}")
+        height, width = (whole(image.get(side)) for side in ("height", "width"))
+        if height is None or width is None or not all(0 < n <= 1 << 15 for n in (height, width)):
+            said = f"{image.get('height')} and {image.get('width')}"
+            raise self.error(f"picture {image_id}: its height and width are {said}")
         path = folder / name
         if not path.is_file():
             raise DatasetError(f"{path}: no such picture; {self.path} names it, see --images")
-        size = (int(image["height"]), int(image["width"]))
+        size = (height, width)
         masks: dict[Any, Rle] = {}
         return PictureEntry(
             path, size, tuple(self._query(one, image_id, size, masks) for one in entries)
@@ -202,13 +225,10 @@ class _Document:
         if text is not None and (not isinstance(text, str) or not text.strip()):
             raise self.error(f"{name}: its text is {text!r}; a phrase, or null for boxes alone")
         boxes = self._boxes(entry.get("boxes"), name, size)
-        labels = entry.get("box_labels", [1] * len(boxes))
-        if (
-            not isinstance(labels, list)
-            or len(labels) != len(boxes)
-            or not all(type(n) is int and n in (0, 1) for n in labels)
-        ):
-            raise self.error(f"{name}: box_labels are {labels}; 1 or 0 for each of its boxes")
+        given = entry.get("box_labels", [1] * len(boxes))
+        labels = [flag(one) for one in given] if isinstance(given, list) else [None]
+        if len(labels) != len(boxes) or None in labels:
+            raise self.error(f"{name}: box_labels are {given}; 1 or 0 for each of its boxes")
         if text is None and not boxes:
             raise self.error(f"{name}: has neither text nor boxes")
         kind = entry.get("kind", "prompt")
@@ -219,20 +239,20 @@ class _Document:
             raise self.error(f"{name}: has no list of annotation_ids (empty for nothing)")
         targets: list[Rle] = []
         crowds: list[Rle] = []
-        for one in dict.fromkeys(map(_key, wanted)):
+        for one in dict.fromkeys(map(key, wanted)):
             annotation = self.annotations.get(one)
-            if annotation is None or annotation["image_id"] != image:
+            if annotation is None or key(annotation["image_id"]) != image:
                 raise self.error(f"{name}: its picture has no annotation of the id {one}")
             if one not in masks:
                 masks[one] = self._mask(one, annotation, size)
-            (crowds if annotation.get("iscrowd") else targets).append(masks[one])
+            (crowds if self.crowds[one] else targets).append(masks[one])
         return Query(
             entry["id"],
             text,
             boxes,
-            tuple(labels),
+            tuple(int(bool(one)) for one in labels),
             kind,
-            bool(entry.get("held_out", False)),
+            self._flag(entry, "held_out", name),
             tuple(targets),
             tuple(crowds),
             entry.get("category"),
@@ -252,7 +272,7 @@ class _Document:
         for box in boxes or ():
             numbers = box if isinstance(box, list) and len(box) == 4 else [math.nan]
             # Compared so that NaN is refused, too.
-            if not all(isinstance(v, (int, float)) and abs(v) < _FAR for v in numbers):
+            if not all(number(v) and abs(v) < _FAR for v in numbers):
                 raise self.error(f"{name}: the box {box} is not x0, y0, x1, y1 in pixels")
             x0, x1 = (min(max(float(x), 0.0), float(size[1])) for x in (box[0], box[2]))
             y0, y1 = (min(max(float(y), 0.0), float(size[0])) for y in (box[1], box[3]))
@@ -261,21 +281,24 @@ class _Document:
             checked.append((x0, y0, x1, y1))
         return tuple(checked)
 
-    def _by_id(self, key: str, what: str) -> dict[Any, dict[str, Any]]:
-        entries = self.document.get(key)
+    def _flag(self, entry: dict[str, Any], name: str, where: str) -> bool:
+        """An entry that is yes or no; no where it is absent or null."""
+        given = entry.get(name)
+        value = False if given is None else flag(given)
+        if value is None:
+            raise self.error(f"{where}: its {name} is {given!r}; 0 or 1")
+        return value
+
+    def _by_id(self, listed: str, what: str) -> dict[Any, dict[str, Any]]:
+        entries = self.document.get(listed)
         if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
-            raise self.error(f"is no annotation file: it has no list of {key}")
+            raise self.error(f"is no annotation file: it has no list of {listed}")
         by_id: dict[Any, dict[str, Any]] = {}
         for one in entries:
-            name = _key(one.get("id"))
+            name = key(one.get("id"))
             if name is None:
                 raise self.error(f"a {what} has the id {one.get('id')!r}; a number or a string")
             if name in by_id:
-                raise self.error(f"two entries in {key} have the id {name}")
+                raise self.error(f"two entries in {listed} have the id {name}")
             by_id[name] = one
         return by_id
-
-
-def _key(value: Any) -> int | str | None:
-    """An id as a key; None for what can't be one."""
-    return value if isinstance(value, (int, str)) and not isinstance(value, bool) else None

@@ -14,7 +14,7 @@ from sam3_tvm.evaluate.dataset import PictureEntry, Query
 from sam3_tvm.evaluate.metrics import Counts, Figures, figures, quality
 from sam3_tvm.evaluate.segmentation import Rle
 
-__all__ = ["ALL", "HELD_OUT", "OTHERS", "Detections", "Evaluation", "Outcome"]
+__all__ = ["ALL", "HELD_OUT", "OTHERS", "Detections", "Evaluation", "Failure", "Outcome"]
 
 ALL = "all"
 HELD_OUT = "held out"
@@ -77,18 +77,28 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """A picture that couldn't be measured, and why."""
+
+    picture: PictureEntry
+    reason: str
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """One model on one dataset.
 
     Attributes:
-        outcomes: every prompt's, in the dataset's order.
+        outcomes: every prompt's, in the dataset's order, but for those of pictures that failed.
         ap: mask AP; None unless the prompts are the categories of a plain annotation file.
         seconds: taken by the model, reading pictures and measuring excluded.
+        failed: pictures that couldn't be read, or not be put through every model.
     """
 
     outcomes: tuple[Outcome, ...]
     ap: AveragePrecision | None
     seconds: float
+    failed: tuple[Failure, ...] = ()
 
     def figures(self) -> dict[str, Figures]:
         """Figures by group: kinds of prompts, for boxes also the objects beside those in the
@@ -123,4 +133,7 @@ class Evaluation:
             "figures": {name: asdict(one) for name, one in self.figures().items()},
             "ap": None if self.ap is None else asdict(self.ap),
             "seconds": self.seconds,
+            "failed": [
+                {"picture": one.picture.path.name, "reason": one.reason} for one in self.failed
+            ],
         }

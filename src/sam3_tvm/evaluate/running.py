@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sam3_tvm.components import AbiError
 from sam3_tvm.evaluate.average_precision import (
     AveragePrecision,
     ScoredQuery,
@@ -16,14 +17,18 @@ from sam3_tvm.evaluate.average_precision import (
 )
 from sam3_tvm.evaluate.dataset import Dataset, DatasetError, PictureEntry, Query
 from sam3_tvm.evaluate.metrics import box_iou, count, count_others, match
-from sam3_tvm.evaluate.report import Detections, Evaluation, Outcome
+from sam3_tvm.evaluate.report import Detections, Evaluation, Failure, Outcome
 from sam3_tvm.evaluate.segmentation import Rle, decode, iou
 from sam3_tvm.progress import Progress, silent
+from sam3_tvm.runtime.concepts.prompts import PromptError
 from sam3_tvm.runtime.model import Model
-from sam3_tvm.runtime.pictures.image import read_picture
+from sam3_tvm.runtime.pictures.image import ImageError, read_picture
 
 __all__ = ["Detections", "Detector", "ModelDetector", "evaluate"]
 
+
+# What is a picture's fault, or its prompts', and not the model's.
+_OF_THE_PICTURE = (ImageError, DatasetError, PromptError, AbiError)
 
 # Predictions below it hardly change an AP, and every query has one.
 _LEAST_SCORE = 0.01
@@ -84,35 +89,46 @@ def evaluate(
         progress: told of each picture.
 
     Returns:
-        What came out, by the same names.
+        What came out, by the same names. A picture that can't be read, is of another size than the
+        annotations say, or has a prompt that a model doesn't take is among those that failed, for
+        all models: what hours have measured isn't lost for it.
 
     Raises:
-        DatasetError: a picture of another size than its annotations say.
-        ImageError: a picture that cannot be read.
-        PromptError: a prompt that the model doesn't take.
+        DatasetError: no picture could be measured.
     """
     outcomes: dict[str, list[Outcome]] = {name: [] for name in detectors}
     scored: dict[str, list[ScoredQuery]] = {name: [] for name in detectors}
     seconds = dict.fromkeys(detectors, 0.0)
+    failed: list[Failure] = []
     numbers: dict[int | str | None, int] = {}
     total = len(dataset.pictures)
     least = min(threshold, _LEAST_SCORE) if dataset.plain else threshold
     for at, picture in enumerate(dataset.pictures):
         progress(picture.path.name, at, total)
-        rgb = _read(picture, dataset)
-        for name, detect in detectors.items():
-            begun = time.perf_counter()
-            found = detect(rgb, picture.queries, least)
-            seconds[name] += time.perf_counter() - begun
-            for query, detections in zip(picture.queries, found, strict=True):
+        try:
+            rgb = _read(picture, dataset)
+            found: dict[str, list[Detections]] = {}
+            taken: dict[str, float] = {}
+            for name, detect in detectors.items():
+                started = time.perf_counter()
+                found[name] = detect(rgb, picture.queries, least)
+                taken[name] = time.perf_counter() - started
+        except _OF_THE_PICTURE as error:
+            failed.append(Failure(picture, f"{error}"))
+            continue
+        for name, answers in found.items():
+            seconds[name] += taken[name]
+            for query, detections in zip(picture.queries, answers, strict=True):
                 outcomes[name].append(_outcome(picture, query, detections.above(threshold)))
                 if dataset.plain:
                     category = numbers.setdefault(query.category, len(numbers))
                     scored[name].append(_scored(at, category, picture, query, detections))
     progress("done", total, total)
+    if len(failed) == total:
+        raise DatasetError(f"none of {total} pictures could be measured: {failed[0].reason}")
     return {
-        name: Evaluation(tuple(found), _ap(scored[name]), seconds[name])
-        for name, found in outcomes.items()
+        name: Evaluation(tuple(done), _ap(scored[name]), seconds[name], tuple(failed))
+        for name, done in outcomes.items()
     }
 
 

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
+from sam3_tvm.evaluate.plain_values import number
+
 __all__ = ["Rle", "decode", "encode", "iou", "to_rle"]
 
 #: Compressed run-length encoding: ``size`` [height, width] and ``counts`` in bytes.
@@ -84,7 +86,7 @@ def _check_polygons(polygons: list[Any], size: tuple[int, int]) -> None:
             raise ValueError("a polygon of it is no list of x, y pairs, at least three")
         for value in polygon:
             # Compared so that NaN is refused, too.
-            if not isinstance(value, (int, float)) or not abs(value) <= far:
+            if not number(value) or not abs(value) <= far:
                 raise ValueError(f"a polygon of it has the coordinate {value!r}")
 
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from sam3_tvm.abi import Sizes
-from sam3_tvm.errors import Sam3Error
+from sam3_tvm.errors import Sam3Error, one_line
 from sam3_tvm.rules import ClickRules, Preprocessing, ReferenceRules, VideoRules
 
 __all__ = [
@@ -36,6 +36,9 @@ __all__ = [
 
 class SourceError(Sam3Error):
     """A checkpoint that can't be found, read or understood."""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import Sam3Config
-from transformers.models.sam3.modeling_sam3 import Sam3Model
 
 from sam3_tvm.progress import Progress, silent
 from sam3_tvm.sources.base import Licence, SourceError, read_licence
 from sam3_tvm.sources.huggingface.files import (
-    download,
+    checkpoint_folder,
+    model_shapes,
     read_config,
     read_json,
     write_processing,
+)
+from sam3_tvm.sources.huggingface.weights import (
+    WEIGHTS,
+    check_quantisation,
+    check_weights,
+    read_tensor,
+    stored_tensors,
 )
 from sam3_tvm.sources.meta.checkpoint import FILE, Checkpoint, checkpoint_file, read_checkpoint
 from sam3_tvm.sources.meta.environment import installed_licence
@@ -28,16 +35,14 @@ from sam3_tvm.sources.meta.keys import (
     POINTS,
     Change,
     Entry,
-    examples,
     meta_entry,
-    split_transformers_keys,
     transformers_entry,
 )
 from sam3_tvm.sources.meta.vocabulary import find_tokenizer
+from sam3_tvm.sources.tensors import examples
 
 __all__ = ["Conversion", "convert"]
 
-_WEIGHTS = "model.safetensors"
 _VISION_EPS = 1e-5
 """What Meta's vision encoder adds to variances: the default of torch.nn.LayerNorm."""
 
@@ -97,8 +102,7 @@ def convert(
     path = checkpoint_file(checkpoint)
     if path is not None:
         return _to_transformers(read_checkpoint(path), output, config, progress)
-    folder = Path(checkpoint) if Path(checkpoint).is_dir() else download(checkpoint)
-    return _to_meta(folder, output, progress)
+    return _to_meta(checkpoint_folder(checkpoint), output, progress)
 
 
 @contextmanager
@@ -113,21 +117,17 @@ def _folder(final: Path) -> Iterator[Path]:
             if final.exists():
                 final.rmdir()
             made.rename(final)
-    except OSError as error:
+    # What is inside writes: torch and safetensors have errors of their own for a full disk.
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
         raise SourceError(
-            f"{final}: cannot be written ({error.strerror or error}); choose another with -o"
+            f"{final}: cannot be written ({reason}); choose another with -o"
         ) from error
 
 
 def _write_licence(folder: Path, licence: Licence | None) -> None:
     if licence is not None:
         (folder / "LICENSE").write_text(licence.text, encoding="utf-8")
-
-
-def _model_shapes(config: Sam3Config) -> dict[str, torch.Size]:
-    """The shapes of transformers' own model, which is made without memory."""
-    with torch.device("meta"):
-        return {name: tensor.shape for name, tensor in Sam3Model(config).state_dict().items()}
 
 
 # Meta's to transformers'
@@ -152,10 +152,10 @@ def _to_transformers(
         else:
             unknown.append(checkpoint.keys.model[name])
     _check_unknown(checkpoint.path, unknown)
-    _check_in_meta_s_names(checkpoint.path, tensors, _model_shapes(known))
+    _check_in_meta_s_names(checkpoint.path, tensors, model_shapes(known, config or checkpoint.path))
     with _folder(output) as made:
-        progress(f"writing {_WEIGHTS}", 0, 1)
-        save_file(tensors, made / _WEIGHTS, {"format": "pt"})
+        progress(f"writing {WEIGHTS}", 0, 1)
+        save_file(tensors, made / WEIGHTS, {"format": "pt"})
         known.architectures = ["Sam3Model"]
         known.save_pretrained(made)
         tokens = known.text_config.max_position_embeddings
@@ -227,8 +227,9 @@ def _check_in_meta_s_names(
 def _to_meta(folder: Path, output: Path, progress: Progress) -> Conversion:
     config = read_config(folder)
     tokenizer = find_tokenizer(folder)
-    files = _safetensors(folder)
-    split = split_transformers_keys(files)
+    check_quantisation(folder, read_json(folder / "config.json"))
+    stored = stored_tensors(folder)
+    split = check_weights(folder, stored, model_shapes(config, folder))
     entries: dict[str, Entry] = {}
     unknown = []
     for name, key in split.model.items():
@@ -238,22 +239,10 @@ def _to_meta(folder: Path, output: Path, progress: Progress) -> Conversion:
         else:
             entries[entry.meta] = entry
     _check_unknown(folder, unknown)
-    expected = _model_shapes(config)
-    if missing := expected.keys() - split.model.keys():
-        raise SourceError(f"{folder}: {len(missing)} tensors are missing: {examples(missing)}")
-    if many := split.model.keys() - expected.keys():
-        raise SourceError(f"{folder}: {len(many)} tensors too many: {examples(many)}")
     tensors = {}
     for done, (name, entry) in enumerate(sorted(entries.items())):
         progress("reading tensors", done, len(entries) + 1)
-        parts = []
-        for part in entry.transformers:
-            parts.append(_read(files[split.model[part]], split.model[part]))
-            if parts[-1].shape != expected[part]:
-                raise SourceError(
-                    f"{folder}: {part} is {list(parts[-1].shape)}, and {list(expected[part])} by "
-                    "config.json; one of the two belongs to another checkpoint"
-                )
+        parts = [read_tensor(stored, split.model[part]) for part in entry.transformers]
         tensors[f"detector.{name}"] = _meta_tensor(entry, parts)
     with _folder(output) as made:
         progress(f"writing {FILE}", len(entries), len(entries) + 1)
@@ -285,33 +274,6 @@ def _filled(entries: Mapping[str, Entry], config: Sam3Config) -> Iterator[str]:
             f"layer norms of the vision encoder add {_VISION_EPS:g} to variances in Meta's code, "
             f"and {epsilon:g} by this config.json: features differ in the fifth digit"
         )
-
-
-def _safetensors(folder: Path) -> dict[str, Path]:
-    """The file of each tensor of a checkpoint folder."""
-    index = folder / f"{_WEIGHTS}.index.json"
-    try:
-        names = set(read_json(index)["weight_map"].values()) if index.is_file() else {_WEIGHTS}
-        found: dict[str, Path] = {}
-        for name in sorted(names):
-            with safe_open(folder / name, "pt") as file:
-                found |= dict.fromkeys(file.keys(), folder / name)
-    except FileNotFoundError as error:
-        raise SourceError(
-            f"{folder} has no {_WEIGHTS}; convert takes Meta's {FILE} or a folder in "
-            "Hugging Face's layout"
-        ) from error
-    except (SafetensorError, OSError, KeyError, AttributeError, TypeError) as error:
-        raise SourceError(
-            f"{folder}: its weights can't be read ({error}); copy or download them again"
-        ) from error
-    return found
-
-
-def _read(path: Path, key: str) -> torch.Tensor:
-    with safe_open(path, "pt") as file:
-        tensor: torch.Tensor = file.get_tensor(key)
-        return tensor
 
 
 def _meta_tensor(entry: Entry, parts: list[torch.Tensor]) -> torch.Tensor:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import toy
@@ -61,3 +63,35 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
     toy.write_tokenizer(tmp_path / "t.json")
     with pytest.raises(ArtifactError, match="no token 99 to pad with"):
         Tokenizer(tmp_path / "t.json", 6, 99)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{}", "it is no tokenizer: Model missing"),
+        ("[1]", "it is no tokenizer: invalid type"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_json_that_is_no_tokenizer_is_one_line(tmp_path, text, says):
+    (tmp_path / "t.json").write_text(text)
+    with pytest.raises(ArtifactError, match=says) as caught:
+        Tokenizer(tmp_path / "t.json", 6, 0)
+    assert "\n" not in str(caught.value)
+
+
+def test_rules_that_panic_in_the_library_are_one_line(tmp_path):
+    """What tokenizers raises then is a BaseException."""
+    toy.write_tokenizer(tmp_path / "t.json")
+    rules = json.loads((tmp_path / "t.json").read_text())
+    empty = {"type": "Replace", "pattern": {"Regex": ""}, "content": " "}
+    rules["normalizer"] = {"type": "Sequence", "normalizers": [empty, {"type": "Lowercase"}]}
+    (tmp_path / "t.json").write_text(json.dumps(rules))
+    with pytest.raises(ArtifactError, match="its rules fail on text: index out of bounds"):
+        Tokenizer(tmp_path / "t.json", 6, 0)
+
+
+def test_another_number_of_tokens_than_the_text_encoder_takes_is_one_line(tmp_path):
+    toy.write_tokenizer(tmp_path / "t.json")
+    with pytest.raises(ArtifactError, match="compile it again"):
+        Tokenizer(tmp_path / "t.json", 1, 0)

@@ -346,7 +346,7 @@ def test_weights_that_cannot_be_read_are_an_error(source, both_halves, tmp_path)
     whole = (both_halves / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[:1000])
     (tmp_path / "config.json").symlink_to(both_halves / "config.json")
-    with pytest.raises(SourceError, match="the tracker's weights can't be read") as caught:
+    with pytest.raises(SourceError, match="its weights can't be read") as caught:
         read_tracker(tmp_path, source.model)
     assert "\n" not in str(caught.value)
 

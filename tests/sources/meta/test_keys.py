@@ -7,12 +7,11 @@ from sam3_tvm.sources import SourceError, open_source
 from sam3_tvm.sources.meta.keys import (
     POINTS,
     Change,
-    examples,
     meta_entry,
     split_meta_keys,
-    split_transformers_keys,
     transformers_entry,
 )
+from sam3_tvm.sources.tensors import examples, split_transformers_keys
 
 
 @needs_meta

@@ -52,7 +52,7 @@ class Machine:
         import tvm_ffi
 
         load_runtime(artifact)
-        path = artifact.path / MODEL
+        path = self._path = artifact.path / MODEL
         components, stages = artifact.manifest.components, artifact.manifest.stages
         compiled = [name for name in components if name not in stages]
         compiled += [half for split in stages.values() for half in (split.image, split.prompt)]
@@ -70,8 +70,20 @@ class Machine:
             raise ArtifactError(f"{path}: cannot be loaded ({reason}); compile it again") from error
 
     def __call__(self, name: str, inputs: Sequence[Input]) -> list[NDArray[Any]]:
-        """The results of a function, in order."""
-        return [np.from_dlpack(t) for t in self._functions[name](_arguments(inputs))]
+        """The results of a function, in order.
+
+        Raises:
+            ArtifactError: the code refuses what the artifact's own tables say that it takes.
+        """
+        try:
+            return [np.from_dlpack(t) for t in self._functions[name](_arguments(inputs))]
+        except (TypeError, ValueError) as error:
+            # Inputs keep the contract by now, so it is weights or a stage that don't fit the code.
+            reason = " ".join(str(error).split())[:200]
+            raise ArtifactError(
+                f"{self._path}: {name} doesn't take its own weights or inputs ({reason}); copy the "
+                "artifact again or compile it again"
+            ) from error
 
     def needs(self, name: str, inputs: Sequence[Input]) -> tuple[int, ...]:
         """The bytes of the workspace for a call, then those of the buffers for its results."""

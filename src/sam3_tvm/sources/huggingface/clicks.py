@@ -6,13 +6,12 @@ holds both (``facebook/sam3``) its weights are named ``tracker_model.*`` and ``t
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError, safe_open
 from transformers.initialization import no_init_weights
 from transformers.models.sam3.modeling_sam3 import Sam3Model
 from transformers.models.sam3_tracker.configuration_sam3_tracker import Sam3TrackerConfig
@@ -27,9 +26,12 @@ from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
 from sam3_tvm.abi import ClickSizes
 from sam3_tvm.rules import ClickRules
 from sam3_tvm.sources.base import SourceError
+from sam3_tvm.sources.huggingface.files import read_json
 from sam3_tvm.sources.huggingface.patches import all_masks
 from sam3_tvm.sources.huggingface.video import fill, load_video
+from sam3_tvm.sources.huggingface.weights import Stored, read_tensor, stored_tensors
 from sam3_tvm.sources.random_weights import randomise, randomise_positions, seed_of
+from sam3_tvm.sources.tensors import check_finite
 
 __all__ = [
     "ClickDecoder",
@@ -41,8 +43,6 @@ __all__ = [
     "random_tracker",
     "read_tracker",
 ]
-
-_WEIGHTS = "model.safetensors"
 
 
 class TrackerNeck(torch.nn.Module):
@@ -222,15 +222,13 @@ def read_tracker(
     Raises:
         SourceError: a tracker that can't be read, or some of whose weights are missing.
     """
-    described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    described = read_json(folder / "config.json")
     if "tracker_config" not in described:
         return None, None
-    try:
-        tensors = _own_tensors(folder)
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise SourceError(f"{folder}: the tracker's weights can't be read ({error})") from error
+    tensors = _own_tensors(stored_tensors(folder))
     if not tensors:
         return None, None
+    check_finite(folder, tensors.items())
     try:
         tracker = _beside(detector, Sam3TrackerConfig(**described["tracker_config"]))
         video = Sam3TrackerVideoConfig(**described["tracker_config"])
@@ -254,20 +252,14 @@ def _beside(detector: Sam3Model, config: Sam3TrackerConfig) -> Sam3TrackerModel:
     return tracker.eval()
 
 
-def _own_tensors(folder: Path) -> dict[str, torch.Tensor]:
+def _own_tensors(stored: Mapping[str, Stored]) -> dict[str, torch.Tensor]:
     """The tracker's tensors in a checkpoint, by their names in ``Sam3TrackerModel``."""
-    index = folder / f"{_WEIGHTS}.index.json"
-    names = {_WEIGHTS}
-    if index.is_file():
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
     found: dict[str, torch.Tensor] = {}
-    for name in sorted(names):
-        with safe_open(folder / name, "pt") as file:
-            for key in file.keys():  # noqa: SIM118 - no mapping
-                part, _, rest = key.partition(".")
-                if part == "tracker_model":
-                    # Saved again by transformers 5.23, they have the prefix twice.
-                    found[rest.removeprefix("tracker_model.")] = file.get_tensor(key)
-                elif part == "tracker_neck":
-                    found[f"vision_encoder.neck.{rest}"] = file.get_tensor(key)
+    for key in stored:
+        part, _, rest = key.partition(".")
+        if part == "tracker_model":
+            # Saved again by transformers 5.23, they have the prefix twice.
+            found[rest.removeprefix("tracker_model.")] = read_tensor(stored, key)
+        elif part == "tracker_neck":
+            found[f"vision_encoder.neck.{rest}"] = read_tensor(stored, key)
     return found

@@ -7,21 +7,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from tokenizers import Tokenizer
 from transformers import Sam3Config
+from transformers.models.sam3.modeling_sam3 import Sam3Model
 
-from sam3_tvm.rules import Preprocessing
+from sam3_tvm.json_file import read_json as parse_file
+from sam3_tvm.json_file import read_regular
 from sam3_tvm.sources.base import SourceError
+from sam3_tvm.tokenizer_file import parse_tokenizer
 
 __all__ = [
+    "checkpoint_folder",
     "download",
+    "model_shapes",
     "read_config",
     "read_json",
     "read_pad_id",
-    "read_preprocessing",
     "read_tokenizer",
     "write_processing",
 ]
+
+# Beyond these, making a model would never end. A vocabulary is the largest size in one.
+_MOST = 1 << 24
+_MOST_LAYERS = 4096
 
 _AGAIN = "copy or download the checkpoint again"
 
@@ -33,8 +42,10 @@ def read_json(path: Path) -> dict[str, Any]:
         SourceError: a file that can't be read, or one that holds something else.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        data = parse_file(path)
+    except OSError as error:
+        raise SourceError(f"{path}: can't be read ({error.strerror}); {_AGAIN}") from error
+    except ValueError as error:
         raise SourceError(f"{path}: can't be read ({error}); {_AGAIN}") from error
     if not isinstance(data, dict):
         raise SourceError(f"{path}: holds no JSON object; {_AGAIN}")
@@ -47,11 +58,72 @@ def read_config(path: Path) -> Sam3Config:
     Raises:
         SourceError: one that can't be read or isn't SAM 3's.
     """
+    file = path / "config.json" if path.is_dir() else path
     try:
-        return Sam3Config.from_pretrained(path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SourceError(f"{path} is no SAM 3 checkpoint: {reason}") from error
+        described = _detector(parse_file(file))
+        _check_counts(described)
+        # Not from_pretrained, which passes over what it doesn't know of another model.
+        return Sam3Config.from_dict(described)
+    except Exception as error:  # what transformers raises of a value is of no narrower class
+        raise SourceError(f"{file} is no SAM 3 checkpoint: {_first_line(error)}") from error
+
+
+def _detector(described: Any) -> dict[str, Any]:
+    """The part of a ``config.json`` that describes the detector.
+
+    Raises:
+        ValueError: it describes another model.
+    """
+    if not isinstance(described, dict):
+        raise ValueError("it holds no JSON object")
+    kind = described.get("model_type")
+    if kind == "sam3_video":
+        described = described.get("detector_config")
+        kind = described.get("model_type") if isinstance(described, dict) else None
+    if kind != "sam3" or not isinstance(described, dict):
+        said = "it has no model_type" if kind is None else f"it is of model_type {kind!r}"
+        raise ValueError(f"{said}, and sam3, or sam3_video with a detector_config, is wanted")
+    return described
+
+
+def _check_counts(described: dict[str, Any], where: str = "") -> None:
+    """Refuse numbers of layers and sides of pictures that no model could be made of.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for key, value in described.items():
+        place = f"{where}{key}"
+        most = _MOST_LAYERS if key.startswith("num_") else _MOST
+        if isinstance(value, dict):
+            _check_counts(value, f"{place}.")
+        elif isinstance(value, (int, float)) and abs(value) > most:
+            raise ValueError(f"{place} is {value}")
+
+
+def _first_line(error: Exception) -> str:
+    """What a library says, in a line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else f"{text[:196]} ..."
+
+
+def model_shapes(config: Sam3Config, where: Path) -> dict[str, torch.Size]:
+    """The shapes of transformers' own model, which is made without memory.
+
+    Args:
+        config: its configuration.
+        where: the configuration's place, for errors.
+
+    Raises:
+        SourceError: no model can be made of it.
+    """
+    try:
+        with torch.device("meta"):
+            return {name: t.shape for name, t in Sam3Model(config).state_dict().items()}
+    except Exception as error:  # what torch and transformers raise is of no narrower class
+        raise SourceError(
+            f"{where}: no model can be made of its config.json: {_first_line(error)}"
+        ) from error
 
 
 def read_tokenizer(path: Path) -> str:
@@ -61,35 +133,11 @@ def read_tokenizer(path: Path) -> str:
         SourceError: a file that can't be read, or that is no tokenizer.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        Tokenizer.from_str(text)
-    except Exception as error:  # what tokenizers raises is of no narrower class
+        return parse_tokenizer(read_regular(path)).to_str()
+    except OSError as error:
+        raise SourceError(f"{path}: is no tokenizer ({error.strerror}); {_AGAIN}") from error
+    except ValueError as error:
         raise SourceError(f"{path}: is no tokenizer ({error}); {_AGAIN}") from error
-    return text
-
-
-def read_preprocessing(folder: Path | None, image_size: int) -> Preprocessing:
-    """How a checkpoint's pictures are scaled: its own values; SAM 3's where it says nothing.
-
-    Args:
-        folder: the checkpoint's; None for one of random weights.
-        image_size: side of the model's picture in pixels.
-
-    Raises:
-        SourceError: a file that can't be read.
-    """
-    data: dict[str, Any] = {}
-    for name in ("processor_config.json", "preprocessor_config.json"):
-        if folder is not None and (folder / name).is_file():
-            data = read_json(folder / name)
-            data = data.get("image_processor", data)
-            break
-    return Preprocessing(
-        image_size,
-        tuple(data.get("image_mean") or (0.5, 0.5, 0.5)),
-        tuple(data.get("image_std") or (0.5, 0.5, 0.5)),
-        data.get("rescale_factor") or 1 / 255,
-    )
 
 
 def read_pad_id(folder: Path, tokenizer: str) -> int:
@@ -103,6 +151,8 @@ def read_pad_id(folder: Path, tokenizer: str) -> int:
     if path.is_file():
         token = read_json(path).get("pad_token")
         token = token.get("content") if isinstance(token, dict) else token
+        if not (token is None or isinstance(token, str)):
+            raise SourceError(f"{path}: pad_token is {token!r}, and must be a string; {_AGAIN}")
     found = Tokenizer.from_str(tokenizer).token_to_id(token or "<|endoftext|>")
     if found is None:
         raise SourceError(
@@ -110,6 +160,23 @@ def read_pad_id(folder: Path, tokenizer: str) -> int:
             "name one as pad_token in tokenizer_config.json"
         )
     return int(found)
+
+
+def checkpoint_folder(checkpoint: str) -> Path:
+    """The folder of a checkpoint: one here, or a hub repository's, fetched.
+
+    Raises:
+        SourceError: a file, or nothing of that name; see :func:`download`.
+    """
+    path = Path(checkpoint)
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise SourceError(
+            f"{checkpoint}: is a file, and a checkpoint is the folder that holds it with its "
+            f"config.json and tokenizer.json: give {path.parent}"
+        )
+    return download(checkpoint)
 
 
 def download(checkpoint: str) -> Path:
@@ -141,7 +208,9 @@ def download(checkpoint: str) -> Path:
         raise SourceError(f"{checkpoint!r} is neither a folder nor a valid hub id") from error
     except (HfHubHTTPError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SourceError(f"{checkpoint} can't be fetched from the hub: {reason}") from error
+        raise SourceError(
+            f"there is no folder {checkpoint} here, and it can't be fetched from the hub: {reason}"
+        ) from error
 
 
 def _write_json(path: Path, data: Mapping[str, Any]) -> None:

@@ -33,13 +33,15 @@ from sam3_tvm.sources.huggingface.clicks import (
 )
 from sam3_tvm.sources.huggingface.clicks_reference import TrackerReference
 from sam3_tvm.sources.huggingface.files import (
-    download,
+    checkpoint_folder,
+    model_shapes,
     read_config,
+    read_json,
     read_pad_id,
-    read_preprocessing,
     read_tokenizer,
 )
 from sam3_tvm.sources.huggingface.patches import patched
+from sam3_tvm.sources.huggingface.processing import read_preprocessing
 from sam3_tvm.sources.huggingface.reference import TransformersReference
 from sam3_tvm.sources.huggingface.video import (
     EnlargeMasks,
@@ -52,8 +54,14 @@ from sam3_tvm.sources.huggingface.video import (
     video_sizes,
 )
 from sam3_tvm.sources.huggingface.video_reference import TrackerVideoReference
+from sam3_tvm.sources.huggingface.weights import (
+    check_quantisation,
+    check_weights,
+    stored_tensors,
+)
 from sam3_tvm.sources.patches import IntegerShapes
 from sam3_tvm.sources.random_weights import CONFIGS, TRACKERS, VIDEO, byte_tokenizer, randomise
+from sam3_tvm.sources.tensors import check_finite
 
 __all__ = ["TransformersSource"]
 
@@ -264,10 +272,7 @@ class TransformersSource:
         """See :func:`sam3_tvm.sources.open_source`; ``tracked``: with a tracker, if it has one."""
         if checkpoint.startswith("random:"):
             return cls._random(checkpoint, tracked)
-        folder = Path(checkpoint)
-        if not folder.is_dir():
-            folder = download(checkpoint)
-        return cls._folder(checkpoint, folder, tracked)
+        return cls._folder(checkpoint, checkpoint_folder(checkpoint), tracked)
 
     @classmethod
     def _random(cls, checkpoint: str, tracked: bool) -> TransformersSource:
@@ -303,11 +308,14 @@ class TransformersSource:
         tokenizer = read_tokenizer(folder / "tokenizer.json")
         pad_id = read_pad_id(folder, tokenizer)
         config = read_config(folder)
+        preprocessing = read_preprocessing(folder, config.image_size)
+        check_quantisation(folder, read_json(folder / "config.json"))
+        check_weights(folder, stored_tensors(folder), model_shapes(config, folder))
         try:
             model, report = Sam3Model.from_pretrained(
                 folder, config=config, dtype=torch.float32, output_loading_info=True
             )
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise SourceError(f"{folder} is no SAM 3 checkpoint: {reason}") from error
         for fault in ("missing_keys", "mismatched_keys"):
@@ -316,12 +324,13 @@ class TransformersSource:
                     f"{folder}: {len(report[fault])} {fault.replace('_', ' ')} in the weights, "
                     f"such as {sorted(map(str, report[fault]))[0]}; nothing is filled in at random"
                 )
+        check_finite(folder, model.state_dict().items())
         return cls(
             checkpoint,
             model,
             tokenizer,
             pad_id,
-            read_preprocessing(folder, model.config.image_size),
+            preprocessing,
             read_licence(folder),
             *(read_tracker(folder, model) if tracked else ()),
         )

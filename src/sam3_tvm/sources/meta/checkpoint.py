@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from sam3_tvm.sources.base import SourceError
-from sam3_tvm.sources.meta.keys import POINTS, SplitKeys, examples, split_meta_keys
+from sam3_tvm.sources.meta.keys import POINTS, split_meta_keys
+from sam3_tvm.sources.tensors import SplitKeys, check_dtypes, check_finite, check_names, examples
 
 __all__ = ["FILE", "Checkpoint", "checkpoint_file", "load_into", "read_checkpoint"]
 
@@ -70,10 +71,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
             data = data[wrapper]
     if not isinstance(data, dict) or not data:
         raise SourceError(f"{path}: holds no tensors by name, but {type(data).__name__}")
+    if other := [name for name in data if not isinstance(name, str)]:
+        raise SourceError(f"{path}: holds no tensors by name: it has the key {other[0]!r}")
+    check_names(path, data)
     keys = split_meta_keys(data)
     tensors = {name: data[key] for name, key in keys.model.items()}
     if other := [name for name, value in tensors.items() if not isinstance(value, torch.Tensor)]:
         raise SourceError(f"{path}: no tensors but something else: {examples(other)}")
+    dtypes = ((name, str(tensor.dtype).removeprefix("torch.")) for name, tensor in tensors.items())
+    check_dtypes(path, dtypes)
     return Checkpoint(path, tensors, keys)
 
 
@@ -105,6 +111,7 @@ def load_into(model: torch.nn.Module, checkpoint: Checkpoint) -> bool:
     points = any(name in checkpoint.tensors for name in POINTS)
     optional = () if points else POINTS
     _check_names(checkpoint, expected, optional)
+    check_finite(checkpoint.path, checkpoint.tensors.items())
     values = {name: tensor.float() for name, tensor in checkpoint.tensors.items()}
     values |= {name: torch.zeros_like(expected[name]) for name in optional}
     model.load_state_dict(values, strict=False, assign=True)

@@ -13,17 +13,14 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 
-from sam3_tvm.sources.base import SourceError
+from sam3_tvm.sources.tensors import SplitKeys, split_keys
 
 __all__ = [
     "POINTS",
     "Change",
     "Entry",
-    "SplitKeys",
-    "examples",
     "meta_entry",
     "split_meta_keys",
-    "split_transformers_keys",
     "transformers_entry",
 ]
 
@@ -210,10 +207,6 @@ _META_TRACKER = re.compile(
 # Rotary tables, which the model computes, and has as buffers.
 _META_COMPUTED = re.compile(r"\.attn\.freqs_cis$")
 
-_TRANSFORMERS_PREFIXES = re.compile(r"^(?:module\.|_orig_mod\.|detector_model\.)+")
-_TRANSFORMERS_TRACKER = re.compile(r"^tracker_model\.|^tracker_neck\.")
-_TRANSFORMERS_COMPUTED = re.compile(r"\.rope_embeddings(?:_cos|_sin)?$|\.position_ids$")
-
 
 @cache
 def _table() -> tuple[Entry, ...]:
@@ -298,64 +291,10 @@ def transformers_entry(key: str) -> Entry | None:
     return _find(key, _transformers_names)
 
 
-@dataclass(frozen=True)
-class SplitKeys:
-    """A checkpoint's names, told apart.
-
-    Attributes:
-        model: from the name that the image model has for it to the file's.
-        tracker: of the video tracker, which is no part of the image model.
-        computed: tables that the model computes itself.
-    """
-
-    model: dict[str, str]
-    tracker: list[str]
-    computed: list[str]
-
-
-def _split(
-    keys: Iterable[str],
-    prefixes: re.Pattern[str],
-    tracker: re.Pattern[str],
-    computed: re.Pattern[str],
-    old: Mapping[re.Pattern[str], str],
-) -> SplitKeys:
-    split = SplitKeys({}, [], [])
-    for key in keys:
-        name = prefixes.sub("", key)
-        for pattern, new in old.items():
-            name = pattern.sub(new, name)
-        if tracker.search(name):
-            split.tracker.append(key)
-        elif computed.search(name):
-            split.computed.append(key)
-        elif name in split.model:
-            raise SourceError(f"{split.model[name]} and {key} are the same tensor's names")
-        else:
-            split.model[name] = key
-    return split
-
-
 def split_meta_keys(keys: Iterable[str]) -> SplitKeys:
     """Names of a checkpoint of Meta's, in any spelling, by whose they are.
 
     Raises:
         SourceError: two names for one tensor.
     """
-    return _split(keys, _META_PREFIXES, _META_TRACKER, _META_COMPUTED, _OLD_NAMES)
-
-
-def split_transformers_keys(keys: Iterable[str]) -> SplitKeys:
-    """Names of a checkpoint of transformers', by whose they are.
-
-    Raises:
-        SourceError: two names for one tensor.
-    """
-    return _split(keys, _TRANSFORMERS_PREFIXES, _TRANSFORMERS_TRACKER, _TRANSFORMERS_COMPUTED, {})
-
-
-def examples(keys: Iterable[str], count: int = 3) -> str:
-    """The first few of some names, and how many more there are."""
-    names = sorted(keys)
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more
+    return split_keys(keys, _META_PREFIXES, _META_TRACKER, _META_COMPUTED, _OLD_NAMES)
