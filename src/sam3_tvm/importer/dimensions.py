@@ -207,9 +207,7 @@ def note_bounds(
     )
 
 
-def _with_bounds(
-    mod: tvm.IRModule, bounds: Mapping[str, tuple[int, int | None]]
-) -> tvm.IRModule:
+def _with_bounds(mod: tvm.IRModule, bounds: Mapping[str, tuple[int, int | None]]) -> tvm.IRModule:
     func = mod["main"]
     func = func.without_attr(_LOWER).without_attr(_UPPER)
     if bounds:
@@ -274,9 +272,7 @@ def solve_derived(mod: tvm.IRModule) -> tvm.IRModule:
     if not fresh:
         return mod
     bindings = [
-        binding
-        for name, value in solutions.items()
-        for binding in _defining(symbols[name], value)
+        binding for name, value in solutions.items() for binding in _defining(symbols[name], value)
     ]
     params = []
     for param in func.params:
