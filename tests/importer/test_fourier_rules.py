@@ -33,10 +33,13 @@ def test_transforms():
 
 
 def test_transforms_in_float64():
-    check_complex(transforms, X.double(), Z.to(torch.complex128), rtol=1e-9, atol=1e-9)
+    def forward(x, z):
+        return fft.rfft(x, norm="ortho"), fft.ifft(z, n=7), fft.irfft2(z)
+
+    check_complex(forward, X.double(), Z.to(torch.complex128), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("count", [97, 100, 240, 512])
+@pytest.mark.parametrize("count", [97, 240])
 def test_many_points(count):
     """A prime takes one product, the others stages."""
 
@@ -59,9 +62,3 @@ def test_a_symbolic_number_of_points():
     others = [(torch.randn(3, 13),), (torch.randn(3, 64),), (torch.randn(3, 2),)]
     x = torch.randn(3, 10)
     check_complex(forward, x, dynamic_shapes=({1: points},), also=others, rtol=1e-4, atol=2e-5)
-
-
-def test_what_is_infinite_or_nan_spreads_as_far_as_it_reaches():
-    x = torch.randn(2, 6)
-    x[0, 2] = float("nan")
-    check_complex(lambda x: (fft.fft(x), fft.rfft(x)), x, atol=1e-5)

@@ -134,3 +134,16 @@ def test_triangular_indices_and_copies():
         )
 
     check(forward, torch.randn(3, 5))
+
+
+def test_writes_of_bools_and_into_a_single_number():
+    def forward(x, mask, place):
+        one = x[0, 0]
+        return (
+            *(torch.index_fill(one, 0, place, 3.0), torch.index_copy(one, 0, place, x[0, 1])),
+            *(torch.index_add(one, 0, place, x[0, 1]), torch.outer(mask, ~mask)),
+            torch.scatter_add(mask, 0, torch.tensor([1, 1, 0]), torch.tensor([True, False, False])),
+            torch.ops.aten.index_put(mask, [torch.tensor([2, 2])], mask[:2], True),
+        )
+
+    check(forward, torch.randn(3, 5), torch.tensor([True, False, False]), torch.tensor([0]))

@@ -65,7 +65,7 @@ class _Call(torch.nn.Module):
         self.function = function
         self.fixed = [None if isinstance(v, torch.Tensor) else v for v in leaves]
         self.places = [i for i, v in enumerate(leaves) if isinstance(v, torch.Tensor)]
-        self.tensors = [leaves[i].detach().clone().contiguous() for i in self.places]
+        self.tensors = [_dense(leaves[i].detach()) for i in self.places]
 
     def forward(self, *tensors: torch.Tensor) -> Any:
         leaves = list(self.fixed)
@@ -80,11 +80,16 @@ def _real(value: torch.Tensor) -> torch.Tensor:
     return torch.view_as_real(value.resolve_conj()).contiguous() if value.is_complex() else value
 
 
+def _dense(value: torch.Tensor) -> torch.Tensor:
+    """A copy whose strides are plain, also where an axis of extent 1 would leave them open."""
+    return torch.empty(value.shape, dtype=value.dtype).copy_(value)
+
+
 def _compiled(call: _Call) -> list[np.ndarray]:
     """The operator's results after import and compilation."""
     mod, params = import_module(call, tuple(call.tensors))
     machine = relax.VirtualMachine(tvm.compile(mod, "llvm"), tvm.cpu())
-    inputs = [tvm.runtime.from_dlpack(_real(t).resolve_neg().contiguous()) for t in call.tensors]
+    inputs = [tvm.runtime.from_dlpack(_dense(_real(t))) for t in call.tensors]
     found = machine["main"](*inputs, *params.values())
     return [found] if isinstance(found, tvm.runtime.Tensor) else list(found)
 

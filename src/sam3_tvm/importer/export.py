@@ -107,7 +107,7 @@ def decompose_unknown(program: ExportedProgram, known: Callable[[Any], bool]) ->
     Returns:
         An equivalent program, in which an operator that isn't known has no decomposition.
     """
-    table = {**torch.export.default_decompositions(), **decompositions.table()}
+    table = {**torch.export.default_decompositions(), **decompositions.TABLE}
     chosen: dict[Any, Any] = {}
     while True:
         unknown = {

@@ -84,7 +84,8 @@ def add_product(
 def outer(cx: Context, self: relax.Expr, vec2: relax.Expr) -> relax.Expr:
     rows = cx.emit(relax.op.expand_dims(cast(cx, self, cx.dtype), 1))
     columns = cx.emit(relax.op.expand_dims(cast(cx, vec2, cx.dtype), 0))
-    return cx.emit(relax.op.multiply(rows, columns))
+    times = relax.op.logical_and if cx.dtype == "bool" else relax.op.multiply
+    return cx.emit(times(rows, columns))
 
 
 @converter(aten.inner.default)

@@ -50,7 +50,9 @@ def index_put(
     order = [at.axis, *(a for a in range(len(at.merged)) if a != at.axis)]
     base = permute(cx, at.arrange(cx, self), order)
     reduction = "add" if accumulate else "update"
-    written = cx.emit(relax.op.scatter_nd(base, position, rows, reduction))
+    if accumulate and cx.dtype == "bool":  # the sum of bools is whether any is true
+        reduction, base, rows = "max", cx.cast(base, "uint8"), cx.cast(rows, "uint8")
+    written = cx.cast(cx.emit(relax.op.scatter_nd(base, position, rows, reduction)), cx.dtype)
     written = permute(cx, written, [order.index(a) for a in range(len(order))])
     written = cx.reshape(written, [extents(self)[a] for a in at.order])
     return permute(cx, written, [at.order.index(a) for a in range(len(at.order))])
@@ -203,6 +205,11 @@ def _scatter(
         return cx.reshape(one, ())
     shape = extents(index)
     dtype = x.ty.dtype.dtype
+    if dtype == "bool" and reduction != "update":  # TVM's loops don't add or multiply bools
+        reduction = {"add": "max", "mul": "min"}.get(reduction, reduction)
+        src = cx.cast(cx.tensor(src, "bool"), "uint8")
+        found = _scatter(cx, cx.cast(x, "uint8"), dim, index, src, reduction)
+        return cx.cast(found, "bool")
     if isinstance(src, relax.Expr) and src.ty.ndim == x.ty.ndim:
         src = cx.cast(src, dtype)
         for axis in range(len(shape)):
@@ -286,12 +293,22 @@ def _rows(cx: Context, x: relax.Expr, axis: int, index: relax.Expr) -> relax.Exp
     return broadcast(cx, cx.reshape(index, along), full)
 
 
+def _write_rows(
+    cx: Context, x: relax.Expr, dim: int, index: relax.Expr, src: Any, reduction: str
+) -> relax.Expr:
+    """Write slices, or one number, at an index along one axis; a 0-d tensor has one entry."""
+    if x.ty.ndim == 0:
+        line = cx.reshape(src, (1,)) if isinstance(src, relax.Expr) else src
+        return cx.reshape(_write_rows(cx, cx.reshape(x, (1,)), 0, index, line, reduction), ())
+    axis = axis_of(dim, x.ty.ndim)
+    return _scatter(cx, x, axis, _rows(cx, x, axis, index), src, reduction)
+
+
 @converter(aten.index_copy.default)
 def index_copy(
     cx: Context, self: relax.Expr, dim: int, index: relax.Expr, source: relax.Expr
 ) -> relax.Expr:
-    axis = axis_of(dim, self.ty.ndim)
-    return _scatter(cx, self, axis, _rows(cx, self, axis, index), source, "update")
+    return _write_rows(cx, self, dim, index, source, "update")
 
 
 @converter(aten.index_add.default)
@@ -303,15 +320,13 @@ def index_add(
     source: relax.Expr,
     alpha: Any = 1,
 ) -> relax.Expr:
-    axis = axis_of(dim, self.ty.ndim)
     if alpha != 1:
         source = cx.emit(relax.op.multiply(source, cx.tensor(alpha, source.ty.dtype.dtype)))
-    return _scatter(cx, self, axis, _rows(cx, self, axis, index), source, "add")
+    return _write_rows(cx, self, dim, index, source, "add")
 
 
 @converter(aten.index_fill.int_Scalar, aten.index_fill.int_Tensor)
 def index_fill(
     cx: Context, self: relax.Expr, dim: int, index: relax.Expr, value: Any
 ) -> relax.Expr:
-    axis = axis_of(dim, self.ty.ndim)
-    return _scatter(cx, self, axis, _rows(cx, self, axis, index), value, "update")
+    return _write_rows(cx, self, dim, index, value, "update")

@@ -12,37 +12,7 @@ graph and is refused with the others that have no converter.
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
-from typing import Any, TypeVar
+from sam3_tvm.importer.decompositions import elementwise, indexing, ordering, products
+from sam3_tvm.importer.decompositions.registry import TABLE
 
-__all__ = ["decomposition", "table"]
-
-_FAMILIES = ("elementwise", "ordering", "indexing", "products")
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-_TABLE: dict[Any, Callable[..., Any]] = {}
-
-
-def decomposition(*targets: Any) -> Callable[[_Function], _Function]:
-    """Register the decorated function for operator overloads.
-
-    Raises:
-        ValueError: a target that has a decomposition already.
-    """
-
-    def register(function: _Function) -> _Function:
-        for target in targets:
-            if target in _TABLE:
-                raise ValueError(f"{target} has a decomposition already")
-            _TABLE[target] = function
-        return function
-
-    return register
-
-
-def table() -> dict[Any, Callable[..., Any]]:
-    """Every decomposition of this package by operator overload."""
-    for family in _FAMILIES:
-        importlib.import_module(f"{__name__}.{family}")
-    return dict(_TABLE)
+__all__ = ["TABLE", "elementwise", "indexing", "ordering", "products"]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sam3_tvm.importer.decompositions import decomposition
+from sam3_tvm.importer.decompositions.registry import decomposition
 
 aten = torch.ops.aten
 
