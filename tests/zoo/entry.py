@@ -83,7 +83,9 @@ class Entry:
         if self.redraw:
             redraw(module)
         by_name = tuple(self.inputs) if self.source == "transformers" else None
-        return _Positional(module, by_name, dict(self.options)).eval()
+        module = _Positional(module, by_name, dict(self.options)).eval()
+        _settle_batch_norms(module, self.example(2 * self.batch, seed=0))
+        return module
 
     def example(self, batch: int, seed: int) -> tuple[torch.Tensor, ...]:
         """Inputs of one batch size; each seed gives others."""
@@ -137,11 +139,25 @@ def redraw(module: torch.nn.Module) -> None:
         else:
             fan_in = math.prod(parameter.shape[1:])
             parameter.data.copy_(noise / math.sqrt(fan_in))
-    for name, buffer in module.named_buffers():
-        if name.endswith("running_mean"):
-            buffer.add_(0.1 * torch.randn(buffer.shape, generator=generator))
-        elif name.endswith("running_var"):
-            buffer.mul_(0.5 + torch.rand(buffer.shape, generator=generator))
+
+
+def _settle_batch_norms(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    """Have batch norms know the statistics of what passes through them, as after training.
+
+    With those that they begin with, a signal fades from layer to layer, until the result is
+    the same whatever the input is.
+    """
+    norms = [m for m in module.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    norms = [norm for norm in norms if norm.track_running_stats]
+    if not norms:
+        return
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean of all batches, of which there is one
+        norm.train()
+    with torch.no_grad():
+        module(*inputs)
+    module.eval()
 
 
 def of_class(path: str, name: str, **settings: Any) -> Callable[[], torch.nn.Module]:
@@ -171,9 +187,7 @@ def drawn(*shape: int, axis: int | None = 0) -> Input:
     """Normal numbers of (batch, *shape), or of ``shape`` where ``axis`` is None."""
     if axis is None:
         return Input(lambda _, g: torch.randn(shape, generator=g), None)
-    return Input(
-        lambda b, g: torch.randn((*shape[:axis], b, *shape[axis:]), generator=g), axis
-    )
+    return Input(lambda b, g: torch.randn((*shape[:axis], b, *shape[axis:]), generator=g), axis)
 
 
 def image(height: int, width: int | None = None, channels: int = 3) -> Input:

@@ -17,7 +17,7 @@ import torch
 
 from tests.zoo.entry import Entry
 
-__all__ = ["Kind", "Outcome", "Trial", "compare", "import_and_compare", "in_child"]
+__all__ = ["Kind", "Outcome", "Trial", "compare", "import_and_compare", "in_child", "try_model"]
 
 Kind = Literal["right", "wrong", "error", "refused", "timeout", "crash", "none"]
 """How a trial ended. ``refused``: torch.export itself can't trace the model. ``none``: the model
@@ -57,15 +57,22 @@ class Outcome:
 
 Run = Callable[..., list[torch.Tensor]]
 
+_FAREWELL = 5.0
+"""Seconds that a process has to end by itself, once it has said how its trial ended."""
+
 
 def _build(module: Any, params: Sequence[Any]) -> Run:
     import tvm
     from tvm import relax
 
-    machine = relax.VirtualMachine(tvm.compile(module, "llvm"), tvm.cpu())
+    # What is measured is numbers, not speed: LLVM's lesser effort halves the time.
+    target = tvm.target.Target({"kind": "llvm", "opt-level": 1})
+    machine = relax.VirtualMachine(tvm.compile(module, target), tvm.cpu())
 
     def run(*inputs: torch.Tensor) -> list[torch.Tensor]:
-        result = machine["main"](*(tvm.runtime.from_dlpack(i.contiguous()) for i in inputs), *params)
+        result = machine["main"](
+            *(tvm.runtime.from_dlpack(i.contiguous()) for i in inputs), *params
+        )
         flat = [result] if hasattr(result, "numpy") else list(result)
         return [torch.from_dlpack(one) for one in flat]
 
@@ -95,6 +102,7 @@ def _one_line(error: BaseException) -> str:
     if "no converter for" in text:
         text = "no converter for " + ", ".join(re.findall(r"^\s+(\S+) \(", str(error), re.M))
     name = type(error).__name__
+    text = re.sub(r"(?:/[\w.+-]+)+/([\w.+-]+/[\w.+-]+\.\w+)", r"\1", text)
     return re.sub(r"0x[0-9a-f]+", "0x…", f"{name}: {text}" if text else name)
 
 
@@ -168,42 +176,49 @@ def import_and_compare(entry: Entry, stock: bool, dynamic: bool) -> Outcome:
     return Outcome("right", "", worst, time.monotonic() - began)
 
 
-def _child(connection: Connection, trial: Trial) -> None:
-    """What a child process does; what the model prints is not for the table."""
+def try_model(trial: Trial) -> Outcome:
+    """What a child process does with a trial."""
     from tests.zoo.families import find
 
-    silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, 1)
-    os.dup2(silence, 2)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     (entry,) = (e for e in find("*") if e.name == trial.name)
+    return import_and_compare(entry, trial.stock, trial.dynamic)
+
+
+def _child(connection: Connection, work: Callable[[Trial], Outcome], trial: Trial) -> None:
+    silence = os.open(os.devnull, os.O_WRONLY)  # what a model prints is not for the table
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
     try:
-        outcome = import_and_compare(entry, trial.stock, trial.dynamic)
+        outcome = work(trial)
     except Exception as error:  # a model that can't be built or run is an entry to be mended
         outcome = Outcome("error", f"the entry is wrong: {_one_line(error)}")
     connection.send(asdict(outcome))
     connection.close()
 
 
-def in_child(trial: Trial, limit: float) -> Outcome:
+def in_child(trial: Trial, limit: float, work: Callable[[Trial], Outcome] = try_model) -> Outcome:
     """Run a trial in a process of its own, so that a crash or a hang ends nothing else.
 
     Args:
         trial: what to run.
         limit: seconds after which it is ended.
+        work: what the process does with it.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "transformers", "tvm.relax.frontend.torch"])
+    context.set_forkserver_preload(["tests.zoo.preload"])
     ours, theirs = context.Pipe(duplex=False)
     began = time.monotonic()
-    process = context.Process(target=_child, args=(theirs, trial), daemon=True)
+    process = context.Process(target=_child, args=(theirs, work, trial), daemon=True)
     process.start()
     theirs.close()
     try:
         if not ours.poll(limit):
             return Outcome("timeout", f"not done after {limit:.0f} s", None, limit)
-        return Outcome(**ours.recv())
+        outcome = Outcome(**ours.recv())
+        process.join(_FAREWELL)
+        return outcome
     except EOFError:
         process.join()
         code = process.exitcode or 0

@@ -1,4 +1,4 @@
-"""The models by family. A file here declares ``ENTRIES``, a list of :class:`tests.zoo.entry.Entry`."""
+"""The models by family. A file here declares ``ENTRIES``, a list of entries."""
 
 from __future__ import annotations
 
