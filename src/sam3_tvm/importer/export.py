@@ -10,7 +10,7 @@ from typing import Any
 import sympy  # type: ignore[import-untyped]
 import torch
 from torch import fx
-from torch._dynamo.exc import UserError, UserErrorType
+from torch._dynamo.exc import TorchDynamoException, UserError, UserErrorType
 from torch.export import ExportedProgram
 
 from sam3_tvm.importer import decompositions
@@ -35,7 +35,8 @@ def export(
         dynamic_shapes: as for :func:`torch.export.export`.
 
     A condition on sizes that torch can't decide, such as ``min(n + 1, 4 * n + 4) == n + 1``, is
-    no error if it holds for every size that ``dynamic_shapes`` allows, which is tried.
+    no error if it holds for every size that ``dynamic_shapes`` allows, which is tried. Nor is
+    code that asks for a size as a Python integer (``len(x)``), where TorchDynamo sees through it.
 
     Raises:
         torch.export's own errors, for modules that it can't trace.
@@ -53,12 +54,24 @@ def export(
 
 
 def _trace(module: torch.nn.Module, args: tuple[Any, ...], dynamic_shapes: Any) -> ExportedProgram:
-    """``torch.export.export``, with undecided conditions on sizes tried out."""
+    """``torch.export.export``, and where it finds that a size can't vary, two further ways."""
     try:
         return torch.export.export(module, args, dynamic_shapes=dynamic_shapes, strict=False)
     except UserError as error:
         if error.error_type is not UserErrorType.CONSTRAINT_VIOLATION:
             raise
+        for another in (_try_conditions, _follow_bytecode):
+            program = another(module, args, dynamic_shapes)
+            if program is not None:
+                return program
+        raise
+
+
+def _try_conditions(
+    module: torch.nn.Module, args: tuple[Any, ...], dynamic_shapes: Any
+) -> ExportedProgram | None:
+    """Export with undecided conditions on sizes tried out; None unless all always hold."""
+    try:
         program = torch.export.export(
             module,
             args,
@@ -66,12 +79,25 @@ def _trace(module: torch.nn.Module, args: tuple[Any, ...], dynamic_shapes: Any) 
             strict=False,
             prefer_deferred_runtime_asserts_over_guards=True,
         )
-        for node in list(program.graph.nodes):
-            if node.target is torch.ops.aten._assert_scalar.default:
-                if not _always_holds(node.args[0], program.range_constraints):
-                    raise
-                program.graph.erase_node(node)
-        return program
+    except UserError:
+        return None
+    for node in list(program.graph.nodes):
+        if node.target is torch.ops.aten._assert_scalar.default:
+            if not _always_holds(node.args[0], program.range_constraints):
+                return None
+            program.graph.erase_node(node)
+    return program
+
+
+def _follow_bytecode(
+    module: torch.nn.Module, args: tuple[Any, ...], dynamic_shapes: Any
+) -> ExportedProgram | None:
+    """Export by TorchDynamo, which keeps a size symbolic where Python insists on an integer
+    (``len(x)``, ``range``); None for a module that it can't follow."""
+    try:
+        return torch.export.export(module, args, dynamic_shapes=dynamic_shapes, strict=True)
+    except (TorchDynamoException, RuntimeError, ValueError):
+        return None
 
 
 _CASES = 1 << 16
