@@ -138,8 +138,8 @@ def together(*passes: Iterable[VideoReferenceFrame]) -> list[VideoReferenceFrame
     """Passes of sessions with one object each, as of one with all of them; in the first's order."""
     found: dict[int, list[VideoReferenceFrame]] = {}
     for one in passes:
-        for frame in one:
-            found.setdefault(frame.index, []).append(frame)
+        for answer in one:
+            found.setdefault(answer.index, []).append(answer)
     return [
         VideoReferenceFrame(
             index,

@@ -29,7 +29,7 @@ def choose_stream(container: Any) -> Any:
     """
     format_name = container.format.name
     if format_name.endswith("_pipe") or format_name == "image2":
-        return "is a still picture"
+        return "is a still picture, or an animation of a kind that isn't read as a film, like WebP"
     from av.stream import Disposition
 
     beside = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
@@ -38,6 +38,8 @@ def choose_stream(container: Any) -> Any:
         return (
             "has a cover picture, and no film" if container.streams.video else "has no video stream"
         )
+    # Of an animated AVIF the first stream is the picture that stands for it.
+    films = [stream for stream in films if stream.frames != 1] or films
     return next((s for s in films if s.disposition & Disposition.default), films[0])
 
 
@@ -46,8 +48,8 @@ def shown_as(frame: Any) -> _Matrix:
 
     From the display matrix of the file or of the frame itself, nine 32-bit numbers ``a b u c d v x
     y w`` by which a pixel at ``p, q`` is shown at ``a p + c q, b p + d q`` (ISO/IEC 14496-12,
-    6.2.2). One that turns by no quarter is taken for the nearest of the eight orientations; sizes and
-    places in it are for players. Without a matrix, or with one of zeros, frames are as stored.
+    6.2.2). One that turns by no quarter is taken for the nearest of the eight orientations; sizes
+    and places in it are for players. Without a matrix, or with one of zeros, frames are as stored.
     """
     found = frame.side_data.get("DISPLAYMATRIX")
     if found is None:
