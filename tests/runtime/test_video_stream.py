@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -34,7 +36,7 @@ def write(path, *, matrix=None, sound=0.0, late=0, codec="mpeg4", cover=False):
             container.mux(picture.encode(None))
         for index, rgb in enumerate(TRUTH):
             frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
-            frame.pts, frame.time_base = index + 25 * late, stream.codec_context.time_base
+            frame.pts, frame.time_base = index + 25 * late, Fraction(1, 25)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
         for place in range(int(sound * 44100) // 1152 if heard else 0):

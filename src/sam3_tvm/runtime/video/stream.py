@@ -127,14 +127,14 @@ class Extent:
 
     def missing(self) -> str | None:
         """Where the file ends too early, as the end of a sentence; None if it is whole."""
-        if self._stream_lasts is not None:
+        if self._stream_lasts is not None and self._latest is not None:
             # To the frame where bytes are missing: nothing has been rounded then.
             slack = min(_SLACK, self._frame_lasts / 2) if self._missing_bytes else _SLACK
             end, lasts = self._frames_end, self._stream_lasts
             return f"at {end:.1f} of {lasts:.1f} s" if end < lasts - slack else None
         if self._missing_bytes:
             return f"{self._missing_bytes:,} bytes before the end that it states"
-        if self._lasts is None or self._frames_end <= 0:
+        if self._lasts is None or self._latest is None:
             return None
         end, lasts = max(self._packets_end, self._frames_end), self._lasts
         whole = end - (self.start or 0.0) >= lasts - _SLACK or abs(end - lasts) <= _SLACK

@@ -223,10 +223,9 @@ class VideoFile(Frames):
                 "damaged there, or cut off"
             ) from error
         if pts is None:
-            if number and (missing := extent.missing()) is not None:
-                raise FramesError(
-                    f"{self.name}: is cut off: it ends after frame {number - 1}, {missing}"
-                )
+            if (missing := extent.missing()) is not None:
+                where = f"after frame {number - 1}" if number else "before its first frame"
+                raise FramesError(f"{self.name}: is cut off: it ends {where}, {missing}")
             self.count = number
 
     def _decoded(self, extent: Extent) -> Iterator[Any]:
