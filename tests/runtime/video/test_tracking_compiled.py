@@ -11,11 +11,7 @@ from track_harness import compare, moving_shapes, shape, show
 from sam3_tvm.runtime import load
 from sam3_tvm.sources import open_source
 from sam3_tvm.sources.base import ShowSpec
-<<<<<<< HEAD:tests/runtime/video/test_tracking_compiled.py
-from sam3_tvm.sources.huggingface.video_reference import ReferenceFilm
-=======
-from sam3_tvm.sources.tracker_video_reference import TrackerVideoReference
->>>>>>> 710577e (Follow each object as it would be alone, and tell cut-off and mirrored films by what they state):tests/runtime/test_tracking_compiled.py
+from sam3_tvm.sources.huggingface.video_reference import TrackerVideoReference
 
 PROMPTS = [
     ShowSpec(1, 0, points=((34.0, 65.0),), labels=(1,)),

@@ -7,7 +7,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from sam3_tvm.runtime.frames import FramesError, open_frames
+from sam3_tvm.runtime.video.frames import FramesError
+from sam3_tvm.runtime.video.open import open_frames
 from tests import video_scenes
 
 av = pytest.importorskip("av")
