@@ -68,6 +68,28 @@ def test_lines_that_were_cut_are_not_gone_on_with(folder):
     assert path.read_bytes() == before
 
 
+def test_older_lines_stay_until_the_first_new_one(folder, monkeypatch):
+    (folder / "real.jsonl").write_text("old\n")
+    (folder / "x.jsonl").symlink_to("real.jsonl")
+    given_up, output = JsonLines(folder / "x.jsonl"), JsonLines(folder / "x.jsonl")
+    given_up.start(25, folder, {})
+    given_up.abandon()
+    assert (folder / "real.jsonl").read_text() == "old\n"
+    output.start(25, folder, {})
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+    with pytest.raises(UsageError, match=r"x.jsonl: cannot be written \(full\)"):
+        output.write(tracked(0))
+    assert (folder / "real.jsonl").read_text() == "old\n"
+    monkeypatch.undo()
+    output = JsonLines(folder / "x.jsonl")
+    output.start(25, folder, {})
+    output.write(tracked(0))
+    output.finish()
+    assert (folder / "x.jsonl").is_symlink()
+    assert (folder / "real.jsonl").read_text().startswith('{"frame": 0')
+    assert {p.name for p in folder.iterdir()} == {"real.jsonl", "x.jsonl"}
+
+
 def test_lines_that_are_gone_are_not_gone_on_with(folder):
     output = JsonLines(folder / "x.jsonl")
     with pytest.raises(UsageError, match="is gone; run the command without --resume"):

@@ -58,7 +58,7 @@ class Studio:
     def __init__(self, checkpoint: str) -> None:
         self.source = source = open_source(checkpoint)
         self.functions = Functions(source)
-        self._caches: dict[int, object] = {}
+        self._films: dict[int, ReferenceFilm] = {}
         manifest = artifact.Manifest(
             source=artifact.Source(source.kind, checkpoint, source.reference),
             target=artifact.Target("llvm", "PyTorch", "none", "none", ()),
@@ -81,12 +81,12 @@ class Studio:
 
     def film(self, frames: Sequence[np.ndarray] | None) -> ReferenceFilm:
         """A session of the reference; those of the same frames share their features."""
-        cache = self._caches.get(id(frames)) if frames is not None else None
+        beside = self._films.get(id(frames))
         made = ReferenceFilm(
-            self.source.video_tracker, self.source.preprocessing, frames, 1000, cache
+            self.source.video_tracker, self.source.preprocessing, frames, 1000, beside
         )
         if frames is not None:
-            self._caches[id(frames)] = made.session.cache
+            self._films.setdefault(id(frames), made)
         return made
 
 
@@ -132,6 +132,23 @@ def compare(ours: Iterable, wanted: Iterable[VideoReferenceFrame], share: float 
         assert_same(a, b)
     assert_filled(wanted, share)
     return wanted
+
+
+def together(*passes: Iterable[VideoReferenceFrame]) -> list[VideoReferenceFrame]:
+    """Passes of sessions with one object each, as of one with all of them; in the first's order."""
+    found: dict[int, list[VideoReferenceFrame]] = {}
+    for one in passes:
+        for answer in one:
+            found.setdefault(answer.index, []).append(answer)
+    return [
+        VideoReferenceFrame(
+            index,
+            [name for one in frames for name in one.objects],
+            np.concatenate([one.masks for one in frames]),
+            np.concatenate([one.scores for one in frames]),
+        )
+        for index, frames in found.items()
+    ]
 
 
 def moving_shapes(count: int) -> list[np.ndarray]:

@@ -23,16 +23,29 @@ from tests.cli.track_helpers import (
 )
 
 
-def interrupt_at(index: int):
+def interrupt_at(index: int, number: int = signal.SIGINT):
     """What asks for an end while frame ``index`` is looked at, once."""
     done = []
 
     def watch(at: int) -> None:
         if at == index and not done:
             done.append(at)
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
 
     return watch
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_requests_to_end_are_heard_as_ctrl_c_is(cli, folder, tracker, film, number):
+    before = signal.getsignal(number)
+    tracker.watch = interrupt_at(3, number)
+    result = cli("track", "artifact", film, *SHOW, "-o", "x.jsonl")
+    assert result.exit_code == 128 + number
+    assert "interrupted after frame 3" in result.stderr
+    assert [line["frame"] for line in lines(folder / "x.jsonl")] == [0, 1, 2, 3]
+    assert signal.getsignal(number) == before
+    assert cli("track", "artifact", film, *SHOW, "-o", "x.jsonl", "--resume").exit_code == 0
+    assert len(lines(folder / "x.jsonl")) == COUNT
 
 
 def test_an_interrupted_run_is_whole_and_goes_on(cli, folder, tracker, film, monkeypatch):

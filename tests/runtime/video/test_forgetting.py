@@ -42,7 +42,6 @@ class Twins:
 
     forgetful: ObjectMemory
     complete: ObjectMemory
-    count: int | None
     records: int = 0
 
     def keep(self, frame: int, prompted: bool, reverse: bool, conditioning: bool) -> None:
@@ -51,9 +50,7 @@ class Twins:
             memory.keep(frame, numbered(self.records, prompted, reverse), conditioning)
 
     def assert_look_at_the_same(self, frame: int, reverse: bool) -> None:
-        ours, wanted = (
-            memory.recall(frame, reverse, self.count) for memory in (self.forgetful, self.complete)
-        )
+        ours, wanted = (memory.recall(frame, reverse) for memory in (self.forgetful, self.complete))
         for name in ("memories", "ages", "pointers", "pointer_ages"):
             found, expected = getattr(ours, name), getattr(wanted, name)
             np.testing.assert_array_equal(found, expected, f"{name} of frame {frame}")
@@ -71,8 +68,7 @@ class Twins:
 def twins(draw) -> Twins:
     """An object that was shown on some frames, tracked on others, and corrected on some of them."""
     rules, most = draw(some_rules()), draw(st.integers(2, 20))
-    count = draw(st.none() | st.integers(61, 90) | st.integers(1, 10))
-    made = Twins(ObjectMemory(rules, most), ObjectMemory(rules, most), count)
+    made = Twins(ObjectMemory(rules, most), ObjectMemory(rules, most))
     shown = draw(st.lists(PLACES, min_size=1, max_size=7, unique=True))
     for frame in shown:
         made.keep(frame, True, False, conditioning=True)
@@ -112,7 +108,7 @@ def test_passes_that_may_come_find_what_they_would_if_nothing_were_forgotten(
 @settings(max_examples=50, deadline=None)
 @given(some_rules(), st.integers(2, 20), st.sets(st.integers(1, 40), max_size=6))
 def test_live_input_finds_what_it_would_if_nothing_were_forgotten(rules, most, corrected):
-    live = Twins(ObjectMemory(rules, most), ObjectMemory(rules, most), None)
+    live = Twins(ObjectMemory(rules, most), ObjectMemory(rules, most))
     live.keep(0, True, False, conditioning=True)
     for frame in range(1, 41):
         live.go([frame], False, (), once=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from sam3_tvm.rules import VideoRules
 from sam3_tvm.runtime.video.memory import Answer, ObjectMemory, Record, Spans, to_bfloat16
@@ -34,14 +33,14 @@ def remembering(shown=(), tracked=(), most_pointers=128):
     return memory
 
 
-def looked_at(memory, frame, reverse=False, frames=100):
+def looked_at(memory, frame, reverse=False):
     """(frame, age) of memories, and (frame, age in frames) of pointers."""
-    found = memory.recall(frame, reverse, frames)
+    found = memory.recall(frame, reverse)
     count = found.memories.shape[1]
     assert found.memories.shape == (1, count, 3, 2)
     assert found.pointers.shape == (1, found.pointer_ages.shape[1], 5)
     assert (found.memories.dtype, found.ages.dtype) == (np.float32, np.int64)
-    ages = found.pointer_ages[0] * np.float32(min(frames or 16, 16) - 1)
+    ages = found.pointer_ages[0] * np.float32(15)
     places = found.memories[0, :, 0, 0], found.pointers[0, :, 0]
     memories, pointers = (place.astype(int).tolist() for place in places)
     return (
@@ -78,10 +77,9 @@ def test_the_nearest_shown_frames_are_taken_and_others_stand_in_for_the_last():
     assert memories == [(25, 0), (24, 0), (23, 0), (22, 0), (21, 5)]
 
 
-@pytest.mark.parametrize(("frames", "oldest"), [(5, 4), (16, 15), (300, 15), (None, 15)])
-def test_ages_of_pointers_are_fractions_of_the_oldest(frames, oldest):
-    found = remembering([0], range(1, 4)).recall(4, False, frames)
-    np.testing.assert_allclose(found.pointer_ages[0] * oldest, [4, 1, 2, 3], rtol=1e-6)
+def test_ages_of_pointers_are_fractions_of_the_oldest_that_is_looked_at():
+    found = remembering([0], range(1, 4)).recall(4, False)
+    np.testing.assert_allclose(found.pointer_ages[0] * 15, [4, 1, 2, 3], rtol=1e-6)
 
 
 def test_of_too_many_pointers_the_nearest_are_taken():

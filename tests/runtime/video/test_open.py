@@ -323,3 +323,16 @@ def test_without_pyav_the_extra_is_named_and_folders_work(tmp_path, monkeypatch,
         open_frames(films["key.mp4"])
     with open_frames(video_scenes.write_folder(tmp_path / "film", 1)) as frames:
         assert frames.count == 1
+
+
+def test_in_a_folder_hidden_names_are_passed_over_and_a_bad_picture_is_named(tmp_path, truth):
+    folder = video_scenes.write_folder(tmp_path / "film", 3)
+    for name in ("._0.png", ".1.png"):
+        (folder / name).write_bytes(b"no picture")
+    with open_frames(folder) as frames:
+        assert frames.count == 3
+        assert np.array_equal(read_all(frames), truth[:3])
+    Image.fromarray(truth[0][:40]).save(folder / "2.png")
+    with open_frames(folder) as frames, pytest.raises(FramesError) as raised:
+        read_all(frames)
+    assert "frame 2 (2.png) is 128 x 40 px" in f"{raised.value}"

@@ -8,7 +8,16 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
-from track_harness import Studio, assert_filled, assert_same, compare, moving_shapes, shape, show
+from track_harness import (
+    Studio,
+    assert_filled,
+    assert_same,
+    compare,
+    moving_shapes,
+    shape,
+    show,
+    together,
+)
 
 from sam3_tvm.runtime.video.memory import from_bfloat16, to_bfloat16
 from sam3_tvm.sources import random_weights
@@ -48,12 +57,24 @@ def assert_shown(ours, wanted, name):
     assert differing <= 0.001 * wanted.masks[row].sum()
 
 
+def each_alone(studio, frames, *prompts):
+    """Our session with all the prompts, and a session of the reference for each."""
+    session, films = studio.model.track(frames), []
+    for prompt in prompts:
+        film = studio.film(frames)
+        film.show(prompt)
+        assert_shown(show(session, prompt), film.look(prompt.frame), prompt.object_id)
+        films.append(film)
+    return session, films
+
+
 def test_points_a_box_and_a_mask_are_followed_as_by_the_reference(studio, frames):
     mask = ShowSpec(4, 0, mask=shape(0, 2))
-    session, film = both(studio, frames, DISC, BOX, mask)
-    found = compare(session.propagate(), film.propagate())
+    session, films = each_alone(studio, frames, DISC, BOX, mask)
+    found = compare(session.propagate(), together(*(film.propagate() for film in films)))
     assert len(found) == 42
     assert session.objects == [1, 7, 4]
+    assert [frame.objects for frame in found[2:4]] == [[1, 4], [1, 7, 4]]
 
 
 @pytest.mark.parametrize(
@@ -77,10 +98,12 @@ def test_forwards_and_then_backwards(studio, frames):
         ShowSpec(1, 6, points=((64.0, 98.0),), labels=(1,)),
         ShowSpec(7, 8, box=(130.0, 72.0, 180.0, 128.0)),
     ]
-    session, reference = both(studio, film, *later)
-    compare(session.propagate(), reference.propagate())
-    found = compare(session.propagate(reverse=True), reference.propagate(reverse=True))
-    assert [frame.index for frame in found] == list(range(6, -1, -1))
+    session, (first, second) = each_alone(studio, film, *later)
+    compare(session.propagate(), together(first.propagate(), second.propagate()))
+    behind, both = list(second.propagate(reverse=True)), first.propagate(reverse=True)
+    wanted = [*behind[:2], *together(both, behind[2:])]
+    found = compare(session.propagate(reverse=True), wanted)
+    assert [frame.index for frame in found] == list(range(8, -1, -1))
 
 
 def test_an_object_that_is_shown_on_many_frames(studio, frames):

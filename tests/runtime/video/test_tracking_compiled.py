@@ -11,7 +11,7 @@ from track_harness import compare, moving_shapes, shape, show
 from sam3_tvm.runtime import load
 from sam3_tvm.sources import open_source
 from sam3_tvm.sources.base import ShowSpec
-from sam3_tvm.sources.huggingface.video_reference import ReferenceFilm
+from sam3_tvm.sources.huggingface.video_reference import TrackerVideoReference
 
 PROMPTS = [
     ShowSpec(1, 0, points=((34.0, 65.0),), labels=(1,)),
@@ -22,12 +22,10 @@ PROMPTS = [
 
 def test_shapes_that_are_hidden_leave_and_come_back_are_followed_as_by_the_reference(tiny_artifact):
     source, frames = open_source("random:tiny"), moving_shapes(42)
-    film = ReferenceFilm(source.video_tracker, source.preprocessing, frames, len(frames))
+    reference = TrackerVideoReference(source.video_tracker, source.preprocessing)
     with load(tiny_artifact).track(frames) as session:
         for prompt in PROMPTS:
-            film.show(prompt)
-            film.look(prompt.frame)
             show(session, prompt)
-        found = compare(session.propagate(), film.propagate())
+        found = compare(session.propagate(), reference.track(frames, PROMPTS))
     assert len(found) == 42
     assert {name for frame in found for name in frame.objects} == {1, 7, 4}

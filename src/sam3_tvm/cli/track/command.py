@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,7 +75,6 @@ def command(
     start: Annotated[
         int | None,
         typer.Option(
-            min=0,
             help="The frame at which to begin; by default the first (with --backward the last) "
             "on which an object is shown.",
             metavar="FRAME",
@@ -84,7 +82,7 @@ def command(
     ] = None,
     frames: Annotated[
         int | None,
-        typer.Option(min=1, help="How many frames to pass at most in a direction.", metavar="N"),
+        typer.Option(help="How many frames to pass at most in a direction.", metavar="N"),
     ] = None,
     fps: Annotated[
         float | None,
@@ -111,8 +109,8 @@ def command(
     --start, or 0. :ID says of which object, from 1. On a later frame a prompt is
     a correction.
 
-    Written as it goes. Ctrl-C ends it after the frame at hand, with all whole;
-    the same command with --resume goes on.
+    Written as it goes. Ctrl-C (or SIGTERM, or a closed terminal) ends it after the
+    frame at hand, with all whole; the same command with --resume goes on.
 
     [bold]Examples[/bold]
 
@@ -143,7 +141,7 @@ def command(
             session: Any = model.track(film)
             folder = WorkFolder(paths[0], settings(model.fingerprint, video, passage, paths, fps))
             checkpoint = folder.load(outputs) if resume else None
-            with _interrupts() as interrupted:
+            with _Interrupts() as interrupted:
                 done = checkpoint.counts["frames"] if checkpoint else 0
                 with counting("frames", passage.total(film.count), done) as report:
                     run = Run(session, film, passage, outputs, folder, interrupted, report)
@@ -152,18 +150,18 @@ def command(
                 say(json_text(summary(run.tally, model, film, shown, paths, complete)))
             else:
                 print_table(run.tally, video, film, paths)
-    _exit(run, complete, video, folder)
+    _exit(run, complete, video, folder, 128 + (interrupted.signal or signal.SIGINT))
 
 
-def _exit(run: Run, complete: bool, video: Path, folder: WorkFolder) -> None:
+def _exit(run: Run, complete: bool, video: Path, folder: WorkFolder, interrupted: int) -> None:
     """Say what wasn't done, if anything, and leave with the code for that.
 
     Raises:
-        Exit: 130 after an interrupt, 1 where the film ended before something was shown.
+        Exit: ``interrupted`` after one, 1 where the film ended before something was shown.
     """
     if not complete:
         complain(_how_to_go_on(run, folder))
-        raise typer.Exit(130)
+        raise typer.Exit(interrupted)
     if unheard := run.unheard():
         first = unheard[0]
         complain(
@@ -173,26 +171,43 @@ def _exit(run: Run, complete: bool, video: Path, folder: WorkFolder) -> None:
         raise typer.Exit(1)
 
 
-@contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Let the first Ctrl-C be asked for, and the second interrupt as ever."""
-    asked = False
+class _Interrupts:
+    """Lets the first Ctrl-C, SIGTERM or SIGHUP be asked for, and the second interrupt at once.
 
-    def ask(number: int, frame: Any) -> None:
-        nonlocal asked
-        if asked:
+    Used as a context; called, it says whether one came.
+
+    Attributes:
+        signal: the one that came, or None.
+    """
+
+    _HEARD = ("SIGINT", "SIGTERM", "SIGHUP")  # not every system has the last
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __call__(self) -> bool:
+        return self.signal is not None
+
+    def __enter__(self) -> _Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            for name in self._HEARD:
+                number = getattr(signal, name, None)
+                # What is ignored stays so, as nohup has it.
+                if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _take(self, number: int, frame: Any) -> None:
+        if self.signal is not None:
             raise KeyboardInterrupt
-        asked = True
-        complain("stopping after this frame; Ctrl-C again to stop at once")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGINT, before)
+        self.signal = number
+        with suppress(OSError):  # of a terminal that is gone
+            complain("stopping after this frame; Ctrl-C again to stop at once")
 
 
 def _how_to_go_on(run: Run, folder: WorkFolder) -> str:

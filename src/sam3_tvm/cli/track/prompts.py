@@ -83,9 +83,13 @@ def parse_passage(
         backward, both: the options for directions.
 
     Raises:
-        UsageError: options that exclude each other, or something shown on a frame that isn't
-            come to.
+        UsageError: numbers that are none of frames, options that exclude each other, or something
+            shown on a frame that isn't come to.
     """
+    if start is not None and start < 0:
+        raise UsageError(f"--start {start}: frames are counted from 0")
+    if most is not None and most < 1:
+        raise UsageError(f"--frames {most}: give how many frames to pass, at least 1")
     if backward and both:
         raise UsageError("--backward and --both: give one of them")
     if both and start is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,32 +22,40 @@ __all__ = ["JsonLines"]
 
 
 class JsonLines(Output):
-    """A line of JSON for each frame, on the disk as soon as the frame is done."""
+    """A line of JSON for each frame, on the disk as soon as the frame is done.
+
+    An older file of that name stays until the first line is there to take its place.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         OutputFile(path, "-o")
         if path.exists() and not os.access(path, os.W_OK):
             raise UsageError(f"-o {path}: may not be written to; choose another file")
+        self._place = path.resolve()  # what a link leads to is written, and the link stays
         self._file: Any = None
         self._fps: float | None = None
         self._length = 0
 
     def start(self, fps: float | None, parts: Path, state: Mapping[str, NDArray[Any]]) -> None:
         self._fps = fps
+        place = self._place
+        if not state and (place.is_file() or (not place.exists() and place.parent.is_dir())):
+            return  # the first line begins it
         try:
             # Unbuffered, so that nothing is left to be written when a line couldn't be.
-            self._file = open(self.path, "r+b" if state else "wb", buffering=0)  # noqa: SIM115
-            if state:
-                # Lines after the checkpoint are of frames that are done again.
-                self._length = int(state["length"])
-                if self._file.seek(0, os.SEEK_END) < self._length:
-                    raise UsageError(
-                        f"{self.path}: is shorter than the interrupted run left it; run the "
-                        "command without --resume"
-                    )
-                self._file.truncate(self._length)
-                self._file.seek(0, os.SEEK_END)
+            self._file = open(place, "r+b" if state else "wb", buffering=0)  # noqa: SIM115
+            if not state:
+                return  # a pipe or a device
+            # Lines after the checkpoint are of frames that are done again.
+            self._length = int(state["length"])
+            if self._file.seek(0, os.SEEK_END) < self._length:
+                raise UsageError(
+                    f"{self.path}: is shorter than the interrupted run left it; run the "
+                    "command without --resume"
+                )
+            self._file.truncate(self._length)
+            self._file.seek(0, os.SEEK_END)
         except FileNotFoundError as error:
             if not state:
                 raise unwritable(self.path, error) from error
@@ -56,6 +65,9 @@ class JsonLines(Output):
 
     def write(self, frame: TrackedFrame) -> None:
         line = frame.line(self._fps).encode() + b"\n"
+        if self._file is None:
+            self._begin(line)
+            return
         try:
             if self._file.write(line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -68,7 +80,25 @@ class JsonLines(Output):
     def state(self) -> State:
         return {"length": np.array(self._length)}
 
+    def _begin(self, line: bytes) -> None:
+        """Put a new file with this line in the place of what is there."""
+        partial = self._place.with_name(f".{secrets.token_hex(8)}.part")
+        try:
+            self._file = open(partial, "xb", buffering=0)  # noqa: SIM115
+            if self._file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            partial.replace(self._place)
+        except OSError as error:
+            self.abandon()
+            raise unwritable(self.path, error) from error
+        finally:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+        self._length = len(line)
+
     def finish(self) -> None:
+        if self._file is None:
+            self._begin(b"")
         try:
             self._file.close()
         except OSError as error:

@@ -74,10 +74,14 @@ class Frames(ABC):
         elif frame.shape[:2] != self._size:
             height, width = self._size
             raise FramesError(
-                f"{self.name}: frame {index} is {frame.shape[1]} x {frame.shape[0]} px, those "
-                f"before are {width} x {height}; a video keeps its size"
+                f"{self.name}: {self._called(index)} is {frame.shape[1]} x {frame.shape[0]} px, "
+                f"those before are {width} x {height}; a video keeps its size"
             )
         return read_only(frame)
+
+    def _called(self, index: int) -> str:
+        """A frame, in messages."""
+        return f"frame {index}"
 
     @abstractmethod
     def _read(self, index: int) -> NDArray[np.uint8]:

@@ -1,10 +1,12 @@
 """What is remembered of an object in a film, and what of it a frame looks at.
 
 The rules are those of SAM 2 (section 4 of its paper, https://arxiv.org/abs/2408.00714) as
-transformers' ``Sam3TrackerVideoModel`` has them. A frame looks at memories of the frames on which
-the object was shown, the nearest ones, and of the last frames before it, and at the object
-pointers of more. Memories are kept only where a later frame can look at them, so that a film of
-any length takes the memory of a short one.
+transformers' ``Sam3TrackerVideoModel`` has them for frames that come one by one. (Of a film it
+counts pointers' ages in lengths of the film where that is shorter than what is looked back on:
+then the same frames would give other masks where nobody knows how many come.) A frame looks at
+memories of the frames on which the object was shown, the nearest ones, and of the last frames
+before it, and at the object pointers of more. Memories are kept only where a later frame can look
+at them, so that a film of any length takes the memory of a short one.
 """
 
 from __future__ import annotations
@@ -117,6 +119,7 @@ class ObjectMemory:
         tracked: by frame, other frames; those with an answer are corrections.
         passed: all frames on which it was ever tracked.
         points: by frame, the points that were shown, to which more can be added.
+        start: where a pass was asked to begin with it last, beside where it was shown.
     """
 
     def __init__(self, rules: VideoRules, most_pointers: int) -> None:
@@ -126,6 +129,21 @@ class ObjectMemory:
         self.tracked: dict[int, Record] = {}
         self.passed = Spans()
         self.points: dict[int, FramePrompt] = {}
+        self.start: int | None = None
+
+    @property
+    def first_shown(self) -> int:
+        """The earliest frame with a prompt."""
+        return min(self.prompted)
+
+    def is_come_to(self, frame: int, reverse: bool) -> bool:
+        """Whether a pass that has reached this frame has come to where the object is shown."""
+        return frame <= self.first_shown if reverse else frame >= self.first_shown
+
+    @property
+    def anchors(self) -> set[int]:
+        """Frames from which one may go in either direction: with prompts, and the last start."""
+        return {*self.prompted} if self.start is None else {*self.prompted, self.start}
 
     @property
     def prompted(self) -> list[int]:
@@ -146,17 +164,16 @@ class ObjectMemory:
             self.tracked[frame] = record
             self.passed.add(frame)
 
-    def recall(self, frame: int, reverse: bool, frames: int | None) -> Recalled:
+    def recall(self, frame: int, reverse: bool) -> Recalled:
         """What a frame looks at.
 
         Args:
             frame: its number.
             reverse: whether frames come in falling order.
-            frames: of the whole film; None where nobody knows, as of a camera.
         """
         memories = list(self._memories(frame, reverse))
-        pointers = self._pointers(frame, reverse, frames)
-        oldest = _pointer_reach(self._rules, frames)
+        pointers = self._pointers(frame, reverse)
+        oldest = self._rules.pointer_frames - 1
         kept = [record.memory for _, record in memories if record.memory is not None]
         width = next(iter(self.shown.values())).pointer.size
         return Recalled(
@@ -178,7 +195,7 @@ class ObjectMemory:
             if record is not None:
                 yield age, record
 
-    def _pointers(self, frame: int, reverse: bool, frames: int | None) -> list[tuple[int, Record]]:
+    def _pointers(self, frame: int, reverse: bool) -> list[tuple[int, Record]]:
         """Frames back and records; of frames where the object was shown, those behind this one."""
         sign = -1 if reverse else 1
         found = [
@@ -186,7 +203,7 @@ class ObjectMemory:
             for place, record in self.shown.items()
             if sign * (frame - place) >= 0
         ]
-        for age in range(1, _pointer_reach(self._rules, frames) + 1):
+        for age in range(1, self._rules.pointer_frames):
             record = self.tracked.get(frame - sign * age)
             if record is not None:
                 found.append((age, record))
@@ -228,12 +245,6 @@ class ObjectMemory:
         for place, record in self.tracked.items():
             if place < frame and record.answer is not None:
                 self.tracked[place] = replace(record, answer=None)
-
-
-def _pointer_reach(rules: VideoRules, frames: int | None) -> int:
-    """How many frames back object pointers are looked at, but for those that were shown."""
-    reach = rules.pointer_frames if frames is None else min(frames, rules.pointer_frames)
-    return reach - 1
 
 
 def _nearest(shown: Collection[int], frame: int, most: int) -> list[int]:

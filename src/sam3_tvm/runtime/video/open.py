@@ -37,9 +37,10 @@ def open_frames(source: FrameSource | Frames) -> Frames:
     Args:
         source: a video file (whatever FFmpeg decodes; needs the extra ``[video]``); a folder,
             whose pictures are taken in the natural order of their names (``2.png`` before
-            ``10.png``); a sequence of pictures, each as :func:`read_picture` takes them, or a
-            uint8 array [T, H, W, 3]; or an iterator of such pictures, which is only asked for
-            the next when it is needed. What this function made comes back as it is.
+            ``10.png``), but for names that begin with a dot; a sequence of pictures, each as
+            :func:`read_picture` takes them, or a uint8 array [T, H, W, 3]; or an iterator of such
+            pictures, which is only asked for the next when it is needed. What this function made
+            comes back as it is.
 
     Raises:
         FramesError: the source is none of these, is missing, is a single picture, has no
@@ -87,7 +88,12 @@ def _open_path(path: Path) -> Frames:
 
 def _pictures_in(folder: Path) -> list[Path]:
     suffixes = picture_suffixes()
-    inside = [p for p in folder.iterdir() if p.suffix.lower() in suffixes and p.is_file()]
+    inside = [
+        path
+        for path in folder.iterdir()
+        # "._1.png" is what macOS's archives keep beside 1.png.
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+    ]
     return sorted(inside, key=_natural)
 
 
@@ -105,6 +111,12 @@ class _Pictures(Frames):
         self.name = name
         self.count = len(pictures)
         self._pictures = pictures
+
+    def _called(self, index: int) -> str:
+        picture = self._pictures[index]
+        if isinstance(picture, (str, os.PathLike)):
+            return f"frame {index} ({Path(picture).name})"
+        return f"frame {index}"
 
     def _read(self, index: int) -> NDArray[np.uint8]:
         if index >= len(self._pictures):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,8 +44,9 @@ class TrackSession:
     """Objects of one film, or of live input; made by :meth:`Model.track`.
 
     Objects are shown with :meth:`add`, and followed with :meth:`propagate`, or with :meth:`step`
-    where frames come one by one. Each is followed as it would be alone: what is found of it
-    doesn't depend on the others. What is remembered of an object doesn't grow with the film.
+    where frames come one by one. Each is followed as it would be alone, from the frame on which
+    it is first shown: what is found of it doesn't depend on the others, bit for bit. What is
+    remembered of an object doesn't grow with the film.
 
     An object that is shown on a frame where it was never looked for is taken as the prompt says.
     Where it was found before, a prompt is a correction: it is taken with what is remembered of
@@ -73,10 +74,6 @@ class TrackSession:
         self._objects: dict[int, ObjectMemory] = {}
         self._current: _Frame | None = None
         self._next = 0
-        self._start: int | None = None
-        # As it is stated now: some files find out at their end, which would then count for the
-        # last frames alone.
-        self._count = None if frames is None or frames.only_forwards else frames.count
         self._lock = threading.RLock()
         self._closed = False
 
@@ -173,12 +170,15 @@ class TrackSession:
     def propagate(
         self, start: int | None = None, stop: int | None = None, reverse: bool = False
     ) -> Iterator[FrameResult]:
-        """Follow all objects through the film, a frame at a time.
+        """Follow the objects through the film, a frame at a time.
 
         Objects can be added, corrected and removed between two frames.
 
         Args:
-            start: the first frame; by default the earliest on which an object was shown.
+            start: the frame at which all objects that are there now are followed from, also
+                those that are shown on a later one. By default each is from the earliest on
+                which it was shown, and the pass begins with the first of these that it comes to:
+                the earliest, or in reverse the latest.
             stop: the frame before which to stop, as of ``range``; by default all frames to the
                 film's end, or in reverse to its beginning.
             reverse: go backwards.
@@ -194,10 +194,14 @@ class TrackSession:
             raise PromptError("live input has no frames to go through: give them to step()")
         with self._lock:
             self._check_open()
-            prompted = self._prompted()
-        if not prompted:
+            memories = list(self._objects.values())
+        if not memories:
             raise PromptError("no objects yet: add() one with points, a box or a mask")
-        first = min(prompted) if start is None else _whole(start, "a frame's number")
+        if start is not None:
+            first = _whole(start, "a frame's number")
+        else:
+            entries = [memory.first_shown for memory in memories]
+            first = max(entries) if reverse else min(entries)
         if stop is not None:
             stop = _whole(stop, "a frame's number")
         if first < 0:
@@ -209,11 +213,22 @@ class TrackSession:
             indices = range(first, stop)
         else:
             indices = itertools.count(first)
-        return self._pass(indices, first, reverse)
+        return self._pass(indices, first, reverse, memories if start is not None else ())
 
-    def _pass(self, indices: Iterable[int], first: int, reverse: bool) -> Iterator[FrameResult]:
+    def _pass(
+        self, indices: Iterable[int], first: int, reverse: bool, asked: Sequence[ObjectMemory]
+    ) -> Iterator[FrameResult]:
+        """The frames.
+
+        Args:
+            indices: their numbers.
+            first: the first of them.
+            reverse: whether they fall.
+            asked: the objects that are followed from there, wherever they were shown.
+        """
         with self._lock:
-            self._start = first
+            for memory in asked:
+                memory.start = first
         for index in indices:
             with self._lock:
                 self._check_open()
@@ -223,7 +238,7 @@ class TrackSession:
                     if index == first:
                         raise PromptError(_beyond(index, self._frames)) from error
                     return
-                result = self._advance(frame, reverse)
+                result = self._advance(frame, reverse, asked)
             yield result
 
     def step(self, frame: Picture) -> FrameResult:
@@ -280,14 +295,11 @@ class TrackSession:
             self._check_open()
             rules, most = self._functions.rules, self._functions.most_pointers
             self._objects, self._next = unpack(state, self._fingerprint, rules, most)
-            self._start = self._current = None
+            self._current = None
 
     def _check_open(self) -> None:
         if self._closed:
             raise FramesError("the session has been closed: begin another with track()")
-
-    def _prompted(self) -> set[int]:
-        return {place for memory in self._objects.values() for place in memory.prompted}
 
     def _read(self, index: int) -> _Frame:
         """A frame of the film; the latest is kept with its features.
@@ -330,7 +342,7 @@ class TrackSession:
         if prompt.mask is not None:
             seen = self._functions.take(features, prompt.mask)
         else:
-            recalled = None if first_time else memory.recall(frame.index, reverse, self._count)
+            recalled = None if first_time else memory.recall(frame.index, reverse)
             seen = self._functions.look(features, recalled, prompt)
         kept = self._functions.remember(features, seen, prompted=True)
         record = Record(seen.pointer, kept, reverse, seen.answer)
@@ -341,25 +353,24 @@ class TrackSession:
             memory.points.pop(frame.index, None)
         return seen.answer
 
-    def _advance(self, frame: _Frame, reverse: bool) -> FrameResult:
+    def _advance(
+        self, frame: _Frame, reverse: bool, asked: Sequence[ObjectMemory] = ()
+    ) -> FrameResult:
         answers: dict[int, Answer] = {}
+        once = self._frames is None or self._frames.only_forwards
         for name, memory in self._objects.items():
+            if memory not in asked and not memory.is_come_to(frame.index, reverse):
+                continue
             answer = memory.answer(frame.index)
             if answer is None:
                 features = frame.features(self._functions)
-                recalled = memory.recall(frame.index, reverse, self._count)
+                recalled = memory.recall(frame.index, reverse)
                 seen = self._functions.look(features, recalled)
                 kept = self._functions.remember(features, seen, prompted=False)
                 memory.keep(frame.index, Record(seen.pointer, kept, reverse), False)
                 answer = seen.answer
             answers[name] = answer
-        # From where an object was shown, and where a pass began, one can go in both directions.
-        anchors: set[int] = set()
-        once = self._frames is None or self._frames.only_forwards
-        if not once:
-            anchors = self._prompted() | ({self._start} if self._start is not None else set())
-        for memory in self._objects.values():
-            memory.forget(frame.index, reverse, anchors, once)
+            memory.forget(frame.index, reverse, () if once else memory.anchors, once)
         return self._result(frame, answers)
 
     def _result(self, frame: _Frame, answers: Mapping[int, Answer]) -> FrameResult:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.errors import MissingExtraError
+from sam3_tvm.runtime.video.file_size import missing_bytes
 from sam3_tvm.runtime.video.frames import Frames, FramesError
+from sam3_tvm.runtime.video.stream import Extent, choose_stream, shown_as, upright
 
 __all__ = ["VideoFile", "import_av"]
 
@@ -20,10 +21,6 @@ __all__ = ["VideoFile", "import_av"]
 # key frame before it anew. So many, and no more bytes than these.
 _KEPT_FRAMES = 32
 _KEPT_BYTES = 128 << 20
-
-# A file whose frames end this much before the time that it says it lasts is cut off; seconds.
-# Containers round, and last frames have no length of their own.
-_SLACK = 0.5
 
 
 def import_av() -> Any:
@@ -52,11 +49,12 @@ class _Decoded(NamedTuple):
 
 
 class VideoFile(Frames):
-    """The first video stream of a file.
+    """The film of a file: its default video stream, or the first; a cover picture is none.
 
     A thread decodes one frame ahead. Frames are numbered by counting what the decoder gives, not
     by time stamps, so that numbers are exact for videos of varying frame rate too; where a key
-    frame was met, its time stamp leads back to it. Rotation that the file asks for is applied.
+    frame was met, its time stamp leads back to it. Frames are turned and mirrored as the file asks
+    for.
 
     Raises:
         FramesError: the file is no video, is a still picture, has no frames, or its first frame
@@ -79,6 +77,7 @@ class VideoFile(Frames):
         self._pool = ThreadPoolExecutor(1, "video-frames")
         self._frames = self._decode(0)
         self._next = 0
+        self._start: float | None = None  # when the first packet is decoded
         self._ahead: Future[_Decoded | None] | None = None
         self._fault: FramesError | None = None
         self._closed = False
@@ -105,14 +104,11 @@ class VideoFile(Frames):
                 f"{self.name}: cannot be read as a video ({_reason(error)}): it is none, or is "
                 "cut off"
             ) from error
-        format_name = self._container.format.name
-        videos = self._container.streams.video
-        still = format_name.endswith("_pipe") or format_name == "image2"
-        if still or not videos:
+        stream = choose_stream(self._container)
+        if isinstance(stream, str):
             self._container.close()
-            what = "is a still picture" if still else "has no video stream"
-            raise FramesError(f"{self.name}: {what}; give a video file or a folder of pictures")
-        self._stream = videos[0]
+            raise FramesError(f"{self.name}: {stream}; give a video file or a folder of pictures")
+        self._stream = stream
 
     def _read(self, index: int) -> NDArray[np.uint8]:
         if self._closed:
@@ -202,9 +198,9 @@ class VideoFile(Frames):
             pts: the time stamp of that frame; those before it are dropped, and none are given
                 if it doesn't come.
         """
-        end = 0.0
+        extent = Extent(self._container, self._stream, missing_bytes(self._path), self._start)
         try:
-            for frame in self._container.decode(self._stream):
+            for frame in self._decoded(extent):
                 if pts is not None:
                     if frame.pts is None or frame.pts < pts:
                         continue
@@ -216,9 +212,9 @@ class VideoFile(Frames):
                         f"{self.name}: frame {number} is broken: the file is damaged there, or "
                         "cut off"
                     )
-                rgb = _upright(frame.to_ndarray(format="rgb24"), frame)
-                if frame.time is not None:
-                    end = frame.time + float((frame.duration or 0) * (frame.time_base or 0))
+                rgb = upright(frame.to_ndarray(format="rgb24"), shown_as(frame))
+                extent.add_frame(frame)
+                self._start = extent.start
                 yield _Decoded(number, rgb, frame.pts, bool(frame.key_frame))
                 number += 1
         except (self._av.error.FFmpegError, OSError) as error:
@@ -227,43 +223,17 @@ class VideoFile(Frames):
                 "damaged there, or cut off"
             ) from error
         if pts is None:
-            self._check_end(number, end)
+            if (missing := extent.missing()) is not None:
+                where = f"after frame {number - 1}" if number else "before its first frame"
+                raise FramesError(f"{self.name}: is cut off: it ends {where}, {missing}")
+            self.count = number
 
-    def _check_end(self, count: int, end: float) -> None:
-        """Tell a video that has ended from one that is cut off."""
-        lasts = self._stated_duration()
-        start = self._container.start_time
-        # In FLV the stated time counts from 0, which the first frame is shown after where others
-        # are decoded between it and the next.
-        if start and self._container.format.name != "flv":
-            end -= start / self._av.time_base
-        if count and lasts is not None and 0 < end < lasts - _SLACK:
-            raise FramesError(
-                f"{self.name}: is cut off: it ends after frame {count - 1}, at {end:.1f} of "
-                f"{lasts:.1f} s"
-            )
-        self.count = count
-
-    def _stated_duration(self) -> float | None:
-        """How long the file says that its pictures last, seconds; None where it doesn't."""
-        stream, container = self._stream, self._container
-        stated = []
-        if container.duration is not None:
-            stated.append(container.duration / self._av.time_base)
-        if stream.duration is not None and stream.time_base is not None:
-            stated.append(float(stream.duration * stream.time_base))
-        elif clock := re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", "")):
-            hours, minutes, seconds = clock.groups()  # as Matroska has it
-            stated.append(int(hours) * 3600 + int(minutes) * 60 + float(seconds))
-        elif len(container.streams) > 1:
-            return None  # sound may well last longer
-        return min(stated, default=None)
-
-
-def _upright(rgb: NDArray[np.uint8], frame: Any) -> NDArray[np.uint8]:
-    """The frame turned as the file asks for, in quarters of a turn."""
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
+    def _decoded(self, extent: Extent) -> Iterator[Any]:
+        """The stream's frames; packets of other streams are looked at for their times alone."""
+        for packet in self._container.demux():
+            extent.add_packet(packet)
+            if packet.stream is self._stream:
+                yield from packet.decode()
 
 
 def _reason(error: Exception) -> str:

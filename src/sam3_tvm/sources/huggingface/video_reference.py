@@ -25,6 +25,23 @@ from sam3_tvm.sources.huggingface.patches import pointers_of_any_width
 __all__ = ["ReferenceFilm", "TrackerVideoReference"]
 
 
+class _Session(Sam3TrackerVideoInferenceSession):
+    """Counts the ages of object pointers by the same measure whatever the film's length.
+
+    Of a film of ``n`` frames transformers divides them by ``min(n, 16) - 1`` (16 is
+    ``max_object_pointers_in_encoder``), of frames that come one by one by 15. Ours doesn't know
+    how many come, and does the latter: so a film is said to be no shorter than that. Of the
+    frames that it doesn't have nothing is remembered, so nothing else changes.
+    """
+
+    least_frames = 0
+
+    @property
+    def num_frames(self) -> int | None:
+        stated: int | None = super().num_frames
+        return None if stated is None else max(stated, self.least_frames)
+
+
 class ReferenceFilm:
     """One session of ``Sam3TrackerVideoModel``.
 
@@ -33,7 +50,7 @@ class ReferenceFilm:
         preprocessing: how frames become ``pixel_values``.
         frames: the film, ``[H, W, 3]`` of 8-bit RGB each; None for frames that come one by one.
         cached: of how many frames features are kept.
-        cache: those of another session of the same film, to share.
+        beside: another session of the same film, with which frames and features are shared.
     """
 
     def __init__(
@@ -42,7 +59,7 @@ class ReferenceFilm:
         preprocessing: Preprocessing,
         frames: Sequence[NDArray[np.uint8]] | None,
         cached: int = 1,
-        cache: Any = None,
+        beside: ReferenceFilm | None = None,
     ) -> None:
         self.model = model
         self.preprocessing = preprocessing
@@ -50,12 +67,15 @@ class ReferenceFilm:
         video = None
         if frames is not None:
             self.size = (frames[0].shape[0], frames[0].shape[1])
+        if frames is not None and beside is None:
             video = torch.cat([pixel_values(frame, preprocessing) for frame in frames])
-        self.session = Sam3TrackerVideoInferenceSession(
+        self.session = _Session(
             video=video, dtype=torch.float32, max_vision_features_cache_size=cached
         )
-        if cache is not None:
-            self.session.cache = cache
+        self.session.least_frames = model.config.max_object_pointers_in_encoder
+        if beside is not None:
+            self.session.processed_frames = beside.session.processed_frames
+            self.session.cache = beside.session.cache
 
     def show(self, spec: ShowSpec) -> None:
         """Say what is on a frame, without looking at it; replaces what was said before."""
@@ -102,16 +122,19 @@ class ReferenceFilm:
     def propagate(
         self, start: int | None = None, reverse: bool = False
     ) -> Iterator[VideoReferenceFrame]:
-        """All frames behind the start, or before it."""
-        found = self.model.propagate_in_video_iterator(
-            self.session, start_frame_idx=start, reverse=reverse
-        )
-        while True:
-            with pointers_of_any_width(self.model):
-                out = next(found, None)
-            if out is None:
-                return
-            yield self._answer(out)
+        """All frames behind the start, or before it.
+
+        Its own ``propagate_in_video_iterator`` passes the same frames, but takes their number
+        from the session, to which another is stated.
+        """
+        session = self.session
+        assert session.processed_frames is not None, "a film"
+        if start is None:
+            kept = session.output_dict_per_obj.values()
+            start = min(frame for one in kept for frame in one["cond_frame_outputs"])
+        frames = range(start, -1, -1) if reverse else range(start, len(session.processed_frames))
+        for frame in frames:
+            yield self.look(frame, reverse)
 
     def _answer(self, out: Any) -> VideoReferenceFrame:
         assert self.size is not None
@@ -141,16 +164,29 @@ class TrackerVideoReference:
     def track(
         self, frames: Sequence[NDArray[np.uint8]], prompts: Sequence[ShowSpec]
     ) -> Iterator[VideoReferenceFrame]:
-        """All objects on all frames, from the first on which one is shown.
+        """Each object on all frames from that on which it is shown.
+
+        Each in a session of its own. In one for all, transformers begins where the first is shown,
+        guesses where the others are on the frames before they are shown, and remembers that.
 
         Args:
             frames: the film, ``[H, W, 3]`` each.
             prompts: one of each object.
         """
-        # Frames with prompts are looked at twice; of each, features are 130 MB at SAM 3's size.
-        cached = len({prompt.frame for prompt in prompts}) + 1
-        film = ReferenceFilm(self.model, self.preprocessing, frames, cached)
-        for prompt in prompts:
-            film.show(prompt)
-            film.look(prompt.frame)
-        yield from film.propagate()
+        films: list[ReferenceFilm] = []
+        for _ in prompts:
+            beside = films[0] if films else None
+            films.append(ReferenceFilm(self.model, self.preprocessing, frames, 1, beside))
+        for index in range(min(prompt.frame for prompt in prompts), len(frames)):
+            found = []
+            for prompt, film in zip(prompts, films, strict=True):
+                if index == prompt.frame:
+                    film.show(prompt)
+                if index >= prompt.frame:
+                    found.append(film.look(index))
+            yield VideoReferenceFrame(
+                index,
+                [name for one in found for name in one.objects],
+                np.concatenate([one.masks for one in found]),
+                np.concatenate([one.scores for one in found]),
+            )
