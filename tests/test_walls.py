@@ -13,7 +13,7 @@ import pytest
 SRC = Path(__file__).parents[1] / "src"
 PACKAGE = SRC / "sam3_tvm"
 
-GROUND = {"errors", "components", "abi", "rules", "progress", "host"}
+GROUND = {"errors", "components", "abi", "rules", "progress", "host", "locks"}
 FOLDER = {"strict_json", "manifest", "weights", "artifact"}
 
 # Part of the package: the parts of the package that it may import, at any depth of the code.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ArtifactError", "MissingExtraError", "Sam3Error"]
+__all__ = ["ArtifactError", "MissingExtraError", "ResultError", "Sam3Error"]
 
 
 class Sam3Error(Exception):
@@ -15,6 +15,10 @@ class Sam3Error(Exception):
 
 class MissingExtraError(Sam3Error, ImportError):
     """Something was asked for that needs packages of an extra which isn't installed."""
+
+
+class ResultError(Sam3Error, ValueError):
+    """A result that cannot be drawn or written as asked."""
 
 
 class ArtifactError(Sam3Error):

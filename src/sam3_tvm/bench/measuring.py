@@ -28,7 +28,7 @@ from sam3_tvm.bench.process import Worker, WorkerError, available_bytes, termina
 from sam3_tvm.bench.report import BenchReport, EngineResult, MachineFacts, PartInfo, Timing
 from sam3_tvm.components import Component
 from sam3_tvm.progress import Progress, silent
-from sam3_tvm.runtime.engine import default_threads
+from sam3_tvm.runtime.engine import checked_threads
 
 __all__ = ["TOLERANCE", "Options", "bench"]
 
@@ -137,9 +137,7 @@ class _Run:
         self.rounds = options.rounds or 1
         self.work = work
         self.progress = progress
-        self.threads = default_threads() if options.threads is None else options.threads
-        if self.threads < 1:
-            raise BenchError(f"threads must be at least 1, got {self.threads}")
+        self.threads = checked_threads(options.threads)
         self.engines = engines
         self.largest = 0
         jobs = 2 + 2 * options.quick + any(e.onnx for e in engines)

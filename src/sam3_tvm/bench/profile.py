@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from sam3_tvm import artifact as artifacts
 from sam3_tvm.bench.parts import BenchError, Part, dims, external_inputs, run_part, select_parts
-from sam3_tvm.runtime.engine import Engine, default_threads
+from sam3_tvm.runtime.engine import Engine, checked_threads
 from sam3_tvm.runtime.functions import FunctionTable, aligned
 from sam3_tvm.runtime.module import Machine
 
@@ -180,7 +180,7 @@ def profile(
     parts = [p for p in select_parts(functions, components) if p.functions]
     if not parts:
         raise BenchError("nothing to profile; name functions, or leave --functions out")
-    machine = _Machine(opened, default_threads() if threads is None else threads)
+    machine = _Machine(opened, checked_threads(threads))
     found: list[Profile] = []
 
     def invoke(name: str, inputs: Sequence[Any]) -> Sequence[Any]:

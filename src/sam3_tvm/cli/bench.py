@@ -222,9 +222,9 @@ def _profile(
     with need_extra("profiling"):
         from sam3_tvm.bench.peak import FmaPeak
         from sam3_tvm.bench.profile import profile
-    from sam3_tvm.runtime.engine import default_threads
+    from sam3_tvm.runtime.engine import checked_threads
 
-    count = default_threads() if threads is None else threads
+    count = checked_threads(threads)
     meter = FmaPeak(count)
     before = meter.rate()
     with reporting() as progress:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.abi import BATCH
+from sam3_tvm.locks import Lock
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.progress import Progress
 from sam3_tvm.runtime.encoded import EncodedImage
@@ -55,7 +55,7 @@ class Detector:
         self._tokenize = tokenize
         self._manifest = manifest
         self._phrases: OrderedDict[str, _Features] = OrderedDict()
-        self._phrases_lock = threading.Lock()
+        self._phrases_lock = Lock()
 
     def build(
         self,

@@ -20,7 +20,7 @@ from sam3_tvm.runtime.image import (
     ImageError,
     Picture,
     own_picture,
-    picture_suffixes,
+    pictures_in,
     read_picture,
 )
 
@@ -181,9 +181,7 @@ def _open_path(path: Path) -> Frames:
 
 
 def _pictures_in(folder: Path) -> list[Path]:
-    suffixes = picture_suffixes()
-    inside = [p for p in folder.iterdir() if p.suffix.lower() in suffixes and p.is_file()]
-    return sorted(inside, key=_natural)
+    return sorted(pictures_in(folder), key=_natural)
 
 
 def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:

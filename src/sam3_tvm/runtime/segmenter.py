@@ -16,9 +16,11 @@ from sam3_tvm.progress import Progress, silent
 from sam3_tvm.runtime.clicks import Clicker, ClickResult
 from sam3_tvm.runtime.detector import Detector, Tokenize
 from sam3_tvm.runtime.encoded import EncodedImage
+from sam3_tvm.runtime.engine import checked_threads
 from sam3_tvm.runtime.frames import Frames, FrameSource, open_frames
 from sam3_tvm.runtime.functions import FunctionTable
-from sam3_tvm.runtime.image import Picture, preprocess, read_picture
+from sam3_tvm.runtime.image import Picture, preprocess
+from sam3_tvm.runtime.kept_picture import KeptPicture, keep_picture
 from sam3_tvm.runtime.module import load_functions
 from sam3_tvm.runtime.per_image import ImageFunctions
 from sam3_tvm.runtime.prompts import check_threshold
@@ -45,8 +47,10 @@ def load(
 
     Raises:
         ArtifactError: no artifact, a damaged or too new one, or one for another machine.
-        Sam3Error: a number of threads below 1.
+        Sam3Error: a number of threads that can't be: no integer, or not between 1 and four times
+            the machine's CPUs.
     """
+    checked_threads(threads)
     opened = artifact.open(path, integrity)
     opened.check_host()
     manifest = opened.manifest
@@ -104,7 +108,7 @@ class Model:
         Raises:
             ImageError: what cannot be read or is no picture.
         """
-        return self._encode(read_picture(picture), picture)
+        return self._encode(*keep_picture(picture))
 
     def load_image(self, path: str | os.PathLike[str]) -> EncodedImage:
         """Read an encoded picture that :meth:`EncodedImage.save` wrote, bit for bit.
@@ -182,12 +186,12 @@ class Model:
             ImageError: a picture that cannot be read, or that another artifact encoded.
         """
         check_threshold(threshold)
-        encoded, rgb, size = self._opened(image)
+        encoded, read, size = self._opened(image)
         prompts = self._detector.build(text, boxes, box_labels, points, point_labels, size)
         if encoded is None:
             progress("picture", 0, len(prompts))
-            assert rgb is not None
-            encoded = self._encode(rgb, image, "concepts")  # type: ignore[arg-type]
+            assert read is not None
+            encoded = self._encode(*read, "concepts")
         results = self._detector.detect(encoded, prompts, threshold, progress)
         return results[0] if text is None or isinstance(text, str) else results
 
@@ -222,11 +226,11 @@ class Model:
                 artifact that is not for clicks (``manifest.sizes.tasks``).
             ImageError: a picture that cannot be read, or that another artifact encoded.
         """
-        encoded, rgb, size = self._opened(image)
+        encoded, read, size = self._opened(image)
         clicks, several = self._clicker.build(points, point_labels, box, mask, size)
         if encoded is None:
-            assert rgb is not None
-            encoded = self._encode(rgb, image, "clicks")  # type: ignore[arg-type]
+            assert read is not None
+            encoded = self._encode(*read, "clicks")
         results = self._clicker.decode(encoded.features, clicks, size, multimask, encoded.picture)
         return results if several else results[0]
 
@@ -251,19 +255,19 @@ class Model:
 
     def _opened(
         self, image: EncodedImage | Picture
-    ) -> tuple[EncodedImage | None, NDArray[np.uint8] | None, tuple[int, int]]:
-        """The encoding if there is one, else the picture's values; and its height and width.
+    ) -> tuple[EncodedImage | None, tuple[NDArray[np.uint8], KeptPicture] | None, tuple[int, int]]:
+        """The encoding if there is one, else the picture as read; and its height and width.
 
         What is asked of a picture is checked before it is encoded, which takes a while.
         """
         if isinstance(image, EncodedImage):
             image.check_made_by(self.fingerprint)
             return image, None, image.size
-        rgb = read_picture(image)
-        return None, rgb, (rgb.shape[0], rgb.shape[1])
+        rgb, kept = keep_picture(image)
+        return None, (rgb, kept), (rgb.shape[0], rgb.shape[1])
 
     def _encode(
-        self, rgb: NDArray[np.uint8], picture: Picture, task: str | None = None
+        self, rgb: NDArray[np.uint8], picture: KeptPicture, task: str | None = None
     ) -> EncodedImage:
         """Encode a picture for a task that is all it will be used for, or for any."""
         functions = [

@@ -51,7 +51,8 @@ class Tokenizer:
             Token ids and attention mask (1 for tokens, 0 for padding), both int64 of shape
             [phrases, length].
         """
-        encoded = self._tokenizer.encode_batch(list(phrases))
+        # One at a time: a batch would start threads, which a forked child would miss.
+        encoded = [self._tokenizer.encode(phrase) for phrase in phrases]
         ids = np.array([e.ids for e in encoded], np.int64)
         mask = np.array([e.attention_mask for e in encoded], np.int64)
         if self._masked is not None:

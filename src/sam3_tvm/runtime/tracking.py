@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sam3_tvm.locks import Lock
 from sam3_tvm.runtime.frames import Frames, FramesError, read_only
 from sam3_tvm.runtime.image import Picture, own_picture
 from sam3_tvm.runtime.prompts import PromptError
@@ -77,7 +77,7 @@ class TrackSession:
         # As it is stated now: some files find out at their end, which would then count for the
         # last frames alone.
         self._count = None if frames is None or frames.only_forwards else frames.count
-        self._lock = threading.RLock()
+        self._lock = Lock()
         self._closed = False
 
     @property

@@ -23,7 +23,6 @@ Spatial shapes need no patch: the decoder takes them as an argument, and
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import ModuleType, SimpleNamespace
@@ -32,6 +31,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from sam3_tvm.locks import Lock
 from sam3_tvm.sources.roi_align import roi_align
 
 __all__ = [
@@ -141,7 +141,7 @@ def pointers_of_any_width(model: Any) -> Iterator[None]:
         yield
 
 
-_lock = threading.RLock()
+_lock = Lock()
 _depth = 0
 
 
