@@ -6,6 +6,7 @@ import toy
 from PIL import Image
 from pycocotools import mask as coco
 
+from sam3_tvm.runtime.kept_picture import keep_picture
 from sam3_tvm.runtime.overlay import object_colour
 from sam3_tvm.runtime.results import Result
 
@@ -22,7 +23,8 @@ def make(count=3, size=SIZE, picture=None, resize=toy.ToyFunctions.resize_masks)
     boxes = np.stack([left, 0 * ones, left + size[1] / 8, size[0] * ones], 1)
     scores = np.linspace(0.93, 0.55, count).astype(np.float32)
     queries = np.arange(count)[::-1]
-    return Result("dog", size, boxes, scores, queries, logits, resize, picture)
+    kept = None if picture is None else keep_picture(picture)[1]
+    return Result("dog", size, boxes, scores, queries, logits, resize, kept)
 
 
 def test_masks_are_at_the_pictures_size_and_computed_once():

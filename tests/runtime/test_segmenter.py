@@ -411,7 +411,7 @@ class TestSavedImages:
         with pytest.raises(ImageError, match="pass it to overlay"):
             result.overlay()
         assert result.overlay(picture).size == SIZE[::-1]
-        with pytest.raises(ImageError, match="is 3x2, the segmented one was 60x40"):
+        with pytest.raises(ImageError, match="is 3x2, the one that was encoded 60x40"):
             result.overlay(np.zeros((2, 3, 3), np.uint8))
 
 

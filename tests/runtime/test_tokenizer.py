@@ -61,3 +61,8 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
     toy.write_tokenizer(tmp_path / "t.json")
     with pytest.raises(ArtifactError, match="no token 99 to pad with"):
         Tokenizer(tmp_path / "t.json", 6, 99)
+
+
+def test_what_is_read_of_a_phrase_ends_with_the_last_token_that_fits(tokenizer):
+    assert tokenizer.read("dog cat ball red") == "dog cat ball red"
+    assert tokenizer.read("dog  cat ball red dog cat") == "dog  cat ball red"

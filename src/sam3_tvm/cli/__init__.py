@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -32,6 +34,13 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except Sam3Error as error:
             complain(f"error: {error}")
+            raise typer.Exit(2) from error
+        except MemoryError as error:
+            reason = f" ({error})" if f"{error}" else ""
+            complain(
+                f"error: not enough memory{reason}; end other programs, raise the limit, or give "
+                "smaller pictures"
+            )
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             complain("interrupted")
@@ -88,5 +97,9 @@ app.command("doctor")(_doctor)
 
 def main() -> None:
     """The entry point ``sam3-tvm``."""
+    # A name or a phrase that the terminal's encoding lacks is spelt out.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # Its own name even where the process has another, as under python -m.
     app(prog_name="sam3-tvm")

@@ -15,6 +15,7 @@ from sam3_tvm.cli.terminal import (
     need_extra,
     reporting,
     say,
+    say_json,
     show,
     table,
 )
@@ -113,7 +114,7 @@ def command(
     if as_json:
         from sam3_tvm.bench.report import to_json
 
-        say(json_text(to_json(report)))
+        say_json(to_json(report))
     else:
         _print_report(report)
     if output is not None:
@@ -240,7 +241,7 @@ def _profile(
         "functions": [one.to_json(peak) for one in profiles],
     }
     if as_json:
-        say(json_text(document))
+        say_json(document)
     else:
         say(f"{count} threads, measured FMA peak {peak / 1e9:.0f} GFLOP/s")
         for one in profiles:

@@ -9,7 +9,7 @@ import typer
 
 from sam3_tvm.cli.pictures import output_folder
 from sam3_tvm.cli.prompts import UsageError, parse_box, parse_point
-from sam3_tvm.cli.terminal import json_text, reporting, say, show, table
+from sam3_tvm.cli.terminal import reporting, say, say_json, show, table
 
 if TYPE_CHECKING:
     from sam3_tvm.runtime import ClickResult, Model
@@ -92,7 +92,7 @@ def command(
             path = folder.name(image)
             folder.write(result.overlay(), path)
     if as_json:
-        say(json_text(_document(result, image, path, model)))
+        say_json(_document(result, image, path, model))
         return
     _print_table(result, image)
     if path is not None:

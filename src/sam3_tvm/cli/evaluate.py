@@ -14,7 +14,7 @@ import typer
 
 from sam3_tvm.cli.files import OutputFile
 from sam3_tvm.cli.prompts import UsageError
-from sam3_tvm.cli.terminal import json_text, need_extra, reporting, say, show, table
+from sam3_tvm.cli.terminal import json_text, need_extra, reporting, say, say_json, show, table
 from sam3_tvm.progress import Progress
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def command(
         "against": None if theirs is None else {"checkpoint": against, **theirs.to_json()},
     }
     if as_json:
-        say(json_text(document))
+        say_json(document)
     else:
         _print(f"{artifact}", dataset, ours, theirs, threshold)
     if report_file is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from sam3_tvm.cli.prompts import UsageError
@@ -52,7 +53,8 @@ class OutputFile:
                 f"{self.path}: cannot be written ({error.strerror or error})"
             ) from error
         finally:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):  # a disk that has become read-only says so even of nothing
+                partial.unlink(missing_ok=True)
 
     def write_text(self, text: str) -> None:
         """Write text in UTF-8, whole or not at all.

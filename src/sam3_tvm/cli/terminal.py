@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 import time
 import warnings
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
+from sam3_tvm.errors import Sam3Error
 from sam3_tvm.progress import Progress
 
 if TYPE_CHECKING:
@@ -24,11 +26,22 @@ __all__ = [
     "counting",
     "json_text",
     "need_extra",
+    "plain",
     "reporting",
     "say",
+    "say_json",
     "show",
     "table",
 ]
+
+# Control characters, line and paragraph separators, halves of characters, and what changes the
+# direction of writing; not the joiners that some scripts need.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+class OutputError(Sam3Error):
+    """What a command prints cannot be printed."""
+
 
 # A table in a pipe or a file is as wide as it needs to be, within this.
 _WIDE = 200
@@ -47,18 +60,50 @@ def console(file: TextIO | None = None) -> Console:
 
 
 def say(text: str) -> None:
-    """Print a line to stdout."""
-    print(text, flush=True)
+    """Print text to stdout, to be read by people."""
+    with _written():
+        print("\n".join(map(plain, text.split("\n"))), flush=True)
 
 
 def complain(text: str) -> None:
     """Print a line to stderr, whatever line breaks the text had."""
-    print(" ".join(text.split()), file=sys.stderr, flush=True)
+    print(plain(" ".join(text.split())), file=sys.stderr, flush=True)
+
+
+def plain(text: str) -> str:
+    """Text in which every control character is spelt out.
+
+    Names of files and phrases may hold line breaks, and codes that move the cursor, colour what
+    follows or turn the direction of reading around; and bytes that are no text.
+    """
+    return _CONTROL.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def say_json(data: Any) -> None:
+    """Print data as one JSON document to stdout, in whatever encoding that has."""
+    text = json_text(data)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a file's name that is no text, or a terminal that isn't UTF-8
+        text = json.dumps(json.loads(text), indent=2)
+    with _written():
+        print(text, flush=True)
 
 
 def json_text(data: Any) -> str:
     """Data as a JSON document; null for what JSON has no number for (NaN and infinities)."""
     return json.dumps(_without_nan(data), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    """Say in one line that stdout can't be written to. A closed pipe is typer's to handle."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"stdout cannot be written to ({error.strerror or error})") from error
 
 
 def _without_nan(data: Any) -> Any:
@@ -86,8 +131,9 @@ def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
 def show(title: str, rows: Table) -> None:
     """Print a table under its title. The title is no part of it, so it isn't wrapped to it."""
     screen = console()
-    screen.print(title, style="bold", soft_wrap=True)
-    screen.print(rows)
+    with _written():
+        screen.print(plain(title), style="bold", soft_wrap=True)
+        screen.print(rows)
 
 
 def byte_size(count: int) -> str:
@@ -129,6 +175,8 @@ def reporting(lines: bool = True) -> Iterator[Progress]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)
+        # Of oddities in pictures that are read all the same.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         with _bar() if sys.stderr.isatty() else _lines(lines) as progress:
             yield progress
 

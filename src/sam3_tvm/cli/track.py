@@ -13,7 +13,7 @@ import typer
 
 from sam3_tvm.cli.pictures import output_folder
 from sam3_tvm.cli.prompts import UsageError
-from sam3_tvm.cli.terminal import complain, counting, json_text, say
+from sam3_tvm.cli.terminal import complain, counting, say_json
 from sam3_tvm.cli.track_prompts import Passage, check_fits, parse_passage, parse_shown
 from sam3_tvm.cli.track_summary import print_table, summary
 from sam3_tvm.errors import Sam3Error
@@ -150,7 +150,7 @@ def command(
                     run = Run(session, film, passage, outputs, folder, interrupted, report)
                     complete = _carry_out(run, checkpoint, folder)
             if as_json:
-                say(json_text(summary(run.tally, model, film, shown, paths, complete)))
+                say_json(summary(run.tally, model, film, shown, paths, complete))
             else:
                 print_table(run.tally, video, film, paths)
     _exit(run, complete, video, folder)

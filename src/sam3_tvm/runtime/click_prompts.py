@@ -134,7 +134,10 @@ def _rank(value: Any, name: str, deep: int = 1) -> int:
     if isinstance(value, str | bytes):
         raise PromptError(f"{name} takes numbers, not {value!r}")
     if not isinstance(value, list | tuple):
-        return as_array(value, f"{name} takes numbers").ndim
+        try:
+            return int(np.ndim(value))
+        except Exception as error:  # an object's own conversion to an array
+            raise PromptError(f"{name} takes numbers, not {brief(value)}") from error
     if deep > _DEEPEST:
         raise PromptError(f"{name} takes numbers in lists at most {_DEEPEST} deep")
     inner = [_rank(entry, name, deep + 1) for entry in value if entry is not None]

@@ -210,7 +210,7 @@ def _decoding() -> Iterator[None]:
     # Pillow's decoders raise RuntimeError, NotImplementedError, MemoryError, struct.error and more
     # for files that are damaged or of a kind that they don't know.
     except Exception as error:
-        said = getattr(error, "strerror", None) or f"{error}" or type(error).__name__
+        said = getattr(error, "strerror", None) or f"{error}" or "it is damaged or too large"
         raise ImageError(f"cannot be read ({' '.join(said.split())}); give {_FILES}") from error
 
 

@@ -178,7 +178,9 @@ class Model:
                 per point; by default all 1.
 
         Returns:
-            What was found, best first; a list of results if ``text`` is a list.
+            What was found, best first; a list of results if ``text`` is a list. A phrase beyond
+            the model's tokens (32 of SAM 3) loses its end, as in the reference: a
+            ``PhraseWarning`` says so, and ``result.text_read`` what is left.
 
         Raises:
             PromptError: a phrase, box, point, label or threshold that cannot be used, or points

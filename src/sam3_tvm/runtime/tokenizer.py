@@ -58,3 +58,10 @@ class Tokenizer:
         if self._masked is not None:
             mask = (ids != self._masked).astype(np.int64)
         return ids, mask
+
+    def read(self, phrase: str) -> str:
+        """The beginning of a phrase that fits into the tokens; mostly all of it."""
+        encoded = self._tokenizer.encode(phrase)
+        if not encoded.overflowing:
+            return phrase
+        return phrase[: max(end for _, end in encoded.offsets)]
