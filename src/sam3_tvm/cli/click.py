@@ -9,7 +9,7 @@ import typer
 
 from sam3_tvm.cli.pictures import output_folder
 from sam3_tvm.cli.prompts import UsageError, parse_box, parse_point
-from sam3_tvm.cli.terminal import reporting, say, say_json, show, table
+from sam3_tvm.cli.terminal import plain, reporting, say, say_json, show, table
 
 if TYPE_CHECKING:
     from sam3_tvm.runtime import ClickResult, Model
@@ -96,7 +96,7 @@ def command(
         return
     _print_table(result, image)
     if path is not None:
-        say(f"wrote {path}")
+        say(f"wrote {plain(str(path))}")
 
 
 def _print_table(result: ClickResult, image: Path) -> None:

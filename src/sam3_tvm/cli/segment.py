@@ -223,7 +223,7 @@ def _print_table(outcome: _Segmented, threshold: float) -> None:
             rows.add_row(label, "", f"... and {more} more (--json lists all)", "", "")
     show(f"{outcome.picture} ({width} x {height})", rows)
     for path in outcome.overlays:
-        say(f"wrote {path}")
+        say(f"wrote {plain(str(path))}")
 
 
 def _cut(done: Sequence[_Segmented]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sam3_tvm.runtime.clicks import ClickResult
+from sam3_tvm.runtime.detector import PhraseWarning
 from sam3_tvm.runtime.encoded import EncodedImage
 from sam3_tvm.runtime.image import ImageError
 from sam3_tvm.runtime.prompts import PromptError
@@ -17,6 +18,7 @@ __all__ = [
     "FrameResult",
     "ImageError",
     "Model",
+    "PhraseWarning",
     "PromptError",
     "Result",
     "TrackSession",

@@ -103,7 +103,9 @@ def build_clicks(
     if point_labels is not None and points is None:
         raise PromptError("point_labels need points")
     counts = {
-        name: len(value) for name, (value, rank) in known.items() if _rank(value, name) > rank
+        name: count_entries(name, value)
+        for name, (value, rank) in known.items()
+        if _rank(value, name) > rank
     }
     if not counts:
         return [_click(points, point_labels, box, mask, size, side, most)], False

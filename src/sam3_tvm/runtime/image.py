@@ -165,7 +165,9 @@ def _named(name: str) -> Iterator[None]:
     try:
         yield
     except ImageError as error:
-        raise ImageError(f"{name}: {error}") from error
+        # A name may hold line breaks; the message is one line.
+        shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+        raise ImageError(f"{shown}: {error}") from error
 
 
 @contextmanager

@@ -89,7 +89,7 @@ def count_entries(name: str, given: Any) -> int:
     """
     try:
         return len(given)
-    except TypeError as error:
+    except Exception as error:  # an object's own length
         raise PromptError(
             f"{name} takes a list with an entry for each, not {brief(given)}"
         ) from error

@@ -23,7 +23,7 @@ from sam3_tvm.runtime.image import Picture, preprocess
 from sam3_tvm.runtime.kept_picture import KeptPicture, keep_picture
 from sam3_tvm.runtime.module import load_functions
 from sam3_tvm.runtime.per_image import ImageFunctions
-from sam3_tvm.runtime.prompts import check_threshold
+from sam3_tvm.runtime.prompts import PromptError, brief, check_threshold
 from sam3_tvm.runtime.results import Result
 from sam3_tvm.runtime.tokenizer import Tokenizer
 from sam3_tvm.runtime.track_functions import VideoFunctions
@@ -229,6 +229,8 @@ class Model:
             ImageError: a picture that cannot be read, or that another artifact encoded.
         """
         encoded, read, size = self._opened(image)
+        if not isinstance(multimask, bool | np.bool_):
+            raise PromptError(f"multimask is True or False, not {brief(multimask)}")
         clicks, several = self._clicker.build(points, point_labels, box, mask, size)
         if encoded is None:
             assert read is not None
