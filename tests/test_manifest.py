@@ -13,7 +13,7 @@ from sam3_tvm import artifact
 from sam3_tvm.abi import ClickSizes, VideoSizes, abi
 from sam3_tvm.components import abi_to_json
 from sam3_tvm.errors import ArtifactError
-from sam3_tvm.manifest import Manifest
+from sam3_tvm.manifest import FORMAT, Manifest
 from sam3_tvm.rules import ClickRules, VideoRules
 
 sys.path.insert(0, str(Path(__file__).parent / "runtime"))
@@ -44,9 +44,8 @@ def change(opened: artifact.Artifact, **entries) -> Path:
 
 def test_manifest_round_trips_through_json(made):
     data = json.loads(json.dumps(made.manifest.to_json()))
-    # Without clicks, what an older reader can read.
-    assert data["format"] == 3
-    assert "clicks" not in data | data["sizes"]
+    assert data["format"] == FORMAT
+    assert data["clicks"] is data["sizes"]["clicks"] is None
     assert Manifest.from_json(data) == made.manifest
 
 
@@ -59,13 +58,18 @@ def test_what_clicks_need_is_read_back(made):
     known = dataclasses.replace(toy.SIZES, hidden=8, clicks=ClickSizes(**_CLICK_SIZES))
     components = abi_to_json(abi(known))
     sizes = {**data["sizes"], "clicks": _CLICK_SIZES}
-    entries = {"format": 4, "components": components, "sizes": sizes, "clicks": _CLICK_RULES}
+    entries = {
+        "format": FORMAT,
+        "components": components,
+        "sizes": sizes,
+        "clicks": _CLICK_RULES,
+    }
     opened = artifact.open(change(made, **entries))
     assert opened.manifest.sizes.tasks == ("concepts", "clicks")
     assert opened.manifest.clicks == ClickRules(0.05, 0.98)
     assert not opened.manifest.left_out
     again = json.loads(json.dumps(opened.manifest.to_json()))
-    assert again["format"] == artifact.FORMAT
+    assert again["format"] == FORMAT
     assert Manifest.from_json(again) == opened.manifest
 
 
@@ -94,7 +98,12 @@ def _for_video(made, **changed):
     for key, value in changed.items():
         task, name = key.split("__")
         rules[task][name] = value
-    return {"format": 4, "components": abi_to_json(abi(known)), "sizes": sizes, **rules}
+    return {
+        "format": FORMAT,
+        "components": abi_to_json(abi(known)),
+        "sizes": sizes,
+        **rules,
+    }
 
 
 def test_what_video_needs_is_read_back(made):
@@ -129,7 +138,7 @@ def test_rules_that_no_film_or_click_can_follow_are_refused(made, rules, says):
 def test_an_artifact_that_lacks_the_functions_for_clicks_says_so(made):
     sizes = {**made.manifest.to_json()["sizes"], "clicks": _CLICK_SIZES}
     with pytest.raises(ArtifactError, match=r"clicks and sizes\.clicks, which go"):
-        artifact.open(change(made, format=4, sizes=sizes))
+        artifact.open(change(made, sizes=sizes))
 
 
 _STAGES = {
@@ -140,6 +149,7 @@ _STAGES = {
             "name": "kept_0",
             "dtype": "float32",
             "shape": [{"name": "batch", "min": 1, "max": 64}, 4, 4],
+            "per_image": True,
         }
     ],
     "prompt": "detr_encoder_prompt",
@@ -161,18 +171,12 @@ def test_stages_are_read_back(made):
     assert Manifest.from_json(data) == opened.manifest
 
 
-def test_functions_of_format_1_are_whole(made):
-    opened = artifact.open(change(made, format=1, stages=None))
-    assert opened.manifest.stages == {}
-    assert opened.manifest.components == toy.COMPONENTS
-
-
 @pytest.mark.parametrize(
     ("entries", "says"),
     [
-        ({"format": 5}, "format 5 and this sam3-tvm reads up to 4: upgrade"),
+        ({"format": 6}, "format 6 and this sam3-tvm reads 5: upgrade"),
+        ({"format": 4}, "format 4, of an older sam3-tvm, .* reads 5: compile the checkpoint again"),
         ({"format": "1"}, "no format number"),
-        ({"format": 0}, "format 0 does not exist"),
         ({"sizes": None}, "the manifest lacks sizes"),
         ({"stages": None}, "the manifest lacks stages"),
         ({"stages": []}, "stages must be an object"),

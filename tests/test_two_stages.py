@@ -8,10 +8,10 @@ import pytest
 
 import sam3_tvm
 from sam3_tvm import artifact
-from sam3_tvm.abi import BATCH, FOR_VIDEO, PROMPT
+from sam3_tvm.abi import BATCH, PROMPT, task_of
 from sam3_tvm.components import Dim
-from sam3_tvm.runtime.module import load_functions
-from sam3_tvm.runtime.per_image import ImageFunctions
+from sam3_tvm.runtime.execution.image_functions import ImageFunctions
+from sam3_tvm.runtime.execution.module import load_functions
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_an_encoded_picture_has_what_prompts_need_and_nothing_more(opened, tmp_p
     picture = np.random.default_rng(2).integers(0, 256, (50, 70, 3), dtype=np.uint8)
     image = model.encode_image(picture)
     stages = opened.manifest.stages
-    prompted = [name for name in stages if name not in FOR_VIDEO]
+    prompted = [name for name in stages if task_of(name) != "video"]
     wanted = {f"{name}.{spec.name}" for name in prompted for spec in stages[name].kept}
     # Nothing that a click's decoder does depends on the picture alone.
     clicks = {"tracker_0", "tracker_1", "tracker_2"}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,95 +16,290 @@ import pytest
 SRC = Path(__file__).parents[1] / "src"
 PACKAGE = SRC / "sam3_tvm"
 
-GROUND = {"errors", "components", "abi", "rules", "progress", "host", "locks"}
+CONTRACT = {"errors", "progress", "locks", "values", "components", "abi", "rules"}
 FOLDER = {"strict_json", "manifest", "weights", "artifact"}
+SOURCE = {
+    f"sources/{name}" for name in ("base", "sampling", "patches", "random_weights", "roi_align")
+}
+KERNEL = {"compiler/targets", "compiler/kernels/emit", "compiler/kernels/vector_math"}
 
-# Part of the package: the parts of the package that it may import, at any depth of the code.
-# Parts that are not listed stand on top of the others and may import all of them.
-ALLOWED = {
-    **{part: GROUND for part in GROUND},
-    **{part: GROUND | FOLDER for part in FOLDER},
-    "runtime": GROUND | FOLDER,
+# Room: the rooms that it may import, at any depth of the code and whenever that runs; naming one
+# with rooms of its own means all of them. A room is a file or a folder without those that have
+# a row of their own.
+ROOMS: dict[str, set[str]] = {
+    "errors": set(),
+    "progress": set(),
+    "locks": set(),
+    "host": set(),
+    "values": set(),
+    "components": {"errors", "values"},
+    "abi": {"components", "values"},
+    "rules": {"errors"},
+    "strict_json": {"errors"},
+    "manifest": CONTRACT | {"strict_json"},
+    "weights": {"errors"},
+    "artifact": CONTRACT | {"host"} | FOLDER - {"artifact"},
+    "files": {"errors"},
+    "machine": {"host"},
+    "assets": set(),
+    "runtime/execution": CONTRACT | FOLDER,
+    "runtime/pictures": CONTRACT | FOLDER | {"runtime/execution"},
+    "runtime/concepts": CONTRACT | FOLDER | {"runtime/execution", "runtime/pictures"},
+    "runtime/clicks": CONTRACT
+    | FOLDER
+    | {"runtime/execution", "runtime/pictures", "runtime/concepts"},
+    "runtime/video": CONTRACT
+    | FOLDER
+    | {"runtime/execution", "runtime/pictures", "runtime/concepts", "runtime/clicks"},
+    "runtime": CONTRACT
+    | FOLDER
+    | {f"runtime/{room}" for room in ("execution", "pictures", "concepts", "clicks", "video")},
+    "film": {"errors", "files", "runtime"},
     "importer": {"errors", "progress"},
-    "sources": GROUND,
+    "lessons": {"errors", "progress", "importer"},
+    "sources/base": CONTRACT,
+    "sources/sampling": CONTRACT,
+    "sources/roi_align": set(),
+    "sources/patches": {"sources/roi_align"},
+    "sources/random_weights": set(),
+    "sources/huggingface": CONTRACT | SOURCE,
+    # The tokenizer of a checkpoint of Meta's may lie beside it as Hugging Face writes them.
+    "sources/meta": CONTRACT | SOURCE | {"sources/huggingface"},
+    "sources": CONTRACT | SOURCE | {"sources/huggingface", "sources/meta"},
+    "compiler/targets": {"errors", "host"},
+    "compiler/kernels/emit": {"compiler/targets"},
+    "compiler/kernels/vector_math": {"compiler/targets", "compiler/kernels/emit"},
+    "compiler/kernels/product": KERNEL,
+    "compiler/kernels/attention": KERNEL | {"compiler/kernels/product"},
+    "compiler/kernels/conv": KERNEL | {"compiler/kernels/product"},
+    "compiler/kernels": KERNEL | {"compiler/kernels/conv"},
+    # What is matched in a graph is what a kernel takes.
+    "compiler/graph": {"compiler/targets", "compiler/kernels"},
+    "compiler/algebra": CONTRACT | {"manifest", "compiler/graph", "compiler/kernels"},
+    "compiler/dispatch": {"compiler/targets", "compiler/graph", "compiler/kernels"},
+    "compiler/schedule": {"compiler/targets"},
+    "compiler/memory": set(),
     # compile() takes the name of a checkpoint, so it opens the source as well.
-    "compiler": GROUND | FOLDER | {"importer", "sources"},
-    "evaluate": GROUND | FOLDER | {"runtime", "sources"},
+    "compiler": CONTRACT
+    | FOLDER
+    | {"host", "importer", "sources"}
+    | {f"compiler/{room}" for room in ("targets", "kernels", "graph", "algebra", "dispatch")}
+    | {"compiler/schedule", "compiler/memory"},
+    "tune": {"errors", "progress", "host", "compiler", "runtime/execution"},
+    "evaluate": CONTRACT | FOLDER | {"runtime", "sources"},
+    "verify": CONTRACT | FOLDER | {"runtime", "sources"},
+    "bench": CONTRACT | FOLDER | {"host", "machine", "runtime", "sources", "compiler"},
+    # The package's own names, load and compile among them, looked up when they are asked for.
+    "__init__": {"errors", "runtime", "compiler"},
+    "cli": CONTRACT
+    | FOLDER
+    | {"host", "machine", "files", "runtime", "film", "lessons", "sources", "compiler"}
+    | {"tune", "evaluate", "verify", "bench", "__init__"},
+    "__main__": {"cli"},
 }
 
 HEAVY = {"torch", "torchvision", "transformers", "tvm", "huggingface_hub"}
 # What never needs the extra [compile], not even inside a function.
-LIGHT = {*GROUND, *FOLDER, "runtime", "__init__"}
+LIGHT = {
+    *CONTRACT,
+    *FOLDER,
+    *("host", "machine", "files", "assets", "film", "__init__"),
+    *(room for room in ROOMS if room.partition("/")[0] == "runtime"),
+}
+TERMINAL = {"typer", "rich"}
 
 
-def part_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
 
 
-def imports(path: Path) -> Iterator[tuple[str, int]]:
+def name_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").as_posix()
+
+
+def room_of(name: str) -> str:
+    """The room of a file (``runtime/video/frames``): the longest row that it lies in."""
+    found = [room for room in ROOMS if name == room or name.startswith(f"{room}/")]
+    return max(found, key=len, default="no room")
+
+
+@cache
+def imports(path: Path) -> list[tuple[str, int]]:
     """Every module that a file imports, in functions too, with the line; relative ones resolved."""
+    found: list[tuple[str, int]] = []
     package = ["sam3_tvm", *path.relative_to(PACKAGE).parent.parts]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, node.lineno) for alias in node.names)
+            found += [(alias.name, node.lineno) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
             # "from sam3_tvm import artifact" imports a module of ours.
-            yield from ((f"{module}.{alias.name}", node.lineno) for alias in node.names)
+            found += [(f"{module}.{alias.name}", node.lineno) for alias in node.names]
+    return found
 
 
-def files(*parts: str) -> list[Path]:
-    return [p for p in sorted(PACKAGE.rglob("*.py")) if part_of(p) in parts]
+def ours(module: str) -> str | None:
+    """The file of ours that an imported name leads to, as :func:`name_of` gives it."""
+    names = module.split(".")
+    if names[0] != "sam3_tvm":
+        return None
+    for end in range(len(names), 0, -1):
+        path = PACKAGE.joinpath(*names[1:end])
+        if path.with_suffix(".py").is_file() and end > 1:
+            return name_of(path)
+        if (path / "__init__.py").is_file():
+            return name_of(path / "__init__")
+    return None
 
 
-@pytest.mark.parametrize("part", sorted(ALLOWED))
-def test_imports_point_down(part):
-    found = files(part)
-    assert found, f"{part} is in the plan of the house and not in the house"
+def may(room: str, other: str) -> bool:
+    return room == other or any(
+        other == row or other.startswith(f"{row}/") for row in ROOMS.get(room, ())
+    )
+
+
+def wrong_ways(rooms: Collection[str] | None = None) -> list[str]:
+    """Imports that no row has."""
     broken = []
-    for path in found:
+    for path in files():
+        room = room_of(name_of(path))
+        if rooms is not None and room not in rooms:
+            continue
         for module, line in imports(path):
-            names = module.split(".")
-            if names[0] != "sam3_tvm" or len(names) < 2 or names[1] == part:
-                continue
-            if names[1] not in ALLOWED[part]:
-                broken.append(f"{path.relative_to(SRC)}:{line} imports {module}")
-    assert not broken
+            other = ours(module)
+            if other is not None and not may(room, room_of(other)):
+                broken.append(f"{path.relative_to(PACKAGE)}:{line} ({room}) imports {module}")
+    return broken
 
 
-@pytest.mark.parametrize("part", sorted(LIGHT))
-def test_running_artifacts_imports_neither_torch_nor_compiler(part):
+def circle(graph: dict[str, Iterable[str]]) -> list[str]:
+    """The nodes of a circle, if there is one."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def files_graph() -> dict[str, Iterable[str]]:
+    """File: those of ours that it imports. What a file says of itself is no import."""
+    return {
+        name_of(path): {other for module, _ in imports(path) if (other := ours(module))}
+        - {name_of(path)}
+        for path in files()
+    }
+
+
+def test_every_file_is_in_a_room_and_every_room_is_there():
+    rooms = {room_of(name_of(path)) for path in files()}
+    assert rooms == set(ROOMS)
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_imports_point_down(room):
+    assert not wrong_ways({room})
+
+
+def test_the_plan_itself_has_a_down():
+    graph = {
+        room: {other for other in ROOMS if other != room and may(room, other)} for room in ROOMS
+    }
+    assert not circle(graph)
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    assert not circle(files_graph())
+
+
+def test_modules_are_imported_by_statements():
+    """Which the other tests see. The doctor tries names one by one; Meta's package is not ours."""
+    ways = re.compile(
+        r"\bimportlib\.import_module\(|\b__import__\(|from importlib import.*import_m"
+    )
+    dynamic = {name_of(path) for path in files() if ways.search(path.read_text(encoding="utf-8"))}
+    assert dynamic == {"cli/doctor", "sources/meta/environment"}
+
+
+@pytest.mark.parametrize("room", sorted(LIGHT))
+def test_running_artifacts_imports_neither_torch_nor_compiler(room):
     broken = [
         f"{path.relative_to(SRC)}:{line} imports {module}"
-        for path in files(part)
+        for path in files()
+        if room_of(name_of(path)) == room
         for module, line in imports(path)
         if module.split(".")[0] in HEAVY
         # The one door upstairs: sam3_tvm.compile, opened when it is asked for.
-        or (part != "__init__" and module.startswith("sam3_tvm.compiler"))
+        or (room != "__init__" and module.startswith("sam3_tvm.compiler"))
     ]
     assert not broken
 
 
-def test_the_walk_sees_imports_of_every_form(tmp_path, monkeypatch):
-    monkeypatch.setitem(globals(), "PACKAGE", tmp_path)
-    (tmp_path / "runtime").mkdir()
-    path = tmp_path / "runtime" / "x.py"
-    path.write_text(
-        "import torch.nn as nn\n"
+def test_only_the_command_line_knows_a_terminal():
+    broken = [
+        f"{path.relative_to(SRC)}:{line} imports {module}"
+        for path in files()
+        if room_of(name_of(path)) != "cli"
+        for module, line in imports(path)
+        if module.split(".")[0] in TERMINAL
+    ]
+    assert not broken
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    """Builds another house: a file of the given text for each name."""
+
+    def build(**texts: str) -> None:
+        monkeypatch.setitem(globals(), "PACKAGE", tmp_path)
+        for name, text in texts.items():
+            path = tmp_path / f"{name.replace('__', '/')}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            (path.parent / "__init__.py").touch()
+            path.write_text(text)
+
+    return build
+
+
+def test_the_walk_sees_imports_of_every_form(house, tmp_path):
+    house(
+        runtime__x="import torch.nn as nn\n"
         "from sam3_tvm import compiler\n"
         "from ..importer.export import f\n"
-        "from . import image\n"
+        "from . import model\n"
         "def g():\n"
         "    from tvm import relax\n"
     )
-    assert [m for m, _ in imports(path)] == [
+    assert [m for m, _ in imports(tmp_path / "runtime" / "x.py")] == [
         "torch.nn",
         "sam3_tvm.compiler",
         "sam3_tvm.importer.export.f",
-        "sam3_tvm.runtime.image",
+        "sam3_tvm.runtime.model",
         "tvm.relax",
     ]
+
+
+def test_an_import_that_runs_up_is_seen_in_a_function_and_in_an_inner_room(house):
+    house(
+        runtime__execution__engine="def f():\n    from sam3_tvm.runtime.video import frames\n",
+        runtime__video__frames="from sam3_tvm.runtime.execution.engine import f\n",
+        bench__measuring="from sam3_tvm.cli import track\n",
+        cli__track="from sam3_tvm.bench.measuring import bench\n",
+    )
+    assert [line.partition(" (")[0] for line in wrong_ways()] == [
+        "bench/measuring.py:1",
+        "runtime/execution/engine.py:2",
+    ]
+
+
+def test_a_circle_is_seen_in_a_function(house):
+    house(
+        film__a="from sam3_tvm.film import b\n",
+        film__b="from sam3_tvm.film.c import thing\n",
+        film__c="def f():\n    from sam3_tvm.film.a import b\n",
+    )
+    assert set(circle(files_graph())) == {"film/a", "film/b", "film/c"}
+    assert not circle({"a": {"b"}, "b": {"c"}, "c": set()})
 
 
 BARE = f"""
@@ -113,7 +311,10 @@ import sam3_tvm
 light = set(sys.modules)
 assert not light & {{"numpy", "PIL", "tvm_ffi", "tokenizers"}}, "importing the package is not light"
 assert sam3_tvm.__version__
-import sam3_tvm.artifact, sam3_tvm.runtime, sam3_tvm.evaluate, sam3_tvm.cli
+import sam3_tvm.artifact, sam3_tvm.runtime, sam3_tvm.evaluate
+import sam3_tvm.film.run, sam3_tvm.film.outputs.opening
+assert not set(sys.modules) & {TERMINAL!r}, "following a film needs no terminal"
+import sam3_tvm.cli
 assert callable(sam3_tvm.load)
 import tvm_ffi
 assert not [m for m in sys.modules if m.split(".")[0] in heavy and sys.modules[m] is not None]

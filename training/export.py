@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from transformers.models.sam3.modeling_sam3 import Sam3Model
 
 from sam3_tvm.errors import Sam3Error
-from sam3_tvm.sources.huggingface import write_processing
+from sam3_tvm.sources.huggingface.files import write_processing
 from training.model import IMAGE, MASK_GRID, shapes_config
 from training.train import Run
 

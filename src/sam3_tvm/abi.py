@@ -8,26 +8,31 @@ dimensions may vary and how far, in the words of :mod:`sam3_tvm.components`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 from sam3_tvm.components import Component, Dim, TensorSpec
+from sam3_tvm.values import (
+    Alternating,
+    Binary,
+    Boxes,
+    Choice,
+    Integers,
+    Padding,
+    TokenIds,
+    Uniform,
+)
 
 __all__ = [
     "BATCH",
     "BOXES",
     "CLICKS",
     "CLICK_LABELS",
-    "FOR_CLICKS",
-    "FOR_CONCEPTS",
-    "FOR_VIDEO",
-    "FUNCTIONS",
     "HEIGHT",
     "MASKS",
-    "MEMORIES",
     "POINTERS",
     "POINTS",
     "PROMPT",
-    "QUERIES",
     "TASKS",
     "TOKENS",
     "WIDTH",
@@ -35,70 +40,52 @@ __all__ = [
     "Sizes",
     "VideoSizes",
     "abi",
+    "function_names",
+    "task_of",
 ]
 
 # Bounds are part of the contract: memory is planned with the upper ones, and the
 # runtime refuses what lies outside. An exemplar prompt with more than 64 boxes or a
 # picture side above 32768 px has no use that we know of. Points fill what 32 tokens of text, the
 # boxes and the CLS token leave of the prompt. Clicks are points, and two more for a box.
-BATCH = Dim("batch", 1, 64)
-BOXES = Dim("boxes", 0, 64)
-POINTS = Dim("points", 0, 31)
-PROMPT = Dim("prompt", 1, 128)
-CLICKS = Dim("clicks", 1, 64)
-TOKENS = Dim("tokens", 2, CLICKS.max + 1)
-MASKS = Dim("masks", 1, 1024)
-HEIGHT = Dim("height", 1, 32768)
-WIDTH = Dim("width", 1, 32768)
+# The largest batch, and the most masks, are for servers with the memory; a few rows show as well
+# that rows don't mix. Measured is one picture with one phrase or one click, in full HD.
+BATCH = Dim("batch", 1, 64, example=2, odd=3, usual=1, largest=2)
+BOXES = Dim("boxes", 0, 64, example=3, odd=5, usual=3)
+POINTS = Dim("points", 0, 31, example=4, odd=4, usual=0)
+PROMPT = Dim("prompt", 1, 128, example=5, odd=37, usual=32)
+CLICKS = Dim("clicks", 1, 64, example=9, odd=9, usual=1)
+TOKENS = Dim("tokens", 2, CLICKS.max + 1, example=10, odd=10, usual=2)
+MASKS = Dim("masks", 1, 1024, example=6, odd=3, usual=20, largest=7)
+HEIGHT = Dim("height", 1, 32768, example=11, odd=481, usual=1080, largest=1200)
+WIDTH = Dim("width", 1, 32768, example=13, odd=639, usual=1920, largest=1600)
 
 # A pointer comes from each of the last 15 frames, and from every frame where an object was shown.
-POINTERS = Dim("pointers", 0, 128)
+POINTERS = Dim("pointers", 0, 128, example=5, odd=5, usual=16)
 
 # Of a click: 1 on the object, 0 beside it, 2 and 3 for the upper left and lower right corner of a
 # box around it, -1 for no point, and -10 for padding. No point has a learnt embedding and padding
 # one of zeros (transformers' Sam3TrackerPromptEncoder._embed_points); attention masks neither.
 CLICK_LABELS = (-10, -1, 0, 1, 2, 3)
 
+# Ages of memories that SAM 3 tells apart: shown, and one to six frames back.
+_AGES = 7
+
 TASKS = ("concepts", "clicks", "video")
 """What a model may be for: all objects of a kind, the object that is clicked, and following that
-through a video. Each takes those before it."""
-
-FOR_CONCEPTS = (
-    "vision_encoder",
-    "text_encoder",
-    "geometry_encoder",
-    "detr_encoder",
-    "detr_decoder",
-    "scoring",
-    "mask_decoder",
-    "resize_masks",
-)
-"""The functions of the first task; the others take the vision encoder, too."""
-
-FOR_CLICKS = ("tracker_neck", "prompt_encoder", "click_decoder", "resize_click_masks")
-"""The functions that the second task has for itself."""
-
-FOR_VIDEO = (
-    "without_memory",
-    "memory_attention",
-    "enlarge_masks",
-    "shown_mask",
-    "memory_encoder",
-)
-"""The functions that the third task has for itself."""
-
-FUNCTIONS = (*FOR_CONCEPTS, *FOR_CLICKS, *FOR_VIDEO)
-"""All functions that there can be, in calling order."""
+through a video. Each takes the functions of those before it; the vision encoder is the first's."""
 
 
-def QUERIES(sizes: Sizes) -> Dim:  # noqa: N802 - reads like the other dimensions
+def _queries(sizes: Sizes) -> Dim:
     """Queries for which masks are decoded: only those that were kept, so 1 to all of them."""
-    return Dim("queries", 1, sizes.queries)
+    odd = max(1, sizes.queries // 2 - 1)
+    return Dim("queries", 1, sizes.queries, example=7, odd=odd, usual=sizes.queries)
 
 
-def MEMORIES(sizes: VideoSizes) -> Dim:  # noqa: N802 - reads like the other dimensions
+def _memories(video: VideoSizes) -> Dim:
     """Frames that an object is remembered from: 1 to all that are looked at together."""
-    return Dim("memories", 1, sizes.memories)
+    most = video.memories
+    return Dim("memories", 1, most, example=3, odd=min(3, most), usual=min(7, most))
 
 
 @dataclass(frozen=True)
@@ -162,36 +149,44 @@ class Sizes:
 
 
 def abi(sizes: Sizes) -> dict[str, Component]:
-    """Every component of a SAM 3 of these sizes, in calling order.
-
-    Those that segment what is clicked come last, and only where ``sizes.clicks`` is there; behind
-    them, where ``sizes.video`` is, those that follow it.
-    """
-    listed = (*_concept_components(sizes), *_click_components(sizes), *_video_components(sizes))
-    return {c.name: c for c in listed}
+    """Every component of a SAM 3 of these sizes, in calling order, by the order of its task."""
+    made = {c.name: c for build in _TASK_FUNCTIONS for c in build(sizes)}
+    return dict(sorted(made.items(), key=lambda item: TASKS.index(item[1].task)))
 
 
-def _concept_components(sizes: Sizes) -> tuple[Component, ...]:
+def function_names() -> tuple[str, ...]:
+    """Names of all functions that a model for every task has, in calling order."""
+    return tuple(abi(_FOR_ALL_TASKS))
+
+
+def task_of(function: str) -> str:
+    """The task that a function is for, of :data:`TASKS`."""
+    return abi(_FOR_ALL_TASKS)[function].task
+
+
+def _concept_components(sizes: Sizes) -> Iterable[Component]:
     """From a picture and what is to be looked for, a phrase or examples, to objects of that kind.
 
     Boxes are centre x, centre y, width and height as fractions of the picture.
     """
     s, d, b = sizes.grid, sizes.hidden, BATCH
     features = (
-        TensorSpec("fpn_0", "float32", (b, d, 4 * s, 4 * s)),
-        TensorSpec("fpn_1", "float32", (b, d, 2 * s, 2 * s)),
-        TensorSpec("fpn_2", "float32", (b, d, s, s)),
+        TensorSpec("fpn_0", "float32", (b, d, 4 * s, 4 * s), per_image=True),
+        TensorSpec("fpn_1", "float32", (b, d, 2 * s, 2 * s), per_image=True),
+        TensorSpec("fpn_2", "float32", (b, d, s, s), per_image=True),
     )
     coarsest = features[-1]
     backbone = _backbone(sizes)
     tokens = (b, sizes.text_tokens)
+    # A phrase alone is as long as the text encoder pads it to.
+    length = replace(PROMPT, usual=sizes.text_tokens)
     prompt = (
-        TensorSpec("prompt", "float32", (b, PROMPT, d)),
-        TensorSpec("prompt_mask", "bool", (b, PROMPT)),
+        TensorSpec("prompt", "float32", (b, length, d)),
+        TensorSpec("prompt_mask", "bool", (b, length), values=Padding()),
     )
     memory = TensorSpec("memory", "float32", (b, s * s, d))
     queries = TensorSpec("queries", "float32", (b, sizes.queries, d))
-    kept = QUERIES(sizes)
+    kept = _queries(sizes)
     return (
         Component(
             "vision_encoder",
@@ -201,8 +196,8 @@ def _concept_components(sizes: Sizes) -> tuple[Component, ...]:
         Component(
             "text_encoder",
             (
-                TensorSpec("input_ids", "int64", tokens),
-                TensorSpec("attention_mask", "int64", tokens),
+                TensorSpec("input_ids", "int64", tokens, values=TokenIds()),
+                TensorSpec("attention_mask", "int64", tokens, values=Padding()),
             ),
             (TensorSpec("text_features", "float32", (*tokens, d)),),
         ),
@@ -243,16 +238,16 @@ def _geometry_encoder(sizes: Sizes, features: TensorSpec) -> Component:
     if sizes.points:
         tokens = Dim("boxes + points + 1", 1, BOXES.max + POINTS.max + 1)
         points = (
-            TensorSpec("points", "float32", (b, POINTS, 2)),
-            TensorSpec("point_labels", "int64", (b, POINTS)),
-            TensorSpec("point_mask", "bool", (b, POINTS)),
+            TensorSpec("points", "float32", (b, POINTS, 2), values=Uniform()),
+            TensorSpec("point_labels", "int64", (b, POINTS), values=Choice((0, 1))),
+            TensorSpec("point_mask", "bool", (b, POINTS), values=Padding()),
         )
     return Component(
         "geometry_encoder",
         (
-            TensorSpec("boxes", "float32", (b, BOXES, 4)),
-            TensorSpec("box_labels", "int64", (b, BOXES)),
-            TensorSpec("box_mask", "bool", (b, BOXES)),
+            TensorSpec("boxes", "float32", (b, BOXES, 4), values=Boxes()),
+            TensorSpec("box_labels", "int64", (b, BOXES), values=Choice((0, 1))),
+            TensorSpec("box_mask", "bool", (b, BOXES), values=Padding()),
             *points,
             features,
         ),
@@ -284,7 +279,7 @@ def _backbone(sizes: Sizes) -> TensorSpec | None:
     return TensorSpec("backbone", "float32", shape)
 
 
-def _click_components(sizes: Sizes) -> tuple[Component, ...]:
+def _click_components(sizes: Sizes) -> Iterable[Component]:
     """From the backbone's features and clicks to masks.
 
     A click is a point as fractions of the picture and a label, one of ``CLICK_LABELS``.
@@ -295,9 +290,9 @@ def _click_components(sizes: Sizes) -> tuple[Component, ...]:
     s, d, b = sizes.grid, sizes.hidden, BATCH
     # The finer levels are as wide as the decoder's own features of that resolution.
     features = (
-        TensorSpec("tracker_0", "float32", (b, d // 8, 4 * s, 4 * s)),
-        TensorSpec("tracker_1", "float32", (b, d // 4, 2 * s, 2 * s)),
-        TensorSpec("tracker_2", "float32", (b, d, s, s)),
+        TensorSpec("tracker_0", "float32", (b, d // 8, 4 * s, 4 * s), per_image=True),
+        TensorSpec("tracker_1", "float32", (b, d // 4, 2 * s, 2 * s), per_image=True),
+        TensorSpec("tracker_2", "float32", (b, d, s, s), per_image=True),
     )
     dense = TensorSpec("dense", "float32", (b, d, s, s))
     one_more = Dim("clicks + 1", CLICKS.min + 1, CLICKS.max + 1)
@@ -309,10 +304,10 @@ def _click_components(sizes: Sizes) -> tuple[Component, ...]:
         Component(
             "prompt_encoder",
             (
-                TensorSpec("clicks", "float32", (b, CLICKS, 2)),
-                TensorSpec("click_labels", "int64", (b, CLICKS)),
+                TensorSpec("clicks", "float32", (b, CLICKS, 2), values=Uniform()),
+                TensorSpec("click_labels", "int64", (b, CLICKS), values=Choice(CLICK_LABELS)),
                 TensorSpec("mask_logits", "float32", (b, 1, 4 * s, 4 * s)),
-                TensorSpec("mask_given", "bool", (b,)),
+                TensorSpec("mask_given", "bool", (b,), values=Alternating()),
             ),
             (TensorSpec("sparse", "float32", (b, one_more, d)), dense),
         ),
@@ -330,7 +325,7 @@ def _click_components(sizes: Sizes) -> tuple[Component, ...]:
     )
 
 
-def _video_components(sizes: Sizes) -> tuple[Component, ...]:
+def _video_components(sizes: Sizes) -> Iterable[Component]:
     """From a frame's features and what is remembered of an object to features to decode, and from
     a mask to what will be remembered.
 
@@ -342,10 +337,12 @@ def _video_components(sizes: Sizes) -> tuple[Component, ...]:
     if video is None:
         return ()
     s, d, b, side = sizes.grid, sizes.hidden, BATCH, sizes.image
-    features = TensorSpec("tracker_2", "float32", (b, d, s, s))
+    features = TensorSpec("tracker_2", "float32", (b, d, s, s), per_image=True)
     conditioned = TensorSpec("conditioned", "float32", (b, d, s, s))
     logits = TensorSpec("mask_logits", "float32", (b, 1, 4 * s, 4 * s))
-    memories = MEMORIES(video)
+    memories = _memories(video)
+    # No older than the memories that a model takes.
+    ages = Integers(0, min(_AGES, video.memories))
     return (
         Component("without_memory", (features,), (conditioned,)),
         Component(
@@ -353,9 +350,9 @@ def _video_components(sizes: Sizes) -> tuple[Component, ...]:
             (
                 features,
                 TensorSpec("memories", "float32", (b, memories, s * s, video.channels)),
-                TensorSpec("memory_ages", "int64", (b, memories)),
+                TensorSpec("memory_ages", "int64", (b, memories), values=ages),
                 TensorSpec("pointers", "float32", (b, POINTERS, d)),
-                TensorSpec("pointer_ages", "float32", (b, POINTERS)),
+                TensorSpec("pointer_ages", "float32", (b, POINTERS), values=Uniform()),
             ),
             (conditioned,),
         ),
@@ -366,7 +363,7 @@ def _video_components(sizes: Sizes) -> tuple[Component, ...]:
         ),
         Component(
             "shown_mask",
-            (TensorSpec("shown", "float32", (b, 1, side, side)),),
+            (TensorSpec("shown", "float32", (b, 1, side, side), values=Binary()),),
             (TensorSpec("mask_prior", "float32", (b, 1, 4 * s, 4 * s)), logits),
         ),
         Component(
@@ -375,8 +372,25 @@ def _video_components(sizes: Sizes) -> tuple[Component, ...]:
                 features,
                 TensorSpec("enlarged", "float32", (b, 1, side, side)),
                 TensorSpec("object_logits", "float32", (b, 1)),
-                TensorSpec("shown_here", "bool", (b,)),
+                TensorSpec("shown_here", "bool", (b,), values=Alternating()),
             ),
             (TensorSpec("memory", "float32", (b, s * s, video.channels)),),
         ),
     )
+
+
+def _for_task(
+    task: str, build: Callable[[Sizes], Iterable[Component]]
+) -> Callable[[Sizes], list[Component]]:
+    return lambda sizes: [replace(component, task=task) for component in build(sizes)]
+
+
+# What makes the functions of each task; none where a model's sizes lack the task.
+_TASK_FUNCTIONS: list[Callable[[Sizes], list[Component]]] = [
+    _for_task("concepts", _concept_components),
+    _for_task("clicks", _click_components),
+    _for_task("video", _video_components),
+]
+
+# Of any size: names are the same for all.
+_FOR_ALL_TASKS = Sizes(16, 2, 16, 4, 2, 1, True, ClickSizes(16, 4), VideoSizes(4, 2))

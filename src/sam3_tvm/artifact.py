@@ -20,17 +20,14 @@ import os
 import platform
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 
-# NumPy's own CPU detection, which its stubs leave out: the only one that works on every system
-# and that the base installation has anyway.
-from numpy._core._multiarray_umath import __cpu_features__  # type: ignore[import-not-found]
-
+from sam3_tvm import host
 from sam3_tvm import weights as weights_format
 from sam3_tvm.abi import Sizes
 from sam3_tvm.components import Component
@@ -276,7 +273,7 @@ def check_host(
     *,
     system: str | None = None,
     machine: str | None = None,
-    features: Mapping[str, bool] | None = None,
+    features: Collection[str] | None = None,
 ) -> None:
     """Refuse a machine other than the one the code was generated for.
 
@@ -284,7 +281,7 @@ def check_host(
         target: what the artifact was compiled for.
         artifact: how to name it in the error.
         system, machine, features: the machine in the words of :func:`platform.system`,
-            :func:`platform.machine` and NumPy's CPU detection; by default this one.
+            :func:`platform.machine` and :func:`sam3_tvm.host.features`; by default this one.
 
     Raises:
         ArtifactError: another operating system or architecture, or a CPU that lacks
@@ -302,8 +299,8 @@ def check_host(
     if wanted is not None and wanted != running:
         raise ArtifactError(f"{artifact}: built for {wanted}, and this is {running}; {advice}")
     if features is None:
-        features = __cpu_features__
-    if lacking := [f for f in target.cpu_features if not features.get(f, False)]:
+        features = host.features()
+    if lacking := [f for f in target.cpu_features if f not in features]:
         raise ArtifactError(
             f"{artifact}: built for {target.level}, and this CPU lacks {', '.join(lacking)}; "
             f"{advice}"

@@ -10,10 +10,11 @@ Nothing here needs more than the standard library: every other part stands on it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sam3_tvm.errors import Sam3Error
+from sam3_tvm.values import Normal, Values
 
 __all__ = [
     "AbiError",
@@ -34,11 +35,28 @@ class AbiError(Sam3Error, ValueError):
 
 @dataclass(frozen=True)
 class Dim:
-    """A dimension that varies from call to call, with its inclusive bounds."""
+    """A dimension that varies from call to call: its inclusive bounds, and sizes to try it at.
+
+    The bounds are the contract, and what a manifest says; the other sizes are for whoever tries a
+    function out, and two dimensions that differ in nothing else are equal.
+
+    Attributes:
+        name: what ranges over it; inputs of a function that share a name share the size.
+        min, max: the bounds.
+        example: the size at which a function is traced. 0 and 1 are special to ``torch.export``,
+            and so are equal sizes of different dimensions.
+        odd: a size that ``verify`` compares because no vector, tile or task divides it.
+        usual: the size at which ``bench`` measures.
+        largest: the largest size that ``verify`` compares; None for ``max``.
+    """
 
     name: str
     min: int
     max: int
+    example: int = field(default=2, compare=False)
+    odd: int = field(default=3, compare=False)
+    usual: int = field(default=1, compare=False)
+    largest: int | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return f"{self.name} in {self.min}..{self.max}"
@@ -46,24 +64,23 @@ class Dim:
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output: its name, its dtype, and its shape of integers and dimensions.
+    """One input or output.
 
-    The dtype ``"shape"`` marks an argument that is no tensor but a list of integers
-    (an output size), whose entries are dimensions of the function.
+    Attributes:
+        name: unique among the function's inputs, or its outputs. An output and an input of the
+            same name are the same thing, which is how functions are put together.
+        dtype: NumPy's name of it; ``"shape"`` marks an argument that is no tensor but a list of
+            integers (an output size), whose entries are dimensions of the function.
+        shape: integers where a model fixes the size, dimensions where a call does.
+        per_image: whether it comes from the picture alone, so that all prompts share it.
+        values: what an input holds, for drawing examples; no part of what a manifest says.
     """
 
     name: str
     dtype: str
     shape: tuple[int | Dim, ...]
-
-    @property
-    def per_image(self) -> bool:
-        """Whether it comes from the picture alone, so that all prompts share it.
-
-        So do the features of the vision encoder and of the tracker's neck, wherever they are an
-        input of a function that also takes a prompt.
-        """
-        return self.name.startswith(("fpn_", "tracker_"))
+    per_image: bool = False
+    values: Values = field(default=Normal(), compare=False)
 
     def __str__(self) -> str:
         dims = ", ".join(d.name if isinstance(d, Dim) else str(d) for d in self.shape)
@@ -72,11 +89,19 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Component:
-    """One compiled function: name, inputs and outputs in calling order."""
+    """One compiled function.
+
+    Attributes:
+        name: by which it is called.
+        inputs, outputs: in calling order.
+        task: what it is for, of :data:`sam3_tvm.abi.TASKS`: the first task that takes it. Empty
+            where functions were put together for a purpose of the caller's.
+    """
 
     name: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    task: str = ""
 
     @property
     def dims(self) -> dict[str, Dim]:
@@ -140,14 +165,17 @@ def bind(component: Component, shapes: Sequence[Sequence[int]]) -> dict[str, int
 
 def spec_to_json(spec: TensorSpec) -> dict[str, Any]:
     """An input or output as plain data."""
-    dims = [asdict(d) if isinstance(d, Dim) else d for d in spec.shape]
-    return {"name": spec.name, "dtype": spec.dtype, "shape": dims}
+    dims = [
+        {"name": d.name, "min": d.min, "max": d.max} if isinstance(d, Dim) else d
+        for d in spec.shape
+    ]
+    return {"name": spec.name, "dtype": spec.dtype, "shape": dims, "per_image": spec.per_image}
 
 
 def spec_from_json(data: Mapping[str, Any]) -> TensorSpec:
     """The inverse of :func:`spec_to_json`."""
     dims = tuple(Dim(**d) if isinstance(d, dict) else int(d) for d in data["shape"])
-    return TensorSpec(data["name"], data["dtype"], dims)
+    return TensorSpec(data["name"], data["dtype"], dims, data["per_image"])
 
 
 def abi_to_json(components: Mapping[str, Component]) -> list[dict[str, Any]]:
@@ -155,6 +183,7 @@ def abi_to_json(components: Mapping[str, Component]) -> list[dict[str, Any]]:
     return [
         {
             "name": c.name,
+            "task": c.task,
             "inputs": [spec_to_json(s) for s in c.inputs],
             "outputs": [spec_to_json(s) for s in c.outputs],
         }
@@ -169,6 +198,7 @@ def abi_from_json(data: Sequence[Mapping[str, Any]]) -> dict[str, Component]:
             c["name"],
             tuple(map(spec_from_json, c["inputs"])),
             tuple(map(spec_from_json, c["outputs"])),
+            c["task"],
         )
         for c in data
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ArtifactError", "MissingExtraError", "ResultError", "Sam3Error"]
+__all__ = ["ArtifactError", "MissingExtraError", "ResultError", "Sam3Error", "UsageError"]
 
 
 class Sam3Error(Exception):
@@ -23,3 +23,7 @@ class ResultError(Sam3Error, ValueError):
 
 class ArtifactError(Sam3Error):
     """An artifact that is missing, damaged, too new, or made for another machine."""
+
+
+class UsageError(Sam3Error, ValueError):
+    """What was asked for makes no sense together, cannot be read, or cannot be written."""

@@ -1,34 +1,194 @@
-"""Which processor this is, in words: what reports print, and what tuned tiles are kept under."""
+"""Which machine this is: its processor, what that can do, its cores, caches and memory.
+
+The only reader of such facts, for the compiler, for the check of artifacts, for ``doctor`` and for
+reports. Systems tell different parts of it; what one doesn't tell is left out, never guessed.
+"""
 
 from __future__ import annotations
 
+import os
 import platform
+import subprocess
+import sys
+from collections.abc import Container
 from pathlib import Path
 
-__all__ = ["cpu_model", "cpu_name"]
+# NumPy's own detection of instruction sets, which works on every system that the base install
+# runs on. Its stubs leave it out.
+from numpy._core._multiarray_umath import __cpu_features__  # type: ignore[import-not-found]
+
+__all__ = [
+    "LEVELS",
+    "available_bytes",
+    "caches",
+    "cores",
+    "cpu_model",
+    "cpu_name",
+    "features",
+    "level_of",
+    "memory_bytes",
+    "peak_bytes",
+]
+
+LEVELS = {
+    "x86-64-v2": "SSE3 SSSE3 SSE41 SSE42 POPCNT",
+    "x86-64-v3": "SSE42 POPCNT AVX F16C FMA3 AVX2",
+    "x86-64-v4": "SSE42 POPCNT AVX F16C FMA3 AVX2 AVX512F AVX512CD AVX512VL AVX512BW AVX512DQ",
+    "aarch64": "NEON NEON_FP16 NEON_VFPV4 ASIMD",
+}
+"""The features of every CPU of a level, from the lowest: the micro-architecture levels of the
+x86-64 psABI and baseline ARMv8-A, as far as NumPy detects their instructions."""
 
 # What tells models of one name apart, on x86 and on Arm: a virtual machine's processor is often
 # called no more than "AMD EPYC".
 _MODEL = ("cpu family", "model", "CPU implementer", "CPU part")
 
+# What some CPUs of a level have beyond it, as Linux and macOS call it. NumPy knows a part.
+_FLAGS = {
+    "avx512_bf16": "AVX512BF16",
+    "avx512_vnni": "AVX512VNNI",
+    "avx_vnni": "AVXVNNI",
+    "asimddp": "DOTPROD",
+    "i8mm": "I8MM",
+    "bf16": "BF16",
+}
+_SYSCTL = {
+    "hw.optional.arm.FEAT_DotProd": "DOTPROD",
+    "hw.optional.arm.FEAT_I8MM": "I8MM",
+    "hw.optional.arm.FEAT_BF16": "BF16",
+}
+
+_UNITS = {"K": 1 << 10, "M": 1 << 20}
+_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+
 
 def cpu_name() -> str:
     """The processor's name, as far as the system tells it."""
-    return _cpuinfo().get("model name") or platform.processor() or platform.machine()
+    return _cpuinfo(_read("/proc/cpuinfo")).get("model name") or (
+        platform.processor() or platform.machine()
+    )
 
 
 def cpu_model() -> str:
     """The processor's name with the numbers of its model, the same on all of its kind."""
-    info = _cpuinfo()
+    info = _cpuinfo(_read("/proc/cpuinfo"))
     numbers = [f"{key} {info[key]}" for key in _MODEL if key in info]
     return ", ".join([cpu_name(), *numbers])
 
 
-def _cpuinfo() -> dict[str, str]:
-    """What Linux says of the first processor; nothing on other systems."""
+def features() -> frozenset[str]:
+    """The instruction sets that this process may use: those of NumPy's ``__cpu_features__`` under
+    its names, and those beyond a level that a CPU target may name."""
+    found = {name for name, there in __cpu_features__.items() if there}
+    return frozenset(found | _of_cpuinfo(_read("/proc/cpuinfo")) | _of_sysctl(_sysctl()))
+
+
+def level_of(machine: str, present: Container[str]) -> str | None:
+    """The highest level that a machine has every instruction of; None if it has none's.
+
+    Args:
+        machine: the architecture, as :func:`platform.machine` spells it.
+        present: its features, named as by :func:`features`.
+    """
+    if machine.lower() in ("aarch64", "arm64"):
+        return "aarch64"
+    if machine.lower() not in ("x86_64", "amd64"):
+        return None
+    found, needed = None, set[str]()
+    for level, names in LEVELS.items():
+        needed |= set(names.split())
+        if level == "aarch64" or not all(name in present for name in needed):
+            break
+        found = level
+    return found
+
+
+def cores() -> int:
+    """CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def caches() -> dict[int, int]:
+    """Data cache sizes in bytes by level, where the system tells them (Linux); else none."""
+    found: dict[int, int] = {}
+    for index in sorted(_CACHES.glob("index*")):
+        kind, level, size = (_read(index / name).strip() for name in ("type", "level", "size"))
+        # A virtual machine may report a size of nothing; then the target's own stands.
+        if kind in ("Data", "Unified") and size[:-1].isdigit() and size[-1] in _UNITS:
+            found[int(level)] = int(size[:-1]) * _UNITS[size[-1]]
+    return {level: size for level, size in found.items() if size}
+
+
+def memory_bytes() -> int | None:
+    """Physical memory, or what the control group grants if that is less (Linux, version 2); None
+    where the system doesn't tell."""
+    if sys.platform == "win32":
+        return None
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (OSError, ValueError):
+        return None
+    granted = _read("/sys/fs/cgroup/memory.max").strip()
+    return min(physical, int(granted)) if granted.isdigit() else physical
+
+
+def available_bytes() -> int | None:
+    """Memory that can be had without swapping (Linux), else None."""
+    for line in _read("/proc/meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def peak_bytes() -> int:
+    """The most memory that this process held at once, mapped files included.
+
+    Linux hands ``ru_maxrss`` of a parent on to the child it starts, so a small process of a
+    large parent would look large; its own mark is in ``/proc``.
+    """
+    import resource  # Windows has none, and doesn't measure
+
+    for line in _read("/proc/self/status").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _read(path: str | Path) -> str:
+    """A file of the system; nothing where there is none."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
     except OSError:
-        return {}
+        return ""
+
+
+def _cpuinfo(text: str) -> dict[str, str]:
+    """What Linux says of the first processor."""
     pairs = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
     return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _of_cpuinfo(text: str) -> set[str]:
+    """Features that Linux lists, as ``flags`` on x86 and as ``Features`` on Arm."""
+    info = _cpuinfo(text)
+    listed = f"{info.get('flags', '')} {info.get('Features', '')}".split()
+    return {_FLAGS[flag] for flag in listed if flag in _FLAGS}
+
+
+def _of_sysctl(text: str) -> set[str]:
+    """Features that macOS lists, a line ``name: 1`` each."""
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {_SYSCTL[key] for key, _, value in pairs if key in _SYSCTL and value.strip() == "1"}
+
+
+def _sysctl() -> str:
+    if sys.platform != "darwin":
+        return ""
+    command = ["sysctl", *_SYSCTL]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return ""

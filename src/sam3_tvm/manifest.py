@@ -35,10 +35,9 @@ __all__ = [
     "TokenizerRules",
 ]
 
-FORMAT = 4
-"""2: functions may be split in two stages; those of format 1 are whole. 3: the geometry encoder may
-take points (``sizes.points``). 4: there may be functions for clicks (``sizes.clicks``, ``clicks``)
-and for video (``sizes.video``, ``video``); artifacts without them are written as format 3."""
+FORMAT = 5
+"""The only one that is read: compiling again is cheaper than code for what was once written. New in
+5: each function says its task, and each input whether it comes from the picture alone."""
 
 PRECISIONS = ("float32", "float16", "int8")
 """How weights may be stored. int8 is symmetric, with a float32 scale per output channel."""
@@ -62,7 +61,8 @@ class Target:
         level: the instruction set level in words, such as ``"x86-64-v3"``.
         mcpu: LLVM's name of the processor.
         triple: LLVM's triple, such as ``"x86_64-unknown-linux-gnu"``.
-        cpu_features: what the processor must have, in NumPy's spelling (``"X86_V3"``, ``"ASIMD"``).
+        cpu_features: what the processor must have: what LLVM uses of the level, and what kernels
+            use beyond it, in the spelling of :func:`sam3_tvm.host.features`.
         weights: the precision in which its kernels read their weights, one of
             :data:`PRECISIONS`. Artifacts written before there was a choice don't say.
         tiles: where the sizes that its kernels are cut by are from: ``"defaults"``, or which
@@ -140,12 +140,12 @@ class Stages:
     def image_half(self, whole: Component) -> Component:
         """The signature of the first half of function ``whole``."""
         inputs = tuple(spec for spec in whole.inputs if spec.name in self.image_inputs)
-        return Component(self.image, inputs, self.kept)
+        return Component(self.image, inputs, self.kept, whole.task)
 
     def prompt_half(self, whole: Component) -> Component:
         """The signature of the second half of function ``whole``."""
         inputs = tuple(spec for spec in whole.inputs if spec.name in self.prompt_inputs)
-        return Component(self.prompt, (*self.kept, *inputs), whole.outputs)
+        return Component(self.prompt, (*self.kept, *inputs), whole.outputs, whole.task)
 
     def to_json(self) -> dict[str, Any]:
         """The stages as plain data."""
@@ -204,12 +204,6 @@ class Manifest:
     def to_json(self) -> dict[str, Any]:
         """The manifest as plain data."""
         data = {"format": FORMAT, **asdict(self)}
-        if self.sizes.clicks is None:
-            # What readers of format 3 know.
-            data["format"] = 3
-            del data["clicks"], data["sizes"]["clicks"]
-        if self.sizes.video is None:
-            del data["video"], data["sizes"]["video"]
         data["components"] = abi_to_json(self.components)
         data["stages"] = {name: stages.to_json() for name, stages in self.stages.items()}
         return data
@@ -219,7 +213,7 @@ class Manifest:
         """The inverse of :meth:`to_json`.
 
         Raises:
-            ArtifactError: no manifest of a format up to :data:`FORMAT`, an entry that is
+            ArtifactError: no manifest of format :data:`FORMAT`, an entry that is
                 missing, unknown or of the wrong type, or functions other than those the
                 runtime calls.
         """
@@ -227,14 +221,15 @@ class Manifest:
             raise ArtifactError("it has no format number, so it is not an artifact's manifest")
         if data["format"] > FORMAT:
             raise ArtifactError(
-                f"it has format {data['format']} and this sam3-tvm reads up to {FORMAT}: "
+                f"it has format {data['format']} and this sam3-tvm reads {FORMAT}: "
                 "upgrade sam3-tvm (pip install -U sam3-tvm)"
             )
-        if data["format"] < 1:
-            raise ArtifactError(f"format {data['format']} does not exist")
+        if data["format"] < FORMAT:
+            raise ArtifactError(
+                f"it has format {data['format']}, of an older sam3-tvm, and this one reads "
+                f"{FORMAT}: compile the checkpoint again"
+            )
         rest = {k: v for k, v in data.items() if k != "format"}
-        if data["format"] == 1:
-            rest.setdefault("stages", {})
         apart = ("components", "stages")
         hints = {k: v for k, v in get_type_hints(cls).items() if k not in apart}
         check_keys(rest, {*hints, *apart}, "the manifest", optional_entries(cls))

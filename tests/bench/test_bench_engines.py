@@ -6,7 +6,7 @@ import numpy as np
 
 from sam3_tvm.abi import Sizes, abi
 from sam3_tvm.bench.engines import _Remembering
-from sam3_tvm.runtime.functions import FunctionTable
+from sam3_tvm.runtime.execution.functions import FunctionTable
 
 ABI = abi(Sizes(image=28, grid=2, hidden=8, text_tokens=5, queries=3, heads=2))
 

@@ -15,7 +15,6 @@ from sam3_tvm.bench.parts import (
     Part,
     compare,
     default_parts,
-    dims,
     external_inputs,
     kept_queries,
     load_arrays,
@@ -23,6 +22,7 @@ from sam3_tvm.bench.parts import (
     run_part,
     save_arrays,
     select_parts,
+    usual_sizes,
 )
 from sam3_tvm.components import Component, Dim, TensorSpec
 
@@ -130,13 +130,16 @@ def test_a_click_is_a_part_where_there_are_functions_for_it():
         select_parts(["click"], ABI)
 
 
-def test_every_dimension_has_a_size_within_its_bounds():
-    known = dims(SIZES)
+def test_every_part_is_of_functions_or_of_eight_prompts():
     for part in default_parts(TRACKING):
         assert part.functions or part.name == EIGHT
-    for component in TRACKING.values():
-        assert set(component.dims) <= set(known)
-        assert all(d.min <= known[d.name] <= d.max for d in component.dims.values())
+
+
+def test_a_function_is_measured_at_the_sizes_that_the_contract_calls_usual():
+    assert usual_sizes(TRACKING["resize_masks"]) == {"masks": 20, "height": 1080, "width": 1920}
+    memories = {"batch": 1, "memories": 7, "pointers": 16}
+    assert usual_sizes(TRACKING["memory_attention"]) == memories
+    assert usual_sizes(TRACKING["scoring"]) == {"batch": 1, "prompt": SIZES.text_tokens}
 
 
 def test_arrays_come_back_as_they_were(tmp_path):

@@ -8,7 +8,7 @@ import tvm
 
 from sam3_tvm.bench.peak import FmaPeak, chains, fma_kernel
 from sam3_tvm.compiler.codegen import generate
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 
 def build(target: CpuTarget, tasks: int, steps: int):

@@ -12,8 +12,8 @@ import pytest
 from sam3_tvm.bench import engines
 from sam3_tvm.bench.engines import EngineInfo, select_engines
 from sam3_tvm.bench.parts import BenchError
-from sam3_tvm.bench.process import Worker, WorkerError, available_bytes, termination_unwinds
-from sam3_tvm.bench.worker import peak_bytes
+from sam3_tvm.bench.process import Worker, WorkerError, termination_unwinds
+from sam3_tvm.host import available_bytes, peak_bytes
 
 
 @pytest.fixture

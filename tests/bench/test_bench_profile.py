@@ -72,10 +72,10 @@ def test_a_name_that_does_not_tell_counts_nothing(name):
 def test_a_profile_accounts_for_the_work_of_the_graph(tiny_artifact):
     torch = pytest.importorskip("torch")
     from sam3_tvm.abi import abi
-    from sam3_tvm.bench.parts import dims, select_parts
+    from sam3_tvm.bench.parts import select_parts, usual_sizes
     from sam3_tvm.bench.prepare import count_flops
     from sam3_tvm.sources import open_source
-    from sam3_tvm.sources.base import sample_inputs
+    from sam3_tvm.sources.sampling import sample_inputs
 
     (found,) = profile(tiny_artifact, ["text"], threads=1)
     assert found.function == "text_encoder"
@@ -89,7 +89,7 @@ def test_a_profile_accounts_for_the_work_of_the_graph(tiny_artifact):
     components = abi(source.sizes)
     (part,) = select_parts(["text"], components)
     component = components["text_encoder"]
-    inputs = sample_inputs(component, dims(source.sizes), 256)
+    inputs = sample_inputs(component, usual_sizes(component), 256)
     named = dict(zip((s.name for s in component.inputs), inputs, strict=True))
     with torch.no_grad(), source.patched():
         _, graph = count_flops(source, part, components, named)

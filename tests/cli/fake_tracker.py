@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from sam3_tvm.runtime.frames import open_frames
-from sam3_tvm.runtime.prompts import PromptError
+from sam3_tvm.runtime.concepts.prompts import PromptError
+from sam3_tvm.runtime.video.open import open_frames
 
 # How far a channel may lie from the object's, in 8-bit steps: made films are compressed a little.
 _NEAR = 40

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import toy
 
-from sam3_tvm.cli.prompts import UsageError, parse_box, parse_point, parse_prompts
+from sam3_tvm.cli.prompts import parse_box, parse_point, parse_prompts
+from sam3_tvm.errors import UsageError
 
 COMMANDS = ("compile", "segment", "click", "track", "verify", "evaluate", "info", "doctor")
 

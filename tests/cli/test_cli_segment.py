@@ -14,9 +14,10 @@ from pycocotools import mask as coco
 from pycocotools.coco import COCO
 
 import sam3_tvm
-from sam3_tvm.cli.pictures import OutputFolder, find_pictures
-from sam3_tvm.cli.prompts import UsageError
+from sam3_tvm.cli.pictures import find_pictures
 from sam3_tvm.cli.terminal import OutputError, say
+from sam3_tvm.errors import UsageError
+from sam3_tvm.files import OutputFolder
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as coco
 
-from sam3_tvm.runtime.frames import open_frames
+from sam3_tvm.runtime.video.open import open_frames
 
 #: Frames of the film.
 COUNT = 30

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import tvm
+from tvm import tirx
 from tvm.s_tir.pipeline import default_s_tir_pipeline
 from tvm.script import tirx as T
 
 from sam3_tvm.compiler import codegen
-from sam3_tvm.compiler.kernels.emit import EXACT_BUFFERS
-from sam3_tvm.compiler.kernels.linear import Epilogue, linear_kernel
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.kernels.emit import EXACT_BUFFERS, kernel, load, store, tensor
+from sam3_tvm.compiler.kernels.product.linear import Epilogue, linear_kernel
+from sam3_tvm.compiler.targets.cpu import CpuTarget, TargetError
 
 TARGET = CpuTarget.native()
 
@@ -25,12 +27,10 @@ def lowered(func, pipeline):
 
 
 def test_a_kernel_becomes_what_tvms_pipeline_makes_of_it():
-    kernel = linear_kernel(TARGET, 40, 24, Epilogue(bias=True, activation="relu"))
-    assert EXACT_BUFFERS in kernel.attrs
-    ours = lowered(kernel, codegen._pipeline)
-    tvm.ir.assert_structural_equal(
-        ours, lowered(kernel, default_s_tir_pipeline), map_free_vars=True
-    )
+    func = linear_kernel(TARGET, 40, 24, Epilogue(bias=True, activation="relu"))
+    assert EXACT_BUFFERS in func.attrs
+    ours = lowered(func, codegen._pipeline)
+    tvm.ir.assert_structural_equal(ours, lowered(func, default_s_tir_pipeline), map_free_vars=True)
 
 
 @T.prim_func(s_tir=True)
@@ -59,3 +59,36 @@ def test_buffers_that_a_schedule_left_shrink_to_what_is_used():
     out = tvm.runtime.tensor(np.zeros_like(x))
     codegen.generate(tvm.IRModule({"main": rows}), TARGET)["main"](tvm.runtime.tensor(x), out)
     np.testing.assert_array_equal(out.numpy(), 2 * x + 1)
+
+
+def byte_products():
+    """Sums of products of four bytes each, by an instruction that not every x86-64-v4 has."""
+    with kernel("byte_products", features=["AVX512VNNI"]) as made:
+        a, b = tensor("a", (64,), "int8"), tensor("b", (64,), "int8")
+        total = tensor("total", (16,), "int32")
+        value = tirx.call_llvm_pure_intrin(
+            "int32x16",
+            "llvm.x86.avx512.vpdpbusd.512",
+            load(total, 0, lanes=16),
+            load(a, 0, lanes=64),
+            load(b, 0, lanes=64),
+        )
+        store(total, value, 0, lanes=16)
+    return tvm.IRModule({"main": made.func.with_attr("global_symbol", "main")})
+
+
+def test_a_kernel_gets_the_feature_that_it_states():
+    target = CpuTarget.parse("x86-64-v4+avx512bf16+avx512vnni")
+    assert codegen.used_features(byte_products()) == {"AVX512VNNI"}
+    assert "vpdpbusd" in codegen.generate(byte_products(), target).mod.inspect_source("asm")
+    with pytest.raises(TargetError, match="uses AVX512VNNI, which it lacks"):
+        codegen.generate(byte_products(), CpuTarget.parse("x86-64-v4"))
+
+
+def test_code_that_uses_no_feature_is_that_of_the_level():
+    func = linear_kernel(TARGET, 5, 8, Epilogue()).with_attr("global_symbol", "main")
+    mod = tvm.IRModule({"main": func})
+    assert codegen.used_features(mod) == frozenset()
+    level, more = (CpuTarget.parse(t) for t in ("x86-64-v4", "x86-64-v4+avx512vnni"))
+    code = [codegen.generate(mod, t).mod.inspect_source("asm") for t in (level, more)]
+    assert code[0] == code[1]

@@ -7,11 +7,12 @@ import pytest
 from sam3_tvm import artifact
 from sam3_tvm.abi import abi
 from sam3_tvm.artifact import ArtifactError
-from sam3_tvm.compiler import CompileError, compile, driver, tuning
-from sam3_tvm.compiler.target import CpuTarget, TargetError
-from sam3_tvm.compiler.tiles import Tiles
+from sam3_tvm.compiler import CompileError, compile, driver
+from sam3_tvm.compiler.targets import tuning
+from sam3_tvm.compiler.targets.cpu import CpuTarget, TargetError
+from sam3_tvm.compiler.targets.tiles import Tiles
 from sam3_tvm.host import cpu_model
-from sam3_tvm.runtime.segmenter import load
+from sam3_tvm.runtime.model import load
 from sam3_tvm.sources import SourceError, open_source
 from sam3_tvm.verify import verify
 

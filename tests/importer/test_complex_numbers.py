@@ -11,7 +11,7 @@ import torch
 from import_harness import Wrap, compare, compile_module
 from torch.export import Dim
 
-from sam3_tvm.importer import UnsupportedOperators, complex_numbers, import_module
+from sam3_tvm.importer import UnsupportedOperators, complex_numbers, complex_rewrite, import_module
 from sam3_tvm.importer.export import export
 
 C64 = torch.complex64
@@ -385,12 +385,12 @@ class Described(torch.fx.Interpreter):
 def test_rewritten_graph_is_real_valid_and_keeps_its_stack_traces() -> None:
     q = torch.randn(2, 3, 12, 16)
     program = export(Rotary(False), (q, q), ({0: ROWS}, {0: ROWS}))
-    complex_numbers.rewrite(program)
+    complex_rewrite.rewrite(program)
     program.graph.lint()
     outputs = [n.name for n in program.graph.output_node().args[0]]
     assert outputs == [s.arg.name for s in program.graph_signature.output_specs]
     for node in program.graph.nodes:
-        assert not complex_numbers.touches_complex(node), node.format_node()
+        assert not complex_rewrite.touches_complex(node), node.format_node()
         if node.op == "call_function" and node.target is not torch.ops.aten.sym_size.int:
             assert "test_complex_numbers.py" in node.meta["stack_trace"], node.format_node()
     # What the metadata says of every node is what running the graph gives.
@@ -400,7 +400,7 @@ def test_rewritten_graph_is_real_valid_and_keeps_its_stack_traces() -> None:
 def test_graph_without_complex_tensors_is_left_alone() -> None:
     program = export(Wrap(lambda x: x + 1), (torch.ones(2),))
     before = str(program.graph)
-    complex_numbers.rewrite(program)
+    complex_rewrite.rewrite(program)
     assert str(program.graph) == before
 
 

@@ -4,7 +4,7 @@ import pytest
 import toy
 
 from sam3_tvm import artifact
-from sam3_tvm.runtime.segmenter import Model
+from sam3_tvm.runtime.model import Model
 
 
 @pytest.fixture(scope="session")

@@ -24,9 +24,9 @@ from tokenizers.processors import TemplateProcessing
 from sam3_tvm import artifact
 from sam3_tvm.abi import BATCH, ClickSizes, Sizes, abi
 from sam3_tvm.components import TensorSpec
-from sam3_tvm.runtime.functions import FunctionTable
-from sam3_tvm.runtime.segmenter import Model
-from sam3_tvm.runtime.tokenizer import Tokenizer
+from sam3_tvm.runtime.concepts.tokenizer import Tokenizer
+from sam3_tvm.runtime.execution.functions import FunctionTable
+from sam3_tvm.runtime.model import Model
 
 HERE = Path(__file__).parent
 

@@ -9,11 +9,11 @@ import torch
 
 from sam3_tvm import artifact
 from sam3_tvm.abi import abi
-from sam3_tvm.runtime.functions import FunctionTable
-from sam3_tvm.runtime.segmenter import Model
+from sam3_tvm.runtime.execution.functions import FunctionTable
+from sam3_tvm.runtime.model import Model
 from sam3_tvm.sources import open_source
 from sam3_tvm.sources.base import ShowSpec, VideoReferenceFrame
-from sam3_tvm.sources.tracker_video_reference import ReferenceFilm
+from sam3_tvm.sources.huggingface.video_reference import ReferenceFilm
 from tests.video_scenes import frame
 
 # Enough pixels for one of them to be less than a thousandth of a mask.

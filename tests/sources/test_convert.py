@@ -8,8 +8,8 @@ from transformers import Sam3Config
 
 from sam3_tvm.abi import abi
 from sam3_tvm.sources import SourceError, open_source
-from sam3_tvm.sources.base import sample_inputs
 from sam3_tvm.sources.convert import convert
+from sam3_tvm.sources.sampling import sample_inputs
 
 DIMS = {"batch": 2, "boxes": 3, "prompt": 5, "queries": 20, "masks": 3, "height": 30, "width": 20}
 WITHOUT_BOXES = {**DIMS, "batch": 1, "boxes": 0}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from sam3_tvm.runtime.tokenizer import Tokenizer as RuntimeTokenizer
+from sam3_tvm.runtime.concepts.tokenizer import Tokenizer as RuntimeTokenizer
 from training.phrases import all_phrases
 from training.tokenizer import END, START, train_tokenizer
 

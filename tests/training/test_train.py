@@ -9,7 +9,7 @@ import torch
 from transformers.models.sam3.modeling_sam3 import Sam3Model
 
 from sam3_tvm.errors import Sam3Error
-from sam3_tvm.sources.transformers import TransformersSource
+from sam3_tvm.sources.huggingface.source import TransformersSource
 from training.batches import Batch, Drawing, Plan
 from training.export import FILES, export
 from training.model import IMAGE, MASK_GRID, TOKENS

@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 pytest.importorskip("tvm")
 
 from sam3_tvm.cli import app
-from sam3_tvm.compiler import tuning
 from sam3_tvm.compiler.kernels.emit import (
     accumulators,
     as_index,
@@ -22,8 +21,9 @@ from sam3_tvm.compiler.kernels.emit import (
     store,
     tensor,
 )
-from sam3_tvm.compiler.target import CpuTarget
-from sam3_tvm.compiler.tiles import Tiles
+from sam3_tvm.compiler.targets import tuning
+from sam3_tvm.compiler.targets.cpu import CpuTarget
+from sam3_tvm.compiler.targets.tiles import Tiles
 from sam3_tvm.errors import Sam3Error
 from sam3_tvm.host import cpu_model
 from sam3_tvm.tune import FAMILIES, search, tune

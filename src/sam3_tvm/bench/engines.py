@@ -158,9 +158,9 @@ class Ours(Engine):
         # the runtime hasn't got. In this process torch is one that isn't there.
         sys.modules["torch"] = None  # type: ignore[assignment]
         from sam3_tvm import artifact
-        from sam3_tvm.runtime.module import load_functions
-        from sam3_tvm.runtime.segmenter import Model
-        from sam3_tvm.runtime.tokenizer import Tokenizer
+        from sam3_tvm.runtime.concepts.tokenizer import Tokenizer
+        from sam3_tvm.runtime.execution.module import load_functions
+        from sam3_tvm.runtime.model import Model
 
         super().__init__(job)
         opened = artifact.open(job["artifact"])
@@ -181,7 +181,7 @@ class Ours(Engine):
         self._threshold = 0.0
 
     def tensor(self, value: NDArray[Any]) -> Any:
-        from sam3_tvm.runtime.functions import aligned
+        from sam3_tvm.runtime.execution.functions import aligned
 
         return aligned(value)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sam3_tvm import artifact as artifacts
+from sam3_tvm import host
 from sam3_tvm.abi import Sizes, abi
 from sam3_tvm.bench.engines import OURS, EngineInfo, select_engines
 from sam3_tvm.bench.parts import (
@@ -24,11 +25,12 @@ from sam3_tvm.bench.parts import (
     max_relative_error,
     select_parts,
 )
-from sam3_tvm.bench.process import Worker, WorkerError, available_bytes, termination_unwinds
+from sam3_tvm.bench.process import Worker, WorkerError, termination_unwinds
 from sam3_tvm.bench.report import BenchReport, EngineResult, MachineFacts, PartInfo, Timing
 from sam3_tvm.components import Component
+from sam3_tvm.machine import describe
 from sam3_tvm.progress import Progress, silent
-from sam3_tvm.runtime.engine import checked_threads
+from sam3_tvm.runtime.execution.engine import checked_threads
 
 __all__ = ["TOLERANCE", "Options", "bench"]
 
@@ -294,7 +296,7 @@ class _Run:
             return
         seat.result.peak_bytes = max(seat.result.peak_bytes, peak)
         self.largest = max(self.largest, peak)
-        available = available_bytes()
+        available = host.available_bytes()
         if available is not None and available < _ROOM * self.largest:
             self._leave(seat)
 
@@ -386,8 +388,6 @@ def _functions(parts: Sequence[Part]) -> list[str]:
 
 
 def _machine() -> MachineFacts:
-    from sam3_tvm.cli.machine import describe
-
     found = describe()
     return MachineFacts(
         found.cpu, found.level, found.cores, found.memory_bytes, found.system, found.python

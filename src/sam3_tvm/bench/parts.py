@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam3_tvm.abi import Sizes
 from sam3_tvm.components import Component, Dim, TensorSpec
 from sam3_tvm.errors import Sam3Error
 
@@ -28,7 +27,6 @@ __all__ = [
     "PromptRow",
     "compare",
     "default_parts",
-    "dims",
     "external_inputs",
     "kept_queries",
     "load_arrays",
@@ -36,6 +34,7 @@ __all__ = [
     "run_part",
     "save_arrays",
     "select_parts",
+    "usual_sizes",
 ]
 
 KEPT = 20
@@ -150,23 +149,10 @@ def select_parts(names: Sequence[str] | None, components: Mapping[str, Component
     return [known[n] for n in dict.fromkeys(names)]
 
 
-def dims(sizes: Sizes) -> dict[str, int]:
-    """The dynamic dimensions at which everything is measured: one picture, one phrase, one click,
-    and an object that has been followed for a while."""
-    return {
-        "batch": 1,
-        "boxes": 3,
-        "points": 0,
-        "prompt": sizes.text_tokens,
-        "clicks": 1,
-        "tokens": 2,
-        "memories": 7 if sizes.video is None else min(7, sizes.video.memories),
-        "pointers": 16,
-        "queries": sizes.queries,
-        "masks": min(KEPT, sizes.queries),
-        "height": 1080,
-        "width": 1920,
-    }
+def usual_sizes(component: Component) -> dict[str, int]:
+    """Sizes of a component's dynamic dimensions at which it is measured: one picture, one phrase,
+    one click, and an object that has been followed for a while."""
+    return {name: dim.usual for name, dim in component.dims.items()}
 
 
 def external_inputs(part: Part, components: Mapping[str, Component]) -> tuple[TensorSpec, ...]:

@@ -28,8 +28,8 @@ from sam3_tvm.compiler.kernels.emit import (
     store,
     tensor,
 )
-from sam3_tvm.compiler.target import CpuTarget
-from sam3_tvm.runtime.engine import Engine
+from sam3_tvm.compiler.targets.cpu import CpuTarget
+from sam3_tvm.runtime.execution.engine import Engine
 
 __all__ = ["FmaPeak", "fma_kernel"]
 

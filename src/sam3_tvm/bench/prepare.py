@@ -15,15 +15,16 @@ from sam3_tvm.abi import abi
 from sam3_tvm.bench.engines import first_line, onnx_file
 from sam3_tvm.bench.parts import (
     Part,
-    dims,
     external_inputs,
     run_part,
     save_arrays,
     select_parts,
+    usual_sizes,
 )
 from sam3_tvm.components import Component, abi_to_json
 from sam3_tvm.sources import open_source
-from sam3_tvm.sources.base import Source, sample_inputs
+from sam3_tvm.sources.base import Source
+from sam3_tvm.sources.sampling import sample_inputs
 
 __all__ = ["JOBS", "count_flops", "export_onnx", "quick_model", "reference", "save_checkpoint"]
 
@@ -155,8 +156,7 @@ def _inputs(
     source: Source, part: Part, components: dict[str, Component], seed: int
 ) -> tuple[Any, ...]:
     whole = Component(part.name, external_inputs(part, components), ())
-    sizes = dims(source.sizes)
-    return sample_inputs(whole, sizes, source.vocabulary_size(), seed)
+    return sample_inputs(whole, usual_sizes(whole), source.vocabulary_size(), seed)
 
 
 def count_flops(
@@ -203,8 +203,9 @@ def export_onnx(
     """
     torch.set_num_threads(threads)
     source, failures = open_source(checkpoint, tasks), {}
-    components, sizes = abi(source.sizes), dims(source.sizes)
+    components = abi(source.sizes)
     for name in functions:
+        sizes = usual_sizes(components[name])
         inputs = sample_inputs(components[name], sizes, source.vocabulary_size())
         path = Path(onnx_file(Path(work), name))
         path.parent.mkdir(parents=True, exist_ok=True)

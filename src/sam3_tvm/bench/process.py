@@ -20,7 +20,7 @@ from typing import Any
 
 from sam3_tvm.bench.parts import BenchError
 
-__all__ = ["Worker", "WorkerError", "available_bytes", "termination_unwinds"]
+__all__ = ["Worker", "WorkerError", "termination_unwinds"]
 
 # What a worker that was told to end has to do so, seconds.
 _PATIENCE = 10.0
@@ -175,15 +175,3 @@ def termination_unwinds() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def available_bytes() -> int | None:
-    """Memory that can be had without swapping (Linux), else None."""
-    try:
-        text = Path("/proc/meminfo").read_text(encoding="ascii")
-    except OSError:
-        return None
-    for line in text.splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None

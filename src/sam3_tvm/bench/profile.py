@@ -31,10 +31,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm import artifact as artifacts
-from sam3_tvm.bench.parts import BenchError, Part, dims, external_inputs, run_part, select_parts
-from sam3_tvm.runtime.engine import Engine, checked_threads
-from sam3_tvm.runtime.functions import FunctionTable, aligned
-from sam3_tvm.runtime.module import Machine
+from sam3_tvm.bench.parts import (
+    BenchError,
+    Part,
+    external_inputs,
+    run_part,
+    select_parts,
+    usual_sizes,
+)
+from sam3_tvm.runtime.execution.engine import Engine, checked_threads
+from sam3_tvm.runtime.execution.functions import FunctionTable, aligned
+from sam3_tvm.runtime.execution.module import Machine
 
 __all__ = ["KernelRow", "Profile", "kernel_flops", "profile"]
 
@@ -197,14 +204,15 @@ def profile(
 
 
 def _inputs(part: Part, opened: artifacts.Artifact, seed: int) -> Mapping[str, Any]:
+    from sam3_tvm.abi import abi
     from sam3_tvm.components import Component
-    from sam3_tvm.sources.base import sample_inputs
+    from sam3_tvm.sources.sampling import sample_inputs
 
-    specs = external_inputs(part, opened.manifest.components)
+    # The contract's own specs: a manifest doesn't say what inputs hold and which sizes are usual.
+    specs = external_inputs(part, abi(opened.manifest.sizes))
+    whole = Component(part.name, specs, ())
     # Fewer token ids than any vocabulary has: their values don't matter to the time.
-    drawn = sample_inputs(
-        Component(part.name, specs, ()), dims(opened.manifest.sizes), vocabulary=256, seed=seed
-    )
+    drawn = sample_inputs(whole, usual_sizes(whole), vocabulary=256, seed=seed)
     return {
         spec.name: value if isinstance(value, tuple) else aligned(value.numpy())
         for spec, value in zip(specs, drawn, strict=True)

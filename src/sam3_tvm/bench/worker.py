@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from sam3_tvm import host
 from sam3_tvm.bench.parts import load_arrays, save_arrays
 
-__all__ = ["main", "peak_bytes"]
+__all__ = ["main"]
 
 
 def main(arguments: list[str]) -> None:
@@ -74,7 +74,7 @@ def _serve_engine(job: dict[str, Any], answer: Callable[[dict[str, Any]], None])
         elif do == "time":
             answer({"seconds": [_timed(runs[part]) for _ in range(order["runs"])]})
         elif do == "memory":
-            answer({"bytes": peak_bytes()})
+            answer({"bytes": host.peak_bytes()})
 
 
 def _timed(run: Callable[[], Any]) -> float:
@@ -90,22 +90,6 @@ def _serve_peak(job: dict[str, Any], answer: Callable[[dict[str, Any]], None]) -
     answer({})
     for _ in _orders():
         answer({"flops": peak.rate()})
-
-
-def peak_bytes() -> int:
-    """The most memory that this process held at once, mapped files included.
-
-    Linux hands ``ru_maxrss`` of a parent on to the child it starts, so a small process of a
-    large parent would look large; its own mark is in ``/proc``.
-    """
-    try:
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from sam3_tvm.cli.evaluate import command as _evaluate
 from sam3_tvm.cli.info import command as _info
 from sam3_tvm.cli.segment import command as _segment
 from sam3_tvm.cli.terminal import complain, say
-from sam3_tvm.cli.track import command as _track
+from sam3_tvm.cli.track.command import command as _track
 from sam3_tvm.cli.tune import command as _tune
 from sam3_tvm.cli.verify import command as _verify
 from sam3_tvm.errors import Sam3Error

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sam3_tvm.cli.prompts import UsageError
 from sam3_tvm.cli.terminal import (
     byte_size,
     complain,
@@ -19,6 +18,7 @@ from sam3_tvm.cli.terminal import (
     show,
     table,
 )
+from sam3_tvm.errors import UsageError
 
 if TYPE_CHECKING:
     from sam3_tvm.bench import BenchReport
@@ -223,7 +223,7 @@ def _profile(
     with need_extra("profiling"):
         from sam3_tvm.bench.peak import FmaPeak
         from sam3_tvm.bench.profile import profile
-    from sam3_tvm.runtime.engine import checked_threads
+    from sam3_tvm.runtime.execution.engine import checked_threads
 
     count = checked_threads(threads)
     meter = FmaPeak(count)

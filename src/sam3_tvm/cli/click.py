@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sam3_tvm.cli.pictures import output_folder
-from sam3_tvm.cli.prompts import UsageError, parse_box, parse_point
+from sam3_tvm.cli.prompts import parse_box, parse_point
 from sam3_tvm.cli.terminal import plain, reporting, say, say_json, show, table
+from sam3_tvm.errors import UsageError
+from sam3_tvm.files import output_folder
 
 if TYPE_CHECKING:
     from sam3_tvm.runtime import ClickResult, Model

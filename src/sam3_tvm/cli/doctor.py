@@ -16,8 +16,8 @@ from sam3_tvm.cli.terminal import byte_size, complain, reporting, say, say_json,
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from sam3_tvm.cli.machine import Machine, Package
-    from sam3_tvm.importer.lessons import LessonReport, Outcome
+    from sam3_tvm.lessons.lesson import LessonReport, Outcome
+    from sam3_tvm.machine import Machine, Package
 
 __all__ = ["command"]
 
@@ -57,7 +57,7 @@ def command(
     sam3-tvm doctor --cases
     sam3-tvm doctor --quick --json
     """
-    from sam3_tvm.cli import machine
+    from sam3_tvm import machine
 
     here, found, linker = machine.describe(), machine.packages(), machine.linker()
     cannot_run = _problems(_TO_RUN)
@@ -119,7 +119,7 @@ def _problems(modules: Sequence[str]) -> list[str]:
 
 
 def _run_lessons() -> list[LessonReport]:
-    from sam3_tvm.importer.lessons import run_lessons
+    from sam3_tvm.lessons.running import run_lessons
 
     with reporting() as progress:
         return run_lessons(progress)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sam3_tvm.cli.files import OutputFile
-from sam3_tvm.cli.prompts import UsageError
 from sam3_tvm.cli.terminal import json_text, need_extra, reporting, say, say_json, show, table
+from sam3_tvm.errors import UsageError
+from sam3_tvm.files import OutputFile
 from sam3_tvm.progress import Progress
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from sam3_tvm.cli.prompts import UsageError
+from sam3_tvm.errors import UsageError
 
 __all__ = ["OutputFile"]
 

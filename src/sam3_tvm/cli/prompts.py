@@ -6,16 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sam3_tvm.errors import Sam3Error
+from sam3_tvm.errors import UsageError
 
-__all__ = ["Prompts", "UsageError", "parse_box", "parse_point", "parse_prompts"]
+__all__ = ["Prompts", "parse_box", "parse_point", "parse_prompts"]
 
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]
-
-
-class UsageError(Sam3Error, ValueError):
-    """Options that make no sense together, or a value that cannot be read."""
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sam3_tvm.cli.pictures import OutputFolder, find_pictures, output_folder
-from sam3_tvm.cli.prompts import Prompts, UsageError, parse_prompts
+from sam3_tvm.cli.pictures import find_pictures
+from sam3_tvm.cli.prompts import Prompts, parse_prompts
 from sam3_tvm.cli.terminal import complain, plain, reporting, say, say_json, show, table
+from sam3_tvm.errors import UsageError
+from sam3_tvm.files import OutputFolder, output_folder
 
 if TYPE_CHECKING:
     from sam3_tvm.runtime import Model, Result
@@ -113,7 +115,7 @@ def command(
     pictures = find_pictures(images)
     with output_folder(output if overlay else None, pictures) as folder:
         import sam3_tvm
-        from sam3_tvm.runtime.prompts import brief
+        from sam3_tvm.runtime.concepts.prompts import brief
 
         model = sam3_tvm.load(artifact, threads=threads)
         if prompts.points and not model.manifest.sizes.points:
@@ -148,7 +150,7 @@ def _segment_all(
     """The pictures' outcomes, each printed if ``tables``, and why others have none."""
     from sam3_tvm.components import AbiError
     from sam3_tvm.runtime import ImageError, PromptError
-    from sam3_tvm.runtime.detector import PhraseWarning
+    from sam3_tvm.runtime.concepts.detector import PhraseWarning
 
     done: list[_Segmented] = []
     failed: dict[Path, str] = {}

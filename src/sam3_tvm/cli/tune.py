@@ -10,7 +10,7 @@ import typer
 from sam3_tvm.cli.terminal import need_extra, reporting, say, say_json, show, table
 
 if TYPE_CHECKING:
-    from sam3_tvm.compiler.tuning import Entry
+    from sam3_tvm.compiler.targets.tuning import Entry
     from sam3_tvm.tune import TuneReport
 
 __all__ = ["command"]
@@ -58,7 +58,7 @@ def command(
     sam3-tvm tune -o tuned.json, then sam3-tvm compile facebook/sam3 -o sam3-cpu --tuned tuned.json
     """
     with need_extra("tuning"):
-        from sam3_tvm.compiler import tuning
+        from sam3_tvm.compiler.targets import tuning
         from sam3_tvm.tune import tune
     from sam3_tvm.host import cpu_model
 
@@ -84,7 +84,7 @@ def _entry(report: TuneReport, cpu: str) -> Entry:
     from datetime import datetime, timezone
 
     import sam3_tvm
-    from sam3_tvm.compiler.tuning import Entry
+    from sam3_tvm.compiler.targets.tuning import Entry
 
     return Entry(
         cpu,

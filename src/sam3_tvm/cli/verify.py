@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sam3_tvm.cli.pictures import find_pictures
-from sam3_tvm.cli.prompts import UsageError
 from sam3_tvm.cli.terminal import (
     byte_size,
     complain,
@@ -20,6 +19,7 @@ from sam3_tvm.cli.terminal import (
     show,
     table,
 )
+from sam3_tvm.errors import UsageError
 
 if TYPE_CHECKING:
     from sam3_tvm.verify import VerifyReport

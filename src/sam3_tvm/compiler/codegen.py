@@ -15,16 +15,17 @@ import tvm
 from tvm import s_tir, tirx
 from tvm.tirx.compilation_pipeline import register_tir_pipeline
 
-from sam3_tvm.compiler.kernels.emit import EXACT_BUFFERS
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.kernels.emit import EXACT_BUFFERS, FEATURES
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
-__all__ = ["generate"]
+__all__ = ["generate", "used_features"]
 
 _PIPELINE = "sam3-tvm-cpu"
 
 
 def generate(mod: tvm.IRModule, target: CpuTarget, relax_passes: Any = None) -> Any:
-    """Compile a module.
+    """Compile a module, with the instructions of the target's level and what its kernels use of the
+    target's features beyond it: artifacts of one level run on all of it unless a kernel needs more.
 
     Args:
         mod: PrimFuncs, and Relax functions maybe.
@@ -34,9 +35,23 @@ def generate(mod: tvm.IRModule, target: CpuTarget, relax_passes: Any = None) -> 
     Returns:
         A ``tvm.relax.VMExecutable``, or a ``tvm.runtime.Executable`` where there are PrimFuncs
         alone.
+
+    Raises:
+        TargetError: a kernel uses features that the target hasn't.
     """
+    target = target.with_features(used_features(mod))
     options = {} if relax_passes is None else {"relax_pipeline": relax_passes}
     return tvm.compile(mod, target.tvm_target(), tir_pipeline=_PIPELINE, **options)
+
+
+def used_features(mod: tvm.IRModule) -> frozenset[str]:
+    """The features beyond the target's level that the kernels of a module use."""
+    return frozenset(
+        f"{feature}"
+        for func in mod.functions.values()
+        if isinstance(func, tirx.PrimFunc)
+        for feature in (func.attrs or {}).get(FEATURES, ())
+    )
 
 
 @tvm.transform.module_pass(opt_level=0, name="CompactScheduled")

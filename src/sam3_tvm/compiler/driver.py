@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import resource
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,15 +18,16 @@ import tvm
 from numpy.typing import NDArray
 from tvm import relax
 
-from sam3_tvm import artifact
-from sam3_tvm.abi import FOR_CLICKS, FUNCTIONS, abi
+from sam3_tvm import artifact, host
+from sam3_tvm.abi import abi, function_names, task_of
 from sam3_tvm.compiler import pipeline
+from sam3_tvm.compiler.algebra.split_stages import stages
+from sam3_tvm.compiler.codegen import used_features
 from sam3_tvm.compiler.importing import import_component
-from sam3_tvm.compiler.kernels.stored_weights import widens
-from sam3_tvm.compiler.passes.lift_params import lift_constants, lift_params, transform_name
-from sam3_tvm.compiler.passes.split_stages import stages
+from sam3_tvm.compiler.kernels.product.stored_weights import widens
+from sam3_tvm.compiler.memory.weights import lift_constants, lift_params, transform_name
 from sam3_tvm.compiler.pipeline import LAYER_NORM, Options
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 from sam3_tvm.components import Component
 from sam3_tvm.errors import Sam3Error
 from sam3_tvm.manifest import PRECISIONS
@@ -112,7 +112,7 @@ def compile(
         weights: the precision in which weights are stored: ``"float32"``, ``"float16"`` (half
             the size) or ``"int8"`` (a quarter). Arithmetic is in float32 in any case.
         tuned: a database of tile sizes that ``sam3-tvm tune`` wrote, for ``"native"``; by default
-            what is known of this CPU, see :func:`sam3_tvm.compiler.tuning.find`.
+            what is known of this CPU, see :func:`sam3_tvm.compiler.targets.tuning.find`.
         tasks: what it is to be for, of :data:`sam3_tvm.abi.TASKS`: ``"concepts"``, that
             and ``"clicks"``, or these and ``"video"``; None for all that the checkpoint has
             weights for.
@@ -134,9 +134,10 @@ def compile(
         None if dump is None else Path(dump),
     )
     _check_weights(options)
-    if unknown := sorted({*(functions or ())} - {*FUNCTIONS}):
-        raise CompileError(f"no function is named {unknown[0]!r}; there are {', '.join(FUNCTIONS)}")
-    names = [n for n in FUNCTIONS if functions is None or n in functions]
+    every = function_names()
+    if unknown := sorted({*(functions or ())} - {*every}):
+        raise CompileError(f"no function is named {unknown[0]!r}; there are {', '.join(every)}")
+    names = [n for n in every if functions is None or n in functions]
     report = CompileReport(Path(output))
     # Beside the components' own: open, one per shared phase, code, link and write.
     steps = _Steps(report, progress, total=2 * len(names) + 5)
@@ -145,7 +146,7 @@ def compile(
             source = open_source(checkpoint, tasks)
             known = abi(source.sizes)
             if lacking := [n for n in functions or () if n not in known]:
-                task = "clicks" if lacking[0] in FOR_CLICKS else "video"
+                task = task_of(lacking[0])
                 raise CompileError(
                     f"{lacking[0]} is for {task}, which {checkpoint} isn't compiled for"
                 )
@@ -173,9 +174,10 @@ def compile(
         with steps.step("link"):
             executable.export_library(str(writer.folder / artifact.MODEL))
         with steps.step("write the artifact"):
-            _describe(writer, source, components, split, options)
+            used = options.target.with_features(used_features(mod))
+            _describe(writer, source, components, split, replace(options, target=used))
     progress("done", steps.total, steps.total)
-    report.peak_bytes = _peak_bytes()
+    report.peak_bytes = host.peak_bytes()
     report.artifact_bytes = sum(p.stat().st_size for p in report.path.iterdir())
     return report
 
@@ -185,7 +187,7 @@ def _check_weights(options: Options) -> None:
         raise CompileError(f"weights is {', '.join(PRECISIONS)}, not {options.weights!r}")
     if not widens(options.target, options.weights):
         raise CompileError(
-            f"{options.target.level} has no instruction that reads {options.weights}: "
+            f"{options.target.name} has no instruction that reads {options.weights}: "
             "compile with weights float32 or int8, or for a higher level"
         )
 
@@ -293,10 +295,10 @@ def _describe(
         source=artifact.Source(source.kind, source.checkpoint, source.reference),
         target=artifact.Target(
             "llvm",
-            target.level,
+            target.name,
             target.mcpu,
             target.triple,
-            target.cpu_features,
+            target.needs(),
             options.weights,
             target.tiles_origin,
         ),
@@ -311,8 +313,3 @@ def _describe(
         versions={package: metadata.version(package) for package in packages},
         runtime_libraries=libraries,
     )
-
-
-def _peak_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

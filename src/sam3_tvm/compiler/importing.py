@@ -8,29 +8,13 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from sam3_tvm.compiler.passes.stages import IMAGE_INPUTS
+from sam3_tvm.compiler.graph.stages import IMAGE_INPUTS
 from sam3_tvm.components import Component, Dim
 from sam3_tvm.importer import import_module
-from sam3_tvm.sources.base import Source, dynamic_shapes, sample_inputs
+from sam3_tvm.sources.base import Source
+from sam3_tvm.sources.sampling import dynamic_shapes, example_sizes, sample_inputs
 
 __all__ = ["import_component"]
-
-# Example values for tracing. All different, and none 0 or 1, which torch would take for
-# special; the ABI's bounds are what holds afterwards.
-_EXAMPLE = {
-    "batch": 2,
-    "boxes": 3,
-    "points": 4,
-    "prompt": 5,
-    "clicks": 9,
-    "tokens": 10,
-    "queries": 7,
-    "memories": 3,
-    "pointers": 5,
-    "masks": 6,
-    "height": 11,
-    "width": 13,
-}
 
 
 def import_component(
@@ -47,7 +31,7 @@ def import_component(
         positions of its inputs that come from the picture alone, and its parameters by name,
         in order.
     """
-    inputs = sample_inputs(component, _EXAMPLE, source.vocabulary_size())
+    inputs = sample_inputs(component, example_sizes(component), source.vocabulary_size())
     with source.patched():
         mod, params = import_module(
             source.component(component.name), inputs, dynamic_shapes(component)

@@ -21,25 +21,25 @@ from typing import Any
 import tvm
 from tvm import relax
 
+from sam3_tvm.compiler.algebra.decompose_layer_norm import DecomposeLayerNorm
+from sam3_tvm.compiler.algebra.fold_projection import FoldProjection
+from sam3_tvm.compiler.algebra.fold_values import FoldValues
+from sam3_tvm.compiler.algebra.merge_convolutions import MergeTransposed
+from sam3_tvm.compiler.algebra.merge_linears import MergeLinears
+from sam3_tvm.compiler.algebra.move_windows import MoveWindows
+from sam3_tvm.compiler.algebra.reorder_views import ReorderViews
+from sam3_tvm.compiler.algebra.split_convolution import SplitConvolution
+from sam3_tvm.compiler.algebra.split_stages import SplitStages
 from sam3_tvm.compiler.codegen import generate
-from sam3_tvm.compiler.passes.decompose_layer_norm import DecomposeLayerNorm
-from sam3_tvm.compiler.passes.dispatch_attention import DispatchAttention
-from sam3_tvm.compiler.passes.dispatch_conv import DispatchConv
-from sam3_tvm.compiler.passes.dispatch_linear import DispatchLinear
-from sam3_tvm.compiler.passes.dispatch_matmul import DispatchMatmul
-from sam3_tvm.compiler.passes.dispatch_norm import DispatchNorm
-from sam3_tvm.compiler.passes.expand_transcendentals import ExpandTranscendentals
-from sam3_tvm.compiler.passes.fold_projection import FoldProjection
-from sam3_tvm.compiler.passes.fold_values import FoldValues
-from sam3_tvm.compiler.passes.merge_convolutions import MergeTransposed
-from sam3_tvm.compiler.passes.merge_linears import MergeLinears
-from sam3_tvm.compiler.passes.move_windows import MoveWindows
-from sam3_tvm.compiler.passes.plan_workspace import KillUnplanned, PlanWorkspace
-from sam3_tvm.compiler.passes.reorder_views import ReorderViews
-from sam3_tvm.compiler.passes.schedule_cpu import ScheduleCpu
-from sam3_tvm.compiler.passes.split_convolution import SplitConvolution
-from sam3_tvm.compiler.passes.split_stages import SplitStages
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.dispatch.attention import DispatchAttention
+from sam3_tvm.compiler.dispatch.conv import DispatchConv
+from sam3_tvm.compiler.dispatch.linear import DispatchLinear
+from sam3_tvm.compiler.dispatch.matmul import DispatchMatmul
+from sam3_tvm.compiler.dispatch.norm import DispatchNorm
+from sam3_tvm.compiler.memory.plan_workspace import KillUnplanned, PlanWorkspace
+from sam3_tvm.compiler.schedule.expand_transcendentals import ExpandTranscendentals
+from sam3_tvm.compiler.schedule.schedule_cpu import ScheduleCpu
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["LAYER_NORM", "Options", "Phase", "build", "phases", "run_phase"]
 
@@ -58,7 +58,7 @@ class Options:
             :data:`sam3_tvm.manifest.PRECISIONS`.
         dump: folder for the module after each phase, as TVMScript; or None.
         plan_memory: whether functions take their memory from the caller (see
-            :mod:`sam3_tvm.compiler.passes.plan_workspace`), not from TVM's allocator.
+            :mod:`sam3_tvm.compiler.memory.plan_workspace`), not from TVM's allocator.
     """
 
     target: CpuTarget
@@ -181,7 +181,9 @@ def run_phase(mod: tvm.IRModule, number: int, options: Options, label: str = "")
         label: distinguishes the dumps of several modules.
     """
     phase = phases[number]
-    with options.target.tvm_target(), tvm.transform.PassContext(opt_level=3):
+    # Which of the target's features are used, kernels say; nothing here asks.
+    level = options.target.with_features(())
+    with level.tvm_target(), tvm.transform.PassContext(opt_level=3):
         mod = tvm.transform.Sequential(list(phase.passes(options)))(mod)
     if options.dump is not None:
         options.dump.mkdir(parents=True, exist_ok=True)

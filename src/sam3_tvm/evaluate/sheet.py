@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from sam3_tvm.evaluate.report import Outcome
 from sam3_tvm.evaluate.segmentation import Rle, decode
-from sam3_tvm.runtime.image import read_picture
-from sam3_tvm.runtime.overlay import draw_overlay
+from sam3_tvm.runtime.pictures.image import read_picture
+from sam3_tvm.runtime.pictures.overlay import draw_overlay
 
 __all__ = ["contact_sheet"]
 

@@ -1,12 +1,10 @@
-"""Complex tensors become real ones: a rewrite of an exported graph.
+"""Complex tensors as pairs of real ones: what the rules for them are written in.
 
 Relax has no complex dtype. A complex tensor of shape ``S`` is carried as a real tensor of
 shape ``(*S, 2)`` whose last axis holds the real and the imaginary part, as
 :func:`torch.view_as_real` lays them out; complex64 becomes float32 and complex128 float64.
-The rewrite goes through the graph operator by operator (the rules are in
-:mod:`sam3_tvm.importer.complex_rules`), so a model such as a rotary embedding needs no
-change. Complex inputs, outputs, parameters, buffers and constants of the model become
-such pairs too.
+The rules are in :mod:`sam3_tvm.importer.complex_rules`, and
+:mod:`sam3_tvm.importer.complex_rewrite` applies them to a graph.
 """
 
 from __future__ import annotations
@@ -19,11 +17,10 @@ import torch
 from torch import fx
 from torch._guards import detect_fake_mode
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.utils._pytree import tree_iter, tree_map_only
 
-__all__ = ["Emitter", "Pair", "Rule", "has_rule", "rewrite", "rule", "touches_complex"]
+__all__ = ["REAL", "RULES", "Emitter", "Pair", "Rule", "is_complex", "is_tensor", "rule"]
 
 aten = torch.ops.aten
 
@@ -60,7 +57,8 @@ Rule = Callable[..., Any]
 Complex arguments arrive as :class:`Pair`, real ones as nodes, the rest as Python values."""
 
 _R = TypeVar("_R", bound=Rule)
-_RULES: dict[Any, tuple[Rule, Callable[[fx.Node], bool] | None]] = {}
+RULES: dict[Any, tuple[Rule, Callable[[fx.Node], bool] | None]] = {}
+"""By operator overload the rule, and what says whether it holds for a node."""
 
 
 def rule(*targets: Any, when: Callable[[fx.Node], bool] | None = None) -> Callable[[_R], _R]:
@@ -76,9 +74,9 @@ def rule(*targets: Any, when: Callable[[fx.Node], bool] | None = None) -> Callab
 
     def register(function: _R) -> _R:
         for target in targets:
-            if target in _RULES:
+            if target in RULES:
                 raise ValueError(f"{target} has a rule for complex tensors already")
-            _RULES[target] = (function, when)
+            RULES[target] = (function, when)
         return function
 
     return register
@@ -94,37 +92,19 @@ def is_complex(value: Any) -> bool:
     return any(isinstance(v, torch.Tensor) and v.is_complex() for v in tree_iter(value))
 
 
-def touches_complex(node: fx.Node) -> bool:
-    """Whether the node takes or gives a complex tensor, or stems from one."""
-    return node.target is aten._neg_view.default or any(
-        is_complex(n.meta.get("val")) for n in (node, *node.all_input_nodes)
-    )
-
-
-def _rules() -> dict[Any, tuple[Rule, Callable[[fx.Node], bool] | None]]:
-    from sam3_tvm.importer import complex_rules  # noqa: F401 - registers them
-
-    return _RULES
-
-
-def has_rule(node: fx.Node) -> bool:
-    """Whether :func:`rewrite` can express the node, which touches complex tensors, in real ones."""
-    function, when = _rules().get(node.target, (None, None))
-    return function is not None and (when is None or when(node))
-
-
 class Emitter:
     """Puts real nodes in front of the complex node that they replace.
 
     Attributes:
         source: the node being replaced.
+        fake_mode: torch's, in which the values of the graph's nodes are fake.
         created: every node made so far, in graph order.
     """
 
     def __init__(self, program: ExportedProgram) -> None:
         self._graph = program.graph
         values = [n.meta.get("val") for n in program.graph.nodes]
-        self._fake = detect_fake_mode([v for v in values if isinstance(v, torch.Tensor)])
+        self.fake_mode = detect_fake_mode([v for v in values if isinstance(v, torch.Tensor)])
         self.source: fx.Node
         self.created: list[fx.Node] = []
 
@@ -140,7 +120,7 @@ class Emitter:
         fake_args, fake_kwargs = tree_map_only(fx.Node, lambda n: n.meta["val"], (args, kwargs))
         # Where the node comes from (stack trace, module path) stays as it was.
         node.meta = {k: v for k, v in self.source.meta.items() if k not in ("val", "tensor_meta")}
-        with self._fake:
+        with self.fake_mode:
             node.meta["val"] = target(*fake_args, **fake_kwargs)
         self.created.append(node)
         return node
@@ -211,77 +191,3 @@ class Emitter:
             self.call(aten.full.default, list(size), real, dtype=self.real_dtype),
             self.call(aten.full.default, list(size), imag, dtype=self.real_dtype),
         )
-
-
-def rewrite(program: ExportedProgram) -> None:
-    """Replace every complex tensor of ``program`` by a real one with a trailing axis of 2.
-
-    Changes the program in place: the graph (each new node keeps the stack trace of the one
-    that it replaces), its signature, and its parameters, buffers and constants. Products
-    of a complex and a real number multiply both parts, where PyTorch first makes the real
-    number complex; the two differ only in which of inf and nan an infinite factor gives.
-
-    Args:
-        program: functional, undecomposed, with a rule for every node that touches complex
-            tensors (:func:`has_rule`).
-    """
-    touched = [n for n in program.graph.nodes if touches_complex(n)]
-    if not touched:
-        return
-    emitter = Emitter(program)
-    found: dict[fx.Node, Any] = {}
-    _real_state(program)
-    for node in touched:
-        emitter.source = node
-        if node.op == "placeholder":
-            with emitter._fake:
-                node.meta["val"] = torch.view_as_real(node.meta["val"].resolve_conj())
-            node.meta.pop("tensor_meta", None)
-            found[node] = Pair(node)
-        elif node.op == "output":
-            node.args = tree_map_only(fx.Node, lambda n: _node(found.get(n, n)), node.args)
-        else:
-            found[node] = result = _apply(emitter, node, found)
-            if isinstance(result, fx.Node):
-                node.replace_all_uses_with(result)
-    for node, result in found.items():
-        if isinstance(result, Pair | fx.Node) and _node(result) is not node:
-            program.graph_signature.replace_all_uses(node.name, _node(result).name)
-    for node in reversed(touched):
-        if node.op == "call_function":
-            program.graph.erase_node(node)
-    for node in reversed(emitter.created):
-        if not node.users:
-            program.graph.erase_node(node)
-    program.graph.lint()
-    program.graph_module.recompile()
-
-
-def _node(value: Any) -> Any:
-    return value.node if isinstance(value, Pair) else value
-
-
-def _apply(emitter: Emitter, node: fx.Node, found: dict[fx.Node, Any]) -> Any:
-    """Run the node's rule on its arguments by schema name."""
-    function, _ = _rules()[node.target]
-    args, kwargs = tree_map_only(fx.Node, lambda n: found.get(n, n), (node.args, node.kwargs))
-    schema = getattr(node.target, "_schema", None)
-    if schema is None:
-        return function(emitter, *args, **kwargs)
-    names = [a.name for a in schema.arguments]
-    defaults = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
-    return function(emitter, **{**defaults, **dict(zip(names, args, strict=False)), **kwargs})
-
-
-def _real_state(program: ExportedProgram) -> None:
-    """Turn complex parameters, buffers and constants into pairs."""
-    for spec in program.graph_signature.input_specs:
-        if spec.kind is InputKind.USER_INPUT:
-            continue
-        for store in (program.state_dict, program.constants):
-            value = store.get(spec.target)
-            if isinstance(value, torch.Tensor) and value.is_complex():
-                real = torch.view_as_real(value.detach().resolve_conj()).contiguous()
-                if isinstance(value, torch.nn.Parameter):
-                    real = torch.nn.Parameter(real, requires_grad=value.requires_grad)
-                store[spec.target] = real

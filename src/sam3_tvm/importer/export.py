@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import sympy  # type: ignore[import-untyped]
 import torch
+from torch import fx
 from torch._dynamo.exc import UserError, UserErrorType
 from torch.export import ExportedProgram
 
-__all__ = ["decompose_unknown", "export"]
+__all__ = ["decompose_unknown", "draws", "export", "nodes"]
 
 
 def export(
@@ -94,27 +95,54 @@ def _always_holds(condition: Any, ranges: Mapping[Any, Any]) -> bool:
     )
 
 
-def decompose_unknown(program: ExportedProgram, known: Collection[str]) -> ExportedProgram:
+def decompose_unknown(program: ExportedProgram, known: Callable[[Any], bool]) -> ExportedProgram:
     """Let torch decompose the operators that have no converter, and no others.
 
     Args:
         program: a functional program.
-        known: names of operators with a converter, as ``add.Tensor``.
+        known: whether a graph node's target has a converter.
 
     Returns:
-        An equivalent program, in which an operator outside ``known`` has no decomposition.
+        An equivalent program, in which an operator that isn't known has no decomposition.
     """
     table = torch.export.default_decompositions()
+    tried: set[Any] = set()
     while True:
         unknown = {
             node.target
-            for node in program.graph.nodes
-            if node.op == "call_function"
-            and isinstance(node.target, torch._ops.OpOverload)
-            and node.target.__name__ not in known
+            for node in nodes(program)
+            if isinstance(node.target, torch._ops.OpOverload) and not known(node.target)
         }
-        chosen = {op: table[op] for op in unknown if op in table}
+        chosen = {op: table[op] for op in unknown - tried if op in table}
         if not chosen:
             return program
+        tried.update(chosen)
         with torch.no_grad():
             program = program.run_decompositions(chosen)
+
+
+def nodes(program: ExportedProgram) -> Iterator[fx.Node]:
+    """Every call of a function, in the branches of ``torch.cond`` too."""
+    for module in program.graph_module.modules():
+        if isinstance(module, fx.GraphModule):
+            yield from (node for node in module.graph.nodes if node.op == "call_function")
+
+
+def draws(node: fx.Node) -> bool:
+    """Whether an operator's result depends on random numbers, as it is called here.
+
+    torch tags the operators. Dropout, recurrent layers and attention draw where they train,
+    with a probability that isn't 0.
+    """
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return False
+    if torch.Tag.nondeterministic_seeded not in node.target.tags:
+        return False
+    schema = node.target._schema
+    given = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
+    given.update(zip((a.name for a in schema.arguments), node.args, strict=False))
+    given.update(node.kwargs)
+    if False in (given.get("train"), given.get("training")):
+        return False
+    probability = "p" if "dropout" in schema.name else "dropout"
+    return all(given.get(name) != 0 for name in (probability, "dropout_p"))

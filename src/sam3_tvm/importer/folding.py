@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import operator
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from tvm import relax
 
 from sam3_tvm.importer.registry import Context, ImportState, constant, converter
 
-__all__ = ["fold", "folded_constant"]
+__all__ = ["fold", "foldable_nodes", "folded_constant"]
 
 _STORED_AS_IT_IS = 256
 """Constants of up to so many elements are not searched for repetition."""
@@ -116,7 +117,16 @@ def _constants(program: ExportedProgram) -> dict[fx.Node, Any]:
     return {n: by_name[n.name] for n in program.graph.nodes if n.name in by_name}
 
 
-def _foldable(node: fx.Node, values: dict[fx.Node, Any]) -> bool:
+def foldable_nodes(program: ExportedProgram) -> set[fx.Node]:
+    """The nodes that :func:`fold` computes."""
+    found = set(_constants(program))
+    for node in program.graph.nodes:
+        if _foldable(node, found):
+            found.add(node)
+    return found
+
+
+def _foldable(node: fx.Node, values: Collection[fx.Node]) -> bool:
     if node.op != "call_function" or not all(n in values for n in node.all_input_nodes):
         return False
     if node.target is operator.getitem:

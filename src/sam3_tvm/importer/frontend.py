@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
 import tvm
+from torch import fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, TensorArgument
 from tvm import relax
 from tvm.relax.frontend import detach_params
 from tvm.relax.frontend.torch import from_exported_program
 
-from sam3_tvm.importer import complex_numbers
+from sam3_tvm.importer import complex_rewrite, converters  # noqa: F401 - registers them
 from sam3_tvm.importer.dimensions import (
     bounds_by_symbol,
     default_names,
@@ -24,10 +25,10 @@ from sam3_tvm.importer.dimensions import (
     note_bounds,
     unique_names,
 )
-from sam3_tvm.importer.errors import UnsupportedOperators, source_line
-from sam3_tvm.importer.export import decompose_unknown, export
-from sam3_tvm.importer.folding import fold
-from sam3_tvm.importer.registry import ImportState, convert_map
+from sam3_tvm.importer.errors import RandomOperators, UnsupportedOperators, source_line
+from sam3_tvm.importer.export import decompose_unknown, draws, export, nodes
+from sam3_tvm.importer.folding import fold, foldable_nodes
+from sam3_tvm.importer.registry import ImportState, convert_map, has_converter
 from sam3_tvm.importer.sizes import SizeTable
 
 __all__ = ["import_module", "import_program", "symbolic_bounds"]
@@ -57,7 +58,8 @@ def import_module(
         ``(*S, 2)`` (:mod:`sam3_tvm.importer.complex_numbers`).
 
     Raises:
-        UnsupportedOperators: operators without a converter, all listed with source lines.
+        UnsupportedOperators: operators without a converter, all listed with source lines; as
+            RandomOperators those that draw random numbers.
     """
     program = export(module, example_args, dynamic_shapes)
     names = names_by_symbol(module, example_args, dynamic_shapes, program)
@@ -77,22 +79,23 @@ def import_program(
         names: names for symbolic sizes by torch's (``{"s77": "batch"}``); the others are
             named after the first input that has them, ``image_2`` for axis 2 of ``image``.
     """
-    program = decompose_unknown(program, convert_map())
+    _refuse_random(program)
+    program = decompose_unknown(program, has_converter)
     names = unique_names(input_symbols(program), {**default_names(program), **(names or {})})
     bounds = bounds_by_symbol(program)
     sizes = _sizes_as_tensors(program)
     state = ImportState(sizes=SizeTable(bounds, {new: old for old, new in names.items()}))
-    converters = convert_map(state)
-    _check_supported(program, set(converters))
-    complex_numbers.rewrite(program)
+    _refuse_random(program)
+    _check_supported(program, foldable_nodes(program))
+    complex_rewrite.rewrite(program)
     name_inputs(program, names)  # after whatever changes an input's shape
     fold(program, state)
-    _check_supported(program, set(converters))
+    _check_supported(program)
     mod = from_exported_program(
         program,
         keep_params_as_input=True,
         unwrap_unit_return_tuple=True,
-        custom_convert_map=converters,
+        custom_convert_map=convert_map(state),
         run_ep_decomposition=False,
     )
     mod, tensors = detach_params(mod)
@@ -117,25 +120,33 @@ def symbolic_bounds(mod: tvm.IRModule, function: str = "main") -> dict[str, tupl
     }
 
 
-def _check_supported(program: ExportedProgram, known: set[str]) -> None:
+def _check_supported(program: ExportedProgram, folded: Collection[fx.Node] = ()) -> None:
+    """Raise for what has no converter; nodes of constants, which torch computes, need none."""
     missing: dict[str, list[str]] = {}
-    for node in program.graph.nodes:
-        if node.op != "call_function":
-            continue
-        if complex_numbers.touches_complex(node):
-            supported = complex_numbers.has_rule(node)
+    for node in nodes(program):
+        if complex_rewrite.touches_complex(node):
+            supported = complex_rewrite.has_rule(node)
         else:
-            supported = node.target.__name__ in known
-        if supported:
-            continue
-        label = (
-            str(node.target)
-            if isinstance(node.target, torch._ops.OpOverload)
-            else (f"{node.target.__module__}.{node.target.__name__}")
-        )
-        missing.setdefault(label, []).append(source_line(node))
+            supported = node in folded or has_converter(node.target)
+        if not supported:
+            missing.setdefault(_label(node), []).append(source_line(node))
     if missing:
         raise UnsupportedOperators(missing)
+
+
+def _refuse_random(program: ExportedProgram) -> None:
+    found: dict[str, list[str]] = {}
+    for node in filter(draws, nodes(program)):
+        found.setdefault(_label(node), []).append(source_line(node))
+    if found:
+        raise RandomOperators(found)
+
+
+def _label(node: fx.Node) -> str:
+    target: Any = node.target
+    if isinstance(target, torch._ops.OperatorBase):
+        return str(target)
+    return f"{target.__module__}.{target.__name__}"
 
 
 def _sizes_as_tensors(program: ExportedProgram) -> list[tuple[str, list[str]]]:

@@ -8,7 +8,8 @@ arguments by their schema names, already translated::
 
 Tensors arrive as Relax expressions, symbolic sizes as TIR expressions, everything else
 as the Python value in the graph. The table is handed to TVM's ``from_exported_program``
-as its ``custom_convert_map``; nothing of torch or TVM is patched.
+as its ``custom_convert_map``; nothing of torch or TVM is patched. It hides every converter
+that TVM brings along: what has none here is an error, never TVM's answer.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tvm import relax, tirx
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 from tvm.relax.utils import gen_call_tir_inputs
 
-from sam3_tvm.importer.errors import ConversionError
+from sam3_tvm.importer.errors import ConversionError, UnsupportedOperators, source_line
 from sam3_tvm.importer.sizes import SizeTable, is_symbolic, static_value
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "convert_map",
     "converter",
     "dtype_name",
+    "has_converter",
     "is_symbolic",
 ]
 
@@ -45,11 +47,19 @@ _CONVERTERS: dict[str, Converter] = {}
 
 
 def _key(target: Any) -> str:
-    """The name under which TVM's importer looks up a graph node's target."""
+    """The target's name in the table: ``add.Tensor`` for torch's own operators, with the
+    namespace before it for others, which may bear the same names."""
     name = getattr(target, "__name__", None)
     if not isinstance(name, str):
         raise TypeError(f"not an operator overload: {target!r}")
-    return name
+    namespace = getattr(target, "namespace", "aten")
+    ours = isinstance(target, torch._ops.OpOverload) and namespace != "aten"
+    return f"{namespace}::{name}" if ours else name
+
+
+def has_converter(target: Any) -> bool:
+    """Whether a graph node's target has a converter in the table."""
+    return _key(target) in _CONVERTERS
 
 
 def converter(*targets: Any) -> Callable[[Converter], Converter]:
@@ -71,7 +81,8 @@ def converter(*targets: Any) -> Callable[[Converter], Converter]:
             namespace, sep, rest = target.partition("::")
             if not (namespace and sep and rest):
                 raise KeyError(f"{target!r}: write namespace::name or namespace::name.overload")
-            keys.append(rest if "." in rest else f"{rest}.default")
+            name = rest if "." in rest else f"{rest}.default"
+            keys.append(name if namespace == "aten" else f"{namespace}::{name}")
         elif isinstance(target, torch._ops.OpOverloadPacket):
             spelled = ", ".join(f"{target}.{o}" for o in target.overloads())
             raise TypeError(f"{target} has overloads, register one of them: {spelled}")
@@ -96,14 +107,15 @@ class ImportState:
         sizes: the TIR variable of every symbolic size.
         constants: the values of folded subgraphs, by node name.
         shared: one Relax constant per dtype, shape and contents.
+        branches: how many functions of branches there are.
+        importer: TVM's, from the first call on.
     """
 
     sizes: SizeTable = field(default_factory=SizeTable)
     constants: dict[str, torch.Tensor] = field(default_factory=dict)
     shared: dict[str, relax.Expr] = field(default_factory=dict)
-    graph: fx.Graph | None = None
+    branches: int = 0
     importer: Any = None
-    stock: dict[str, Callable[[fx.Node], Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -292,43 +304,43 @@ def _settle(cx: Context, value: Any, fake: Any) -> Any:
     return cx.builder.match_cast(value, relax.TensorType(want, have.dtype.dtype))
 
 
-def _adapt(name: str, state: ImportState) -> Callable[..., Any]:
-    """The converter in the form that TVM's importer calls."""
-    function = _CONVERTERS.get(name)
+def convert(state: ImportState, node: fx.Node, importer: Any) -> Any:
+    """The Relax value of a graph node by its converter.
 
-    # TVM calls converters inside the branches of ``cond`` without the importer.
-    def convert(node: fx.Node, importer: Any = None) -> Any:
-        if state.importer is None:
-            state.importer = importer
-            state.graph = node.graph
-            state.stock = importer.create_convert_map()
-            state.sizes.define_from(
-                v for n, v in importer.env.items() if isinstance(v.ty, relax.TensorType)
-            )
-        cx = Context(node, state.importer, state)
-        if function is None:
-            value = state.stock[name](node)
-        else:
-            bound = _bind(node, state.importer)
-            positional = bound.pop("args", [])
-            value = function(cx, *positional, **bound)
-        return _settle(cx, value, cx.result) if node.graph is state.graph else value
+    Args:
+        state: what the import shares.
+        node: a function call whose arguments ``importer.env`` has.
+        importer: TVM's.
 
-    return convert
+    Raises:
+        UnsupportedOperators: no converter of ours.
+    """
+    if state.importer is None:
+        state.importer = importer
+        state.sizes.define_from(
+            v for n, v in importer.env.items() if isinstance(v.ty, relax.TensorType)
+        )
+    function = _CONVERTERS.get(_key(node.target))
+    if function is None:
+        raise UnsupportedOperators({str(node.target): [source_line(node)]})
+    cx = Context(node, state.importer, state)
+    bound = _bind(node, state.importer)
+    positional = bound.pop("args", [])
+    return _settle(cx, function(cx, *positional, **bound), cx.result)
 
 
 def convert_map(state: ImportState | None = None) -> dict[str, Callable[..., Any]]:
-    """Every converter, ours and TVM's, in the form that ``custom_convert_map`` takes.
-
-    Ours win over TVM's of the same name. TVM's are listed too so that their results are
-    checked against torch's dtype, rank and sizes like ours.
+    """A function for every operator that TVM's importer knows and for every one of ours, in
+    the form that ``custom_convert_map`` takes: none of TVM's own converters is left.
 
     Args:
         state: what one import shares; a map serves one import.
     """
-    from sam3_tvm.importer import converters
+    shared = state or ImportState()
 
-    converters.load()
-    state = state or ImportState()
-    names = {**ExportedProgramImporter().convert_map, **_CONVERTERS}
-    return {name: _adapt(name, state) for name in names}
+    def by_table(node: fx.Node, importer: Any = None) -> Any:
+        return convert(shared, node, importer)
+
+    # TVM looks up names without their namespace.
+    names = {key.rpartition("::")[2] for key in _CONVERTERS}
+    return dict.fromkeys(names.union(ExportedProgramImporter().convert_map), by_table)

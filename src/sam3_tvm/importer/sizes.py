@@ -117,6 +117,19 @@ class SizeTable:
                 for variable in tirx.analysis.undefined_vars(extent):
                     self.define(self.symbols.get(variable.name, variable.name), variable)
 
+    def with_fresh_variables(self) -> tuple[SizeTable, list[tuple[tirx.Var, tirx.Var]]]:
+        """A table of the same symbols for another function, with variables of its own, and the
+        pairs of variables, this table's and the other's."""
+        other = SizeTable(self.ranges, self.symbols)
+        pairs: dict[str, tuple[tirx.Var, tirx.Var]] = {}
+        for symbol, variable in self._variables.items():
+            if not isinstance(variable, tirx.Var):
+                other._variables[symbol] = variable
+                continue
+            pair = pairs.setdefault(variable.name, (variable, tirx.Var(variable.name, "int64")))
+            other.define(symbol, pair[1])
+        return other, list(pairs.values())
+
     def knows(self, value: Any) -> bool:
         """Whether every symbol of a torch size has a variable."""
         if not isinstance(value, torch.SymInt):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from sam3_tvm.runtime.clicks import ClickResult
-from sam3_tvm.runtime.detector import PhraseWarning
-from sam3_tvm.runtime.encoded import EncodedImage
-from sam3_tvm.runtime.image import ImageError
-from sam3_tvm.runtime.prompts import PromptError
-from sam3_tvm.runtime.results import Result
-from sam3_tvm.runtime.segmenter import Model, load
-from sam3_tvm.runtime.track_result import FrameResult
-from sam3_tvm.runtime.tracking import TrackSession
+from sam3_tvm.runtime.clicks.clicker import ClickResult
+from sam3_tvm.runtime.concepts.detector import PhraseWarning
+from sam3_tvm.runtime.concepts.prompts import PromptError
+from sam3_tvm.runtime.concepts.results import Result
+from sam3_tvm.runtime.model import Model, load
+from sam3_tvm.runtime.pictures.encoded import EncodedImage
+from sam3_tvm.runtime.pictures.image import ImageError
+from sam3_tvm.runtime.video.result import FrameResult
+from sam3_tvm.runtime.video.session import TrackSession
 
 __all__ = [
     "ClickResult",

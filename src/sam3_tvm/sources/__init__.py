@@ -76,6 +76,6 @@ def _open(checkpoint: str, tracked: bool) -> Source:
         from sam3_tvm.sources.meta import MetaSource
 
         return MetaSource.open(file)
-    from sam3_tvm.sources.transformers import TransformersSource
+    from sam3_tvm.sources.huggingface.source import TransformersSource
 
     return TransformersSource.open(checkpoint, tracked)

@@ -1,19 +1,18 @@
-"""What a source of SAM 3 hands out, and inputs of the ABI's shapes to try it with."""
+"""What a source of SAM 3 hands out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sam3_tvm.abi import CLICK_LABELS, Sizes
-from sam3_tvm.components import Component, Dim
+from sam3_tvm.abi import Sizes
 from sam3_tvm.errors import Sam3Error
 from sam3_tvm.rules import ClickRules, Preprocessing, ReferenceRules, VideoRules
 
@@ -30,10 +29,8 @@ __all__ = [
     "SourceError",
     "VideoReference",
     "VideoReferenceFrame",
-    "dynamic_shapes",
     "pixel_values",
     "read_licence",
-    "sample_inputs",
 ]
 
 
@@ -236,91 +233,6 @@ class Source(Protocol):
     def reference_tracker(self) -> VideoReference | None:
         """The source's model for video, end to end; None where ``sizes.video`` is."""
         ...
-
-
-def dynamic_shapes(component: Component) -> tuple[Any, ...]:
-    """The ABI's dynamic dimensions in the form that ``torch.export`` takes."""
-    dims = {
-        name: torch.export.Dim(name, min=d.min, max=d.max) for name, d in component.dims.items()
-    }
-    shapes: list[Any] = []
-    for spec in component.inputs:
-        marks = {i: dims[d.name] for i, d in enumerate(spec.shape) if isinstance(d, Dim)}
-        # torch takes no named Dim for an int; its bounds come from the ABI at compile time.
-        unnamed = tuple(torch.export.Dim.DYNAMIC for _ in spec.shape)
-        shapes.append(unnamed if spec.dtype == "shape" else marks)
-    return tuple(shapes)
-
-
-@dataclass
-class _Sampler:
-    """Random inputs by the meaning of their names."""
-
-    generator: torch.Generator
-    vocabulary: int
-    ages: int = 7
-
-    def values(self, name: str, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
-        g = self.generator
-        if name == "input_ids":
-            return torch.randint(0, self.vocabulary, shape, generator=g)
-        if name == "boxes":
-            centre = torch.rand((*shape[:-1], 2), generator=g) * 0.6 + 0.2
-            side = torch.rand((*shape[:-1], 2), generator=g) * 0.35 + 0.02
-            return torch.cat([centre, side], dim=-1)
-        if name in ("points", "clicks"):
-            return torch.rand(shape, generator=g)
-        if name == "click_labels":
-            kinds = torch.tensor(CLICK_LABELS)
-            return kinds[torch.randint(0, len(kinds), shape, generator=g)]
-        if name in ("mask_given", "shown_here"):
-            return torch.arange(shape[0]) % 2 == 0
-        if name == "memory_ages":
-            return torch.randint(0, self.ages, shape, generator=g)
-        if name == "pointer_ages":
-            return torch.rand(shape, generator=g)
-        if name == "shown":
-            return (torch.rand(shape, generator=g) > 0.5).float()
-        if name in ("box_labels", "point_labels"):
-            return torch.randint(0, 2, shape, generator=g)
-        if name.endswith("mask"):
-            # Right-padded rows, each of a length of its own; the first row is full.
-            length = torch.randint(1, max(shape[1], 1) + 1, (shape[0], 1), generator=g)
-            length[0] = shape[1]
-            mask = torch.arange(shape[1])[None, :] < length
-            return mask if dtype == "bool" else mask.to(getattr(torch, dtype))
-        if dtype != "float32":
-            raise ValueError(f"no rule for random values of {name}: {dtype}")
-        return torch.randn(shape, generator=g)
-
-
-def sample_inputs(
-    component: Component, dims: Mapping[str, int], vocabulary: int, seed: int = 0
-) -> tuple[Any, ...]:
-    """Seeded random inputs of a component.
-
-    Args:
-        component: the function's description.
-        dims: a value for each of its dynamic dimensions.
-        vocabulary: number of token ids.
-        seed: of the random generator.
-
-    Returns:
-        One torch tensor per input; a tuple of ints for a ``"shape"`` input.
-    """
-    memories = component.dims.get("memories")
-    # No older than the memories that a model takes, of which SAM 3's has seven ages.
-    ages = 7 if memories is None else min(7, memories.max)
-    sampler = _Sampler(torch.Generator().manual_seed(seed), vocabulary, ages)
-
-    def extents() -> Iterator[tuple[Any, tuple[int, ...]]]:
-        for spec in component.inputs:
-            yield spec, tuple(dims[d.name] if isinstance(d, Dim) else d for d in spec.shape)
-
-    return tuple(
-        shape if spec.dtype == "shape" else sampler.values(spec.name, spec.dtype, shape)
-        for spec, shape in extents()
-    )
 
 
 def pixel_values(rgb: NDArray[np.uint8], rules: Preprocessing) -> torch.Tensor:

@@ -16,7 +16,7 @@ from transformers.models.sam3.modeling_sam3 import Sam3Model
 
 from sam3_tvm.progress import Progress, silent
 from sam3_tvm.sources.base import Licence, SourceError, read_licence
-from sam3_tvm.sources.huggingface import (
+from sam3_tvm.sources.huggingface.files import (
     download,
     read_config,
     read_json,

@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sam3_tvm.compiler.kernels.attention import AttentionSpec, attention_kernel
-from sam3_tvm.compiler.kernels.conv import ConvShape, conv_kernel, conv_transpose_kernel
-from sam3_tvm.compiler.kernels.conv_epilogue import ConvEpilogue
-from sam3_tvm.compiler.kernels.linear import Epilogue, linear_kernel
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.kernels.attention.attention import AttentionSpec, attention_kernel
+from sam3_tvm.compiler.kernels.conv.direct import conv_kernel, conv_transpose_kernel
+from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue
+from sam3_tvm.compiler.kernels.conv.shape import ConvShape
+from sam3_tvm.compiler.kernels.product.linear import Epilogue, linear_kernel
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["FAMILIES", "Family", "Subject"]
 
@@ -41,7 +42,7 @@ class Family:
 
     Attributes:
         name: as the command line spells it.
-        candidates: by field of :class:`~sam3_tvm.compiler.tiles.Tiles`, the sizes to try.
+        candidates: by field of :class:`~sam3_tvm.compiler.targets.tiles.Tiles`, the sizes to try.
         subjects: the kernels.
     """
 

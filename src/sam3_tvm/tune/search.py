@@ -20,11 +20,11 @@ import tvm
 from numpy.typing import NDArray
 
 from sam3_tvm.compiler.codegen import generate
-from sam3_tvm.compiler.target import CpuTarget
-from sam3_tvm.compiler.tiles import Tiles
+from sam3_tvm.compiler.targets.cpu import CpuTarget
+from sam3_tvm.compiler.targets.tiles import Tiles
 from sam3_tvm.errors import Sam3Error
 from sam3_tvm.progress import Progress, silent
-from sam3_tvm.runtime.engine import Engine, checked_threads
+from sam3_tvm.runtime.execution.engine import Engine, checked_threads
 from sam3_tvm.tune.families import FAMILIES, Family, Subject
 
 __all__ = ["FamilyResult", "Trial", "TuneError", "TuneReport", "tune"]

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam3_tvm.runtime.encoded import EncodedImage
-from sam3_tvm.runtime.segmenter import Model
+from sam3_tvm.runtime.model import Model
+from sam3_tvm.runtime.pictures.encoded import EncodedImage
 from sam3_tvm.sources.base import ClickReferenceResult, ClickSpec
 from sam3_tvm.verify.end_to_end import mask_iou
 from sam3_tvm.verify.report import Bounds, ClickRow

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sam3_tvm.runtime.encoded import EncodedImage
-from sam3_tvm.runtime.results import Result
-from sam3_tvm.runtime.segmenter import Model
+from sam3_tvm.runtime.concepts.results import Result
+from sam3_tvm.runtime.model import Model
+from sam3_tvm.runtime.pictures.encoded import EncodedImage
 from sam3_tvm.sources.base import PromptSpec, ReferenceResult
 from sam3_tvm.verify.report import Bounds, EndToEndRow
 

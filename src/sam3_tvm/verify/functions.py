@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sam3_tvm.abi import BATCH, BOXES, CLICKS, POINTERS, POINTS, PROMPT, TOKENS, abi
+from sam3_tvm.abi import BATCH, abi
 from sam3_tvm.components import Component
-from sam3_tvm.sources.base import Source, sample_inputs
+from sam3_tvm.sources.base import Source
+from sam3_tvm.sources.sampling import sample_inputs
 from sam3_tvm.verify.report import Bounds, FunctionRow, VerifyError
 
 __all__ = ["Case", "compare_function", "function_cases", "function_row", "label", "run_reference"]
@@ -32,53 +33,23 @@ class Case:
 
 
 def function_cases(name: str, source: Source) -> list[Case]:
-    """Values of a function's dynamic dimensions: smallest, odd, largest.
+    """Values of a function's dynamic dimensions: smallest, one of what may be none, odd, largest.
 
-    The largest batch of the ABI is for servers with the memory; three rows show that rows
-    don't mix. A picture of SAM 3's size takes PyTorch more than a minute, so at that size the
-    reference encodes two pictures once, and ours is called with both and with the first. Between
-    no object pointer and several there is the first frame's.
+    A picture of SAM 3's size takes PyTorch more than a minute, so at that size two rows are the
+    most, and where the batch is all that varies the reference runs once, with two, and ours is
+    called with both and with the first.
     """
-    sizes = source.sizes
-    component = abi(sizes)[name]
-    large = sizes.image > 512
-    smallest = {d.name: d.min for d in component.dims.values()}
-    one = {**smallest, "pointers": 1}
-    most = 1 if sizes.video is None else sizes.video.memories
-    odd = {
-        "batch": 3,
-        "boxes": 5,
-        "points": 4,
-        "clicks": 9,
-        "tokens": 10,
-        "prompt": 37,
-        "queries": max(1, sizes.queries // 2 - 1),
-        "memories": min(3, most),
-        "pointers": 5,
-        "masks": 3,
-        "height": 481,
-        "width": 639,
-    }
-    largest = {
-        "batch": 2,
-        "boxes": BOXES.max,
-        "points": POINTS.max,
-        "clicks": CLICKS.max,
-        "tokens": TOKENS.max,
-        "prompt": PROMPT.max,
-        "queries": sizes.queries,
-        "memories": most,
-        "pointers": POINTERS.max,
-        "masks": 7,
-        "height": 1200,
-        "width": 1600,
-    }
-    if large and name == "vision_encoder":
-        return [Case({"batch": 2}, ({"batch": 1}, {"batch": 2}))]
-    if large:
-        odd["batch"] = 2
-        largest["batch"] = 1
-    cases = [{d: case[d] for d in component.dims} for case in (smallest, one, odd, largest)]
+    dims = abi(source.sizes)[name].dims
+    large = source.sizes.image > 512
+    if large and {*dims} == {BATCH.name}:
+        return [Case({BATCH.name: 2}, ({BATCH.name: 1}, {BATCH.name: 2}))]
+    smallest = {d.name: d.min for d in dims.values()}
+    one = {d.name: max(d.min, 1) for d in dims.values()}
+    odd = {d.name: d.odd for d in dims.values()}
+    largest = {d.name: d.max if d.largest is None else d.largest for d in dims.values()}
+    if large and BATCH.name in dims:
+        odd[BATCH.name], largest[BATCH.name] = 2, 1
+    cases = [smallest, one, odd, largest]
     return [Case(c, (c,)) for i, c in enumerate(cases) if c not in cases[:i]]
 
 

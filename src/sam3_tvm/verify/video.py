@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sam3_tvm.runtime.segmenter import Model
-from sam3_tvm.runtime.track_result import FrameResult
+from sam3_tvm.runtime.model import Model
+from sam3_tvm.runtime.video.result import FrameResult
 from sam3_tvm.sources.base import ShowSpec, VideoReferenceFrame
 from sam3_tvm.verify.end_to_end import mask_iou
 from sam3_tvm.verify.report import Bounds, FrameRow

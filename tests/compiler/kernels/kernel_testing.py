@@ -6,7 +6,7 @@ import numpy as np
 import tvm
 
 from sam3_tvm.compiler.codegen import generate
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 _LEVELS = ["x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"]
 RUNNABLE = [level for level in _LEVELS if CpuTarget.parse(level).runs_here()]

@@ -8,7 +8,7 @@ import tvm
 
 from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.kernels.norm import group_norm_kernel, layer_norm_kernel
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 TARGET = CpuTarget.native()
 

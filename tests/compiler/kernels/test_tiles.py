@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from kernel_testing import RUNNABLE, assert_close, compiled, empty
 
-from sam3_tvm.compiler.kernels.attention import AttentionSpec, attention_kernel
-from sam3_tvm.compiler.kernels.conv import ConvShape, conv_kernel
-from sam3_tvm.compiler.kernels.conv_epilogue import ConvEpilogue
-from sam3_tvm.compiler.kernels.linear import Epilogue, linear_kernel, packed_shape
-from sam3_tvm.compiler.target import CpuTarget
-from sam3_tvm.compiler.tiles import Tiles
+from sam3_tvm.compiler.kernels.attention.attention import AttentionSpec, attention_kernel
+from sam3_tvm.compiler.kernels.conv.direct import conv_kernel
+from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue
+from sam3_tvm.compiler.kernels.conv.shape import ConvShape
+from sam3_tvm.compiler.kernels.product.linear import Epilogue, linear_kernel, packed_shape
+from sam3_tvm.compiler.targets.cpu import CpuTarget
+from sam3_tvm.compiler.targets.tiles import Tiles
 
 ODD = Tiles(
     gemm_rows=30,

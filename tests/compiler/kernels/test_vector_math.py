@@ -10,7 +10,7 @@ from kernel_testing import compiled
 
 from sam3_tvm.compiler.kernels.emit import ceil_div, kernel, load, loop, store, tensor
 from sam3_tvm.compiler.kernels.vector_math import exp2_nonpositive, gelu, relu, transposed
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 
 def evaluate(function, x, lanes):

@@ -11,7 +11,7 @@ from meta_tiny import needs_meta
 from sam3_tvm.abi import abi
 from sam3_tvm.compiler import compile, pipeline
 from sam3_tvm.compiler.importing import import_component
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 from sam3_tvm.sources import open_source
 from sam3_tvm.verify import verify
 

@@ -6,7 +6,8 @@ from meta_tiny import needs_meta
 from sam3_tvm.abi import abi
 from sam3_tvm.components import Dim, bind
 from sam3_tvm.sources import SourceError, open_source
-from sam3_tvm.sources.base import PromptSpec, pixel_values, sample_inputs
+from sam3_tvm.sources.base import PromptSpec, pixel_values
+from sam3_tvm.sources.sampling import sample_inputs
 
 pytestmark = needs_meta
 

@@ -1,1 +1,1 @@
-"""Compute kernels as TIR, generated for a :class:`~sam3_tvm.compiler.target.CpuTarget`."""
+"""Compute kernels as TIR, generated for a :class:`~sam3_tvm.compiler.targets.cpu.CpuTarget`."""

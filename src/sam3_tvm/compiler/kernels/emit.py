@@ -8,7 +8,7 @@ which values live in registers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ from tvm.tirx.script.builder import ir as T
 
 __all__ = [
     "EXACT_BUFFERS",
+    "FEATURES",
     "Expr",
     "accumulators",
     "as_index",
@@ -64,11 +65,15 @@ class _Kernel:
 
 
 @contextmanager
-def kernel(name: str) -> Iterator[_Kernel]:
+def kernel(name: str, features: Collection[str] = ()) -> Iterator[_Kernel]:
     """Everything emitted inside becomes the body of one PrimFunc, left in ``.func``.
 
     The function is marked as scheduled and opaque, so that TVM's fusion and default schedules
     leave it as it is, and its arguments as not aliasing each other.
+
+    Args:
+        name: what a profile lists it as.
+        features: those beyond the target's level whose instructions it uses.
     """
     made = _Kernel()
     with IRBuilder() as builder, T.prim_func(is_private=True, s_tir=True):
@@ -79,6 +84,7 @@ def kernel(name: str) -> Iterator[_Kernel]:
                 "tirx.noalias": True,
                 "tirx.is_scheduled": True,
                 EXACT_BUFFERS: True,
+                **({FEATURES: sorted(features)} if features else {}),
             }
         )
         yield made
@@ -87,6 +93,9 @@ def kernel(name: str) -> Iterator[_Kernel]:
 
 EXACT_BUFFERS = "sam3_tvm.exact_buffers"
 """Attribute of a function none of whose buffers is larger than what is used of it."""
+
+FEATURES = "sam3_tvm.features"
+"""Attribute of a function: the features beyond the target's level that its instructions need."""
 
 # relax's OpPatternKind: an opaque function is never fused with its neighbours.
 _OPAQUE = 8

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
-from sam3_tvm.compiler.kernels.conv_strips import vectors
+from sam3_tvm.compiler.kernels.conv.strips import vectors
 from sam3_tvm.compiler.kernels.emit import (
     Expr,
     accumulators,
@@ -42,7 +42,7 @@ from sam3_tvm.compiler.kernels.emit import (
     tensor,
 )
 from sam3_tvm.compiler.kernels.vector_math import relu
-from sam3_tvm.compiler.target import CpuTarget
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["group_norm_kernel", "group_norm_name", "layer_norm_kernel", "layer_norm_name"]
 

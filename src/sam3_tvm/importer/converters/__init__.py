@@ -1,35 +1,55 @@
-"""One module per family of operators; importing a module registers its converters."""
+"""One module per family of operators; importing this package registers their converters."""
 
 from __future__ import annotations
 
-import importlib
+from sam3_tvm.importer.converters import (
+    activations,
+    antialias,
+    arithmetic,
+    attention,
+    control_flow,
+    convolution,
+    creation,
+    elementwise,
+    grid_sampling,
+    identity,
+    indexing,
+    linear,
+    norms,
+    padding,
+    pooling,
+    reductions,
+    resampling,
+    roi_align,
+    scatter,
+    shapes,
+    sorting,
+    strides,
+    symbolic,
+)
 
-FAMILIES = (
-    "identity",
-    "symbolic",
-    "shapes",
-    "indexing",
-    "scatter",
+__all__ = [
+    "activations",
+    "antialias",
     "arithmetic",
-    "elementwise",
-    "creation",
-    "reductions",
-    "sorting",
     "attention",
+    "control_flow",
+    "convolution",
+    "creation",
+    "elementwise",
+    "grid_sampling",
+    "identity",
+    "indexing",
     "linear",
     "norms",
-    "roi_align",
-    "resampling",
-    "antialias",
-    "grid_sampling",
-    "convolution",
+    "padding",
     "pooling",
-    "activations",
-)
-"""The modules of this package, in the order in which they are loaded."""
-
-
-def load() -> None:
-    """Import every family, once."""
-    for family in FAMILIES:
-        importlib.import_module(f"{__name__}.{family}")
+    "reductions",
+    "resampling",
+    "roi_align",
+    "scatter",
+    "shapes",
+    "sorting",
+    "strides",
+    "symbolic",
+]

@@ -7,15 +7,17 @@ is Relax's own. Division by zero of ints is an error in PyTorch and undefined he
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from tvm import relax
+from tvm.ir.expr import GenericConst
 
 from sam3_tvm.importer.converters._tensors import HALF, accumulator, dtype_of
 from sam3_tvm.importer.converters.shapes import broadcast
-from sam3_tvm.importer.registry import Context, converter, dtype_name, is_symbolic
+from sam3_tvm.importer.registry import Context, constant, converter, dtype_name, is_symbolic
 
 aten = torch.ops.aten
 
@@ -61,8 +63,35 @@ def apply(
     """
     numbers = not (is_tensor(a) and is_tensor(b))
     work = accumulator(dtype) if wide or numbers else dtype
-    found = cx.emit(operator(cx.tensor(a, work), cx.tensor(b, work)))
+    a, b = cx.tensor(a, work), cx.tensor(b, work)
+    found = product_or_quotient(cx, operator, a, b) if operator in _FOLDED else None
+    found = cx.emit(operator(a, b)) if found is None else found
     return cx.cast(found, dtype) if dtype_of(found) == work else found
+
+
+_FOLDED = (relax.op.multiply, relax.op.divide)
+
+
+def product_or_quotient(
+    cx: Context, operator: BinaryOperator, a: relax.Expr, b: relax.Expr
+) -> relax.Expr:
+    """``a * b`` or ``a / b``, also where one is the constant 0.
+
+    TVM folds a scalar zero: ``x * 0`` and ``0 / x`` to 0, though NaN and infinity times 0 are
+    NaN, and ``x / 0`` to an error. Of a tensor with one axis it knows nothing.
+    """
+    spread = [_spread_zero(x) for x in (a, b)]
+    found = cx.emit(operator(*spread))
+    if found.ty.ndim > max(a.ty.ndim, b.ty.ndim):
+        return cx.reshape(found, ())
+    return found
+
+
+def _spread_zero(x: relax.Expr) -> relax.Expr:
+    if not isinstance(x, GenericConst) or x.ty.ndim or not is_float(dtype_of(x)):
+        return x
+    value = float(x.value.numpy())
+    return x if value else constant(torch.tensor([value], dtype=getattr(torch, dtype_of(x))))
 
 
 @converter(
@@ -86,7 +115,7 @@ def _add(cx: Context, a: Any, b: Any, alpha: Any, minus: bool) -> relax.Expr:
     work = accumulator(dtype) if alpha != 1 or not (is_tensor(a) and is_tensor(b)) else dtype
     b = cx.tensor(b, work)
     if is_symbolic(alpha) or alpha != 1:
-        b = cx.emit(relax.op.multiply(b, cx.tensor(alpha, work)))
+        b = product_or_quotient(cx, relax.op.multiply, b, cx.tensor(alpha, work))
     operator = relax.op.subtract if minus else relax.op.add
     return cx.cast(cx.emit(operator(cx.tensor(a, work), b)), dtype)
 
@@ -111,13 +140,18 @@ def trunc_mod(cx: Context, a: relax.Expr, b: relax.Expr) -> relax.Expr:
 
 def _floor_mod_float(cx: Context, a: relax.Expr, b: relax.Expr) -> relax.Expr:
     """The remainder with the sign of ``b``, from the exact ``fmod`` as PyTorch forms it."""
-    zero = relax.const(0, dtype_of(a))
     mod = trunc_mod(cx, a, b)
+    wrong = _signs_differ(cx, mod, b)
+    return cx.emit(relax.op.where(wrong, cx.emit(relax.op.add(mod, b)), mod))
+
+
+def _signs_differ(cx: Context, mod: relax.Expr, b: relax.Expr) -> relax.Expr:
+    """Whether a remainder isn't 0 and has another sign than the divisor."""
+    zero = relax.const(0, dtype_of(mod))
     opposite = cx.emit(
         relax.op.logical_xor(cx.emit(relax.op.less(mod, zero)), cx.emit(relax.op.less(b, zero)))
     )
-    wrong = cx.emit(relax.op.logical_and(opposite, cx.emit(relax.op.not_equal(mod, zero))))
-    return cx.emit(relax.op.where(wrong, cx.emit(relax.op.add(mod, b)), mod))
+    return cx.emit(relax.op.logical_and(opposite, cx.emit(relax.op.not_equal(mod, zero))))
 
 
 def _floor_div_float(cx: Context, a: relax.Expr, b: relax.Expr) -> relax.Expr:
@@ -127,12 +161,19 @@ def _floor_div_float(cx: Context, a: relax.Expr, b: relax.Expr) -> relax.Expr:
     tenth and fits 9 times.
     """
     dtype = dtype_of(a)
-    mod = _floor_mod_float(cx, a, b)
-    exact = cx.emit(relax.op.divide(cx.emit(relax.op.subtract(a, mod)), b))
-    # The quotient is an integer but for rounding errors.
-    whole = cx.emit(relax.op.floor(cx.emit(relax.op.add(exact, relax.const(0.5, dtype)))))
-    nothing = cx.emit(relax.op.equal(b, relax.const(0, dtype)))
-    return cx.emit(relax.op.where(nothing, cx.emit(relax.op.divide(a, b)), whole))
+    zero, one = relax.const(0, dtype), relax.const(1, dtype)
+    quotient = product_or_quotient(cx, relax.op.divide, a, b)
+    mod = trunc_mod(cx, a, b)
+    exact = product_or_quotient(cx, relax.op.divide, cx.emit(relax.op.subtract(a, mod)), b)
+    less = cx.emit(relax.op.where(_signs_differ(cx, mod, b), one, zero))
+    exact = cx.emit(relax.op.subtract(exact, less))
+    # An integer but for rounding errors.
+    whole = cx.emit(relax.op.floor(exact))
+    rest = cx.emit(relax.op.subtract(exact, whole))
+    up = cx.emit(relax.op.greater(rest, relax.const(0.5, dtype)))
+    whole = cx.emit(relax.op.where(up, cx.emit(relax.op.add(whole, one)), whole))
+    nothing = cx.emit(relax.op.equal(b, zero))
+    return cx.emit(relax.op.where(nothing, quotient, whole))
 
 
 def _divide(cx: Context, a: Any, b: Any, mode: str | None) -> relax.Expr:
@@ -146,7 +187,8 @@ def _divide(cx: Context, a: Any, b: Any, mode: str | None) -> relax.Expr:
     a, b = cx.tensor(a, work), cx.tensor(b, work)
     if mode == "floor":
         return cx.cast(_floor_div_float(cx, a, b), dtype)
-    return cx.cast(cx.emit(relax.op.trunc(cx.emit(relax.op.divide(a, b)))), dtype)
+    quotient = product_or_quotient(cx, relax.op.divide, a, b)
+    return cx.cast(cx.emit(relax.op.trunc(quotient)), dtype)
 
 
 @converter(
@@ -238,6 +280,8 @@ def power(cx: Context, self: Any, exponent: Any) -> relax.Expr:
     x = cx.tensor(self, work)
     if exponent == 0.5:
         return cx.cast(cx.emit(relax.op.sqrt(x)), dtype)
+    if exponent == -0.5:
+        return cx.cast(cx.emit(relax.op.rsqrt(x)), dtype)
     if exponent in (2, 3, -1, -2) and not is_tensor(exponent):
         found = x
         for _ in range(abs(int(exponent)) - 1):
@@ -325,6 +369,8 @@ def _bounded(cx: Context, x: relax.Expr, bound: Any, least: bool) -> relax.Expr:
     if bound is None:
         return x
     limit = cx.tensor(bound, dtype_of(x))
+    if isinstance(bound, float) and math.isnan(bound):
+        return broadcast(cx, limit, cx.shape)
     if is_tensor(bound):
         return maximum(cx, x, limit, least)
     # The number stands first: what isn't greater than it, NaN included, is kept.

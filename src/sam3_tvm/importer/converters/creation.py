@@ -69,7 +69,8 @@ def filled(cx: Context, value: Any) -> relax.Expr:
     if is_tensor(value) and value.ty.ndim:
         value = cx.reshape(value, ())
     fill = convert_dtype(cx, value, cx.dtype) if is_tensor(value) else cx.tensor(value, cx.dtype)
-    return cx.emit(relax.op.full(cx.shape, fill, cx.dtype))
+    # Not relax.full: it can't hold infinity, and narrows integers to 32 bits.
+    return broadcast(cx, fill, cx.shape)
 
 
 @converter(

@@ -69,7 +69,7 @@ def _saved(
     shifted = relax.op.add(variance, relax.const(eps, dtype_of(wide)))
     return [
         cast(cx, cx.emit(relax.op.reshape(value, shape)), dtype_name(fake.dtype))
-        for value, fake in zip((mean, relax.op.rsqrt(shifted)), cx.result[1:], strict=True)
+        for value, fake in zip((mean, relax.op.rsqrt(shifted)), cx.result[1:3], strict=True)
     ]
 
 
@@ -267,6 +267,46 @@ def native_batch_norm_without_statistics(
     axes = [i for i in range(len(extents(input))) if i != 1]
     out = _batch_norm_of_batch(cx, input, weight, bias, eps)
     return [out, *_saved(cx, input, axes, eps, [extents(input)[1]])]
+
+
+@converter(aten._native_batch_norm_legit_functional.default)
+def native_batch_norm_training(
+    cx: Context,
+    input: relax.Expr,
+    weight: relax.Expr | None,
+    bias: relax.Expr | None,
+    running_mean: relax.Expr,
+    running_var: relax.Expr,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> list[relax.Expr | None]:
+    """With ``training``, the batch's statistics, and the running ones moved towards them."""
+    axes = [i for i in range(len(extents(input))) if i != 1]
+    if not training:
+        out = _batch_norm(cx, input, weight, bias, running_mean, running_var, eps)
+        empty = cx.emit(relax.op.zeros((0,), accumulator(dtype_of(input))))
+        return [out, empty, empty, running_mean, running_var]
+    out = _batch_norm_of_batch(cx, input, weight, bias, eps)
+    saved = _saved(cx, input, axes, eps, [extents(input)[1]])
+    wide = cast(cx, input, accumulator(dtype_of(input)))
+    mean = cx.emit(relax.op.mean(wide, axes))
+    count = cx.tensor(product([extents(input)[a] for a in axes]), dtype_of(wide))
+    freedom = cx.emit(relax.op.subtract(count, relax.const(1, dtype_of(wide))))
+    variance = cx.emit(relax.op.multiply(relax.op.variance(wide, axes), count))
+    variance = cx.emit(relax.op.divide(variance, freedom))
+    moved = (
+        _moved(cx, old, new, momentum)
+        for old, new in ((running_mean, mean), (running_var, variance))
+    )
+    return [out, *saved, *moved]
+
+
+def _moved(cx: Context, old: relax.Expr, new: relax.Expr, momentum: float) -> relax.Expr:
+    """``old`` moved by a share of its distance towards ``new``."""
+    by = cx.emit(relax.op.subtract(cast(cx, new, dtype_of(old)), old))
+    by = cx.emit(relax.op.multiply(by, cx.tensor(momentum, dtype_of(old))))
+    return cx.emit(relax.op.add(old, by))
 
 
 def _batch_norm_of_batch(

@@ -165,7 +165,7 @@ def _product_of_lengths(*, padded: bool) -> Callable[[list[Window], Sequence[Any
 
 def _maximum(part: int) -> Any:
     """The maximum (part 0) or its index in the flattened spatial axes (part 1), the first one
-    among equals; NaN is larger than everything."""
+    among equals; NaN is larger than everything, and of several the last counts."""
 
     def reduction(
         data: te.Tensor, windows: list[Window], shape: tuple[Any, ...], name: str
@@ -179,7 +179,7 @@ def _maximum(part: int) -> Any:
             """Whether ``b`` takes the place of ``a``, which came earlier."""
             if not real:
                 return b > a
-            return tirx.any(b > a, tirx.all(tirx.isnan(b), tirx.Not(tirx.isnan(a))))
+            return tirx.any(b > a, tirx.isnan(b))
 
         def flat(indices: Sequence[Any]) -> Any:
             position = as_int64(0)

@@ -279,7 +279,7 @@ def _norm(cx: Context, x: relax.Expr, order: float, dim: Any, keepdim: bool) -> 
     x = ranked(cx, cx.cast(x, work))
     size = cx.emit(relax.op.abs(x))
     if math.isinf(order):
-        found = cx.emit((relax.op.max if order > 0 else relax.op.min)(size, axes, keepdim))
+        found = extreme(cx, size, axes, keepdim, order < 0, cx.shape)
     elif order == 0:
         found = total(cx, cx.cast(truth(cx, x), work), axes, keepdim)
     elif order == 1:

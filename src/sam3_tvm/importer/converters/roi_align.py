@@ -8,7 +8,8 @@ from sam3_tvm.importer.converters._tensors import accumulator, cast, dtype_of
 from sam3_tvm.importer.registry import Context, converter
 
 
-@converter("torchvision::roi_align")
+# This package has an operator of the same arguments for where torchvision is absent.
+@converter("torchvision::roi_align", "sam3_tvm::roi_align")
 def roi_align(
     cx: Context,
     input: relax.Expr,

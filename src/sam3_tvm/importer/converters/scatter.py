@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from tvm import relax
 
 from sam3_tvm.importer.converters._tensors import extents
+from sam3_tvm.importer.converters.arithmetic import is_float, isnan
 from sam3_tvm.importer.converters.indexing import (
     MergedIndex,
     count_of,
@@ -266,7 +268,13 @@ def scatter_reduce(
             low, high = -float("inf"), float("inf")
         neutral = {"sum": 0, "prod": 1, "amax": low, "amin": high}[reduce]
         base = cx.emit(relax.op.where(touched, cx.tensor(neutral, dtype), self))
-    return _scatter(cx, base, dim, index, src, _REDUCTIONS[reduce])
+    found = _scatter(cx, base, dim, index, src, _REDUCTIONS[reduce])
+    if reduce in ("amax", "amin") and is_float(dtype):
+        # Relax's maximum and minimum pass over NaN.
+        nans = (cx.cast(isnan(cx, x), "int32") for x in (base, src))
+        some = cx.cast(_scatter(cx, next(nans), dim, index, next(nans), "max"), "bool")
+        found = cx.emit(relax.op.where(some, cx.tensor(math.nan, dtype), found))
+    return found
 
 
 def _rows(cx: Context, x: relax.Expr, axis: int, index: relax.Expr) -> relax.Expr:

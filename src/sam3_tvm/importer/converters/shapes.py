@@ -58,6 +58,12 @@ def same(cx: Context, self: relax.Expr | None = None, **kwargs: Any) -> relax.Ex
     return kwargs["input"] if self is None else self
 
 
+@converter(aten.native_dropout.default)
+def native_dropout(cx: Context, input: relax.Expr, **_: Any) -> list[relax.Expr]:
+    """At inference the input, all of which is kept."""
+    return [input, cx.emit(relax.op.ones(cx.shape_of(cx.result[1]), "bool"))]
+
+
 def broadcast(cx: Context, x: relax.Expr, shape: Sequence[Any]) -> relax.Expr:
     """``x`` broadcast to ``shape``; ``x`` itself if it has that shape."""
     have = extents(x)

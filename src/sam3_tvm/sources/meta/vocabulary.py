@@ -23,7 +23,7 @@ from tokenizers import (
 )
 
 from sam3_tvm.sources.base import SourceError
-from sam3_tvm.sources.huggingface import read_tokenizer
+from sam3_tvm.sources.huggingface.files import read_tokenizer
 
 __all__ = ["MERGES", "find_tokenizer", "installed_merges", "read_merges", "tokenizer_of_merges"]
 

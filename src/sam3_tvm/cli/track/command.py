@@ -1,0 +1,207 @@
+"""``sam3-tvm track``."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sam3_tvm.cli.terminal import complain, counting, say_json
+from sam3_tvm.cli.track.prompts import parse_passage, parse_shown
+from sam3_tvm.cli.track.summary import print_table, summary
+from sam3_tvm.files import output_folder
+
+if TYPE_CHECKING:
+    from sam3_tvm.film.checkpoint import WorkFolder
+    from sam3_tvm.film.run import Run
+    from sam3_tvm.runtime import Model
+
+__all__ = ["command"]
+
+
+def command(
+    artifact: Annotated[Path, typer.Argument(help="The artifact's folder.", metavar="DIR")],
+    video: Annotated[
+        Path, typer.Argument(help="A video file, or a folder of pictures.", metavar="VIDEO")
+    ],
+    box: Annotated[
+        list[str],
+        typer.Option(
+            help="A box around an object, in the frame's pixels. Each is an object of its own, "
+            "numbered from 1, unless :ID says which.",
+            metavar="X0,Y0,X1,Y1[@FRAME][:ID]",
+        ),
+    ] = [],  # noqa: B006 - typer copies it
+    point: Annotated[
+        list[str],
+        typer.Option(
+            help="A point on the object; :ID is needed where there are several objects.",
+            metavar="X,Y[@FRAME][:ID]",
+        ),
+    ] = [],  # noqa: B006
+    negative_point: Annotated[
+        list[str],
+        typer.Option(help="A point beside the object.", metavar="X,Y[@FRAME][:ID]"),
+    ] = [],  # noqa: B006
+    mask: Annotated[
+        list[str],
+        typer.Option(
+            help="A picture of the frame's size, the object light on black. Each is an object of "
+            "its own unless :ID says which.",
+            metavar="FILE[@FRAME][:ID]",
+        ),
+    ] = [],  # noqa: B006
+    output: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="NAME.mp4: the video with the masks on it. NAME.jsonl: a line of JSON per frame, "
+            "masks run-length encoded as in COCO. NAME.png: a contact sheet. A folder: a PNG per "
+            "frame and object. Repeatable. By default sam3-out/VIDEO.mp4.",
+            metavar="OUT",
+        ),
+    ] = None,
+    backward: Annotated[
+        bool,
+        typer.Option("--backward", "--reverse", help="Follow towards the film's beginning."),
+    ] = False,
+    both: Annotated[
+        bool, typer.Option("--both", help="Follow backward, then forward, from the first prompt.")
+    ] = False,
+    start: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="The frame at which to begin; by default the first (with --backward the last) "
+            "on which an object is shown.",
+            metavar="FRAME",
+        ),
+    ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many frames to pass at most in a direction.", metavar="N"),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            help="Frames per second of NAME.mp4; by default the film's, of a folder 25.",
+            metavar="FPS",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on where the same command was interrupted."),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as one JSON document.")
+    ] = False,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads to compute with; by default every core.", metavar="N"),
+    ] = None,
+) -> None:
+    """Follow the objects that are boxed, clicked or masked through a video.
+
+    @FRAME at a prompt's end says on which frame it is, from 0; by default it is
+    --start, or 0. :ID says of which object, from 1. On a later frame a prompt is
+    a correction.
+
+    Written as it goes. Ctrl-C ends it after the frame at hand, with all whole;
+    the same command with --resume goes on.
+
+    [bold]Examples[/bold]
+
+    sam3-tvm track sam3-cpu dance.mp4 --box 120,40,260,400 -o tracked.mp4
+    sam3-tvm track sam3-cpu dance.mp4 --point 180,150 --negative-point 90,80
+    sam3-tvm track sam3-cpu dance.mp4 --box 20,40,60,90 --box 9,5,30,60@75
+    sam3-tvm track sam3-cpu dance.mp4 --box 20,40,60,90 --point 44,61@120
+    sam3-tvm track sam3-cpu frames/ --mask dog.png@30 --both -o masks -o x.jsonl
+    """
+    from sam3_tvm.film.outputs.opening import open_outputs
+    from sam3_tvm.film.passage import check_fits
+
+    shown = parse_shown(box, point, negative_point, mask, start or 0)
+    passage = parse_passage(shown, start, frames, backward, both)
+    paths = output or [Path("sam3-out") / f"{video.stem or 'video'}.mp4"]
+    with output_folder(None if output else paths[0].parent, []):
+        outputs = open_outputs(paths, video, fps, resume)
+
+        import sam3_tvm
+        from sam3_tvm.film.checkpoint import WorkFolder
+        from sam3_tvm.film.run import Run, settings
+        from sam3_tvm.runtime.video.open import open_frames
+
+        with open_frames(video) as film:
+            check_fits(shown, film)
+            model: Model = sam3_tvm.load(artifact, threads=threads)
+            session: Any = model.track(film)
+            folder = WorkFolder(paths[0], settings(model.fingerprint, video, passage, paths, fps))
+            checkpoint = folder.load(outputs) if resume else None
+            with _interrupts() as interrupted:
+                done = checkpoint.counts["frames"] if checkpoint else 0
+                with counting("frames", passage.total(film.count), done) as report:
+                    run = Run(session, film, passage, outputs, folder, interrupted, report)
+                    complete = run.carry_out(checkpoint)
+            if as_json:
+                say_json(summary(run.tally, model, film, shown, paths, complete))
+            else:
+                print_table(run.tally, video, film, paths)
+    _exit(run, complete, video, folder)
+
+
+def _exit(run: Run, complete: bool, video: Path, folder: WorkFolder) -> None:
+    """Say what wasn't done, if anything, and leave with the code for that.
+
+    Raises:
+        Exit: 130 after an interrupt, 1 where the film ended before something was shown.
+    """
+    if not complete:
+        complain(_how_to_go_on(run, folder))
+        raise typer.Exit(130)
+    if unheard := run.unheard():
+        first = unheard[0]
+        complain(
+            f"object {first.object_id} is shown on frame {first.frame}, which {video} turned out "
+            f"not to have: it ended after frame {run.last}"
+        )
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Let the first Ctrl-C be asked for, and the second interrupt as ever."""
+    asked = False
+
+    def ask(number: int, frame: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        complain("stopping after this frame; Ctrl-C again to stop at once")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _how_to_go_on(run: Run, folder: WorkFolder) -> str:
+    if run.can_resume:
+        return (
+            f"interrupted after frame {run.last}: what was written is whole; the same command "
+            f"with --resume goes on ({folder.path} is kept for it)"
+        )
+    return (
+        f"interrupted going backward: what was passed is written, {run.tally}; "
+        "a backward pass cannot be resumed"
+    )

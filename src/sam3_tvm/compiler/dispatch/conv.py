@@ -1,0 +1,277 @@
+"""Convolutions on NCHW become calls of our kernels; a bias, an array and an activation join them.
+
+The weights are packed by Relax operators on whatever expression they are, so that
+:func:`~sam3_tvm.compiler.memory.weights.lift_params` packs parameters offline. Those that are
+parameters are stored in the precision asked for; others stay in float32.
+
+Handled, in float32 with static channels and spatial sizes and a batch of any kind:
+
+- ``relax.nn.conv2d``: any kernel, stride, padding and dilation, without groups; 3 x 3 of stride 1
+  by Winograd's algorithm where that pays, which depends on its size;
+- such a convolution, 3 x 3 with a border of 1, of ``relax.image.resize2d`` to twice the size by
+  the nearest pixel: one kernel, which never makes the larger picture;
+- ``relax.nn.conv2d_transpose``: 2 x 2 with stride 2, without padding;
+- a convolution whose kernel covers its whole input: a matrix product, left to the pass that
+  dispatches those (run it afterwards).
+
+Whatever else there is stays as it is, for ``LegalizeOps``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from sam3_tvm.compiler.dispatch.store_weights import store_rows
+from sam3_tvm.compiler.graph.conv_patterns import (
+    bias_of,
+    is_convolution,
+    is_transposed,
+    residual_of,
+    shape_of_conv,
+    sizes,
+    upsampled_source,
+)
+from sam3_tvm.compiler.graph.dataflow import Dataflow, activation_of, call_of
+from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
+from sam3_tvm.compiler.kernels.conv.direct import (
+    conv_kernel,
+    conv_name,
+    conv_transpose_kernel,
+    conv_transpose_name,
+    packed_rows,
+    pointwise_shape,
+)
+from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue
+from sam3_tvm.compiler.kernels.conv.shape import ConvShape
+from sam3_tvm.compiler.kernels.conv.upsampled import (
+    COLUMN_TERMS,
+    PRODUCTS,
+    ROW_TERMS,
+    conv_upsampled_kernel,
+    conv_upsampled_name,
+)
+from sam3_tvm.compiler.kernels.conv.winograd import conv_winograd_kernel, conv_winograd_name
+from sam3_tvm.compiler.kernels.conv.winograd_plan import winograd_pays
+from sam3_tvm.compiler.targets.cpu import CpuTarget
+
+__all__ = ["DispatchConv"]
+
+Expr = Any
+
+
+@tvm.transform.module_pass(opt_level=0, name="DispatchConv")
+class DispatchConv:
+    """Replaces the convolutions of every Relax function.
+
+    Args:
+        target: the CPU that the kernels are for.
+        weights: the precision in which weights are stored.
+    """
+
+    def __init__(self, target: CpuTarget, weights: str = "float32") -> None:
+        self.target = target
+        self.weights = weights
+
+    def transform_module(self, mod: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
+        """Return ``mod`` with kernels for its convolutions."""
+        return rewrite_bindings(mod, self._find)
+
+    def _find(self, func: relax.Function) -> dict[Expr, NewValue]:
+        return {
+            var: _Dispatch(self.target, self.weights if chain.stored else "float32", chain)
+            for var, chain in _find_chains(func).items()
+        }
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """A convolution and what follows it: ``activation(conv(x, weight) + bias + residual)``;
+    ``stored`` says that its weights are known at compile time, ``upsampled`` is the picture
+    of half the size whose upsampling x is."""
+
+    conv: Expr
+    stored: bool
+    upsampled: Expr | None = None
+    bias: Expr | None = None
+    residual: Expr | None = None
+    activation: str | None = None
+
+    @property
+    def epilogue(self) -> ConvEpilogue:
+        return ConvEpilogue(self.bias is not None, self.activation, self.residual is not None)
+
+
+def _find_chains(func: relax.Function) -> dict[Expr, _Chain]:
+    """Chains by the variable that holds their result."""
+    flow = Dataflow(func)
+    chains: dict[Expr, _Chain] = {}
+    # What a kernel computes on its way, so that no other chain takes it.
+    inner: set[Expr] = set()
+    starts = [b for b in flow.bindings if is_convolution(b.value) or is_transposed(b.value)]
+    # The sum of two convolutions can be the epilogue of one: of the one that depends on more.
+    for binding in sorted(starts, key=lambda b: upsampled_source(flow, b.value) is None):
+        chain = _Chain(binding.value, flow.is_offline(binding.value.args[1]))
+        if (source := upsampled_source(flow, binding.value)) is not None:
+            inner.add(binding.value.args[0])
+            chain = replace(chain, upsampled=source)
+        end = binding.var
+
+        def user_of(end: Expr) -> Expr | None:
+            user = flow.only_user(end)
+            return None if user in chains or user in inner else user
+
+        user = user_of(end)
+        if user is not None and (bias := bias_of(flow.definition(user), end)) is not None:
+            inner.add(end)
+            end, chain = user, replace(chain, bias=bias)
+            user = user_of(end)
+        if user is not None and is_convolution(binding.value):
+            residual = residual_of(flow.definition(user), end)
+            if residual is not None:
+                inner.add(end)
+                end, chain = user, replace(chain, residual=residual)
+                user = user_of(end)
+        if user is not None and (name := activation_of(flow.definition(user))) is not None:
+            inner.add(end)
+            end, chain = user, replace(chain, activation=name)
+        chains[end] = chain
+    return chains
+
+
+@dataclass(frozen=True)
+class _Dispatch:
+    """Gives the variable that a chain ends in its kernel's call as value; ``precision`` is that
+    of the weights as stored."""
+
+    target: CpuTarget
+    precision: str
+    chain: _Chain
+
+    def __call__(self, emit: Emit) -> Expr:
+        """The call of the kernel that serves the convolution's shape best."""
+        chain = self.chain
+        if call_of(chain.conv, "relax.nn.conv2d_transpose") is not None:
+            return self._transpose(emit)
+        shape = shape_of_conv(chain.conv)
+        if chain.upsampled is not None:
+            return self._conv_upsampled(emit, shape, chain.upsampled)
+        covers = shape.kernel == (shape.height, shape.width) and not any(shape.padding)
+        if covers and shape.taps > 1:
+            return self._product(emit, shape)
+        return self._conv(emit, shape)
+
+    def _conv(self, emit: Emit, shape: ConvShape) -> Expr:
+        chain, op = self.chain, relax.op
+        x, weight = chain.conv.args
+        residual, batch = chain.residual, x.ty.shape[0]
+        flat = pointwise_shape(self.target, shape)
+        if flat != shape:
+            x = emit(op.reshape(x, (batch, flat.in_channels, flat.height, flat.width)))
+            if residual is not None:
+                given = (batch, flat.out_channels, flat.height, flat.width)
+                residual = emit(op.reshape(residual, given))
+        rows = emit(op.reshape(weight, (shape.out_channels, -1)))
+        depth = shape.in_channels * shape.taps
+        operands = [x, *self._packed(emit, rows, shape.out_channels, depth)]
+        out = (batch, flat.out_channels, flat.out_height, flat.out_width)
+        make, name_of = conv_kernel, conv_name
+        if winograd_pays(self.target, flat):
+            make, name_of = conv_winograd_kernel, conv_winograd_name
+        kernel = emit.kernel(
+            name_of(flat, chain.epilogue, self.precision),
+            make(self.target, flat, chain.epilogue, self.precision),
+        )
+        call = self._call(emit, kernel, operands, residual, out)
+        if flat == shape:
+            return call
+        return op.reshape(
+            emit(call), (batch, shape.out_channels, shape.out_height, shape.out_width)
+        )
+
+    def _transpose(self, emit: Emit) -> Expr:
+        x, weight = self.chain.conv.args
+        _, channels, height, width = sizes(x)
+        out_channels = sizes(weight)[1]
+        # [I, O, 2, 2] to [O, 2, 2, I]: a row of weights per channel and place in the 2 x 2.
+        rows = emit(relax.op.permute_dims(weight, [1, 2, 3, 0]))
+        rows = emit(relax.op.reshape(rows, (4 * out_channels, channels)))
+        given = (channels, out_channels, height, width, self.chain.epilogue, self.precision)
+        kernel = emit.kernel(
+            conv_transpose_name(*given), conv_transpose_kernel(self.target, *given)
+        )
+        operands = [x, *self._packed(emit, rows, 4 * out_channels, channels)]
+        out = (x.ty.shape[0], out_channels, 2 * height, 2 * width)
+        return self._call(emit, kernel, operands, None, out)
+
+    def _conv_upsampled(self, emit: Emit, shape: ConvShape, x: Expr) -> Expr:
+        op, chain, weight = relax.op, self.chain, self.chain.conv.args[1]
+        channels, depth = shape.out_channels, shape.in_channels
+        r = packed_rows(self.target)
+        groups = -(-channels // r)
+        # Each pair of channels has nine weights and gets nine sums of them: a product by 9 x 9.
+        terms = np.kron(np.array(ROW_TERMS), np.array(COLUMN_TERMS)).T.astype("float32")
+        weight = emit(op.reshape(weight, (channels * depth, 9)))
+        weight = emit(op.matmul(weight, relax.const(terms)))
+        weight = emit(op.reshape(weight, (channels, depth, PRODUCTS)))
+        if channels % r:
+            missing = groups * r - channels
+            weight = emit(op.nn.pad(weight, [0, missing, 0, 0, 0, 0]))
+        weight = emit(op.reshape(weight, (groups, r, depth, PRODUCTS)))
+        weight = emit(op.permute_dims(weight, [0, 3, 1, 2]))
+        count = groups * PRODUCTS * r
+        rows = emit(op.reshape(weight, (count, depth)))
+        pooled = (shape.height // 2, shape.width // 2)
+        given = (depth, channels, *pooled, chain.epilogue, self.precision)
+        kernel = emit.kernel(
+            conv_upsampled_name(*given), conv_upsampled_kernel(self.target, *given)
+        )
+        operands = [x, *self._packed(emit, rows, count, depth)]
+        out = (x.ty.shape[0], channels, shape.out_height, shape.out_width)
+        return self._call(emit, kernel, operands, chain.residual, out)
+
+    def _product(self, emit: Emit, shape: ConvShape) -> Expr:
+        """One output pixel: reshape, matmul, and the epilogue as operators."""
+        op, chain, (x, weight) = relax.op, self.chain, self.chain.conv.args
+        batch, depth = x.ty.shape[0], shape.in_channels * shape.taps
+        weight = emit(op.reshape(weight, (shape.out_channels, depth)))
+        weight = emit(op.permute_dims(weight))
+        y = emit(op.matmul(emit(op.reshape(x, (batch, depth))), weight))
+        if chain.bias is not None:
+            y = emit(op.add(y, emit(op.reshape(chain.bias, (shape.out_channels,)))))
+        if chain.residual is not None:
+            y = emit(op.add(y, emit(op.reshape(chain.residual, (batch, shape.out_channels)))))
+        if chain.activation is not None:
+            y = emit(getattr(op.nn, chain.activation)(y))
+        return op.reshape(y, (batch, shape.out_channels, 1, 1))
+
+    def _packed(self, emit: Emit, rows: Expr, count: int, depth: int) -> list[Expr]:
+        """[count, depth] to [ceil(count / r), depth, r], zeros behind the last row; for int8
+        with the scales."""
+        r = packed_rows(self.target)
+        panels = -(-count // r)
+        if count % r:
+            rows = emit(relax.op.nn.pad(rows, [0, panels * r - count, 0, 0]))
+        rows, scale = store_rows(emit, rows, self.precision)
+        rows = emit(relax.op.reshape(rows, (panels, r, depth)))
+        packed = emit(relax.op.permute_dims(rows, [0, 2, 1]))
+        return [packed] if scale is None else [packed, scale]
+
+    def _call(
+        self,
+        emit: Emit,
+        kernel: tvm.ir.GlobalVar,
+        operands: list[Expr],
+        residual: Expr | None,
+        out: tuple[Any, ...],
+    ) -> Expr:
+        """A kernel's call with what it adds to the product; ``out`` is its result's shape."""
+        if self.chain.bias is not None:
+            operands = [*operands, emit(relax.op.reshape(self.chain.bias, (out[1],)))]
+        if residual is not None:
+            operands = [*operands, residual]
+        return relax.call_tir(kernel, operands, relax.TensorType(out, "float32"))

@@ -1,0 +1,48 @@
+"""From the rows of a weight to what is stored of them, written as Relax operators.
+
+The operators depend on parameters alone, so
+:func:`~sam3_tvm.compiler.memory.weights.lift_params` moves them to compile time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tvm import relax
+
+from sam3_tvm.compiler.kernels.product.stored_weights import INT8_MAX
+
+__all__ = ["store_rows"]
+
+Expr = Any
+
+# Below any weight that matters: a row of zeros gets a scale that is no zero to divide by.
+_SMALLEST = 1e-30
+
+
+def store_rows(
+    emit: Callable[[Expr], Expr], rows: Expr, precision: str
+) -> tuple[Expr, Expr | None]:
+    """The rows of a float32 matrix in a precision.
+
+    Args:
+        emit: binds an expression to a variable.
+        rows: [N, K], a row per output channel.
+        precision: ``"float32"``, ``"float16"`` (rounded to nearest even) or ``"int8"``: each row
+            in units of its largest magnitude / 127, rounded to nearest.
+
+    Returns:
+        The matrix [N, K], and for int8 the float32 unit of every row [N], else None.
+    """
+    op = relax.op
+    if precision == "float32":
+        return rows, None
+    if precision == "float16":
+        return emit(op.astype(rows, "float16")), None
+    largest = emit(op.max(emit(op.abs(rows)), axis=[1], keepdims=True))
+    largest = emit(op.maximum(largest, relax.const(_SMALLEST, "float32")))
+    scale = emit(op.divide(largest, relax.const(float(INT8_MAX), "float32")))
+    steps = emit(op.round(emit(op.divide(rows, scale))))
+    # The quotient's rounding could leave 127 + an ulp, never a step more: no clipping needed.
+    return emit(op.astype(steps, "int8")), emit(op.reshape(scale, (rows.ty.shape[0],)))

@@ -1,0 +1,1 @@
+"""What passes ask of a Relax function, and how they give its variables new values."""

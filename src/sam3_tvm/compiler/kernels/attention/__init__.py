@@ -1,0 +1,1 @@
+"""Attention: one kernel, and how it reads its operands and biases."""

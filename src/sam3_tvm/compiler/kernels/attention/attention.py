@@ -1,0 +1,409 @@
+"""Attention without its matrix: softmax(q k^T scale + bias) v, block by block of keys.
+
+The running maximum and sum that let a softmax be taken in one sweep are those of Milakov and
+Gimelshein, "Online normalizer calculation for softmax" (2018); doing so inside the product,
+with the result rescaled whenever the maximum grows, is FlashAttention (Dao et al., 2022).
+
+Scores are computed transposed, keys down and queries across the lanes. That has three uses on
+a CPU. Maximum, sum and rescaling are lane by lane, so nothing is ever reduced across a vector.
+Keys and values enter both products as the broadcast operand, so neither is transposed or
+packed; only the queries are transposed, once per task, for all the keys. And a block may end
+at any key: no score is computed that would have to be masked away.
+
+A task is one head of one batch entry and up to 384 queries, in panels of one register tile's
+width (48 queries on AVX-512, 24 on AVX2). Per block of 128 keys (head size 64, AVX-512):
+
+- registers: 8 keys x 48 queries of scores, then 8 components x 48 queries of the result:
+  24 accumulators + 3 vectors + 1 broadcast of 32 (4 x 3 on AVX2: all 16). Head sizes are
+  multiples of 8, not of the linear layers' 12;
+- L1: the panel's scores, 128 x 48 values = 24 KiB (12 KiB);
+- L2: a copy of the block's keys and values, 32 KiB each, used by all the task's panels. Read
+  in place, the heads of a [B, L, H, D] array would lie 4096 bytes apart and fight for one
+  cache set. Queries and results of the task: 96 KiB each; tasks have fewer panels where that
+  would be more than half of the cache;
+- L3: keys and values once per 384 queries: 192 FLOP a byte. The copies are what is left of
+  memory's latency: with 192 queries a task they took 5 % of the time, prefetching them into L2
+  gained nothing.
+
+The softmax is in powers of two: queries are multiplied by scale x log2(e), so that a score needs
+neither that factor nor its inverse in its exponential. That leaves one maximum, six multiply-adds
+or comparisons and six other operations a vector where the products take 2 x D: on a core that
+adds on other ports (Zen 4) the bound is 90 % of the FMA peak at D = 32, 95 % at D = 64.
+What is added to scores is in :mod:`~sam3_tvm.compiler.kernels.attention.bias`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from tvm import tirx
+
+from sam3_tvm.compiler.kernels.attention.bias import (
+    LOWEST,
+    Bias,
+    Separable,
+    Task,
+    Varying,
+    bias_name,
+    declare_bias,
+)
+from sam3_tvm.compiler.kernels.attention.operands import (
+    Layout,
+    Operand,
+    copy_rows,
+    transpose_panel,
+)
+from sam3_tvm.compiler.kernels.emit import (
+    Expr,
+    accumulators,
+    as_index,
+    bind,
+    ceil_div,
+    kernel,
+    load,
+    loop,
+    parallel,
+    ramp,
+    scratch,
+    size_var,
+    splat,
+    store,
+    tensor,
+    when,
+)
+from sam3_tvm.compiler.kernels.product.tile import multiply_accumulate, wide_tile
+from sam3_tvm.compiler.kernels.vector_math import exp2_nonpositive, maximum, transposed
+from sam3_tvm.compiler.targets.cpu import CpuTarget
+
+__all__ = ["AttentionSpec", "attention_kernel", "kernel_name"]
+
+
+@dataclass(frozen=True)
+class AttentionSpec:
+    """Everything about an attention that is known when it is compiled.
+
+    Attributes:
+        heads: number of heads.
+        head_dim: components of a query and of a key.
+        value_dim: components of a value.
+        scale: factor of the scores.
+        query, key, value, result: how each lies in memory. With windows in any of them, they
+            have equally many windows a map.
+        rotary: whether queries and keys are rotated, by one table [L, 2, D] (see
+            :class:`~sam3_tvm.compiler.kernels.attention.operands.Operand`); Lq is Lk then, and
+            head_dim is even.
+        bias: None, or what is added to the scores: an array, given by the axes of
+            [B, H, Lq, Lk] that it varies along, or the sum of two tables.
+        causal: None, or "TopLeft" (query i sees keys 0 .. i) or "BottomRight" (the last query
+            sees all the keys).
+    """
+
+    heads: int
+    head_dim: int
+    value_dim: int
+    scale: float
+    query: Layout = field(default_factory=Layout)
+    key: Layout = field(default_factory=Layout)
+    value: Layout = field(default_factory=Layout)
+    result: Layout = field(default_factory=Layout)
+    bias: Varying | Separable | None = None
+    causal: str | None = None
+    rotary: bool = False
+
+    @property
+    def windows(self) -> int:
+        """Windows of a map; 1 where the batch counts none."""
+        layouts = (self.query, self.key, self.value, self.result)
+        return next((a.windows.count for a in layouts if a.windows is not None), 1)
+
+
+def kernel_name(spec: AttentionSpec) -> str:
+    """What a profile lists the kernel as."""
+    layouts = (spec.query, spec.key, spec.value, spec.result)
+    orders = [layout.order for layout in layouts]
+    parts = [f"attention_{spec.heads}x{spec.head_dim}"]
+    if any(order != "BLHD" for order in orders):
+        parts.append("_".join(order.lower() for order in dict.fromkeys(orders)))
+    if any(layout.slots > 1 for layout in layouts):
+        parts.append("packed")
+    windows = next((layout.windows for layout in layouts if layout.windows is not None), None)
+    if windows is not None:
+        parts.append(f"windows_{windows.height}x{windows.width}")
+    if spec.rotary:
+        parts.append("rotary")
+    if spec.bias is not None:
+        parts.append(bias_name(spec.bias))
+    if spec.causal is not None:
+        parts.append("causal")
+    return "_".join(parts)
+
+
+def attention_kernel(target: CpuTarget, spec: AttentionSpec) -> Expr:
+    """The PrimFunc ``(q, k, v, [bias, or its two tables], [rotary], y)``, all float32, with B, Lq
+    and Lk symbolic (and where there are windows, the number of images and the height of a window).
+
+    A row whose every score is -inf gives zeros, as PyTorch's scaled_dot_product_attention
+    does; so does a row without keys.
+    """
+    return _Attention(target, spec).build()
+
+
+def _rows(name: str, *layouts: Layout) -> tuple[Expr, Expr]:
+    """A symbol for the rows of an operand or, of windows, for their height; and the rows."""
+    rows = size_var(name)
+    windows = [layout.windows for layout in layouts if layout.windows is not None]
+    return rows, rows * as_index(windows[0].width) if windows else rows
+
+
+class _Attention:
+    """The generator's state: sizes, the tensors and the task's workspaces."""
+
+    def __init__(self, target: CpuTarget, spec: AttentionSpec) -> None:
+        self.spec = spec
+        self.tile = wide_tile(target)
+        self.lanes = self.tile.lanes
+        self.width = self.tile.columns  # queries of a panel
+        self.target = target
+        # Keys of a block, whole vectors.
+        self.block = max(1, target.tiles.block_keys // self.lanes) * self.lanes
+
+    def _most_panels(self) -> int:
+        """Panels of a task, at most: what lasts a task takes half of the second-level cache."""
+        per_query = self.spec.head_dim + self.spec.value_dim
+        per_query += 0 if self.bias is None else self.bias.per_query
+        fitting = self.target.l2_bytes // 2 // (4 * self.width * per_query)
+        return max(1, min(fitting, self.target.tiles.task_queries // self.width))
+
+    def build(self) -> Expr:
+        spec = self.spec
+        with kernel(kernel_name(spec)) as made:
+            images = size_var("batch")
+            batch = images * as_index(spec.windows)
+            queries, keys = (spec.query, spec.result), (spec.key, spec.value)
+            k_rows, self.lk = _rows("lk", *keys, *(queries if spec.rotary else ()))
+            q_rows, self.lq = (k_rows, self.lk) if spec.rotary else _rows("lq", *queries)
+
+            def operand(name: str, layout: Layout, rows: Expr, length: Expr, dim: int) -> Operand:
+                windows = layout.windows is not None
+                sizes = (images, rows) if windows else (batch, length)
+                return Operand(name, layout, *sizes, spec.heads, dim)
+
+            self.q = operand("q", spec.query, q_rows, self.lq, spec.head_dim)
+            self.k = operand("k", spec.key, k_rows, self.lk, spec.head_dim)
+            self.v = operand("v", spec.value, k_rows, self.lk, spec.value_dim)
+            self.bias: Bias | None = None
+            if spec.bias is not None:
+                sizes = (batch, spec.heads, self.lq, self.lk)
+                self.bias = declare_bias(spec.bias, *sizes, self.block)
+            if spec.rotary:
+                table = tensor("rotary", (self.lq, 2, spec.head_dim))
+                self.q.rotary = self.k.rotary = table
+            self.y = operand("y", spec.result, q_rows, self.lq, spec.value_dim)
+
+            self.most_panels = self._most_panels()
+            panels = bind(ceil_div(self.lq, self.width))
+            # Tasks of equal length, and some for every core.
+            heads = tirx.max(batch * as_index(spec.heads), as_index(1))
+            enough = tirx.min(panels, (as_index(4 * self.target.cores) + heads - 1) // heads)
+            tiles = bind(tirx.max(enough, ceil_div(panels, self.most_panels)))
+            each = bind((panels + tiles - 1) // tirx.max(tiles, as_index(1)))
+            with parallel(batch * as_index(spec.heads) * tiles) as task:
+                head = bind(task // tiles)
+                self.b = bind(head // as_index(spec.heads))
+                self.h = bind(head % as_index(spec.heads))
+                self.q0 = bind(task % tiles * each * as_index(self.width))
+                here = tirx.min(each * as_index(self.width), self.lq - self.q0)
+                # Equal tasks may leave the last ones nothing.
+                self._task(bind(tirx.max(here, as_index(0))))
+        return made.func
+
+    def _task(self, here: Expr) -> None:
+        """The ``here`` queries from q0 on."""
+        spec, width = self.spec, self.width
+        self.queries = scratch(self.most_panels * spec.head_dim * width)
+        self.results = scratch(self.most_panels * spec.value_dim * width)
+        self.maxima = scratch(self.most_panels * width)
+        self.sums = scratch(self.most_panels * width)
+        self.scales = scratch(width)
+        self.scores = scratch(self.block * width)
+        self.keys = scratch(self.block * spec.head_dim)
+        self.values = scratch(self.block * spec.value_dim)
+
+        panels = bind(ceil_div(here, width))
+        if self.bias is not None:
+            task = Task(self.tile, self.b, self.h, self.q0, self.lq, panels)
+            self.bias.begin_task(task, self.most_panels)
+        self._load_queries(panels)
+        self._fill(self.maxima, LOWEST, panels * as_index(width))
+        self._fill(self.sums, 0.0, panels * as_index(width))
+        self._fill(self.results, 0.0, panels * as_index(spec.value_dim * width))
+        with loop(ceil_div(self.lk, self.block)) as block:
+            k0 = bind(block * as_index(self.block))
+            count = bind(tirx.min(as_index(self.block), self.lk - k0))
+            rows = (self.b, self.h, k0, count)
+            copy_rows(self.keys, self.k, *rows, spec.head_dim, self.lanes)
+            copy_rows(self.values, self.v, *rows, spec.value_dim, self.lanes)
+            if self.bias is not None:
+                self.bias.begin_block(k0, count)
+            with loop(panels) as panel:
+                self._block(panel, k0, count)
+        self._store_results(here, panels)
+
+    def _fill(self, buffer: Expr, value: float, size: Expr) -> None:
+        """Set the first ``size`` values, a multiple of the lanes."""
+        with loop(size // as_index(self.lanes)) as i:
+            store(buffer, splat(value, self.lanes), i * as_index(self.lanes), lanes=self.lanes)
+
+    def _load_queries(self, panels: Expr) -> None:
+        """Queries times scale, transposed: [panel, component, query]. The last one repeats."""
+        spec, width = self.spec, as_index(self.width)
+        scale = spec.scale * math.log2(math.e)
+        with loop(panels) as p:
+            base = bind(p * as_index(spec.head_dim) * width)
+
+            def query(i: Expr, d: Expr, lanes: int) -> Expr:
+                row = tirx.min(self.q0 + p * width + i, self.lq - as_index(1))
+                return self.q.load(self.b, row, self.h, d, lanes) * splat(scale, lanes)
+
+            transpose_panel(self.tile, query, spec.head_dim, self.queries, base)
+
+    def _block(self, panel: Expr, k0: Expr, count: Expr) -> None:
+        """One panel of queries against one block of keys."""
+        tile, lanes, width = self.tile, self.lanes, self.width
+        if self.bias is not None:
+            self.bias.begin_panel(panel, k0, count)
+        (largest,) = accumulators(1, tile.vectors, lanes)
+        state = bind(panel * as_index(width))
+        for j in range(tile.vectors):
+            store(largest, load(self.maxima, state + as_index(j * lanes), lanes=lanes), j)
+        whole = bind(count // as_index(tile.rows))
+        with loop(whole) as t:
+            self._score_tile(tile.rows, panel, k0, t * as_index(tile.rows), largest)
+        done = bind(whole * as_index(tile.rows))
+        with loop(count - done, done) as key:
+            self._score_tile(1, panel, k0, key, largest)
+
+        (sums,) = accumulators(1, tile.vectors, lanes)
+        for j in range(tile.vectors):
+            at = state + as_index(j * lanes)
+            new = bind(largest[as_index(j)])
+            scale = bind(exp2_nonpositive(load(self.maxima, at, lanes=lanes) - new, lanes))
+            store(self.maxima, new, at, lanes=lanes)
+            store(self.scales, scale, j * lanes, lanes=lanes)
+            store(sums, load(self.sums, at, lanes=lanes) * scale, j)
+        with loop(count) as key:
+            for j in range(tile.vectors):
+                at = key * as_index(width) + as_index(j * lanes)
+                score = load(self.scores, at, lanes=lanes)
+                weight = bind(exp2_nonpositive(score - largest[as_index(j)], lanes))
+                store(self.scores, weight, at, lanes=lanes)
+                store(sums, sums[as_index(j)] + weight, j)
+        for j in range(tile.vectors):
+            store(self.sums, sums[as_index(j)], state + as_index(j * lanes), lanes=lanes)
+
+        with loop(self.spec.value_dim // tile.rows) as t:
+            self._result_tile(tile.rows, panel, t * as_index(tile.rows), count)
+        rest = self.spec.value_dim % tile.rows
+        if rest:
+            self._result_tile(rest, panel, as_index(self.spec.value_dim - rest), count)
+
+    def _score_tile(self, rows: int, panel: Expr, k0: Expr, key0: Expr, largest: Expr) -> None:
+        """Scores of ``rows`` keys from key0 of the block on; ``largest`` takes their maximum."""
+        spec, tile, lanes, width = self.spec, self.tile, self.lanes, self.width
+        key0 = bind(key0)
+        sums = accumulators(rows, tile.vectors, lanes)
+        for row in sums:
+            for j in range(tile.vectors):
+                store(row, splat(0.0, lanes), j)
+        q_panel = bind(panel * as_index(spec.head_dim * width))
+        keys = bind(key0 * as_index(spec.head_dim))
+        multiply_accumulate(
+            sums,
+            spec.head_dim,
+            vectors=tile.vectors,
+            lanes=lanes,
+            a=lambda r, d: load(self.keys, keys + as_index(r * spec.head_dim) + d),
+            b=lambda d, j: load(
+                self.queries, q_panel + d * as_index(width) + as_index(j * lanes), lanes=lanes
+            ),
+        )
+        for r, row in enumerate(sums):
+            key = key0 + as_index(r)
+            for j in range(tile.vectors):
+                score = row[as_index(j)]
+                at = key * as_index(width) + as_index(j * lanes)
+                if self.bias is not None:
+                    score = score + self.bias.vector(panel, k0, key, j)
+                if spec.causal is not None:
+                    score = self._causal(score, panel, j, k0 + key)
+                score = bind(score)
+                store(self.scores, score, at, lanes=lanes)
+                store(largest, maximum(largest[as_index(j)], score), j)
+
+    def _causal(self, score: Expr, panel: Expr, vector: int, key: Expr) -> Expr:
+        """-inf where the key comes after the query."""
+        first = self.q0 + panel * as_index(self.width) + as_index(vector * self.lanes)
+        if self.spec.causal == "BottomRight":
+            first = first + self.lk - self.lq
+        queries = ramp(first, self.lanes)
+        after = queries < (key if self.lanes == 1 else tirx.Broadcast(key, self.lanes))
+        return tirx.Select(after, splat(-math.inf, self.lanes), score)
+
+    def _result_tile(self, rows: int, panel: Expr, d0: Expr, count: Expr) -> None:
+        """Add weights times values to ``rows`` components of the panel's result."""
+        spec, tile, lanes, width = self.spec, self.tile, self.lanes, self.width
+        d0 = bind(d0)
+        base = bind((panel * as_index(spec.value_dim) + d0) * as_index(width))
+        sums = accumulators(rows, tile.vectors, lanes)
+
+        def at(r: int, j: int) -> Expr:
+            return base + as_index(r * width + j * lanes)
+
+        for r, row in enumerate(sums):
+            for j in range(tile.vectors):
+                scale = load(self.scales, j * lanes, lanes=lanes)
+                store(row, load(self.results, at(r, j), lanes=lanes) * scale, j)
+        multiply_accumulate(
+            sums,
+            count,
+            vectors=tile.vectors,
+            lanes=lanes,
+            a=lambda r, key: load(self.values, key * as_index(spec.value_dim) + d0 + as_index(r)),
+            b=lambda key, j: load(
+                self.scores, key * as_index(width) + as_index(j * lanes), lanes=lanes
+            ),
+        )
+        for r, row in enumerate(sums):
+            for j in range(tile.vectors):
+                store(self.results, row[as_index(j)], at(r, j), lanes=lanes)
+
+    def _store_results(self, here: Expr, panels: Expr) -> None:
+        """The task's results, divided by their sums and transposed back."""
+        spec, tile, lanes = self.spec, self.tile, self.lanes
+        zero, one = splat(0.0, lanes), splat(1.0, lanes)
+        with loop(panels) as p, loop(tile.vectors) as part:
+            i0 = bind(p * as_index(self.width) + part * as_index(lanes))
+            base = bind(p * as_index(spec.value_dim * self.width) + part * as_index(lanes))
+            total = bind(load(self.sums, i0, lanes=lanes))
+            # A select, because a row without any visible key has the sum 0.
+            store(self.scales, tirx.Select(total > zero, one / total, zero), 0, lanes=lanes)
+
+            def result(d: Expr) -> Expr:
+                value = load(self.results, base + d * as_index(self.width), lanes=lanes)
+                return bind(value * load(self.scales, 0, lanes=lanes))
+
+            def write(i: int, value: Expr, d: Expr, lanes: int) -> None:
+                row = i0 + as_index(i)
+                with when(row < here):
+                    self.y.store(value, self.b, self.q0 + row, self.h, d, lanes)
+
+            with loop(spec.value_dim // lanes) as block:
+                d0 = bind(block * as_index(lanes))
+                square = [result(d0 + as_index(d)) for d in range(lanes)]
+                for i, vector in enumerate(transposed(square, lanes)):
+                    write(i, vector, d0, lanes)
+            for d in range(spec.value_dim // lanes * lanes, spec.value_dim):
+                store(self.scores, result(as_index(d)), 0, lanes=lanes)
+                for i in range(lanes):
+                    write(i, load(self.scores, i), as_index(d), 1)

@@ -1,0 +1,1 @@
+"""Convolutions: direct, transposed, over an upsampled picture, by Winograd's algorithm."""

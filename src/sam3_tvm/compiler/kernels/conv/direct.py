@@ -1,0 +1,294 @@
+"""Two-dimensional convolution on NCHW.
+
+Layout. Vectors lie along pixels, which NCHW keeps contiguous, and the weights are the scalars
+that are broadcast; so input and output keep the layout that they have, and no image is ever
+transposed. Weights are packed offline to ``[ceil(O / r), I * taps, r]``, r being the rows of
+the register tile: the r scalars of a step lie in one cache line, and the steps front to back.
+
+No im2col where the stride is 1. A task copies the rows of x that it needs, channel by channel,
+to scratch, with their padding: a strip of s output rows becomes one flat run of
+s + kh - 1 rows of width w + pad, on which a tap is an offset. The kw - 1 columns between two
+rows are computed too and never stored. The strip's height is the one that wastes least on them
+and on the last tile: none at 288 columns with tiles of 48, 3.7 % at 72. Other strides and
+dilations copy im2col rows instead, as many as there are (channel, tap) pairs, each then with
+the one tap at offset 0.
+
+Tiles, registers and the bytes moved are those of :mod:`~sam3_tvm.compiler.kernels.conv.strips`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tvm import tirx
+
+from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue, finish, interleaved
+from sam3_tvm.compiler.kernels.conv.shape import ConvShape
+from sam3_tvm.compiler.kernels.conv.strips import (
+    StripPlan,
+    emit_strips,
+    plan_strips,
+    vectors,
+    weight_argument,
+)
+from sam3_tvm.compiler.kernels.emit import (
+    Expr,
+    as_index,
+    bind,
+    kernel,
+    load,
+    loop,
+    size_var,
+    splat,
+    store,
+    tensor,
+    when,
+)
+from sam3_tvm.compiler.kernels.product.stored_weights import name_suffix, scale_argument
+from sam3_tvm.compiler.kernels.product.tile import wide_tile
+from sam3_tvm.compiler.targets.cpu import CpuTarget
+
+__all__ = [
+    "conv_kernel",
+    "conv_name",
+    "conv_transpose_kernel",
+    "conv_transpose_name",
+    "packed_rows",
+    "pointwise_shape",
+]
+
+
+def conv_name(shape: ConvShape, epilogue: ConvEpilogue, precision: str = "float32") -> str:
+    """What a kernel of :func:`conv_kernel` is called."""
+    kh, kw = shape.kernel
+    sizes = f"{shape.in_channels}x{shape.out_channels}_{shape.height}x{shape.width}"
+    return f"conv{kh}x{kw}_{sizes}{epilogue}{name_suffix(precision)}"
+
+
+def conv_transpose_name(
+    in_channels: int,
+    out_channels: int,
+    height: int,
+    width: int,
+    epilogue: ConvEpilogue,
+    precision: str = "float32",
+) -> str:
+    """What a kernel of :func:`conv_transpose_kernel` is called."""
+    sizes = f"{in_channels}x{out_channels}_{height}x{width}"
+    return f"conv_transpose2x2_{sizes}{epilogue}{name_suffix(precision)}"
+
+
+def packed_rows(target: CpuTarget) -> int:
+    """Output channels per panel of packed weights: the r of ``[ceil(O / r), I * taps, r]``."""
+    return wide_tile(target).rows
+
+
+def pointwise_shape(target: CpuTarget, shape: ConvShape) -> ConvShape:
+    """The same 1 x 1 convolution on a picture of the same number of pixels, cut into other rows.
+
+    Where no pixel meets its neighbours rows are a matter of taste: those returned waste least
+    of a tile, and of those that do the longest up to 512 pixels. Other convolutions come back
+    as they are.
+    """
+    if shape.kernel != (1, 1) or not shape.dense or any(shape.padding):
+        return shape
+    tile = wide_tile(target).columns
+    pixels = shape.height * shape.width
+    widths = [shape.width, *(w for w in range(1, 513) if pixels % w == 0)]
+    width = min(widths, key=lambda w: (-(-w // tile) * tile / w, -w))
+    return replace(shape, height=pixels // width, width=width)
+
+
+def conv_kernel(
+    target: CpuTarget, shape: ConvShape, epilogue: ConvEpilogue, precision: str = "float32"
+) -> Expr:
+    """The PrimFunc ``(x [B, I, H, W], packed, [scale], [bias [O]], [residual], y [B, O, H', W'])``.
+
+    ``packed`` is ``[ceil(O / r), I * kh * kw, r]`` with r of :func:`packed_rows`, zeros behind
+    the last channel, of the precision given (``"float32"``, ``"float16"`` or ``"int8"``); int8
+    has ``scale``, a factor for each of ceil(O / r) * r channels. ``residual`` has the shape of
+    y. All else is float32. B is symbolic. Groups are not supported.
+    """
+    if shape.dense:
+        pitch = shape.width + shape.padding[1] + shape.padding[3]
+        depth, taps = shape.in_channels, shape.kernel
+    else:
+        pitch = shape.out_width
+        depth, taps = shape.in_channels * shape.taps, (1, 1)
+    plan = plan_strips(
+        target, shape.out_channels, depth, taps, shape.out_height, shape.out_width, pitch
+    )
+    fill = _fill_rows if shape.dense else _fill_im2col
+    with kernel(conv_name(shape, epilogue, precision)) as made:
+        batch = size_var("batch")
+        x = tensor("x", (batch, shape.in_channels, shape.height, shape.width))
+        weight = weight_argument(plan, precision)
+        scale = scale_argument(precision, plan.panels * plan.tile.rows)
+        bias = tensor("bias", (shape.out_channels,)) if epilogue.bias else None
+        out_shape = (batch, shape.out_channels, shape.out_height, shape.out_width)
+        residual = tensor("residual", out_shape) if epilogue.residual else None
+        y = tensor("y", out_shape)
+
+        def write(image: Expr, channel: Expr, row0: Expr, rows: Expr, sums: Expr, at: Expr) -> None:
+            shift = None if bias is None else bind(load(bias, channel))
+            factor = None if scale is None else bind(load(scale, channel))
+            with loop(rows) as r:
+                for column, lanes in vectors(plan.columns, plan.tile.lanes):
+                    where = (image, channel, row0 + r, column)
+                    value = load(sums, at + r * as_index(plan.pitch) + column, lanes=lanes)
+                    if factor is not None:
+                        value = value * splat(factor, lanes)
+                    other = None if residual is None else load(residual, *where, lanes=lanes)
+                    value = finish(value, shift, other, epilogue, lanes)
+                    store(y, value, *where, lanes=lanes)
+
+        emit_strips(
+            plan,
+            batch,
+            weight,
+            fill=lambda *where: fill(shape, plan, x, *where),
+            write=write,
+        )
+    return made.func
+
+
+def conv_transpose_kernel(
+    target: CpuTarget,
+    in_channels: int,
+    out_channels: int,
+    height: int,
+    width: int,
+    epilogue: ConvEpilogue,
+    precision: str = "float32",
+) -> Expr:
+    """A 2 x 2 transposed convolution of stride 2: every pixel becomes four, none overlap.
+
+    The PrimFunc ``(x [B, I, H, W], packed, [scale], [bias [O]], y [B, O, 2 H, 2 W])``.
+    ``packed`` is ``[ceil(4 O / r), I, r]``: to the product, (o, row parity, column parity) are
+    4 O output channels, each with a ``scale``. Precisions are those of :func:`conv_kernel`. The
+    two column parities of a row are interleaved as they are stored.
+    """
+    plan = plan_strips(target, 4 * out_channels, in_channels, (1, 1), height, width, width)
+    shape = ConvShape(in_channels, out_channels, height, width)
+    name = conv_transpose_name(in_channels, out_channels, height, width, epilogue, precision)
+    with kernel(name) as made:
+        batch = size_var("batch")
+        x = tensor("x", (batch, in_channels, height, width))
+        weight = weight_argument(plan, precision)
+        scale = scale_argument(precision, plan.panels * plan.tile.rows)
+        bias = tensor("bias", (out_channels,)) if epilogue.bias else None
+        y = tensor("y", (batch, out_channels, 2 * height, 2 * width))
+
+        def write(image: Expr, channel: Expr, row0: Expr, rows: Expr, sums: Expr, at: Expr) -> None:
+            def emit() -> None:
+                out = bind(channel // as_index(4))
+                down = bind(channel % as_index(4) // as_index(2))
+                shift = None if bias is None else bind(load(bias, out))
+                sides = [
+                    (
+                        at + as_index(side * plan.sums_stride),
+                        None if scale is None else bind(load(scale, channel + as_index(side))),
+                    )
+                    for side in (0, 1)
+                ]
+                with loop(rows) as r:
+                    row = bind((row0 + r) * as_index(2) + down)
+                    for column, lanes in vectors(plan.columns, plan.tile.lanes):
+                        offset = bind(r * as_index(plan.pitch) + column)
+                        pair = []
+                        for first, factor in sides:
+                            value = load(sums, first + offset, lanes=lanes)
+                            if factor is not None:
+                                value = value * splat(factor, lanes)
+                            pair.append(bind(finish(value, shift, None, epilogue, lanes)))
+                        for mixed, side, width2 in interleaved(pair, lanes):
+                            at2 = column * as_index(2) + as_index(side)
+                            store(y, mixed, image, out, row, at2, lanes=width2)
+
+            # Even channels write their odd neighbour too; a panel holds both.
+            with when(channel % as_index(2) == as_index(0)):
+                emit()
+
+        emit_strips(
+            plan,
+            batch,
+            weight,
+            fill=lambda *where: _fill_rows(shape, plan, x, *where),
+            write=write,
+        )
+    return made.func
+
+
+def _fill_rows(
+    shape: ConvShape,
+    plan: StripPlan,
+    x: Expr,
+    image: Expr,
+    k0: Expr,
+    count: Expr,
+    row0: Expr,
+    rows: Expr,
+    inputs: Expr,
+) -> None:
+    """Rows of channels k0 and on, each with its padding, one after the other."""
+    top, left, _, right = shape.padding
+    lanes = plan.tile.lanes
+    with loop(count) as k, loop(rows + as_index(shape.kernel[0] - 1)) as r:
+        at = bind(k * as_index(plan.input_stride) + r * as_index(plan.pitch))
+        row = bind(row0 + r - as_index(top))
+
+        def zeros(first: int, extent: int, at: Expr = at) -> None:
+            for column, width in vectors(extent, lanes):
+                store(inputs, splat(0.0, width), at + as_index(first) + column, lanes=width)
+
+        def copy(at: Expr = at, row: Expr = row, k: Expr = k) -> None:
+            zeros(0, left, at)
+            for column, width in vectors(shape.width, lanes):
+                value = load(x, image, k0 + k, row, column, lanes=width)
+                store(inputs, value, at + as_index(left) + column, lanes=width)
+            zeros(left + shape.width, right, at)
+
+        inside = tirx.all(row >= as_index(0), row < as_index(shape.height))
+        if shape.padding[0] == shape.padding[2] == 0:
+            copy()
+        else:
+            with when(inside):
+                copy()
+            with when(tirx.Not(inside)):
+                zeros(0, plan.pitch)
+
+
+def _fill_im2col(
+    shape: ConvShape,
+    plan: StripPlan,
+    x: Expr,
+    image: Expr,
+    k0: Expr,
+    count: Expr,
+    row0: Expr,
+    rows: Expr,
+    inputs: Expr,
+) -> None:
+    """For each (channel, tap) from k0 on, what it reads for every output pixel of the strip."""
+    top, left, _, _ = shape.padding
+    taps, kw = as_index(shape.taps), as_index(shape.kernel[1])
+    with loop(count) as k:
+        channel = bind((k0 + k) // taps)
+        tap = bind((k0 + k) % taps)
+        down = bind(tap // kw * as_index(shape.dilation[0]) - as_index(top))
+        across = bind(tap % kw * as_index(shape.dilation[1]) - as_index(left))
+        with loop(rows) as r:
+            row = bind((row0 + r) * as_index(shape.stride[0]) + down)
+            at = bind(k * as_index(plan.input_stride) + r * as_index(plan.pitch))
+            with loop(plan.columns) as c:
+                column = bind(c * as_index(shape.stride[1]) + across)
+                value = load(x, image, channel, row, column)
+                if any(shape.padding):
+                    inside = tirx.all(
+                        row >= as_index(0),
+                        row < as_index(shape.height),
+                        column >= as_index(0),
+                        column < as_index(shape.width),
+                    )
+                    value = tirx.if_then_else(inside, value, tirx.const(0.0, "float32"))
+                store(inputs, value, at + c)

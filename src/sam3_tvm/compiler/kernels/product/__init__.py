@@ -1,0 +1,1 @@
+"""Matrix products: the register tile, tasks, Strassen's algorithm, linear layers, matmul."""

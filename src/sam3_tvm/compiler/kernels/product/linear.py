@@ -1,0 +1,220 @@
+"""The linear layer: y = activation(x W^T + bias) + residual, weights packed offline.
+
+x [M, K] with M symbolic (a product of leading axes), W [N, K] static. The weights come as
+``[ceil(N / w), K, w]``, w being the width of the register tile, padded with zeros: the innermost
+loop then reads them front to back, w values a step, wherever in N it is.
+Blocking, registers and bytes moved are those of :mod:`~sam3_tvm.compiler.kernels.product.task`;
+tasks are blocks of at most 96 rows x 128 or 256 columns, columns varying fastest, so that a
+thread's consecutive tasks read the same rows of x. Blocks of rows are equally tall. Where K and N
+are large, they are blocks of at most 192 rows and go by Strassen's algorithm
+(:mod:`~sam3_tvm.compiler.kernels.product.strassen`), unless they have fewer than 96.
+
+The epilogue works on sums that lie in L2 and are read there once: bias, GELU (15 operations a
+vector, 3 % of K = 1024's FMAs at most) or ReLU, and a residual cost no pass over memory.
+
+Weights may be stored in float16 or int8 (:mod:`~sam3_tvm.compiler.kernels.product.stored_weights`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tvm import tirx
+
+from sam3_tvm.compiler.kernels.emit import (
+    Expr,
+    as_index,
+    bind,
+    ceil_div,
+    kernel,
+    load,
+    parallel,
+    prefetch,
+    scratch,
+    size_var,
+    store,
+    tensor,
+    when,
+)
+from sam3_tvm.compiler.kernels.product.stored_weights import load_wide, name_suffix, scale_argument
+from sam3_tvm.compiler.kernels.product.strassen import (
+    emit_strassen_task,
+    fewest_rows,
+    strassen_blocks,
+)
+from sam3_tvm.compiler.kernels.product.task import GemmBlocks, emit_task, gemm_blocks, task_rows
+from sam3_tvm.compiler.kernels.product.tile import gemm_tile
+from sam3_tvm.compiler.kernels.vector_math import gelu, relu
+from sam3_tvm.compiler.targets.cpu import CpuTarget
+
+__all__ = ["ACTIVATIONS", "Epilogue", "kernel_name", "linear_kernel", "packed_shape"]
+
+ACTIVATIONS = {"gelu": gelu, "relu": relu}
+
+_LINE_BYTES = 64
+_BYTES = {"float32": 4, "float16": 2, "int8": 1}
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """What is done to x W^T before it is stored, in this order.
+
+    Attributes:
+        bias: a vector of N is added.
+        activation: a key of :data:`ACTIVATIONS`, or None.
+        residual: an array of the result's shape is added.
+    """
+
+    bias: bool = False
+    activation: str | None = None
+    residual: bool = False
+
+
+def packed_shape(target: CpuTarget, n: int, k: int) -> tuple[int, int, int]:
+    """The shape of packed weights: (panels, K, columns of a panel)."""
+    width = gemm_tile(target).columns
+    return -(-n // width), k, width
+
+
+def kernel_name(n: int, k: int, epilogue: Epilogue, precision: str = "float32") -> str:
+    """What a profile lists the kernel as."""
+    parts = ["linear", f"{k}x{n}", "bias" if epilogue.bias else "", epilogue.activation or ""]
+    parts.append("residual" if epilogue.residual else "")
+    return "_".join(filter(None, parts)) + name_suffix(precision)
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Packed weights of any precision, as the products read them.
+
+    Attributes:
+        packed: the argument, [panels, K, width].
+        width: columns of a panel.
+        lanes: float32 values per vector.
+        line: weights in a cache line.
+        wide: scratch for a panel in float32; None where weights are read in place.
+    """
+
+    packed: Expr
+    width: int
+    lanes: int
+    line: int
+    wide: Expr | None = None
+
+    def read(self, column: Expr) -> Callable[[Expr, int], Expr]:
+        """``b(k, j)``, widened, of the panel that starts at a column; k counts from 0."""
+        index = bind(column // as_index(self.width))
+        return lambda k, j: load_wide(self.packed, index, k, j * self.lanes, lanes=self.lanes)
+
+    def prefetch(self, column: Expr, k: Expr) -> None:
+        """Step k of the panel that starts at a column."""
+        for j in range(0, self.width, self.line):
+            prefetch(self.packed, column // as_index(self.width), k, j)
+
+    def panel(self, column: Expr, k0: Expr, steps: Expr) -> Callable[[Expr, int], Expr]:
+        """In place, or what :meth:`first_panel` left in scratch; k counts from k0."""
+        if self.wide is not None:
+            return lambda k, j: load(self.wide, self._at(k, j), lanes=self.lanes)
+        b = self.read(column)
+        return lambda k, j: b(k0 + k, j)
+
+    def first_panel(self, column: Expr, k0: Expr, steps: Expr) -> Callable[[Expr, int], Expr]:
+        """Widens, and stores to scratch; k counts from k0."""
+        b = self.read(column)
+
+        def widened(k: Expr, j: int) -> Expr:
+            value = bind(b(k0 + k, j))
+            store(self.wide, value, self._at(k, j), lanes=self.lanes)
+            return value
+
+        return widened
+
+    def _at(self, k: Expr, j: int) -> Expr:
+        return k * as_index(self.width) + as_index(j * self.lanes)
+
+
+def linear_kernel(
+    target: CpuTarget, n: int, k: int, epilogue: Epilogue, precision: str = "float32"
+) -> Expr:
+    """The PrimFunc ``(x [M, K], packed, [scale], [bias], [residual [M, N]], y [M, N])``.
+
+    All are float32 but ``packed``, which is of the precision given; int8 has ``scale``, the
+    factor of every output.
+
+    Args:
+        target: the CPU that it is for.
+        n: outputs, any positive number.
+        k: inputs, any positive number.
+        epilogue: decides which of bias (padded like scale to a whole number of panels) and
+            residual are arguments.
+        precision: ``"float32"``, ``"float16"`` or ``"int8"``.
+    """
+    blocks, halved = _blocks(target, n, k)
+    most_rows = (halved or blocks).rows
+    unit = blocks.tile.rows if halved is None else 2 * blocks.tile.rows
+    chunks = ceil_div(n, blocks.columns)
+    panels, _, width = packed_shape(target, n, k)
+    with kernel(kernel_name(n, k, epilogue, precision)) as made:
+        m = size_var("m")
+        x = tensor("x", (m, k))
+        packed = tensor("weight", (panels, k, width), precision)
+        scale = scale_argument(precision, panels * width)
+        bias = tensor("bias", (panels * width,)) if epilogue.bias else None
+        residual = tensor("residual", (m, n)) if epilogue.residual else None
+        y = tensor("y", (m, n))
+        weights = _Weights(packed, width, blocks.tile.lanes, _LINE_BYTES // _BYTES[precision])
+
+        height = bind(task_rows(m, most_rows, unit))
+
+        with parallel(ceil_div(m, height) * as_index(chunks)) as task:
+            row0 = bind(task // as_index(chunks) * height)
+
+            def write(row: Expr, column: Expr, value: Expr, lanes: int) -> None:
+                if scale is not None:
+                    value = value * load(scale, column, lanes=lanes)
+                if bias is not None:
+                    value = value + load(bias, column, lanes=lanes)
+                if epilogue.activation is not None:
+                    value = ACTIVATIONS[epilogue.activation](value, lanes)
+                if residual is not None:
+                    value = value + load(residual, row0 + row, column, lanes=lanes)
+                store(y, value, row0 + row, column, lanes=lanes)
+
+            rows = bind(tirx.min(height, m - row0))
+            common: dict[str, Any] = {
+                "rows": rows,
+                "columns": n,
+                "first_column": bind(task % as_index(chunks) * as_index(blocks.columns)),
+                "depth": k,
+                "load_a": lambda row, kk, lanes: load(x, row0 + row, kk, lanes=lanes),
+                "prefetch_b": weights.prefetch,
+                "write": write,
+            }
+            few: AbstractContextManager[None] = nullcontext()
+            if halved is not None:
+                few = when(rows < as_index(fewest_rows(halved)))
+                with when(rows >= as_index(fewest_rows(halved))):
+                    emit_strassen_task(
+                        halved,
+                        load_b=weights.read,
+                        prefetch_a=lambda row, kk: prefetch(x, row0 + row, kk),
+                        **common,
+                    )
+            with few:
+                if precision != "float32":
+                    weights = replace(weights, wide=scratch(blocks.depth * width))
+                first = None if weights.wide is None else weights.first_panel
+                emit_task(blocks, panel=weights.panel, first_panel=first, **common)
+    return made.func
+
+
+def _blocks(target: CpuTarget, n: int, k: int) -> tuple[GemmBlocks, GemmBlocks | None]:
+    """Those of the ordinary product, and of Strassen's where that is faster: one cut into columns,
+    and an ordinary block for the rows that are too few for a halved one."""
+    blocks, halved = gemm_blocks(target, n, k), strassen_blocks(target, n, k)
+    if halved is not None:
+        blocks = replace(blocks, panels=halved.panels, rows=fewest_rows(halved))
+    return blocks, halved

@@ -1,0 +1,1 @@
+"""What moves to compile time, and where values lie at run time."""

@@ -1,0 +1,1 @@
+"""Loops for the operators that have no kernel of ours."""

@@ -1,0 +1,239 @@
+"""Where an interrupted run goes on: what was remembered and written, beside the output."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from zipfile import ZIP_STORED, BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam3_tvm.errors import UsageError
+from sam3_tvm.film.frame import TrackedFrame
+from sam3_tvm.film.outputs.base import Output, State
+
+__all__ = ["Checkpoint", "Spool", "WorkFolder"]
+
+_FORM = 2
+
+# What reading a damaged archive raises. A RuntimeError is zipfile's for a member that seems
+# encrypted, or its NotImplementedError for one that seems to be of a later version.
+_UNREADABLE = (
+    *(OSError, EOFError, BadZipFile, RuntimeError),
+    *(AttributeError, KeyError, MemoryError, TypeError, ValueError),
+)
+
+# Tells a folder that was made here from another of that name.
+_MARKER = "sam3-tvm-track"
+
+
+class Checkpoint:
+    """A moment between two frames.
+
+    Attributes:
+        following: the number of the frame that comes next.
+        session: the session's state.
+        outputs: each output's state.
+        counts: what the summary has counted.
+    """
+
+    def __init__(
+        self,
+        following: int,
+        session: Mapping[str, NDArray[Any]],
+        outputs: Sequence[State],
+        counts: dict[str, Any],
+    ) -> None:
+        self.following = following
+        self.session = session
+        self.outputs = outputs
+        self.counts = counts
+
+
+class Spool:
+    """Frames that are passed from the last to the first, on the disk until all are there.
+
+    Args:
+        path: the file; gone when this is closed.
+
+    Raises:
+        UsageError: it cannot be made, written or read, now or in any method.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._places: list[tuple[int, int]] = []
+        with self._told():
+            self._file = path.open("w+b")
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # What couldn't be written was told by add().
+        with suppress(OSError):
+            self._file.close()
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+    def add(self, frame: TrackedFrame) -> None:
+        """Take a frame."""
+        with self._told():
+            place = self._file.seek(0, os.SEEK_END)
+            self._file.write(frame.line(None).encode() + b"\n")
+            self._file.flush()
+        self._places.append((frame.index, place))
+
+    def __reversed__(self) -> Iterator[tuple[int, str]]:
+        """Numbers and lines of the frames, the latest first."""
+        for index, place in reversed(self._places):
+            with self._told():
+                self._file.seek(place)
+                line = self._file.readline()
+            yield index, line.decode()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UsageError(
+                f"{self._path}: cannot be written ({error.strerror or error})"
+            ) from error
+
+
+class WorkFolder:
+    """A folder beside the first output with what is needed to go on; gone when all is done.
+
+    Args:
+        beside: the first output's path.
+        settings: what must be the same to go on, as plain data.
+    """
+
+    def __init__(self, beside: Path, settings: dict[str, Any]) -> None:
+        # "." and ".." are no names.
+        named = beside if beside.name not in ("", "..") else beside.resolve()
+        self.path = named.with_name(f"{named.name}.resume")
+        self._settings = settings
+
+    def parts(self, number: int) -> Path:
+        """A folder for the unfinished parts of the output of this number.
+
+        Raises:
+            UsageError: it cannot be made, or a folder of this name holds something else.
+        """
+        path = self.path / f"{number}"
+        try:
+            if not self._is_ours and self.path.exists() and any(self.path.iterdir()):
+                raise UsageError(
+                    f"{self.path}: is needed for unfinished work, and holds something else; move "
+                    "it away, or choose another name with -o"
+                )
+            path.mkdir(parents=True, exist_ok=True)
+            (self.path / _MARKER).touch()
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be made a folder ({error.strerror})") from error
+        return path
+
+    def spool(self) -> Spool:
+        """A place for frames until they can be written."""
+        return Spool(self.path / "spool.jsonl")
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint in place of the one before, whole or not at all.
+
+        Raises:
+            UsageError: the disk is full, or the folder has become unwritable.
+        """
+        arrays = {f"session/{name}": array for name, array in checkpoint.session.items()}
+        for number, state in enumerate(checkpoint.outputs):
+            arrays |= {f"{number}/{name}": array for name, array in state.items()}
+        about = {
+            "form": _FORM,
+            "settings": self._settings,
+            "following": checkpoint.following,
+            "counts": checkpoint.counts,
+            # Damage to an archive's directory can hide members without a fault.
+            "arrays": sorted(arrays),
+        }
+        arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
+        partial = self.path / f".{secrets.token_hex(8)}.part"
+        try:
+            with partial.open("wb") as file:
+                np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+            partial.replace(self._file)
+        except OSError as error:
+            raise UsageError(f"{self._file}: cannot be written ({error.strerror})") from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def load(self, outputs: Sequence[Output]) -> Checkpoint:
+        """The checkpoint of an interrupted run.
+
+        Raises:
+            UsageError: there is none, it is damaged, or its run was asked for something else.
+        """
+        again = "run the command without --resume to begin anew"
+        if not self.has_checkpoint:
+            raise UsageError(f"nothing to resume: there is no {self._file}; {again}")
+        try:
+            with np.load(self._file, allow_pickle=False) as file:
+                if any(member.compress_type != ZIP_STORED for member in file.zip.infolist()):
+                    # Each kind of compression has errors of its own.
+                    raise BadZipFile("members are compressed, which no checkpoint's are")
+                arrays = {name: file[name] for name in file.files}
+            about = json.loads(arrays.pop("about").tobytes())
+            form, settings = about["form"], about["settings"]
+            following, counts = int(about["following"]), about["counts"]
+            whole = form != _FORM or sorted(arrays) == about["arrays"]
+        except _UNREADABLE as error:
+            raise UsageError(f"{self._file}: is damaged, or no checkpoint; {again}") from error
+        if not whole:
+            raise UsageError(f"{self._file}: is damaged: parts are missing; {again}")
+        if form != _FORM:
+            raise UsageError(f"{self._file}: is of another version of sam3-tvm; {again}")
+        differing = [k for k, v in self._settings.items() if settings.get(k) != v]
+        if differing:
+            raise UsageError(
+                f"{self._file}: the interrupted run differs in {', '.join(differing)}; give the "
+                f"same options and --resume, or {again}"
+            )
+        states = [
+            {
+                name.partition("/")[2]: array
+                for name, array in arrays.items()
+                if name.startswith(f"{number}/")
+            }
+            for number in range(len(outputs))
+        ]
+        session = {
+            name.removeprefix("session/"): array
+            for name, array in arrays.items()
+            if name.startswith("session/")
+        }
+        return Checkpoint(following, session, states, counts)
+
+    def remove(self) -> None:
+        """Remove the folder, if it is there; one that holds something else stays."""
+        if self._is_ours:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    @property
+    def _is_ours(self) -> bool:
+        return self.has_checkpoint or os.path.isfile(self.path / _MARKER)
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is something to go on from."""
+        return os.path.isfile(self._file)  # also where its name is too long for a file
+
+    @property
+    def _file(self) -> Path:
+        return self.path / "checkpoint.npz"

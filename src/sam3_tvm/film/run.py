@@ -1,0 +1,328 @@
+"""Follows objects through a film: shows them as their frames come, and writes what is found."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from sam3_tvm.errors import Sam3Error, UsageError
+from sam3_tvm.film.checkpoint import Checkpoint, WorkFolder
+from sam3_tvm.film.frame import TrackedFrame
+from sam3_tvm.film.outputs.base import Output
+from sam3_tvm.film.passage import Passage, Shown, read_mask
+from sam3_tvm.film.tally import Tally
+from sam3_tvm.runtime.video.frames import Frames
+from sam3_tvm.runtime.video.session import TrackSession
+
+__all__ = ["Run", "settings"]
+
+# A checkpoint after so many frames, or after so many seconds if that comes first.
+_CHECKPOINT_FRAMES = 100
+_CHECKPOINT_SECONDS = 60.0
+
+
+def settings(
+    artifact: str, video: Path, passage: Passage, paths: Sequence[Path], fps: float | None
+) -> dict[str, Any]:
+    """What must be the same for a run to be gone on with, as plain data.
+
+    Args:
+        artifact: the model's fingerprint.
+        video: the film's file or folder.
+        passage: what is passed.
+        paths: of the outputs.
+        fps: of the video that is written, where it isn't to be the film's.
+    """
+    about = video.stat()
+    return {
+        "artifact": artifact,
+        "video": [f"{video.resolve()}", about.st_size, about.st_mtime_ns],
+        "objects": [one.described() for one in passage.shown],
+        "direction": [passage.backward, passage.forward],
+        "start": passage.first,
+        "frames": passage.most,
+        "outputs": [f"{path.resolve()}" for path in paths],
+        "fps": fps,
+    }
+
+
+class Run:
+    """One run through a film, begun anew or gone on with.
+
+    Args:
+        session: on the film, without objects.
+        frames: the film.
+        passage: what to pass.
+        outputs: where to write; not started yet.
+        folder: for what isn't finished.
+        interrupted: asked after each frame whether to stop.
+        report: told after each frame how many are done.
+    """
+
+    def __init__(
+        self,
+        session: TrackSession,
+        frames: Frames,
+        passage: Passage,
+        outputs: Sequence[Output],
+        folder: WorkFolder,
+        interrupted: Callable[[], bool],
+        report: Callable[[int], None],
+    ) -> None:
+        self._session = session
+        self._frames = frames
+        self._passage = passage
+        self._outputs = outputs
+        self._folder = folder
+        self._interrupted = interrupted
+        self._report = report
+        self._done = 0
+        self._following = passage.first
+        self._saved = time.monotonic()
+        self._resumed = False
+        self.tally = Tally()
+        self.last: int | None = None
+
+    def carry_out(self, checkpoint: Checkpoint | None) -> bool:
+        """Go through the film and leave the outputs whole; whether the end was reached.
+
+        What is needed to go on is kept beside the outputs where they can be gone on with.
+
+        Args:
+            checkpoint: where to go on; None to begin anew.
+
+        Raises:
+            Sam3Error: as :meth:`prepare` and :meth:`go`; what was found before is written.
+        """
+        try:
+            self.prepare(checkpoint)
+        except Sam3Error:
+            self.abandon()
+            if checkpoint is None:
+                self._folder.remove()
+            raise
+        try:
+            complete = self.go()
+            self.finish()
+        except UsageError as error:  # an output that cannot be written
+            self._give_up()
+            if not self.can_resume:
+                raise
+            raise UsageError(
+                f"{error}; when that is mended, the same command with --resume goes on"
+            ) from error
+        except Sam3Error as error:
+            try:
+                self.finish()
+            except UsageError as other:
+                raise UsageError(f"{error}; {other}") from other
+            finally:
+                self._folder.remove()
+            raise UsageError(f"{error}; what was found before is written: {self.tally}") from error
+        except BaseException:
+            self._give_up()
+            raise
+        if complete or not self.can_resume:
+            self._folder.remove()
+        return complete
+
+    def prepare(self, checkpoint: Checkpoint | None) -> None:
+        """Show the first objects, then begin to write; what is wrong with either shows here.
+
+        Raises:
+            Sam3Error: a prompt that cannot be used, or an output that cannot be written.
+        """
+        if checkpoint is not None:
+            self._session.restore(checkpoint.session)
+            self._following = checkpoint.following
+            self.last = self._following - 1
+            self._resumed = True
+            self.tally = Tally(**checkpoint.counts)
+            self._done = self.tally.frames
+        else:
+            # Those beside the way are heard before it begins.
+            for shown in self._passage.shown:
+                if self._is_beside(shown.frame) or shown.frame == self._passage.first:
+                    self._show(shown)
+            self._folder.remove()  # of an earlier run that nobody goes on with
+        # What may be refused comes before the first output is touched.
+        parts = [self._folder.parts(number) for number in range(len(self._outputs))]
+        for number, output in enumerate(self._outputs):
+            state = {} if checkpoint is None else checkpoint.outputs[number]
+            output.start(self._frames.fps, parts[number], state)
+
+    def go(self) -> bool:
+        """Pass the frames; whether the end was reached, rather than stopped before.
+
+        When it is stopped in the forward pass, a checkpoint is written.
+
+        Raises:
+            Sam3Error: a frame that cannot be read, a prompt that cannot be used, or an output
+                that cannot be written.
+        """
+        passage = self._passage
+        if passage.backward and not self._resumed and not self._go_back():
+            return False
+        if not passage.forward:
+            return True
+        end = None if passage.most is None else passage.first + passage.most
+        if self._is_over(end):
+            return True
+        for frame in self._follow(self._following, end, reverse=False):
+            self._write(frame)
+            self._following = frame.index + 1
+            self._tell()
+            stop = self._interrupted()
+            if stop or self._is_due():
+                self._save()
+            if stop:
+                return False
+        return True
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether a checkpoint was written."""
+        return self._folder.has_checkpoint
+
+    def unheard(self) -> list[Shown]:
+        """What is said on frames that the film turned out not to have."""
+        forward = self._passage.forward
+        return [s for s in self._passage.shown if forward and s.frame >= self._following]
+
+    def finish(self) -> None:
+        """Make the outputs whole, each that can be.
+
+        Raises:
+            UsageError: the first that cannot be written.
+        """
+        faults = []
+        for output in self._outputs:
+            try:
+                output.finish()
+            except UsageError as error:
+                output.abandon()
+                faults.append(error)
+        if faults:
+            raise faults[0]
+
+    def abandon(self) -> None:
+        """Close the outputs as they are."""
+        for output in self._outputs:
+            output.abandon()
+
+    def _give_up(self) -> None:
+        """Leave outputs as they are, and what is needed to go on where there is a checkpoint."""
+        self.abandon()
+        if not self.can_resume:
+            self._folder.remove()
+
+    def _go_back(self) -> bool:
+        """Pass the frames backwards, then write them in the order of the film."""
+        passage = self._passage
+        stop = None if passage.most is None else passage.first - passage.most
+        if passage.forward and stop is not None:
+            stop -= 1  # the first frame is written by the forward pass, and not counted here
+        complete = True
+        fault: Sam3Error | None = None
+        with self._folder.spool() as spool:
+            try:
+                for frame in self._follow(passage.first, stop, reverse=True):
+                    if not (passage.forward and frame.index == passage.first):
+                        spool.add(frame)
+                        self._tell()
+                    if self._interrupted():
+                        complete = False
+                        break
+            except Sam3Error as error:
+                fault = error  # after what was found so far is written
+            for index, line in reversed(spool):
+                self._write(TrackedFrame.from_line(line, self._frames.read(index)))
+        if fault is not None:
+            raise fault
+        return complete
+
+    def _follow(self, first: int, stop: int | None, reverse: bool) -> Iterator[TrackedFrame]:
+        """The frames from ``first`` on, each with what is said on it.
+
+        An object that is new on a frame is shown before the frame is passed, so that it is among
+        those found there; what is said of one that was followed so far corrects what was found.
+        """
+        by_frame: dict[int, list[Shown]] = {}
+        for shown in self._passage.shown:
+            by_frame.setdefault(shown.frame, []).append(shown)
+        passing = self._session.propagate(first, stop, reverse)
+        step, index = -1 if reverse else 1, first
+        while stop is None or (index - stop) * step < 0:
+            corrections = []
+            # The first frame's were said in prepare().
+            for shown in by_frame.get(index, ()) if index != self._passage.first else ():
+                if shown.object_id in self._session.objects:
+                    corrections.append(shown)
+                elif self._has(index):
+                    self._show(shown)
+            result = next(passing, None)
+            if result is None:
+                return
+            frame = TrackedFrame.of(result)
+            for shown in corrections:
+                frame = frame.corrected(TrackedFrame.of(self._show(shown)))
+            yield frame
+            index += step
+
+    def _has(self, index: int) -> bool:
+        """Whether the film has this frame; not every film says how many it has."""
+        try:
+            self._frames.read(index)
+        except IndexError:
+            return False
+        return True
+
+    def _show(self, shown: Shown) -> Any:
+        return self._session.add(
+            shown.object_id,
+            shown.frame,
+            points=shown.points or None,
+            point_labels=shown.point_labels or None,
+            box=shown.box,
+            mask=None if shown.mask is None else read_mask(shown.mask),
+        )
+
+    def _is_beside(self, frame: int) -> bool:
+        """Whether a frame lies behind the first one, in a direction that isn't passed."""
+        passage = self._passage
+        if frame > passage.first:
+            return not passage.forward
+        return frame < passage.first and not passage.backward
+
+    def _is_over(self, end: int | None) -> bool:
+        """Whether an interrupted run had passed the last frame already."""
+        if not self._resumed:
+            return False
+        ends = [n for n in (end, self._frames.count) if n is not None]
+        # A file may have fewer frames than it says, or not say it.
+        return any(self._following >= n for n in ends) or not self._has(self._following)
+
+    def _write(self, frame: TrackedFrame) -> None:
+        for output in self._outputs:
+            output.write(frame)
+        self.tally.add(frame)
+        self.last = frame.index
+
+    def _tell(self) -> None:
+        self._done += 1
+        self._report(self._done)
+
+    def _is_due(self) -> bool:
+        done = self._following - self._passage.first
+        return (
+            done % _CHECKPOINT_FRAMES == 0 or time.monotonic() - self._saved > _CHECKPOINT_SECONDS
+        )
+
+    def _save(self) -> None:
+        states = [output.state() for output in self._outputs]
+        counts = {"frames": self.tally.frames, "objects": self.tally.objects}
+        session = self._session.state()
+        self._folder.save(Checkpoint(self._following, session, states, counts))
+        self._saved = time.monotonic()

@@ -1,0 +1,1 @@
+"""The task of clicks: the object in a picture that is clicked or boxed."""

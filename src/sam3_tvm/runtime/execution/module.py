@@ -1,0 +1,178 @@
+"""Loads an artifact's compiled functions through tvm_ffi; TVM itself isn't needed."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam3_tvm.artifact import MODEL, Artifact, ArtifactError
+from sam3_tvm.locks import Lock
+from sam3_tvm.runtime.execution.engine import shared_engine
+from sam3_tvm.runtime.execution.functions import FunctionTable, Input
+from sam3_tvm.runtime.execution.workspace import PlannedFunction, Workspace, tensor
+
+__all__ = ["Machine", "load_functions", "load_runtime"]
+
+_CPU = 1  # kDLCPU of DLPack
+
+# tvm::runtime::memory::AllocatorType. The pooled allocator keeps every freed buffer, by exact
+# size, until the process ends; with pictures of all sizes it would only grow.
+_NAIVE_ALLOCATOR = 1
+
+# Registered by libtvm_runtime when it is loaded.
+_RUNTIME_MARK = "vm.builtin.alloc_shape_heap"
+
+_loading = Lock()
+_loaded_version: str | None = None
+
+
+class Machine:
+    """The functions of an artifact, called by the thread that asks.
+
+    Its weights are mapped into memory, and one workspace serves all functions: not for several
+    threads at once.
+
+    Args:
+        artifact: opened and checked for this machine.
+
+    Attributes:
+        vm: TVM's virtual machine.
+
+    Raises:
+        ArtifactError: a library that cannot be loaded or a function that isn't in it.
+    """
+
+    def __init__(self, artifact: Artifact) -> None:
+        import tvm_ffi
+
+        load_runtime(artifact)
+        path = artifact.path / MODEL
+        components, stages = artifact.manifest.components, artifact.manifest.stages
+        compiled = [name for name in components if name not in stages]
+        compiled += [half for split in stages.values() for half in (split.image, split.prompt)]
+        weights = artifact.weights()
+        self._process = 0
+        self._started: list[Any] = []
+        try:
+            self._executable = tvm_ffi.load_module(path)
+            self._last = {name: _last(weights.function(name)) for name in compiled}
+            self._start()
+        except (AttributeError, RuntimeError, OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ArtifactError(f"{path}: cannot be loaded ({reason}); compile it again") from error
+
+    def _start(self) -> None:
+        """Make the virtual machine of this process."""
+        self.vm = self._executable["vm_load_executable"]()
+        self.vm["vm_initialization"](_CPU, 0, _NAIVE_ALLOCATOR)
+        # What a forked child inherits may stand in the midst of a call, whose values must stay.
+        self._started.append(self.vm)
+        workspace = Workspace()
+        self._functions = {
+            name: PlannedFunction(self.vm, name, workspace, last)
+            for name, last in self._last.items()
+        }
+        self._process = os.getpid()
+
+    def _function(self, name: str) -> PlannedFunction:
+        if self._process != os.getpid():
+            self._start()
+        return self._functions[name]
+
+    def __call__(self, name: str, inputs: Sequence[Input]) -> list[NDArray[Any]]:
+        """The results of a function, in order."""
+        return [np.from_dlpack(t) for t in self._function(name)(_arguments(inputs))]
+
+    def needs(self, name: str, inputs: Sequence[Input]) -> tuple[int, ...]:
+        """The bytes of the workspace for a call, then those of the buffers for its results."""
+        return self._function(name).needs(_arguments(inputs))
+
+
+def load_functions(artifact: Artifact, threads: int | None = None) -> FunctionTable:
+    """The compiled functions of an artifact, with its weights mapped into memory.
+
+    Args:
+        artifact: opened and checked for this machine.
+        threads: how many threads a call computes with; by default the cores available.
+
+    Raises:
+        ArtifactError: a library that cannot be loaded or a function that isn't in it.
+        Sam3Error: a number of threads that can't be.
+    """
+    engine = shared_engine(threads)
+    machine = Machine(artifact)
+
+    def invoke(name: str, inputs: Sequence[Input]) -> list[NDArray[Any]]:
+        return engine.run(lambda: machine(name, inputs))
+
+    manifest = artifact.manifest
+    return FunctionTable(manifest.components, invoke, manifest.stages)
+
+
+def load_runtime(artifact: Artifact) -> None:
+    """Make TVM's runtime available in this process, once.
+
+    Where TVM is installed in the version that the artifact was built with, its own libraries
+    are loaded, so that importing ``tvm`` before or after finds the same ones; they register
+    their functions globally and must not be there twice. Elsewhere the artifact's copies are.
+
+    Raises:
+        ArtifactError: another version of the runtime is in the process already, or a library
+            cannot be loaded.
+    """
+    global _loaded_version
+    import tvm_ffi
+
+    wanted = artifact.manifest.versions.get("apache-tvm", "")
+    with _loading:
+        if tvm_ffi.get_global_func(_RUNTIME_MARK, allow_missing=True) is not None:
+            # Loaded by us for another artifact, or by importing tvm.
+            present = _loaded_version or _installed("apache-tvm")
+            if present is not None and present != wanted:
+                raise ArtifactError(
+                    f"{artifact.path}: built with TVM {wanted}, and this process has loaded TVM "
+                    f"{present}; use a process of its own, or compile it again"
+                )
+            return
+        for name in artifact.manifest.runtime_libraries:
+            path = artifact.path / name
+            if _installed("apache-tvm") == wanted:
+                twin = Path(str(metadata.distribution("apache-tvm").locate_file(f"tvm/lib/{name}")))
+                path = twin if twin.exists() else path
+            try:
+                ctypes.CDLL(str(path.resolve()), mode=ctypes.RTLD_GLOBAL)
+            except OSError as error:
+                built = artifact.manifest.versions.get("apache-tvm-ffi")
+                here = _installed("apache-tvm-ffi")
+                raise ArtifactError(
+                    f"{path}: cannot be loaded ({error}); it was built with apache-tvm-ffi "
+                    f"{built}, and {here} is installed"
+                ) from error
+        _loaded_version = wanted
+
+
+def _arguments(inputs: Sequence[Input]) -> list[Any]:
+    import tvm_ffi
+
+    return [tensor(x) if isinstance(x, np.ndarray) else tvm_ffi.Shape(x) for x in inputs]
+
+
+def _last(weights: Sequence[NDArray[Any]]) -> tuple[Any, ...]:
+    """The argument after the inputs of a function that has weights: the tuple of them."""
+    import tvm_ffi
+
+    return (tvm_ffi.Array([tensor(w) for w in weights]),) if weights else ()
+
+
+def _installed(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,284 @@
+"""The model: pictures and prompts in, masks, boxes and scores out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sam3_tvm import artifact
+from sam3_tvm.manifest import Manifest
+from sam3_tvm.progress import Progress, silent
+from sam3_tvm.runtime.clicks.clicker import Clicker, ClickResult
+from sam3_tvm.runtime.concepts.detector import Detector, Tokenize
+from sam3_tvm.runtime.concepts.prompts import PromptError, brief, check_threshold
+from sam3_tvm.runtime.concepts.results import Result
+from sam3_tvm.runtime.concepts.tokenizer import Tokenizer
+from sam3_tvm.runtime.execution.engine import checked_threads
+from sam3_tvm.runtime.execution.functions import FunctionTable
+from sam3_tvm.runtime.execution.image_functions import ImageFunctions
+from sam3_tvm.runtime.execution.module import load_functions
+from sam3_tvm.runtime.pictures.encoded import EncodedImage
+from sam3_tvm.runtime.pictures.image import Picture, preprocess
+from sam3_tvm.runtime.pictures.kept_picture import KeptPicture, keep_picture
+from sam3_tvm.runtime.video.frames import Frames
+from sam3_tvm.runtime.video.functions import VideoFunctions
+from sam3_tvm.runtime.video.open import FrameSource, open_frames
+from sam3_tvm.runtime.video.session import TrackSession
+
+__all__ = ["Model", "load"]
+
+
+def load(
+    path: str | os.PathLike[str], threads: int | None = None, integrity: str = "sizes"
+) -> Model:
+    """Load an artifact, made by ``sam3-tvm compile``, to segment pictures with.
+
+    Loading runs native code from the folder: load only what you made or trust.
+
+    Args:
+        path: the artifact's folder.
+        threads: threads that a model computes with; by default ``TVM_NUM_THREADS`` or
+            ``OMP_NUM_THREADS`` from the environment, else the cores that the process may use.
+        integrity: ``"sizes"`` checks the length of every file, ``"full"`` its SHA-256 as well.
+
+    Raises:
+        ArtifactError: no artifact, a damaged or too new one, or one for another machine.
+        Sam3Error: a number of threads that can't be: no integer, or not between 1 and four times
+            the machine's CPUs.
+    """
+    checked_threads(threads)
+    opened = artifact.open(path, integrity)
+    opened.check_host()
+    manifest = opened.manifest
+    if manifest.left_out:
+        raise artifact.ArtifactError(
+            f"{path}: was compiled without {', '.join(manifest.left_out)}, to be measured; "
+            "compile it again to segment pictures"
+        )
+    rules = manifest.tokenizer
+    file, length = opened.path / rules.file, manifest.sizes.text_tokens
+    tokenizer = Tokenizer(file, length, rules.pad_id, rules.mask_by_id)
+    return Model(load_functions(opened, threads), tokenizer, manifest, opened.fingerprint)
+
+
+class Model:
+    """A compiled SAM 3. Any number of threads may use one at the same time.
+
+    Args:
+        functions: the compiled functions.
+        tokenizer: phrases to ids and mask, int64 [phrases, tokens] each.
+        manifest: sizes, preprocessing and the reference's rules.
+        fingerprint: the artifact's; encoded images carry it.
+
+    Attributes:
+        manifest: as given.
+        fingerprint: as given.
+    """
+
+    def __init__(
+        self,
+        functions: FunctionTable,
+        tokenizer: Tokenize,
+        manifest: Manifest,
+        fingerprint: str,
+    ) -> None:
+        self.manifest = manifest
+        self.fingerprint = fingerprint
+        self._call = functions
+        pictured = [c.name for c in manifest.components.values() if c.task != "video"]
+        self._on_image = ImageFunctions(functions, manifest, pictured)
+        self._clicker = Clicker(functions, self._on_image, manifest)
+        self._detector = Detector(functions, self._on_image, tokenizer, manifest)
+
+    def __repr__(self) -> str:
+        source, target = self.manifest.source, self.manifest.target
+        return f"Model({source.checkpoint} from {source.kind}, for {target.level})"
+
+    def encode_image(self, picture: Picture) -> EncodedImage:
+        """Run the vision encoder: the costly part, which all prompts of a picture share.
+
+        Args:
+            picture: a path, a PIL image, or an array; see :func:`read_picture` for which. An
+                EXIF orientation is applied, and coordinates are those of the upright picture.
+
+        Raises:
+            ImageError: what cannot be read or is no picture.
+        """
+        return self._encode(*keep_picture(picture))
+
+    def load_image(self, path: str | os.PathLike[str]) -> EncodedImage:
+        """Read an encoded picture that :meth:`EncodedImage.save` wrote, bit for bit.
+
+        Raises:
+            ImageError: no such file, another kind of file, or one that another artifact made.
+        """
+        return EncodedImage.load(path, self.fingerprint, self._on_image.names)
+
+    @overload
+    def segment(
+        self,
+        image: EncodedImage | Picture,
+        text: str | None = None,
+        boxes: ArrayLike | None = None,
+        box_labels: ArrayLike | None = None,
+        threshold: float = 0.5,
+        progress: Progress = silent,
+        *,
+        points: ArrayLike | None = None,
+        point_labels: ArrayLike | None = None,
+    ) -> Result: ...
+
+    @overload
+    def segment(
+        self,
+        image: EncodedImage | Picture,
+        text: list[str] | tuple[str, ...],
+        boxes: ArrayLike | Sequence[ArrayLike | None] | None = None,
+        box_labels: ArrayLike | Sequence[ArrayLike | None] | None = None,
+        threshold: float = 0.5,
+        progress: Progress = silent,
+        *,
+        points: ArrayLike | Sequence[ArrayLike | None] | None = None,
+        point_labels: ArrayLike | Sequence[ArrayLike | None] | None = None,
+    ) -> list[Result]: ...
+
+    def segment(
+        self,
+        image: EncodedImage | Picture,
+        text: str | list[str] | tuple[str, ...] | None = None,
+        boxes: Any = None,
+        box_labels: Any = None,
+        threshold: float = 0.5,
+        progress: Progress = silent,
+        *,
+        points: Any = None,
+        point_labels: Any = None,
+    ) -> Result | list[Result]:
+        """Find every object that a phrase names, that looks like those in boxes or under points,
+        or several of these.
+
+        Args:
+            image: a picture, or one that :meth:`encode_image` made, which saves encoding it.
+            text: a phrase; a list of them gives a list of results; None with boxes or points
+                alone.
+            boxes: examples, x0, y0, x1, y1 in the picture's pixels, [N, 4]; cut at its edges.
+                With a list of phrases either one array for all or a list with one, or None,
+                for each.
+            box_labels: 1 for objects like the one in the box, 0 for objects unlike it, one per
+                box and arranged like them; by default all 1.
+            threshold: objects with a higher score are kept, 0 to 1.
+            progress: called when a step begins, with the prompts done and all of them.
+            points: x, y in the picture's pixels, [M, 2], on examples, arranged like boxes. For
+                artifacts whose source takes points (``manifest.sizes.points``).
+            point_labels: 1 for a point on an object like those meant, 0 for one unlike them, one
+                per point; by default all 1.
+
+        Returns:
+            What was found, best first; a list of results if ``text`` is a list. A phrase beyond
+            the model's tokens (32 of SAM 3) loses its end, as in the reference: a
+            ``PhraseWarning`` says so, and ``result.text_read`` what is left.
+
+        Raises:
+            PromptError: a phrase, box, point, label or threshold that cannot be used, or points
+                for an artifact that takes none.
+            ImageError: a picture that cannot be read, or that another artifact encoded.
+        """
+        check_threshold(threshold)
+        encoded, read, size = self._opened(image)
+        prompts = self._detector.build(text, boxes, box_labels, points, point_labels, size)
+        if encoded is None:
+            progress("picture", 0, len(prompts))
+            assert read is not None
+            encoded = self._encode(*read, "concepts")
+        results = self._detector.detect(encoded, prompts, threshold, progress)
+        return results[0] if text is None or isinstance(text, str) else results
+
+    def click(
+        self,
+        image: EncodedImage | Picture,
+        points: Any = None,
+        point_labels: Any = None,
+        box: Any = None,
+        mask: Any = None,
+        multimask: bool = True,
+    ) -> ClickResult | list[ClickResult]:
+        """Segment the object that is clicked, boxed, or roughly masked.
+
+        Each argument is for one object, or holds those of several: one more axis, or a list with
+        an entry, or None, for each. Several objects are answered each as it would be alone.
+
+        Args:
+            image: a picture, or one that :meth:`encode_image` made, which saves encoding it.
+            points: x, y in the picture's pixels, [N, 2].
+            point_labels: 1 for a point on the object, 0 for one beside it, [N]; by default all 1.
+            box: x0, y0, x1, y1 around the object, in the picture's pixels; cut at its edges.
+            mask: logits [4S, 4S] of an earlier answer (``result.logits[result.best]``), to be
+                refined by the clicks of both calls.
+            multimask: give the masks that a click could mean, three of SAM 3, rather than one.
+
+        Returns:
+            The answer; a list of answers if there are several objects.
+
+        Raises:
+            PromptError: clicks that cannot be used, such as one outside the picture; or an
+                artifact that is not for clicks (``manifest.sizes.tasks``).
+            ImageError: a picture that cannot be read, or that another artifact encoded.
+        """
+        encoded, read, size = self._opened(image)
+        if not isinstance(multimask, bool | np.bool_):
+            raise PromptError(f"multimask is True or False, not {brief(multimask)}")
+        clicks, several = self._clicker.build(points, point_labels, box, mask, size)
+        if encoded is None:
+            assert read is not None
+            encoded = self._encode(*read, "clicks")
+        results = self._clicker.decode(encoded.features, clicks, size, multimask, encoded.picture)
+        return results if several else results[0]
+
+    def track(self, source: FrameSource | Frames | None = None) -> TrackSession:
+        """Follow objects through a film, or through live input.
+
+        Args:
+            source: a video file, a folder of pictures, a sequence of pictures, or an iterator of
+                frames; see :func:`~sam3_tvm.runtime.video.open.open_frames`. None for live input,
+                whose frames are given to :meth:`TrackSession.step` as they come.
+
+        Returns:
+            A session, which holds its own state; the model may be used for other things meanwhile.
+
+        Raises:
+            PromptError: an artifact that is not for video (``manifest.sizes.tasks``).
+            FramesError: a source that cannot be read.
+        """
+        functions = VideoFunctions(self._call, self.manifest)
+        frames = None if source is None else open_frames(source)
+        return TrackSession(functions, frames, self.fingerprint)
+
+    def _opened(
+        self, image: EncodedImage | Picture
+    ) -> tuple[EncodedImage | None, tuple[NDArray[np.uint8], KeptPicture] | None, tuple[int, int]]:
+        """The encoding if there is one, else the picture as read; and its height and width.
+
+        What is asked of a picture is checked before it is encoded, which takes a while.
+        """
+        if isinstance(image, EncodedImage):
+            image.check_made_by(self.fingerprint)
+            return image, None, image.size
+        rgb, kept = keep_picture(image)
+        return None, (rgb, kept), (rgb.shape[0], rgb.shape[1])
+
+    def _encode(
+        self, rgb: NDArray[np.uint8], picture: KeptPicture, task: str | None = None
+    ) -> EncodedImage:
+        """Encode a picture for a task that is all it will be used for, or for any."""
+        components = self.manifest.components.values()
+        functions = [c.name for c in components if task in (None, c.task)]
+        pixels = preprocess(rgb, self.manifest.preprocessing)
+        named = self._call.named("vision_encoder", pixels)
+        if "tracker_neck" in functions:
+            named |= self._call.named("tracker_neck", named["backbone"])
+        features = self._on_image.keep(named, functions)
+        return EncodedImage(features, (rgb.shape[0], rgb.shape[1]), self.fingerprint, picture)

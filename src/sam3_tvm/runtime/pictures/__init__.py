@@ -1,0 +1,1 @@
+"""Pictures: read, resampled for the model, encoded by it, and drawn on."""

@@ -1,0 +1,1 @@
+"""The task of video: objects that are followed from frame to frame."""

@@ -1,0 +1,197 @@
+"""The compiled functions of the tracker, as a film uses them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam3_tvm.abi import CLICKS, POINTERS
+from sam3_tvm.manifest import Manifest
+from sam3_tvm.runtime.clicks.clicker import choose_masks
+from sam3_tvm.runtime.concepts.prompts import PromptError
+from sam3_tvm.runtime.execution.functions import FunctionTable
+from sam3_tvm.runtime.execution.image_functions import ImageFunctions
+from sam3_tvm.runtime.pictures.image import preprocess
+from sam3_tvm.runtime.video.memory import Answer, Recalled, to_bfloat16
+from sam3_tvm.runtime.video.prompts import FramePrompt
+
+__all__ = ["Features", "Seen", "VideoFunctions"]
+
+#: What a frame's calls need of its picture, by name.
+Features = Mapping[str, NDArray[Any]]
+
+_LEVELS = ("tracker_0", "tracker_1", "tracker_2")
+_NOTHING = FramePrompt(np.zeros((1, 2), np.float32), np.array([-1], np.int64))
+
+# Logits of a mask that was given: of a pixel beside the object and of one on it, and so of an
+# object that is there. From transformers' ``_use_mask_as_output``.
+_BESIDE, _ON = -10.0, 10.0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An object that was found on a frame.
+
+    Attributes:
+        answer: its mask.
+        pointer: its object pointer, float32 [D].
+        enlarged: logits of its mask at the size of the model's picture, float32 [1, 1, I, I].
+    """
+
+    answer: Answer
+    pointer: NDArray[np.float32]
+    enlarged: NDArray[np.float32]
+
+
+class VideoFunctions:
+    """Finds objects on frames, and makes memories of them.
+
+    One object at a time: nearly all of the work is in attending to the object's own memories, and
+    what depends on the picture alone is computed once per frame.
+
+    Args:
+        call: calls the artifact's functions.
+        manifest: sizes and rules.
+
+    Attributes:
+        rules: what is remembered.
+        most_points: that a prompt may have.
+        most_pointers: that a frame can look at.
+
+    Raises:
+        PromptError: an artifact that is not for video.
+    """
+
+    def __init__(self, call: FunctionTable, manifest: Manifest) -> None:
+        if manifest.video is None or manifest.clicks is None:
+            raise PromptError(
+                "this artifact is not for video: compile a checkpoint that holds SAM 3's tracker "
+                "for video, with --tasks concepts,clicks,video"
+            )
+        self._call = call
+        self._manifest = manifest
+        self._choice = manifest.clicks
+        self.rules = manifest.video
+        components = manifest.components
+        followed = [c.name for c in components.values() if c.task == "video"]
+        self._on_image = ImageFunctions(call, manifest, followed)
+        self.most_points = components["prompt_encoder"].dims[CLICKS.name].max
+        self.most_pointers = components["memory_attention"].dims[POINTERS.name].max
+
+    @property
+    def side(self) -> int:
+        """Of the model's picture, pixels."""
+        return self._manifest.sizes.image
+
+    @property
+    def mask_side(self) -> int:
+        """Of masks as the model gives them, 4S."""
+        return 4 * self._manifest.sizes.grid
+
+    def encode(self, rgb: NDArray[np.uint8]) -> Features:
+        """What all objects of a frame share: the vision encoder, and all that needs no prompt.
+
+        Args:
+            rgb: the frame, uint8 [H, W, 3].
+        """
+        named = self._call.named("vision_encoder", preprocess(rgb, self._manifest.preprocessing))
+        named = self._call.named("tracker_neck", named["backbone"])
+        return {**{level: named[level] for level in _LEVELS}, **self._on_image.keep(named)}
+
+    def look(
+        self, features: Features, recalled: Recalled | None, prompt: FramePrompt | None = None
+    ) -> Seen:
+        """Find an object on a frame.
+
+        Args:
+            features: the frame's.
+            recalled: what is remembered of the object; None where it is shown for the first time.
+            prompt: points that show it, if there are any.
+        """
+        if recalled is None:
+            (conditioned,) = self._on_image("without_memory", features)
+        else:
+            (conditioned,) = self._on_image(
+                "memory_attention",
+                features,
+                recalled.memories,
+                recalled.ages,
+                recalled.pointers,
+                recalled.pointer_ages,
+            )
+        sparse, dense = self._encoded(prompt) if prompt is not None else self._unprompted
+        fine, middle = (features[level] for level in _LEVELS[:2])
+        masks, iou, object_logits, pointers = self._call(
+            "click_decoder", fine, middle, conditioned, sparse, dense
+        )
+        least, most = self.rules.multimask_points
+        count = len(prompt.points) if prompt is not None else 0
+        if (recalled is None or self.rules.multimask_tracking) and least <= count <= most:
+            best = 1 + int(iou[0, 1:].argmax())
+            chosen, pointer = masks[0, best], pointers[0, best]
+        else:
+            # Whichever mask is taken, the pointer is the first one's.
+            chosen, pointer = choose_masks(masks, iou, False, self._choice)[0][0, 0], pointers[0, 0]
+        object_logit = float(object_logits[0, 0])
+        if object_logit <= 0:
+            chosen = np.full_like(chosen, self.rules.absent_logit)
+        (enlarged,) = self._call("enlarge_masks", np.ascontiguousarray(chosen)[None, None])
+        # Copies: views would keep all of the masks that were proposed.
+        return Seen(Answer(chosen.copy(), object_logit), pointer.copy(), enlarged)
+
+    def take(self, features: Features, mask: NDArray[np.bool_]) -> Seen:
+        """An object whose mask is given.
+
+        Args:
+            features: the frame's.
+            mask: bool [I, I], of the model's picture.
+        """
+        shown = mask.astype(np.float32)[None, None]
+        prior, logits = self._call("shown_mask", shown)
+        sparse, dense = self._encoded(_NOTHING, prior)
+        _, iou, _, pointers = self._call(
+            "click_decoder", *(features[level] for level in _LEVELS), sparse, dense
+        )
+        pointer = pointers[0, 1 + int(iou[0, 1:].argmax())]
+        enlarged = shown * np.float32(_ON - _BESIDE) + np.float32(_BESIDE)
+        return Seen(Answer(logits[0, 0].copy(), _ON), pointer.copy(), enlarged)
+
+    def remember(self, features: Features, seen: Seen, prompted: bool) -> NDArray[np.uint16]:
+        """What is remembered of a mask: bfloat16 bits [S·S, C].
+
+        Args:
+            features: the frame's.
+            seen: the object on it.
+            prompted: whether a prompt showed it there.
+        """
+        (memory,) = self._on_image(
+            "memory_encoder",
+            features,
+            seen.enlarged,
+            np.array([[seen.answer.object_logit]], np.float32),
+            np.array([prompted]),
+        )
+        return to_bfloat16(memory[0])
+
+    def resize(self, logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.bool_]:
+        """Logits [M, 4S, 4S] to masks [M, H, W]."""
+        (resized,) = self._call("resize_click_masks", logits, size)
+        return resized
+
+    @cached_property
+    def _unprompted(self) -> tuple[NDArray[Any], ...]:
+        return self._encoded(_NOTHING)
+
+    def _encoded(
+        self, prompt: FramePrompt, prior: NDArray[np.float32] | None = None
+    ) -> tuple[NDArray[Any], ...]:
+        side = self.mask_side
+        mask = np.zeros((1, 1, side, side), np.float32) if prior is None else prior
+        given = np.array([prior is not None])
+        points, labels = prompt.points[None], prompt.labels[None]
+        return self._call("prompt_encoder", points, labels, mask, given)

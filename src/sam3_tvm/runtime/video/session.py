@@ -1,0 +1,385 @@
+"""Following objects through a film: shown on a frame, found on those before and behind it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam3_tvm.locks import Lock
+from sam3_tvm.runtime.concepts.prompts import PromptError
+from sam3_tvm.runtime.pictures.image import Picture, own_picture
+from sam3_tvm.runtime.video.frames import Frames, FramesError, read_only
+from sam3_tvm.runtime.video.functions import Features, VideoFunctions
+from sam3_tvm.runtime.video.memory import Answer, ObjectMemory, Record
+from sam3_tvm.runtime.video.prompts import FramePrompt, build_frame_prompt
+from sam3_tvm.runtime.video.result import FrameResult
+from sam3_tvm.runtime.video.state import pack, unpack
+
+__all__ = ["TrackSession"]
+
+
+class _Frame:
+    """A frame, which is encoded when an object is looked for on it."""
+
+    def __init__(self, index: int, rgb: NDArray[np.uint8]) -> None:
+        self.index = index
+        self.rgb = rgb
+        self._features: Features | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.rgb.shape[0], self.rgb.shape[1]
+
+    def features(self, functions: VideoFunctions) -> Features:
+        if self._features is None:
+            self._features = functions.encode(self.rgb)
+        return self._features
+
+
+class TrackSession:
+    """Objects of one film, or of live input; made by :meth:`Model.track`.
+
+    Objects are shown with :meth:`add`, and followed with :meth:`propagate`, or with :meth:`step`
+    where frames come one by one. Each is followed as it would be alone: what is found of it
+    doesn't depend on the others. What is remembered of an object doesn't grow with the film.
+
+    An object that is shown on a frame where it was never looked for is taken as the prompt says.
+    Where it was found before, a prompt is a correction: it is taken with what is remembered of
+    the frames around. Frames with a prompt are answered by what came of it whenever they are
+    passed again. (transformers forgets corrections then; SAM 2's own predictor doesn't.)
+
+    Remembered are the frames with prompts, and the frames next to the last one and to those with
+    prompts. So a pass may go on where the last ended, or go in either direction from a prompt, or
+    from where the last pass began; one that begins elsewhere, or a correction there, can only
+    look at the frames with prompts at first. So does one from a prompt that came when the frames
+    next to it had been passed and forgotten.
+
+    Methods may be called from several threads; they take turns, frame by frame.
+
+    Args:
+        functions: the artifact's.
+        frames: the film; None for live input.
+        fingerprint: the artifact's; states carry it.
+    """
+
+    def __init__(self, functions: VideoFunctions, frames: Frames | None, fingerprint: str) -> None:
+        self._functions = functions
+        self._frames = frames
+        self._fingerprint = fingerprint
+        self._objects: dict[int, ObjectMemory] = {}
+        self._current: _Frame | None = None
+        self._next = 0
+        self._start: int | None = None
+        # As it is stated now: some files find out at their end, which would then count for the
+        # last frames alone.
+        self._count = None if frames is None or frames.only_forwards else frames.count
+        self._lock = Lock()
+        self._closed = False
+
+    @property
+    def objects(self) -> list[int]:
+        """The ids of the objects, in the order in which they were first shown."""
+        return list(self._objects)
+
+    @property
+    def frames(self) -> Frames | None:
+        """The film; None for live input."""
+        return self._frames
+
+    def __enter__(self) -> TrackSession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the film, and forget everything."""
+        with self._lock:
+            self._closed = True
+            if self._frames is not None:
+                self._frames.close()
+            self._objects.clear()
+            self._current = None
+
+    def add(
+        self,
+        object_id: int,
+        frame: int | None = None,
+        points: Any = None,
+        point_labels: Any = None,
+        box: Any = None,
+        mask: Any = None,
+        *,
+        clear: bool = True,
+    ) -> FrameResult:
+        """Show an object on a frame, or correct what was found there.
+
+        Args:
+            object_id: any integer; a new one makes an object.
+            frame: the frame's number, from 0; of live input the latest, or None.
+            points: x, y in the frame's pixels, [N, 2].
+            point_labels: 1 for a point on the object, 0 for one beside it; by default all 1.
+            box: x0, y0, x1, y1 around the object, in the frame's pixels; cut at its edges.
+            mask: where the object is, bool or integers [H, W], instead of points and a box.
+            clear: whether this replaces what was said of the object on this frame; otherwise
+                points are added to those that were given.
+
+        Returns:
+            The frame with this object.
+
+        Raises:
+            PromptError: a prompt that cannot be used, or a frame that isn't there.
+            FramesError: a frame that cannot be read, or the session has been closed.
+        """
+        name = _whole(object_id, "an object's id")
+        if frame is not None:
+            frame = _whole(frame, "a frame's number")
+        with self._lock:
+            self._check_open()
+            shown = self._frame_to_show(frame)
+            memory = self._objects.get(name) or ObjectMemory(
+                self._functions.rules, self._functions.most_pointers
+            )
+            prompt = build_frame_prompt(
+                points,
+                point_labels,
+                box,
+                mask,
+                shown.size,
+                side=self._functions.side,
+                most=self._functions.most_points,
+                earlier=None if clear else memory.points.get(shown.index),
+            )
+            answer = self._show(memory, shown, prompt)
+            self._objects[name] = memory
+            return self._result(shown, {name: answer})
+
+    def remove(self, object_id: int) -> None:
+        """Forget an object.
+
+        Raises:
+            PromptError: no object of this id.
+        """
+        with self._lock:
+            if object_id not in self._objects:
+                known = ", ".join(map(str, self._objects)) or "none"
+                raise PromptError(f"no object {object_id!r}; there are: {known}")
+            del self._objects[object_id]
+
+    def propagate(
+        self, start: int | None = None, stop: int | None = None, reverse: bool = False
+    ) -> Iterator[FrameResult]:
+        """Follow all objects through the film, a frame at a time.
+
+        Objects can be added, corrected and removed between two frames.
+
+        Args:
+            start: the first frame; by default the earliest on which an object was shown.
+            stop: the frame before which to stop, as of ``range``; by default all frames to the
+                film's end, or in reverse to its beginning.
+            reverse: go backwards.
+
+        Yields:
+            The frames in the order in which they are passed.
+
+        Raises:
+            PromptError: no objects, a start that isn't in the film, or live input.
+            FramesError: a frame that cannot be read, or the session has been closed.
+        """
+        if self._frames is None:
+            raise PromptError("live input has no frames to go through: give them to step()")
+        with self._lock:
+            self._check_open()
+            prompted = self._prompted()
+        if not prompted:
+            raise PromptError("no objects yet: add() one with points, a box or a mask")
+        first = min(prompted) if start is None else _whole(start, "a frame's number")
+        if stop is not None:
+            stop = _whole(stop, "a frame's number")
+        if first < 0:
+            raise PromptError(_beyond(first, self._frames))
+        indices: Iterable[int]
+        if reverse:
+            indices = range(first, -1 if stop is None else max(stop, -1), -1)
+        elif stop is not None:
+            indices = range(first, stop)
+        else:
+            indices = itertools.count(first)
+        return self._pass(indices, first, reverse)
+
+    def _pass(self, indices: Iterable[int], first: int, reverse: bool) -> Iterator[FrameResult]:
+        with self._lock:
+            self._start = first
+        for index in indices:
+            with self._lock:
+                self._check_open()
+                try:
+                    frame = self._read(index)
+                except IndexError as error:
+                    if index == first:
+                        raise PromptError(_beyond(index, self._frames)) from error
+                    return
+                result = self._advance(frame, reverse)
+            yield result
+
+    def step(self, frame: Picture) -> FrameResult:
+        """Follow all objects to the next frame of live input.
+
+        Without objects the frame is kept for :meth:`add`, and not looked at.
+
+        Args:
+            frame: an array [H, W, 3] of uint8, a PIL image or a path.
+
+        Raises:
+            PromptError: a session of a film.
+            ImageError: what is no picture.
+            FramesError: a frame of another size than those before, or the session has been
+                closed.
+        """
+        if self._frames is not None:
+            raise PromptError("a film is passed with propagate(); step() is for live input")
+        rgb = read_only(own_picture(frame))
+        with self._lock:
+            self._check_open()
+            taken = _Frame(self._next, rgb)
+            if self._current is not None and taken.size != self._current.size:
+                (height, width), (h, w) = taken.size, self._current.size
+                raise FramesError(
+                    f"frame {self._next} is {width}x{height}, those before it {w}x{h}: frames of "
+                    "one session have one size"
+                )
+            self._current = taken
+            self._next += 1
+            return self._advance(taken, reverse=False)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that is remembered, as arrays by name: to be saved, and restored in a new session.
+
+        Call it between frames. What :func:`safetensors.numpy.save_file` or ``numpy.savez`` write
+        comes back bit for bit.
+
+        Raises:
+            FramesError: the session has been closed, and remembers nothing.
+        """
+        with self._lock:
+            self._check_open()
+            return pack(self._objects, self._fingerprint, self._next)
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from a :meth:`state` of the same artifact and film; replaces all objects.
+
+        Raises:
+            PromptError: a state of another artifact, or something else.
+            FramesError: the session has been closed.
+        """
+        with self._lock:
+            self._check_open()
+            rules, most = self._functions.rules, self._functions.most_pointers
+            self._objects, self._next = unpack(state, self._fingerprint, rules, most)
+            self._start = self._current = None
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise FramesError("the session has been closed: begin another with track()")
+
+    def _prompted(self) -> set[int]:
+        return {place for memory in self._objects.values() for place in memory.prompted}
+
+    def _read(self, index: int) -> _Frame:
+        """A frame of the film; the latest is kept with its features.
+
+        Raises:
+            IndexError: the film is over.
+        """
+        if self._current is None or self._current.index != index:
+            assert self._frames is not None, "live input gives its frames to step()"
+            # The features of the frame before go before the next one's come.
+            self._current = None
+            self._current = _Frame(index, self._frames.read(index))
+        return self._current
+
+    def _frame_to_show(self, index: int | None) -> _Frame:
+        if self._frames is None:
+            if self._current is None:
+                raise PromptError("no frame yet: give the first to step(), then show objects on it")
+            if index is not None and index != self._current.index:
+                raise PromptError(
+                    f"frame {index} is gone: of live input only the latest, "
+                    f"{self._current.index}, can be shown on"
+                )
+            return self._current
+        if index is None:
+            raise PromptError("on which frame? give its number, from 0")
+        if index < 0:
+            raise PromptError(_beyond(index, self._frames))
+        try:
+            return self._read(index)
+        except IndexError as error:
+            raise PromptError(_beyond(index, self._frames)) from error
+
+    def _show(self, memory: ObjectMemory, frame: _Frame, prompt: FramePrompt) -> Answer:
+        """Find an object where a prompt shows it, and remember the frame and the prompt."""
+        features = frame.features(self._functions)
+        first_time = frame.index not in memory.passed
+        before = memory.tracked.get(frame.index)
+        reverse = before is not None and before.reverse
+        if prompt.mask is not None:
+            seen = self._functions.take(features, prompt.mask)
+        else:
+            recalled = None if first_time else memory.recall(frame.index, reverse, self._count)
+            seen = self._functions.look(features, recalled, prompt)
+        kept = self._functions.remember(features, seen, prompted=True)
+        record = Record(seen.pointer, kept, reverse, seen.answer)
+        memory.keep(frame.index, record, conditioning=first_time)
+        if prompt.mask is None:
+            memory.points[frame.index] = prompt
+        else:
+            memory.points.pop(frame.index, None)
+        return seen.answer
+
+    def _advance(self, frame: _Frame, reverse: bool) -> FrameResult:
+        answers: dict[int, Answer] = {}
+        for name, memory in self._objects.items():
+            answer = memory.answer(frame.index)
+            if answer is None:
+                features = frame.features(self._functions)
+                recalled = memory.recall(frame.index, reverse, self._count)
+                seen = self._functions.look(features, recalled)
+                kept = self._functions.remember(features, seen, prompted=False)
+                memory.keep(frame.index, Record(seen.pointer, kept, reverse), False)
+                answer = seen.answer
+            answers[name] = answer
+        # From where an object was shown, and where a pass began, one can go in both directions.
+        anchors: set[int] = set()
+        once = self._frames is None or self._frames.only_forwards
+        if not once:
+            anchors = self._prompted() | ({self._start} if self._start is not None else set())
+        for memory in self._objects.values():
+            memory.forget(frame.index, reverse, anchors, once)
+        return self._result(frame, answers)
+
+    def _result(self, frame: _Frame, answers: Mapping[int, Answer]) -> FrameResult:
+        return FrameResult(
+            frame.index,
+            list(answers),
+            list(answers.values()),
+            frame.rgb,
+            self._functions.mask_side,
+            self._functions.resize,
+        )
+
+
+def _whole(number: Any, what: str) -> int:
+    if isinstance(number, bool | np.bool_) or not isinstance(number, int | np.integer):
+        raise PromptError(f"{what} is an integer, not {number!r}")
+    return int(number)
+
+
+def _beyond(index: int, frames: Frames | None) -> str:
+    count = None if frames is None else frames.count
+    known = f", which has {count}, numbered from 0" if count is not None else ""
+    return f"frame {index} is not in the film{known}"

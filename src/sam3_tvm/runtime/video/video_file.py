@@ -1,0 +1,270 @@
+"""A video file's frames through PyAV (FFmpeg): one ahead, any by its number, never all at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam3_tvm.errors import MissingExtraError
+from sam3_tvm.runtime.video.frames import Frames, FramesError
+
+__all__ = ["VideoFile", "import_av"]
+
+# Decoded frames kept for who reads backwards: each step back would otherwise decode from the
+# key frame before it anew. So many, and no more bytes than these.
+_KEPT_FRAMES = 32
+_KEPT_BYTES = 128 << 20
+
+# A file whose frames end this much before the time that it says it lasts is cut off; seconds.
+# Containers round, and last frames have no length of their own.
+_SLACK = 0.5
+
+
+def import_av() -> Any:
+    """PyAV.
+
+    Raises:
+        MissingExtraError: it isn't installed.
+    """
+    try:
+        import av
+    except ModuleNotFoundError as error:
+        if error.name != "av":
+            raise
+        raise MissingExtraError(
+            "video files need PyAV, which is not installed: pip install 'sam3-tvm[video]' "
+            "(a folder of pictures needs nothing)"
+        ) from error
+    return av
+
+
+class _Decoded(NamedTuple):
+    number: int
+    rgb: NDArray[np.uint8]
+    pts: int | None
+    key: bool
+
+
+class VideoFile(Frames):
+    """The first video stream of a file.
+
+    A thread decodes one frame ahead. Frames are numbered by counting what the decoder gives, not
+    by time stamps, so that numbers are exact for videos of varying frame rate too; where a key
+    frame was met, its time stamp leads back to it. Rotation that the file asks for is applied.
+
+    Raises:
+        FramesError: the file is no video, is a still picture, has no frames, or its first frame
+            cannot be read.
+        MissingExtraError: PyAV isn't installed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.name = f"{path}"
+        self._path = path
+        self._av = import_av()
+        self._container: Any = None
+        self._open()
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        self.fps = float(rate) if rate else None
+        self.count = self._stream.frames or None
+        self._keys: list[tuple[int, int]] = []  # number and time stamp, of key frames met
+        self._kept: dict[int, NDArray[np.uint8]] = {}
+        self._pool = ThreadPoolExecutor(1, "video-frames")
+        self._frames = self._decode(0)
+        self._next = 0
+        self._ahead: Future[_Decoded | None] | None = None
+        self._fault: FramesError | None = None
+        self._closed = False
+        try:
+            self.size  # noqa: B018 - the first frame's faults show here
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._wait()
+        self._pool.shutdown()
+        self._container.close()
+        self._closed = True
+
+    def _open(self) -> None:
+        """Open the file, at its beginning."""
+        if self._container is not None:
+            self._container.close()
+        try:
+            self._container = self._av.open(str(self._path.absolute()))
+        except (self._av.error.FFmpegError, OSError) as error:
+            raise FramesError(
+                f"{self.name}: cannot be read as a video ({_reason(error)}): it is none, or is "
+                "cut off"
+            ) from error
+        format_name = self._container.format.name
+        videos = self._container.streams.video
+        still = format_name.endswith("_pipe") or format_name == "image2"
+        if still or not videos:
+            self._container.close()
+            what = "is a still picture" if still else "has no video stream"
+            raise FramesError(f"{self.name}: {what}; give a video file or a folder of pictures")
+        self._stream = videos[0]
+
+    def _read(self, index: int) -> NDArray[np.uint8]:
+        if self._closed:
+            raise FramesError(f"{self.name}: has been closed")
+        if index in self._kept:
+            return self._kept[index]
+        if index < self._next:
+            self._rewind(index)
+        while True:
+            decoded = self._take()
+            if decoded is None:
+                raise IndexError(f"{self.name}: frame {index} of {self.count}")
+            if decoded.number == index:
+                return decoded.rgb
+
+    def _take(self) -> _Decoded | None:
+        """The next frame, after which the one behind it is begun; None at the end."""
+        if self._fault is not None:
+            raise self._fault
+        if self._ahead is None:
+            self._ahead = self._pool.submit(next, self._frames, None)
+        try:
+            # It stays until it is there: who is interrupted here asks for the same frame again.
+            decoded = self._ahead.result()
+        except FramesError as error:
+            # What comes after is not the end.
+            self._ahead, self._fault = None, error
+            raise
+        if decoded is None:
+            self._ahead, self._frames = None, iter(())
+            return None
+        self._next = decoded.number + 1
+        self._ahead = self._pool.submit(next, self._frames, None)
+        self._keep(decoded)
+        # Some apart: every frame may be a key frame.
+        apart = not self._keys or decoded.number >= self._keys[-1][0] + _KEPT_FRAMES
+        if apart and decoded.key and decoded.pts is not None:
+            self._keys.append((decoded.number, decoded.pts))
+        return decoded
+
+    def _keep(self, decoded: _Decoded) -> None:
+        self._kept[decoded.number] = decoded.rgb
+        most = max(1, min(_KEPT_FRAMES, _KEPT_BYTES // decoded.rgb.nbytes))
+        while len(self._kept) > most:
+            del self._kept[next(iter(self._kept))]
+
+    def _wait(self) -> None:
+        """Let the thread come to rest. What it was at is dropped, with its fault if any."""
+        if self._ahead is not None:
+            self._ahead.exception()
+            self._ahead = None
+
+    def _rewind(self, index: int) -> None:
+        """Go back to the last key frame that isn't after ``index``, or to the beginning."""
+        self._wait()
+        self._kept.clear()
+        self._fault = None
+        before = [key for key in self._keys if 0 < key[0] <= index]
+        if before:
+            number, pts = before[-1]
+            self._reopen()
+            try:
+                self._container.seek(pts, stream=self._stream, backward=True)
+                frames = self._decode(number, pts)
+                first = self._pool.submit(next, frames, None)
+                if first.exception() is None and first.result() is not None:
+                    self._frames, self._ahead, self._next = frames, first, number
+                    return
+            except self._av.error.FFmpegError:
+                pass  # a format that cannot seek: from the beginning, then
+        self._reopen()
+        self._frames, self._next = self._decode(0), 0
+
+    def _reopen(self) -> None:
+        try:
+            self._open()
+        except FramesError as error:
+            # Frames behind this one cannot be had either, until going back succeeds.
+            self._fault = error
+            raise
+
+    def _decode(self, number: int, pts: int | None = None) -> Iterator[_Decoded]:
+        """Frames from here on, numbered from ``number``.
+
+        Args:
+            number: of the first frame given.
+            pts: the time stamp of that frame; those before it are dropped, and none are given
+                if it doesn't come.
+        """
+        end = 0.0
+        try:
+            for frame in self._container.decode(self._stream):
+                if pts is not None:
+                    if frame.pts is None or frame.pts < pts:
+                        continue
+                    if frame.pts != pts:
+                        return
+                    pts = None
+                if frame.is_corrupt:
+                    raise FramesError(
+                        f"{self.name}: frame {number} is broken: the file is damaged there, or "
+                        "cut off"
+                    )
+                rgb = _upright(frame.to_ndarray(format="rgb24"), frame)
+                if frame.time is not None:
+                    end = frame.time + float((frame.duration or 0) * (frame.time_base or 0))
+                yield _Decoded(number, rgb, frame.pts, bool(frame.key_frame))
+                number += 1
+        except (self._av.error.FFmpegError, OSError) as error:
+            raise FramesError(
+                f"{self.name}: frame {number} cannot be decoded ({_reason(error)}): the file is "
+                "damaged there, or cut off"
+            ) from error
+        if pts is None:
+            self._check_end(number, end)
+
+    def _check_end(self, count: int, end: float) -> None:
+        """Tell a video that has ended from one that is cut off."""
+        lasts = self._stated_duration()
+        start = self._container.start_time
+        # In FLV the stated time counts from 0, which the first frame is shown after where others
+        # are decoded between it and the next.
+        if start and self._container.format.name != "flv":
+            end -= start / self._av.time_base
+        if count and lasts is not None and 0 < end < lasts - _SLACK:
+            raise FramesError(
+                f"{self.name}: is cut off: it ends after frame {count - 1}, at {end:.1f} of "
+                f"{lasts:.1f} s"
+            )
+        self.count = count
+
+    def _stated_duration(self) -> float | None:
+        """How long the file says that its pictures last, seconds; None where it doesn't."""
+        stream, container = self._stream, self._container
+        stated = []
+        if container.duration is not None:
+            stated.append(container.duration / self._av.time_base)
+        if stream.duration is not None and stream.time_base is not None:
+            stated.append(float(stream.duration * stream.time_base))
+        elif clock := re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", "")):
+            hours, minutes, seconds = clock.groups()  # as Matroska has it
+            stated.append(int(hours) * 3600 + int(minutes) * 60 + float(seconds))
+        elif len(container.streams) > 1:
+            return None  # sound may well last longer
+        return min(stated, default=None)
+
+
+def _upright(rgb: NDArray[np.uint8], frame: Any) -> NDArray[np.uint8]:
+    """The frame turned as the file asks for, in quarters of a turn."""
+    turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
+
+
+def _reason(error: Exception) -> str:
+    return f"{getattr(error, 'strerror', None) or error}"

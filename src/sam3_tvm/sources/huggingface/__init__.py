@@ -1,0 +1,1 @@
+"""SAM 3 from Hugging Face transformers, or from a folder in its layout."""

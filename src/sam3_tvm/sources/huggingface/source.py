@@ -1,0 +1,396 @@
+"""SAM 3 from Hugging Face transformers: ``Sam3Model``, unmodified, cut into components."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+# Not `from transformers import ...`: its lazy modules refuse to hand out classes whose
+# declared backends (here torchvision) are absent.
+import transformers.models.sam3.modeling_sam3 as modeling_sam3
+from safetensors import SafetensorError
+from transformers import Sam3Config
+from transformers.initialization import no_init_weights
+from transformers.models.sam3.modeling_sam3 import Sam3Model
+
+from sam3_tvm.abi import Sizes
+from sam3_tvm.rules import ClickRules, Preprocessing, ReferenceRules, VideoRules
+from sam3_tvm.sources.base import Licence, SourceError, read_licence
+from sam3_tvm.sources.huggingface.clicks import (
+    ClickDecoder,
+    PromptEncoder,
+    ResizeClickMasks,
+    TrackerNeck,
+    click_rules,
+    click_sizes,
+    random_tracker,
+    read_tracker,
+)
+from sam3_tvm.sources.huggingface.clicks_reference import TrackerReference
+from sam3_tvm.sources.huggingface.files import (
+    download,
+    read_config,
+    read_pad_id,
+    read_preprocessing,
+    read_tokenizer,
+)
+from sam3_tvm.sources.huggingface.patches import patched
+from sam3_tvm.sources.huggingface.reference import TransformersReference
+from sam3_tvm.sources.huggingface.video import (
+    EnlargeMasks,
+    MemoryAttention,
+    MemoryEncoder,
+    ShownMask,
+    WithoutMemory,
+    random_video,
+    video_rules,
+    video_sizes,
+)
+from sam3_tvm.sources.huggingface.video_reference import TrackerVideoReference
+from sam3_tvm.sources.patches import IntegerShapes
+from sam3_tvm.sources.random_weights import CONFIGS, TRACKERS, VIDEO, byte_tokenizer, randomise
+
+__all__ = ["TransformersSource"]
+
+
+def _position_encoding(model: Sam3Model, sizes: Sizes) -> torch.Tensor:
+    """The constant position encoding of the coarsest level, ``[1, D, S, S]``."""
+    shape = torch.Size((1, sizes.hidden, sizes.grid, sizes.grid))
+    encoding: torch.Tensor = model.vision_encoder.neck.position_encoding(
+        shape, torch.device("cpu"), torch.float32
+    )
+    return encoding
+
+
+class _VisionEncoder(torch.nn.Module):
+    def __init__(self, model: Sam3Model, backbone: bool) -> None:
+        super().__init__()
+        self.vision_encoder = model.vision_encoder
+        self.backbone = backbone
+
+    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        out = self.vision_encoder(pixel_values)
+        # The fourth, coarsest level is computed by the neck and used by nobody.
+        fpn = tuple(out.fpn_hidden_states[:3])
+        return (*fpn, out.last_hidden_state) if self.backbone else fpn
+
+
+class _TextEncoder(torch.nn.Module):
+    def __init__(self, model: Sam3Model) -> None:
+        super().__init__()
+        self.text_encoder = model.text_encoder
+        self.text_projection = model.text_projection
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        hidden = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask)
+        projected: torch.Tensor = self.text_projection(hidden.last_hidden_state)
+        return projected
+
+
+class _WithPosition(torch.nn.Module):
+    """A component that needs the coarsest level's position encoding."""
+
+    position: torch.Tensor
+
+    def __init__(self, model: Sam3Model, sizes: Sizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.register_buffer("position", _position_encoding(model, sizes), persistent=False)
+
+    def position_map(self, batch: int) -> torch.Tensor:
+        return self.position.expand(batch, -1, -1, -1)
+
+
+class _GeometryEncoder(_WithPosition):
+    def __init__(self, model: Sam3Model, sizes: Sizes) -> None:
+        super().__init__(model, sizes)
+        self.geometry_encoder = model.geometry_encoder
+
+    def forward(
+        self,
+        boxes: torch.Tensor,
+        box_labels: torch.Tensor,
+        box_mask: torch.Tensor,
+        fpn_2: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        out = self.geometry_encoder(
+            box_embeddings=boxes,
+            box_mask=box_mask,
+            box_labels=box_labels,
+            img_feats=(fpn_2,),
+            img_pos_embeds=(self.position_map(fpn_2.shape[0]),),
+        )
+        return out.last_hidden_state, out.attention_mask
+
+
+class _DetrEncoder(_WithPosition):
+    def __init__(self, model: Sam3Model, sizes: Sizes) -> None:
+        super().__init__(model, sizes)
+        self.detr_encoder = model.detr_encoder
+
+    def forward(
+        self, fpn_2: torch.Tensor, prompt: torch.Tensor, prompt_mask: torch.Tensor
+    ) -> torch.Tensor:
+        out = self.detr_encoder(
+            vision_features=[fpn_2],
+            text_features=prompt,
+            vision_pos_embeds=[self.position_map(fpn_2.shape[0])],
+            text_mask=prompt_mask,
+        )
+        hidden: torch.Tensor = out.last_hidden_state
+        return hidden
+
+
+class _DetrDecoder(_WithPosition):
+    def __init__(self, model: Sam3Model, sizes: Sizes) -> None:
+        super().__init__(model, sizes)
+        self.detr_decoder = model.detr_decoder
+
+    def forward(
+        self, memory: torch.Tensor, prompt: torch.Tensor, prompt_mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        position = self.position_map(memory.shape[0]).flatten(2).transpose(1, 2)
+        out = self.detr_decoder(
+            vision_features=memory,
+            text_features=prompt,
+            vision_pos_encoding=position,
+            text_mask=prompt_mask,
+            spatial_shapes=IntegerShapes(self.sizes.grid, self.sizes.grid),
+        )
+        queries = out.intermediate_hidden_states[-1]
+        # Sam3Model.forward refines the last layer's boxes once more with the shared head.
+        anchors = modeling_sam3.inverse_sigmoid(out.reference_boxes[-1])
+        boxes = (anchors + self.detr_decoder.box_head(queries)).sigmoid()
+        return queries, boxes, out.presence_logits[-1]
+
+
+class _Scoring(torch.nn.Module):
+    def __init__(self, model: Sam3Model) -> None:
+        super().__init__()
+        self.dot_product_scoring = model.dot_product_scoring
+
+    def forward(
+        self, queries: torch.Tensor, prompt: torch.Tensor, prompt_mask: torch.Tensor
+    ) -> torch.Tensor:
+        scores: torch.Tensor = self.dot_product_scoring(
+            decoder_hidden_states=queries[None], text_features=prompt, text_mask=prompt_mask
+        )
+        return scores[0, :, :, 0]
+
+
+class _MaskDecoder(torch.nn.Module):
+    def __init__(self, model: Sam3Model) -> None:
+        super().__init__()
+        self.mask_decoder = model.mask_decoder
+
+    def forward(
+        self,
+        queries: torch.Tensor,
+        fpn_0: torch.Tensor,
+        fpn_1: torch.Tensor,
+        fpn_2: torch.Tensor,
+        memory: torch.Tensor,
+        prompt: torch.Tensor,
+        prompt_mask: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        out = self.mask_decoder(
+            decoder_queries=queries,
+            backbone_features=[fpn_0, fpn_1, fpn_2],
+            encoder_hidden_states=memory,
+            prompt_features=prompt,
+            prompt_mask=prompt_mask,
+        )
+        return out.pred_masks, out.semantic_seg
+
+
+class _ResizeMasks(torch.nn.Module):
+    """Mask logits to the picture's size, as transformers' post-processing does it."""
+
+    def forward(self, masks: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        resized = torch.nn.functional.interpolate(
+            masks.sigmoid()[None], size=size, mode="bilinear", align_corners=False
+        )
+        return resized[0] > 0.5
+
+
+class TransformersSource:
+    """``Sam3Model`` as a :class:`~sam3_tvm.sources.base.Source`."""
+
+    kind = "transformers"
+    mask_by_id = False
+    reference = ReferenceRules(
+        geometry_without_boxes=False,
+        mask_resize="probabilities",
+        visual_text="visual",
+        default_threshold=0.3,
+    )
+
+    def __init__(
+        self,
+        checkpoint: str,
+        model: Any,
+        tokenizer: str,
+        pad_id: int,
+        preprocessing: Preprocessing,
+        licence: Licence | None,
+        tracker: Any = None,
+        video: Any = None,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.model = model.eval()
+        self.tracker = tracker
+        self.video_tracker = video
+        self.preprocessing = preprocessing
+        self.licence = licence
+        self._tokenizer = tokenizer
+        self.pad_id = pad_id
+        self.sizes = _sizes(model.config)
+        self.clicks: ClickRules | None = None
+        self.video: VideoRules | None = None
+        if tracker is not None:
+            self.sizes = replace(self.sizes, clicks=click_sizes(tracker))
+            self.clicks = click_rules(tracker)
+        if video is not None:
+            self.sizes = replace(self.sizes, video=video_sizes(video))
+            self.video = video_rules(video)
+
+    @classmethod
+    def open(cls, checkpoint: str, tracked: bool = True) -> TransformersSource:
+        """See :func:`sam3_tvm.sources.open_source`; ``tracked``: with a tracker, if it has one."""
+        if checkpoint.startswith("random:"):
+            return cls._random(checkpoint, tracked)
+        folder = Path(checkpoint)
+        if not folder.is_dir():
+            folder = download(checkpoint)
+        return cls._folder(checkpoint, folder, tracked)
+
+    @classmethod
+    def _random(cls, checkpoint: str, tracked: bool) -> TransformersSource:
+        _, name, *rest = checkpoint.split(":")
+        if name not in CONFIGS or len(rest) > 1 or not all(r.isdigit() for r in rest):
+            accepted = ", ".join(f"random:{n}" for n in CONFIGS)
+            raise SourceError(
+                f"unknown checkpoint {checkpoint!r}; accepted are {accepted}, "
+                "each optionally with a seed, such as random:tiny:7"
+            )
+        config = CONFIGS[name]()
+        with no_init_weights():
+            model = Sam3Model(config)
+        seed = int(rest[0]) if rest else 0
+        randomise(model, seed)
+        tracker = random_tracker(model, seed, **TRACKERS[name]) if tracked else None
+        video = random_video(tracker, seed, **VIDEO[name]) if tracker is not None else None
+        vocabulary = config.text_config.vocab_size
+        tokenizer = byte_tokenizer(vocabulary).to_str()
+        preprocessing = read_preprocessing(None, config.image_size)
+        return cls(
+            checkpoint, model, tokenizer, vocabulary - 1, preprocessing, None, tracker, video
+        )
+
+    @classmethod
+    def _folder(cls, checkpoint: str, folder: Path, tracked: bool) -> TransformersSource:
+        for needed in ("config.json", "tokenizer.json"):
+            if not (folder / needed).is_file():
+                raise SourceError(
+                    f"{folder} has no {needed}; a checkpoint folder holds config.json, "
+                    "model.safetensors and tokenizer.json"
+                )
+        tokenizer = read_tokenizer(folder / "tokenizer.json")
+        pad_id = read_pad_id(folder, tokenizer)
+        config = read_config(folder)
+        try:
+            model, report = Sam3Model.from_pretrained(
+                folder, config=config, dtype=torch.float32, output_loading_info=True
+            )
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise SourceError(f"{folder} is no SAM 3 checkpoint: {reason}") from error
+        for fault in ("missing_keys", "mismatched_keys"):
+            if report[fault]:
+                raise SourceError(
+                    f"{folder}: {len(report[fault])} {fault.replace('_', ' ')} in the weights, "
+                    f"such as {sorted(map(str, report[fault]))[0]}; nothing is filled in at random"
+                )
+        return cls(
+            checkpoint,
+            model,
+            tokenizer,
+            pad_id,
+            read_preprocessing(folder, model.config.image_size),
+            read_licence(folder),
+            *(read_tracker(folder, model) if tracked else ()),
+        )
+
+    def component(self, name: str) -> torch.nn.Module:
+        """The module of one component; see :class:`~sam3_tvm.sources.base.Source`."""
+        model, sizes = self.model, self.sizes
+        makers: dict[str, Callable[[], torch.nn.Module]] = {
+            "vision_encoder": lambda: _VisionEncoder(model, sizes.clicks is not None),
+            "text_encoder": lambda: _TextEncoder(model),
+            "geometry_encoder": lambda: _GeometryEncoder(model, sizes),
+            "detr_encoder": lambda: _DetrEncoder(model, sizes),
+            "detr_decoder": lambda: _DetrDecoder(model, sizes),
+            "scoring": lambda: _Scoring(model),
+            "mask_decoder": lambda: _MaskDecoder(model),
+            "resize_masks": _ResizeMasks,
+            "tracker_neck": lambda: TrackerNeck(self.tracker),
+            "prompt_encoder": lambda: PromptEncoder(self.tracker),
+            "click_decoder": lambda: ClickDecoder(
+                self.tracker, self.video_tracker if sizes.video is not None else None
+            ),
+            "resize_click_masks": ResizeClickMasks,
+            "without_memory": lambda: WithoutMemory(self.video_tracker),
+            "memory_attention": lambda: MemoryAttention(self.video_tracker),
+            "enlarge_masks": lambda: EnlargeMasks(self.video_tracker),
+            "shown_mask": lambda: ShownMask(self.video_tracker),
+            "memory_encoder": lambda: MemoryEncoder(self.video_tracker),
+        }
+        return makers[name]().eval()
+
+    def patched(self) -> AbstractContextManager[None]:
+        """The scope in which components can be run and exported."""
+        return patched(modeling_sam3)
+
+    def tokenizer_json(self) -> str:
+        """The tokenizer, in the format of the ``tokenizers`` library."""
+        return self._tokenizer
+
+    def vocabulary_size(self) -> int:
+        """Number of token ids."""
+        size: int = self.model.config.text_config.vocab_size
+        return size
+
+    def reference_segmenter(self) -> TransformersReference:
+        """``Sam3Model`` end to end."""
+        return TransformersReference(
+            self.model, self._tokenizer, self.pad_id, self.preprocessing, self.patched
+        )
+
+    def reference_clicker(self) -> TrackerReference | None:
+        """``Sam3TrackerModel`` end to end."""
+        if self.sizes.clicks is None:
+            return None
+        return TrackerReference(self.tracker, self.preprocessing)
+
+    def reference_tracker(self) -> TrackerVideoReference | None:
+        """``Sam3TrackerVideoModel`` end to end."""
+        if self.sizes.video is None:
+            return None
+        return TrackerVideoReference(self.video_tracker, self.preprocessing)
+
+
+def _sizes(config: Sam3Config) -> Sizes:
+    vision = config.vision_config.backbone_config
+    return Sizes(
+        image=vision.image_size,
+        grid=vision.image_size // vision.patch_size,
+        hidden=config.detr_encoder_config.hidden_size,
+        text_tokens=config.text_config.max_position_embeddings,
+        queries=config.detr_decoder_config.num_queries,
+        heads=config.detr_decoder_config.num_attention_heads,
+    )

@@ -1,0 +1,129 @@
+"""Convolutions over upsampled pictures, against the upsampling and the convolution."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tvm
+from kernel_testing import NOT_RUNNABLE, RUNNABLE, assert_close, compiled, empty
+
+from sam3_tvm.compiler.codegen import generate
+from sam3_tvm.compiler.kernels.conv.direct import packed_rows
+from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue
+from sam3_tvm.compiler.kernels.conv.upsampled import COLUMN_TERMS, ROW_TERMS, conv_upsampled_kernel
+from sam3_tvm.compiler.kernels.product.stored_weights import widens
+from sam3_tvm.compiler.targets.cpu import CpuTarget
+
+NATIVE = CpuTarget.native()
+
+
+def _definition(x, w):
+    """In float64: every pixel four times, one zero around, one tap after the other."""
+    up = x.astype("float64").repeat(2, axis=2).repeat(2, axis=3)
+    height, width = up.shape[2:]
+    up = np.pad(up, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    return sum(
+        np.einsum("bihw,oi->bohw", up[:, :, i : i + height, j : j + width], w[:, :, i, j])
+        for i in range(3)
+        for j in range(3)
+    )
+
+
+def _packed(w, target):
+    """[ceil(O / r) * 9, I, r] of w [O, I, 3, 3]."""
+    r, (count, depth) = packed_rows(target), w.shape[:2]
+    products = np.einsum("im,jn,okmn->oijk", ROW_TERMS, COLUMN_TERMS, w).reshape(count, 9, depth)
+    padded = np.pad(products, ((0, -count % r), (0, 0), (0, 0)))
+    rows = padded.reshape(-1, r, 9, depth).transpose(0, 2, 1, 3).reshape(-1, r, depth)
+    return np.ascontiguousarray(rows.transpose(0, 2, 1).astype("float32"))
+
+
+def _randoms(*shapes):
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(shape, dtype="float32") for shape in shapes]
+
+
+PLAIN, FULL = ConvEpilogue(), ConvEpilogue(True, "relu", residual=True)
+# Batch, input and output channels, rows, columns: one pixel, one row, one column, tails of all.
+SHAPES = [
+    (1, 5, 3, 1, 1, PLAIN),
+    (2, 7, 9, 4, 5, FULL),
+    (1, 16, 8, 1, 72, ConvEpilogue(True)),
+    (3, 3, 16, 33, 1, ConvEpilogue(residual=True)),
+    (2, 300, 17, 7, 19, FULL),
+    (1, 12, 40, 5, 203, ConvEpilogue(True, "gelu", residual=True)),
+]
+
+
+@pytest.mark.parametrize(("batch", "i", "o", "height", "width", "epilogue"), SHAPES, ids=str)
+def test_it_is_the_convolution_of_the_upsampled_picture(batch, i, o, height, width, epilogue):
+    from math import erf, sqrt
+
+    out = (batch, o, 2 * height, 2 * width)
+    x, w, bias, residual = _randoms((batch, i, height, width), (o, i, 3, 3), (o,), out)
+    w /= np.float32(3 * sqrt(i))
+    kernel = compiled(conv_upsampled_kernel(NATIVE, i, o, height, width, epilogue), NATIVE)
+    extra = [bias] * epilogue.bias + [residual] * epilogue.residual
+    got = kernel(x, _packed(w, NATIVE), *extra, empty(*out))
+    want = _definition(x, w)
+    want = want + bias[:, None, None] * epilogue.bias + residual * epilogue.residual
+    if epilogue.activation == "relu":
+        want = np.maximum(want, 0)
+    if epilogue.activation == "gelu":
+        want = want * (1 + np.vectorize(erf)(want / sqrt(2))) / 2
+    assert_close(got, want)
+
+
+@pytest.mark.parametrize("level", RUNNABLE)
+def test_it_runs_on_every_level_that_runs_here(level):
+    target = CpuTarget.parse(level)
+    x, w = _randoms((1, 33, 6, 50), (11, 33, 3, 3))
+    kernel = compiled(conv_upsampled_kernel(target, 33, 11, 6, 50, PLAIN), target)
+    assert_close(kernel(x, _packed(w, target), empty(1, 11, 12, 100)), _definition(x, w))
+
+
+@pytest.mark.parametrize("level", NOT_RUNNABLE)
+def test_it_compiles_for_every_other_level(level):
+    target = CpuTarget.parse(level)
+    func = conv_upsampled_kernel(target, 33, 11, 6, 50, FULL)
+    module = tvm.IRModule({"main": func.with_attr("global_symbol", "main")})
+    generate(module, target)
+
+
+def test_constant_pictures_keep_what_differences_cancel():
+    """All differences are zero inside, so the result is the sum of the weights exactly."""
+    x = np.full((1, 1, 5, 6), 3, "float32")
+    w = np.arange(9, dtype="float32").reshape(1, 1, 3, 3)
+    kernel = compiled(conv_upsampled_kernel(NATIVE, 1, 1, 5, 6, PLAIN), NATIVE)
+    got = kernel(x, _packed(w, NATIVE), empty(1, 1, 10, 12))
+    assert (got[0, 0, 1:-1, 1:-1] == 3 * 36).all()
+    assert got[0, 0, 0, 0] == 3 * (4 + 5 + 7 + 8)
+
+
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_stored_weights_are_widened_as_they_are(precision):
+    if not widens(NATIVE, precision):
+        pytest.skip("no instruction reads these weights here")
+    x, w, residual = _randoms((2, 40, 5, 11), (13, 40, 3, 3), (2, 13, 10, 22))
+    packed = _packed(w, NATIVE)
+    scale = np.ones(packed.shape[0] * packed.shape[2], "float32")
+    if precision == "int8":
+        largest = np.abs(packed).max(axis=1)
+        scale = (np.maximum(largest, 1e-30) / 127).reshape(-1)
+        stored = np.round(packed / scale.reshape(packed.shape[0], 1, -1)).astype("int8")
+    else:
+        stored = packed.astype("float16")
+    wide = stored * scale.reshape(packed.shape[0], 1, -1)
+    epilogue = ConvEpilogue(residual=True)
+    narrow = compiled(conv_upsampled_kernel(NATIVE, 40, 13, 5, 11, epilogue, precision), NATIVE)
+    plain = compiled(conv_upsampled_kernel(NATIVE, 40, 13, 5, 11, epilogue), NATIVE)
+    extra = [scale] if precision == "int8" else []
+    got = narrow(x, stored, *extra, residual, empty(2, 13, 10, 22))
+    want = plain(x, wide.astype("float32"), residual, empty(2, 13, 10, 22))
+    assert_close(got, want.astype("float64"))
+
+
+def test_an_empty_batch_gives_an_empty_result():
+    kernel = compiled(conv_upsampled_kernel(NATIVE, 3, 4, 2, 2, PLAIN), NATIVE)
+    packed = _packed(np.ones((4, 3, 3, 3), "float32"), NATIVE)
+    assert kernel(empty(0, 3, 2, 2), packed, empty(0, 4, 4, 4)).shape == (0, 4, 4, 4)

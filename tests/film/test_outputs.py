@@ -1,0 +1,124 @@
+"""The outputs of a film by themselves: what they keep, and what they refuse."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sam3_tvm.errors import UsageError
+from sam3_tvm.film.checkpoint import Spool
+from sam3_tvm.film.frame import TrackedFrame
+from sam3_tvm.film.outputs import sheet
+from sam3_tvm.film.outputs.json_lines import JsonLines
+from sam3_tvm.film.outputs.opening import parse_output
+from sam3_tvm.film.outputs.sheet import ContactSheet
+
+
+def tracked(index: int) -> TrackedFrame:
+    rgb = np.full((6, 8, 3), index, np.uint8)
+    return TrackedFrame(index, rgb, [1], np.ones((1, 6, 8), np.bool_), [0.5])
+
+
+def test_a_contact_sheet_ends_in_the_last_frame_also_when_it_was_gone_on_with(folder, monkeypatch):
+    cells = []
+    grid = sheet._grid
+    monkeypatch.setattr(
+        sheet, "_grid", lambda of, n: [cells.append([i for i, _ in of]), grid(of, n)][1]
+    )
+    whole = ContactSheet(folder / "whole.png")
+    whole.start(25, folder, {})
+    for index in range(60):
+        whole.write(tracked(index))
+    # A checkpoint may come on any frame, and after the last one nothing may come.
+    states = [whole.state()]
+    whole.finish()
+    assert cells[0][0] == 0
+    assert cells[0][-1] == 59
+    half = ContactSheet(folder / "half.png")
+    half.start(25, folder, {})
+    for index in range(36):
+        half.write(tracked(index))
+    states.append(half.state())
+    for state in states:
+        again = ContactSheet(folder / "again.png")
+        again.start(25, folder, state)
+        for index in range(int(state["seen"]), 60):
+            again.write(tracked(index))
+        again.finish()
+    assert cells[1] == cells[2] == cells[0]
+    assert (folder / "again.png").read_bytes() == (folder / "whole.png").read_bytes()
+
+
+def test_lines_that_were_cut_are_not_gone_on_with(folder):
+    path = folder / "x.jsonl"
+    first = JsonLines(path)
+    first.start(25, folder, {})
+    first.write(tracked(0))
+    state = first.state()
+    first.finish()
+    path.write_bytes(path.read_bytes()[:-5])
+    before = path.read_bytes()
+    again = JsonLines(path)
+    with pytest.raises(UsageError, match="is shorter than the interrupted run left it"):
+        again.start(25, folder, state)
+    again.abandon()
+    assert path.read_bytes() == before
+
+
+def test_lines_that_are_gone_are_not_gone_on_with(folder):
+    output = JsonLines(folder / "x.jsonl")
+    with pytest.raises(UsageError, match="is gone; run the command without --resume"):
+        output.start(25, folder, {"length": np.array(9)})
+    assert list(folder.iterdir()) == []
+
+
+def test_lines_are_refused_where_they_may_not_be_written(folder, monkeypatch):
+    path = folder / "x.jsonl"
+    path.write_text("older")
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda p, mode: p != path and access(p, mode))
+    with pytest.raises(UsageError, match=r"-o .*x\.jsonl: may not be written to"):
+        parse_output(path)
+    assert path.read_text() == "older"
+    monkeypatch.setattr(os, "access", lambda p, mode: p != folder and access(p, mode))
+    with pytest.raises(UsageError, match=r"x\.jsonl: its folder may not be written to"):
+        parse_output(path)
+    assert path.read_text() == "older"
+
+
+def test_lines_that_turn_out_not_to_be_writable_are_one_line(folder):
+    path = folder / "x.jsonl"
+    path.symlink_to(folder / "none" / "x.jsonl")
+    output = parse_output(path)
+    with pytest.raises(UsageError, match=r"x.jsonl: cannot be written \(No such file"):
+        output.start(25, folder, {})
+    output.abandon()
+
+
+def test_a_folder_below_a_file_is_refused_before_anything_is_made(folder):
+    (folder / "file").write_text("mine")
+    with pytest.raises(UsageError, match="may not be written to"):
+        parse_output(folder / "file" / "masks")
+
+
+def test_a_spool_gives_frames_back_from_the_last(folder):
+    with Spool(folder / "spool") as spool:
+        for index in (7, 6, 5):
+            spool.add(tracked(index))
+        found = [TrackedFrame.from_line(line, tracked(n).rgb) for n, line in reversed(spool)]
+    assert [frame.index for frame in found] == [5, 6, 7]
+    assert found[0].masks.all()
+    assert not (folder / "spool").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_spool_on_a_full_disk_is_one_line(folder):
+    (folder / "spool").symlink_to("/dev/full")
+    with (
+        pytest.raises(UsageError, match=r"cannot be written \(No space left on device\)"),
+        Spool(folder / "spool") as spool,
+    ):
+        spool.add(tracked(0))

@@ -1,0 +1,76 @@
+import pytest
+import torch
+import transformers.models.sam3.modeling_sam3 as modeling_sam3
+import tvm
+
+from sam3_tvm.abi import abi
+from sam3_tvm.importer import import_module
+from sam3_tvm.sources import open_source
+from sam3_tvm.sources.huggingface.patches import patched
+from sam3_tvm.sources.sampling import dynamic_shapes, sample_inputs
+
+DIMS = {"batch": 2, "boxes": 3, "prompt": 5, "queries": 4, "masks": 3, "height": 9, "width": 7}
+
+
+def state_of_the_process():
+    """What a patch could leave behind: the model's module, torch's functions and modes."""
+    return (
+        dict(modeling_sam3.__dict__),
+        dict(torch.nn.functional.__dict__),
+        dict(torch.nn.MultiheadAttention.__dict__),
+        dict(torch.Tensor.__dict__),
+        torch.overrides._len_torch_function_stack(),
+        torch.is_grad_enabled(),
+        torch.get_default_dtype(),
+        torch.random.get_rng_state().tolist(),
+    )
+
+
+def test_everything_is_undone_on_exit():
+    before = state_of_the_process()
+    with patched(modeling_sam3):
+        assert hasattr(modeling_sam3, "torchvision")
+    assert state_of_the_process() == before
+
+
+def test_everything_is_undone_on_error():
+    before = state_of_the_process()
+    with pytest.raises(ZeroDivisionError), patched(modeling_sam3), patched(modeling_sam3):
+        raise ZeroDivisionError
+    assert state_of_the_process() == before
+
+
+def test_entering_again_changes_nothing_and_leaving_undoes_nothing():
+    with patched(modeling_sam3):
+        inside = state_of_the_process()
+        with patched(modeling_sam3):
+            assert state_of_the_process() == inside
+        assert state_of_the_process() == inside
+
+
+@pytest.fixture(scope="module")
+def source():
+    return open_source("random:tiny")
+
+
+def test_importing_in_any_order_and_twice_gives_equal_modules_and_leaves_torch_alone(source):
+    """Lesson 8 on the components that touch what is replaced, and one that doesn't."""
+    components = abi(source.sizes)
+
+    def run(order):
+        modules = {}
+        for name in order:
+            inputs = sample_inputs(components[name], DIMS, source.vocabulary_size())
+            with source.patched():
+                modules[name], _ = import_module(
+                    source.component(name), inputs, dynamic_shapes(components[name])
+                )
+        return modules
+
+    order = ["geometry_encoder", "scoring", "mask_decoder"]
+    before = state_of_the_process()
+    first = run(order)
+    assert state_of_the_process() == before
+    for again in (run(order), run(order[::-1])):
+        for name in order:
+            tvm.ir.assert_structural_equal(first[name], again[name])

@@ -1,0 +1,74 @@
+"""What the machine is, from what systems say of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from sam3_tvm import host
+
+X86 = """processor\t: 0
+vendor_id\t: AuthenticAMD
+cpu family\t: 26
+model\t\t: 2
+model name\t: AMD EPYC
+flags\t\t: fpu sse avx2 avx_vnni avx512_bf16 avx512f avx512_vnni
+bugs\t\t: none
+
+processor\t: 1
+flags\t\t: fpu
+"""
+ARM = """processor\t: 0
+Features\t: fp asimd asimddp i8mm bf16 sve
+CPU implementer\t: 0x41
+CPU part\t: 0xd4f
+"""
+MAC = "hw.optional.arm.FEAT_DotProd: 1\nhw.optional.arm.FEAT_I8MM: 0\nhw.optional.other: 1\n"
+
+
+def test_features_beyond_levels_come_from_the_system():
+    assert host._of_cpuinfo(X86) == {"AVXVNNI", "AVX512BF16", "AVX512VNNI"}
+    assert host._of_cpuinfo(ARM) == {"DOTPROD", "I8MM", "BF16"}
+    assert host._of_sysctl(MAC) == {"DOTPROD"}
+    assert host._of_cpuinfo("") == host._of_sysctl("") == set()
+
+
+def test_names_of_a_processor_are_those_of_its_first_entry(monkeypatch):
+    monkeypatch.setattr(host, "_read", {"/proc/cpuinfo": X86}.__getitem__)
+    assert host.cpu_name() == "AMD EPYC"
+    assert host.cpu_model() == "AMD EPYC, cpu family 26, model 2"
+
+
+def test_this_machine_has_the_features_of_its_level():
+    found, level = host.features(), host.level_of(os.uname().machine, host.features())
+    assert level is not None
+    assert set(host.LEVELS[level].split()) <= found
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("48K", "Data", {1: 48 << 10}),
+        ("2M", "Unified", {1: 2 << 20}),
+        ("0K", "Data", {}),
+        ("48K", "Instruction", {}),
+        ("", "Data", {}),
+    ],
+)
+def test_caches_are_what_the_system_tells(monkeypatch, tmp_path, name, content, found):
+    index = tmp_path / "index0"
+    index.mkdir()
+    for file, text in (("type", content), ("level", "1"), ("size", name)):
+        (index / file).write_text(f"{text}\n")
+    monkeypatch.setattr(host, "_CACHES", tmp_path)
+    assert host.caches() == found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="control groups are Linux's")
+def test_memory_is_what_the_control_group_grants(monkeypatch):
+    monkeypatch.setattr(host, "_read", lambda path: "max\n")
+    physical = host.memory_bytes()
+    monkeypatch.setattr(host, "_read", lambda path: "4096\n")
+    assert host.memory_bytes() == 4096 < physical
