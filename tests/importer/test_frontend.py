@@ -3,6 +3,7 @@ import torch
 import tvm
 from import_harness import Wrap, check
 from torch.export import Dim
+from tvm import relax
 
 from sam3_tvm.importer import UnsupportedOperators, import_module, symbolic_bounds
 
@@ -126,3 +127,29 @@ def test_a_result_that_disagrees_with_torch_is_an_error():
     add.meta["val"] = add.meta["val"].new_empty(4)
     with pytest.raises(ConversionError, match=r"aten\.add\.Tensor.*gave shape"):
         import_program(program)
+
+
+def test_an_input_may_have_only_a_multiple_of_a_size():
+    h = Dim("h", min=1, max=8)
+
+    def forward(x):
+        return x.reshape(x.shape[0] // 4, 4, 3).sum(1), x * 2
+
+    check(forward, torch.randn(8, 3), dynamic_shapes=({0: 4 * h},), also=[(torch.randn(20, 3),)])
+    mod, _ = import_module(Wrap(forward), (torch.randn(8, 3),), (({0: 4 * h},),))
+    assert symbolic_bounds(mod) == {"h": (1, 8), "args_0_0": (4, 32)}
+    machine = relax.VirtualMachine(tvm.compile(mod, "llvm"), tvm.cpu())
+    with pytest.raises(Exception, match="match"):
+        machine["main"](tvm.runtime.tensor(torch.randn(6, 3).numpy()))
+
+
+def test_multiples_and_sums_of_one_size_in_several_inputs():
+    h = Dim("h", min=1, max=8)
+
+    class Both(torch.nn.Module):
+        def forward(self, x, y):
+            return x.repeat(2) + y[1:]
+
+    sizes = ({0: 2 * h}, {0: 4 * h + 1})
+    more = [(torch.randn(4), torch.randn(9))]
+    check(Both(), torch.randn(6), torch.randn(13), dynamic_shapes=sizes, also=more)

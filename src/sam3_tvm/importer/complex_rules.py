@@ -383,6 +383,13 @@ def cat(e: Emitter, tensors: Sequence[Any], dim: int = 0) -> Pair:
     return Pair(e.call(aten.cat.default, [p.node for p in pairs], _axis(dim, rank)))
 
 
+@rule(aten.constant_pad_nd.default)
+def constant_pad(e: Emitter, self: Pair, pad: Sequence[Any], value: Any = 0) -> Pair:
+    real, imag = (value.real, value.imag) if isinstance(value, complex) else (value, 0)
+    parts = zip(e.parts(self), (real, imag), strict=True)
+    return e.join(*(e.call(aten.constant_pad_nd.default, x, list(pad), v) for x, v in parts))
+
+
 @rule(aten.stack.default)
 def stack(e: Emitter, tensors: Sequence[Any], dim: int = 0) -> Pair:
     pairs = [e.pair(t) for t in tensors]

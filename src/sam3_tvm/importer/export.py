@@ -13,6 +13,8 @@ from torch import fx
 from torch._dynamo.exc import UserError, UserErrorType
 from torch.export import ExportedProgram
 
+from sam3_tvm.importer import decompositions
+
 __all__ = ["decompose_unknown", "draws", "export", "nodes"]
 
 
@@ -96,7 +98,7 @@ def _always_holds(condition: Any, ranges: Mapping[Any, Any]) -> bool:
 
 
 def decompose_unknown(program: ExportedProgram, known: Callable[[Any], bool]) -> ExportedProgram:
-    """Let torch decompose the operators that have no converter, and no others.
+    """Decompose the operators that have no converter, by torch's table and ours, and no others.
 
     Args:
         program: a functional program.
@@ -105,18 +107,19 @@ def decompose_unknown(program: ExportedProgram, known: Callable[[Any], bool]) ->
     Returns:
         An equivalent program, in which an operator that isn't known has no decomposition.
     """
-    table = torch.export.default_decompositions()
-    tried: set[Any] = set()
+    table = {**torch.export.default_decompositions(), **decompositions.table()}
+    chosen: dict[Any, Any] = {}
     while True:
         unknown = {
             node.target
             for node in nodes(program)
             if isinstance(node.target, torch._ops.OpOverload) and not known(node.target)
         }
-        chosen = {op: table[op] for op in unknown - tried if op in table}
-        if not chosen:
+        further = {op: table[op] for op in unknown - chosen.keys() if op in table}
+        if not further:
             return program
-        tried.update(chosen)
+        # The earlier ones again: a further operator may decompose into them.
+        chosen.update(further)
         with torch.no_grad():
             program = program.run_decompositions(chosen)
 

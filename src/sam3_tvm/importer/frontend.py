@@ -23,6 +23,8 @@ from sam3_tvm.importer.dimensions import (
     name_inputs,
     names_by_symbol,
     note_bounds,
+    solve_derived,
+    symbolic_bounds,
     unique_names,
 )
 from sam3_tvm.importer.errors import RandomOperators, UnsupportedOperators, source_line
@@ -101,23 +103,8 @@ def import_program(
     mod, tensors = detach_params(mod)
     parameters = program.graph_signature.parameters
     params = dict(zip(parameters, tensors.get("main", ()), strict=True))
-    return _sizes_as_shapes(note_bounds(mod, names, bounds), sizes), params
-
-
-def symbolic_bounds(mod: tvm.IRModule, function: str = "main") -> dict[str, tuple[int, int | None]]:
-    """Bounds of each symbolic size: what the caller declared, narrowed by the model's own
-    guards (``torch._check``, assertions on shapes).
-
-    Returns:
-        ``{variable name: (smallest, largest or None)}``, inclusive.
-    """
-    attrs = mod[function].attrs
-    lower = dict(attrs["tir_var_lower_bound"]) if "tir_var_lower_bound" in attrs else {}
-    upper = dict(attrs["tir_var_upper_bound"]) if "tir_var_upper_bound" in attrs else {}
-    return {
-        str(name): (int(lower.get(name, 0)), int(upper[name]) if name in upper else None)
-        for name in {**lower, **upper}
-    }
+    mod = _sizes_as_shapes(note_bounds(mod, names, bounds), sizes)
+    return solve_derived(mod), params
 
 
 def _check_supported(program: ExportedProgram, folded: Collection[fx.Node] = ()) -> None:
