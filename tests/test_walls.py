@@ -16,7 +16,7 @@ import pytest
 SRC = Path(__file__).parents[1] / "src"
 PACKAGE = SRC / "sam3_tvm"
 
-CONTRACT = {"errors", "progress", "values", "components", "abi", "rules"}
+CONTRACT = {"errors", "progress", "locks", "values", "components", "abi", "rules"}
 FILES = {"json_file", "tokenizer_file"}
 FOLDER = FILES | {"strict_json", "manifest", "weights", "artifact"}
 SOURCE = {
@@ -31,6 +31,7 @@ KERNEL = {"compiler/targets", "compiler/kernels/emit", "compiler/kernels/vector_
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "progress": set(),
+    "locks": set(),
     "host": set(),
     "values": set(),
     "components": {"errors", "values"},

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["ArtifactError", "MissingExtraError", "Sam3Error", "UsageError", "one_line", "printable"]
+__all__ = [
+    "ArtifactError",
+    "MissingExtraError",
+    "ResultError",
+    "Sam3Error",
+    "UsageError",
+    "one_line",
+    "printable",
+]
 
 # What moves a terminal's cursor, changes its colours or the order of letters, and halves of
 # characters, which no output can encode; not tabs and line breaks.
@@ -36,6 +44,10 @@ class Sam3Error(Exception):
 
 class MissingExtraError(Sam3Error, ImportError):
     """Something was asked for that needs packages of an extra which isn't installed."""
+
+
+class ResultError(Sam3Error, ValueError):
+    """A result that cannot be drawn or written as asked."""
 
 
 class ArtifactError(Sam3Error):

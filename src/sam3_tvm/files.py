@@ -61,7 +61,8 @@ class OutputFile:
                 f"{self.path}: cannot be written ({error.strerror or error})"
             ) from error
         finally:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):  # a disk that has become read-only says so even of nothing
+                partial.unlink(missing_ok=True)
 
     def write_text(self, text: str) -> None:
         """Write text in UTF-8, whole or not at all.
@@ -106,7 +107,9 @@ class OutputFolder:
         stem = picture.stem or picture.name
         if text is not None:
             stem = f"{stem}-{_slug(text)}"
-        stem = stem.encode()[:_LONGEST_NAME].decode(errors="ignore")
+        # In the bytes that the file system counts; a name may be none of UTF-8.
+        while len(os.fsencode(stem)) > _LONGEST_NAME:
+            stem = stem[:-1]
         for candidate in _numbered(stem):
             if candidate.casefold() not in self._taken:
                 self._taken.add(candidate.casefold())
@@ -126,7 +129,8 @@ class OutputFolder:
         except OSError as error:
             raise UsageError(f"{path}: cannot be written ({error.strerror or error})") from error
         finally:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):  # a disk that has become read-only says so even of nothing
+                partial.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -37,7 +37,8 @@ def encode(tokenizer: tokenizers.Tokenizer, phrases: Sequence[str]) -> list[Any]
     Raises:
         ValueError: the tokenizer's rules fail on them.
     """
-    return _guarded(lambda: tokenizer.encode_batch(list(phrases)), "its rules fail on text")
+    # One at a time: a batch would start threads, which a forked child would miss.
+    return _guarded(lambda: [tokenizer.encode(p) for p in phrases], "its rules fail on text")
 
 
 def _guarded(call: Callable[[], _T], what: str) -> _T:

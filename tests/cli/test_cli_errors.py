@@ -251,7 +251,7 @@ def test_the_entry_point_is_the_installed_script():
     [
         (lambda: os.kill(os.getpid(), signal.SIGTERM), 143, "ended by a signal"),
         (lambda: os.kill(os.getpid(), signal.SIGHUP), 129, "ended by a signal"),
-        (lambda: bytearray(1 << 60), 2, "error: there is not enough memory"),
+        (lambda: bytearray(1 << 60), 2, "error: not enough memory"),
     ],
 )
 def test_an_end_from_outside_is_one_line(cli, monkeypatch, stop, code, says):

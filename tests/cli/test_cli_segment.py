@@ -15,6 +15,7 @@ from pycocotools.coco import COCO
 
 import sam3_tvm
 from sam3_tvm.cli.pictures import find_pictures
+from sam3_tvm.cli.terminal import OutputError, say
 from sam3_tvm.errors import UsageError
 from sam3_tvm.files import OutputFolder
 
@@ -277,3 +278,49 @@ def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(UsageError, match="may not be written to"):
         OutputFolder(tmp_path, [])
+
+
+def test_a_phrase_that_is_cut_is_told_once_and_in_the_document(cli, folder, picture, model):
+    paths = [picture(folder / f"{i}.png") for i in range(2)]
+    phrase = "dog cat ball red dog cat"
+    result = cli("segment", "artifact", *paths, "--text", phrase, "--text", "dog", "--json")
+    assert result.stderr.count("is longer than the model reads") == 1
+    assert "searched was 'dog cat ball red' alone" in result.stderr
+    assert json.loads(result.stdout)["categories"] == [
+        {"id": 1, "name": phrase, "searched": "dog cat ball red"},
+        {"id": 2, "name": "dog"},
+    ]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="such names cannot be made")
+def test_names_of_any_bytes_are_read_printed_and_written(cli, folder, picture, model):
+    odd = ["-x.png", "[bold]y.png", "a\nb.png", "c\x1b[31m.png", os.fsdecode(b"\xff.png")]
+    for name in odd:
+        picture(folder / "in" / name)
+    result = cli("segment", "artifact", "in", "--text", "[/red]", *ALL, "-o", "out")
+    assert result.exit_code == 0, result.output
+    assert names(folder / "out") == sorted(odd)
+    assert "\x1b" not in result.output
+    assert r"wrote out/a\nb.png" in result.stdout
+    document = json.loads(cli("segment", "artifact", "in", "--text", "x", *ALL, "--json").stdout)
+    assert [i["file_name"] for i in document["images"]] == sorted(f"in/{name}" for name in odd)
+
+
+def test_what_is_damaged_or_hidden_does_not_end_a_folder(cli, folder, picture, model):
+    for name in ("a.png", "z.png"):
+        picture(folder / "in" / name)
+    (folder / "in" / "m.jp2").write_bytes(b"\0\0\0\x0cjP  \r\n\x87\n")
+    (folder / "in" / "._a.png").write_bytes(b"\0\5\26\7")
+    result = cli("segment", "artifact", "in", "--text", "dog")
+    assert result.exit_code == 1
+    assert names(folder / "sam3-out") == ["a.png", "z.png"]
+    assert "1 of 3 pictures failed: in/m.jp2" in result.stderr
+
+
+def test_a_stdout_that_takes_nothing_is_one_line(monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sam3_tvm.cli.terminal.print", full, raising=False)
+    with pytest.raises(OutputError, match=r"stdout cannot be written to \(No space left on device"):
+        say("anything")

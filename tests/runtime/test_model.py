@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -411,7 +412,7 @@ class TestSavedImages:
         with pytest.raises(ImageError, match="pass it to overlay"):
             result.overlay()
         assert result.overlay(picture).size == SIZE[::-1]
-        with pytest.raises(ImageError, match="is 3x2, the segmented one was 60x40"):
+        with pytest.raises(ImageError, match="is 3x2, the one that was encoded 60x40"):
             result.overlay(np.zeros((2, 3, 3), np.uint8))
 
 
@@ -427,3 +428,41 @@ def test_load_checks_the_artifact_and_the_machine(compiled, picture, tmp_path):
     elsewhere = toy.write_artifact(tmp_path / "elsewhere", target=target)
     with pytest.raises(ArtifactError, match="lacks NO_SUCH_FEATURE"):
         sam3_tvm.load(elsewhere.path)
+
+
+class TestKeptPictures:
+    def test_an_array_that_its_owner_uses_again_is_drawn_as_it_was(self, model, picture):
+        buffer = picture.copy()
+        result = model.segment(buffer, "dog", threshold=0)
+        clicked = np.asarray(result.overlay())
+        buffer[:] = 0
+        np.testing.assert_array_equal(np.asarray(result.overlay()), clicked)
+
+    def test_a_file_is_found_again_from_another_folder(self, model, picture, tmp_path, monkeypatch):
+        (tmp_path / "other").mkdir()
+        Image.fromarray(picture).save(tmp_path / "p.png")
+        Image.fromarray(255 - picture).save(tmp_path / "other" / "p.png")
+        monkeypatch.chdir(tmp_path)
+        result = model.segment("p.png", "dog", threshold=0)
+        drawn = np.asarray(result.overlay())
+        monkeypatch.chdir(tmp_path / "other")
+        np.testing.assert_array_equal(np.asarray(result.overlay()), drawn)
+        Image.fromarray(255 - picture).save(tmp_path / "p.png")
+        with pytest.raises(ImageError, match="has changed since it was encoded; pass the picture"):
+            result.overlay()
+        (tmp_path / "p.png").unlink()
+        with pytest.raises(ImageError, match=r"no such file.* or pass the picture to overlay"):
+            result.overlay()
+
+    def test_what_is_kept_can_go_to_another_process(self, image, picture):
+        kept = pickle.loads(pickle.dumps(image.picture))
+        np.testing.assert_array_equal(kept.read(), picture)
+
+
+def test_a_phrase_that_is_cut_says_so(model, image):
+    phrase = "dog cat ball red dog cat"
+    with pytest.warns(sam3_tvm.PhraseWarning, match="searched is 'dog cat ball red' alone") as said:
+        result = model.segment(image, phrase, threshold=0)
+    assert said[0].filename == __file__
+    assert (result.text, result[:1].text_read) == (phrase, "dog cat ball red")
+    assert model.segment(image, "dog").text_read == "dog"

@@ -30,7 +30,7 @@ from sam3_tvm.bench.report import BenchReport, EngineResult, MachineFacts, PartI
 from sam3_tvm.components import Component
 from sam3_tvm.machine import describe
 from sam3_tvm.progress import Progress, silent
-from sam3_tvm.runtime.execution.engine import default_threads
+from sam3_tvm.runtime.execution.engine import checked_threads
 
 __all__ = ["TOLERANCE", "Options", "bench"]
 
@@ -139,9 +139,7 @@ class _Run:
         self.rounds = options.rounds or 1
         self.work = work
         self.progress = progress
-        self.threads = default_threads() if options.threads is None else options.threads
-        if self.threads < 1:
-            raise BenchError(f"threads must be at least 1, got {self.threads}")
+        self.threads = checked_threads(options.threads)
         self.engines = engines
         self.largest = 0
         jobs = 2 + 2 * options.quick + any(e.onnx for e in engines)

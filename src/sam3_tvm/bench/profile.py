@@ -39,7 +39,7 @@ from sam3_tvm.bench.parts import (
     select_parts,
     usual_sizes,
 )
-from sam3_tvm.runtime.execution.engine import Engine, default_threads
+from sam3_tvm.runtime.execution.engine import Engine, checked_threads
 from sam3_tvm.runtime.execution.functions import FunctionTable, aligned
 from sam3_tvm.runtime.execution.module import Machine
 
@@ -187,7 +187,7 @@ def profile(
     parts = [p for p in select_parts(functions, components) if p.functions]
     if not parts:
         raise BenchError("nothing to profile; name functions, or leave --functions out")
-    machine = _Machine(opened, default_threads() if threads is None else threads)
+    machine = _Machine(opened, checked_threads(threads))
     found: list[Profile] = []
 
     def invoke(name: str, inputs: Sequence[Any]) -> Sequence[Any]:

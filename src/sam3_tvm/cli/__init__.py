@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import signal
+import sys
 from types import FrameType
 from typing import Annotated, Any
 
@@ -50,15 +52,19 @@ class _Commands(TyperGroup):
         except Sam3Error as error:
             complain(f"error: {error}")
             raise typer.Exit(2) from error
+        except MemoryError as error:
+            reason = f" ({error})" if f"{error}" else ""
+            complain(
+                f"error: not enough memory{reason}; end other programs, raise the limit, or give "
+                "smaller pictures"
+            )
+            raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             complain("interrupted")
             raise typer.Exit(130) from error
         except _Ended as error:
             complain("ended by a signal")
             raise typer.Exit(128 + error.number) from error
-        except MemoryError as error:
-            complain("error: there is not enough memory; end other programs, or lift the limit")
-            raise typer.Exit(2) from error
 
 
 app = typer.Typer(
@@ -121,5 +127,9 @@ def end_on_signals() -> None:
 def main() -> None:
     """The entry point ``sam3-tvm``."""
     end_on_signals()
+    # A name or a phrase that the terminal's encoding lacks is spelt out.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # Its own name even where the process has another, as under python -m.
     app(prog_name="sam3-tvm")

@@ -14,6 +14,7 @@ from sam3_tvm.cli.terminal import (
     need_extra,
     reporting,
     say,
+    say_json,
     show,
     table,
 )
@@ -113,7 +114,7 @@ def command(
     if as_json:
         from sam3_tvm.bench.report import to_json
 
-        say(json_text(to_json(report)))
+        say_json(to_json(report))
     else:
         _print_report(report)
     if output is not None:
@@ -222,9 +223,9 @@ def _profile(
     with need_extra("profiling"):
         from sam3_tvm.bench.peak import FmaPeak
         from sam3_tvm.bench.profile import profile
-    from sam3_tvm.runtime.execution.engine import default_threads
+    from sam3_tvm.runtime.execution.engine import checked_threads
 
-    count = default_threads() if threads is None else threads
+    count = checked_threads(threads)
     meter = FmaPeak(count)
     before = meter.rate()
     with reporting() as progress:
@@ -240,7 +241,7 @@ def _profile(
         "functions": [one.to_json(peak) for one in profiles],
     }
     if as_json:
-        say(json_text(document))
+        say_json(document)
     else:
         say(f"{count} threads, measured FMA peak {peak / 1e9:.0f} GFLOP/s")
         for one in profiles:

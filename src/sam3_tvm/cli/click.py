@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sam3_tvm.cli.prompts import parse_box, parse_point
-from sam3_tvm.cli.terminal import json_text, reporting, say, show, table
-from sam3_tvm.errors import UsageError
+from sam3_tvm.cli.terminal import reporting, say, say_json, show, table
+from sam3_tvm.errors import UsageError, one_line
 from sam3_tvm.files import output_folder
 
 if TYPE_CHECKING:
@@ -93,11 +93,11 @@ def command(
             path = folder.name(image)
             folder.write(result.overlay(), path)
     if as_json:
-        say(json_text(_document(result, image, path, model)))
+        say_json(_document(result, image, path, model))
         return
     _print_table(result, image)
     if path is not None:
-        say(f"wrote {path}")
+        say(f"wrote {one_line(str(path))}")
 
 
 def _print_table(result: ClickResult, image: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sam3_tvm.cli.terminal import json_text, need_extra, reporting, say
+from sam3_tvm.cli.terminal import need_extra, reporting, say, say_json
 
 __all__ = ["command"]
 
@@ -53,7 +53,7 @@ def command(
     with reporting() as progress:
         done = convert(checkpoint, output, config=config, progress=progress)
     if as_json:
-        say(json_text({**asdict(done), "path": str(done.path)}))
+        say_json({**asdict(done), "path": str(done.path)})
         return
     say(
         f"{done.path}: {done.tensors} tensors, {done.parameters / 1e6:.1f} million parameters, "

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sam3_tvm import _COMPILE_EXTRA
-from sam3_tvm.cli.terminal import byte_size, complain, json_text, reporting, say, show, table
+from sam3_tvm.cli.terminal import byte_size, complain, reporting, say, say_json, show, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -77,7 +77,7 @@ def command(
             "compile": {"works": not cannot_compile, "problems": cannot_compile},
             "lessons": None if lessons is None else list(map(_lesson_json, lessons)),
         }
-        say(json_text(document))
+        say_json(document)
     else:
         show("This machine", _machine_table(here, linker))
         show("Versions", _package_table(found))

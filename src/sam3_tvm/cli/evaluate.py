@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sam3_tvm.cli.terminal import complain, json_text, need_extra, reporting, say, show, table
+from sam3_tvm.cli.terminal import (
+    complain,
+    json_text,
+    need_extra,
+    reporting,
+    say,
+    say_json,
+    show,
+    table,
+)
 from sam3_tvm.errors import UsageError
 from sam3_tvm.files import OutputFile
 from sam3_tvm.progress import Progress
@@ -142,7 +151,7 @@ def command(
         "against": None if theirs is None else {"checkpoint": against, **theirs.to_json()},
     }
     if as_json:
-        say(json_text(document))
+        say_json(document)
     else:
         _print(f"{artifact}", dataset, ours, theirs, threshold)
     if report_file is not None:

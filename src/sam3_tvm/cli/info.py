@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sam3_tvm.cli.terminal import byte_size, json_text, say, show, table
+from sam3_tvm.cli.terminal import byte_size, say_json, show, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,17 +38,15 @@ def command(
     opened = artifacts.open(artifact)
     reason = _why_not_here(opened)
     if as_json:
-        say(
-            json_text(
-                {
-                    "path": f"{opened.path}",
-                    "fingerprint": opened.fingerprint,
-                    "runs_here": reason is None,
-                    "bytes": sum(f.bytes for f in opened.manifest.files.values()),
-                    "tasks": opened.manifest.sizes.tasks,
-                    **opened.manifest.to_json(),
-                }
-            )
+        say_json(
+            {
+                "path": f"{opened.path}",
+                "fingerprint": opened.fingerprint,
+                "runs_here": reason is None,
+                "bytes": sum(f.bytes for f in opened.manifest.files.values()),
+                "tasks": opened.manifest.sizes.tasks,
+                **opened.manifest.to_json(),
+            }
         )
         return
     show(f"{opened.path}", _summary(opened, reason))

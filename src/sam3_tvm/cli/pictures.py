@@ -11,7 +11,7 @@ __all__ = ["find_pictures"]
 
 
 def find_pictures(paths: Sequence[Path]) -> list[Path]:
-    """Files as given, and for a folder the pictures in it, sorted by name.
+    """Files as given, and for a folder the pictures in it, sorted by name, without hidden files.
 
     A file that is given by name is kept whatever its suffix, and whether or not it exists: the
     one who reads it says what is wrong with it. A picture that is named twice comes once.
@@ -19,18 +19,15 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
     Raises:
         UsageError: a folder without pictures.
     """
-    from sam3_tvm.runtime.pictures.image import picture_suffixes
+    from sam3_tvm.runtime.pictures.image import pictures_in
 
     found: dict[Path, None] = {}
     for path in paths:
         if not path.is_dir():
             found[path] = None
             continue
-        suffixes = picture_suffixes()
         try:
-            inside = sorted(
-                p for p in path.iterdir() if p.suffix.lower() in suffixes and p.is_file()
-            )
+            inside = sorted(pictures_in(path))
         except OSError as error:
             raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
         if not inside:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,8 @@ import typer
 
 from sam3_tvm.cli.pictures import find_pictures
 from sam3_tvm.cli.prompts import Prompts, parse_prompts
-from sam3_tvm.cli.terminal import complain, json_text, reporting, say, show, table
-from sam3_tvm.errors import UsageError
+from sam3_tvm.cli.terminal import complain, reporting, say, say_json, show, table
+from sam3_tvm.errors import UsageError, one_line
 from sam3_tvm.files import OutputFolder, output_folder
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class _Segmented:
     size: tuple[int, int]
     found: list[tuple[str, list[dict[str, Any]]]]
     overlays: list[Path] = field(default_factory=list)
+    cut: dict[str, str] = field(default_factory=dict)
 
 
 def command(
@@ -113,6 +115,7 @@ def command(
     pictures = find_pictures(images)
     with output_folder(output if overlay else None, pictures) as folder:
         import sam3_tvm
+        from sam3_tvm.runtime.concepts.prompts import brief
 
         model = sam3_tvm.load(artifact, threads=threads)
         if prompts.points and not model.manifest.sizes.points:
@@ -122,8 +125,13 @@ def command(
                 "model takes no points; give --box, or compile from Meta's own model"
             )
         done, failed = _segment_all(model, pictures, prompts, threshold, folder, tables=not as_json)
+    for phrase, read in _cut(done).items():
+        complain(
+            f"warning: --text {brief(phrase)} is longer than the model reads: searched was "
+            f"{brief(read)} alone"
+        )
     if as_json:
-        say(json_text(_coco(done, failed, prompts, threshold, model)))
+        say_json(_coco(done, failed, prompts, threshold, model))
     if failed:
         names = ", ".join(map(str, failed))
         complain(f"{len(failed)} of {len(pictures)} pictures failed: {names}")
@@ -142,12 +150,15 @@ def _segment_all(
     """The pictures' outcomes, each printed if ``tables``, and why others have none."""
     from sam3_tvm.components import AbiError
     from sam3_tvm.runtime import ImageError, PromptError
+    from sam3_tvm.runtime.concepts.detector import PhraseWarning
 
     done: list[_Segmented] = []
     failed: dict[Path, str] = {}
     for number, picture in enumerate(pictures):
         # Opened anew for each picture, so that its table isn't printed through the bar.
         with reporting(lines=len(pictures) > 1) as progress:
+            # They are reported once, when all is done.
+            warnings.simplefilter("ignore", PhraseWarning)
             progress(f"{picture}", number, len(pictures))
             try:
                 outcome = _segment(model, picture, prompts, threshold, folder)
@@ -181,6 +192,8 @@ def _segment(
         if folder is not None and len(result) * height * width <= _KEPT_MASK_BYTES:
             result.masks  # noqa: B018 - computed once and kept, for both uses below
         outcome.found.append((result.text, result.to_coco()))
+        if result.text_read != result.text:
+            outcome.cut[result.text] = result.text_read
         if folder is not None:
             path = folder.name(picture, result.text if len(results) > 1 else None)
             folder.write(result.overlay(), path)
@@ -195,12 +208,13 @@ def _print_table(outcome: _Segmented, threshold: float) -> None:
         right=("score", "area", "mask px"),
     )
     for text, objects in outcome.found:
+        label = one_line(text)
         if not objects:
-            rows.add_row(text, "", f"nothing above {threshold:g}", "", "")
+            rows.add_row(label, "", f"nothing above {threshold:g}", "", "")
         for one in objects[:_ROWS_PER_PROMPT]:
             x, y, w, h = one["bbox"]
             rows.add_row(
-                text,
+                label,
                 f"{one['score']:.3f}",
                 f"{x:.1f}, {y:.1f}, {x + w:.1f}, {y + h:.1f}",
                 f"{one['area'] / (height * width):.1%}",
@@ -208,10 +222,15 @@ def _print_table(outcome: _Segmented, threshold: float) -> None:
             )
         if len(objects) > _ROWS_PER_PROMPT:
             more = len(objects) - _ROWS_PER_PROMPT
-            rows.add_row(text, "", f"... and {more} more (--json lists all)", "", "")
+            rows.add_row(label, "", f"... and {more} more (--json lists all)", "", "")
     show(f"{outcome.picture} ({width} x {height})", rows)
     for path in outcome.overlays:
-        say(f"wrote {path}")
+        say(f"wrote {one_line(str(path))}")
+
+
+def _cut(done: Sequence[_Segmented]) -> dict[str, str]:
+    """The phrases that are longer than the model reads, and what it reads of them."""
+    return {phrase: read for one in done for phrase, read in one.cut.items()}
 
 
 def _coco(
@@ -223,6 +242,7 @@ def _coco(
 ) -> dict[str, Any]:
     """What was found as one document in the layout of COCO's annotation files."""
     source = model.manifest.source
+    cut = _cut(done)
     phrases = prompts.texts or (source.reference.visual_text,)
     annotations = [
         {"id": 0, "image_id": image, "category_id": phrases.index(text) + 1, "iscrowd": 0, **one}
@@ -252,7 +272,11 @@ def _coco(
             }
             for image, outcome in enumerate(done, 1)
         ],
-        "categories": [{"id": number, "name": text} for number, text in enumerate(phrases, 1)],
+        "categories": [
+            # What is searched of a phrase that is longer than the model reads.
+            {"id": number, "name": text, **({"searched": cut[text]} if text in cut else {})}
+            for number, text in enumerate(phrases, 1)
+        ],
         "annotations": annotations,
         "failed": [{"file_name": f"{path}", "error": why} for path, why in failed.items()],
     }

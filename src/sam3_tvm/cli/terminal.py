@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
-from sam3_tvm.errors import printable
+from sam3_tvm.errors import Sam3Error, one_line, printable
 from sam3_tvm.progress import Progress
 
 if TYPE_CHECKING:
@@ -27,9 +27,15 @@ __all__ = [
     "need_extra",
     "reporting",
     "say",
+    "say_json",
     "show",
     "table",
 ]
+
+
+class OutputError(Sam3Error):
+    """What a command prints cannot be printed."""
+
 
 # A table in a pipe or a file is as wide as it needs to be, within this.
 _WIDE = 200
@@ -48,8 +54,9 @@ def console(file: TextIO | None = None) -> Console:
 
 
 def say(text: str) -> None:
-    """Print a line to stdout."""
-    print(printable(text), flush=True)
+    """Print text to stdout, to be read by people."""
+    with _written():
+        print(printable(text), flush=True)
 
 
 def complain(text: str) -> None:
@@ -57,9 +64,31 @@ def complain(text: str) -> None:
     print(printable(" ".join(text.split())), file=sys.stderr, flush=True)
 
 
+def say_json(data: Any) -> None:
+    """Print data as one JSON document to stdout, in whatever encoding that has."""
+    text = json_text(data)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a file's name that is no text, or a terminal that isn't UTF-8
+        text = json.dumps(json.loads(text), indent=2)
+    with _written():
+        print(text, flush=True)
+
+
 def json_text(data: Any) -> str:
     """Data as a JSON document; null for what JSON has no number for (NaN and infinities)."""
     return json.dumps(_without_nan(data), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    """Say in one line that stdout can't be written to. A closed pipe is typer's to handle."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"stdout cannot be written to ({error.strerror or error})") from error
 
 
 def _without_nan(data: Any) -> Any:
@@ -87,8 +116,9 @@ def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
 def show(title: str, rows: Table) -> None:
     """Print a table under its title. The title is no part of it, so it isn't wrapped to it."""
     screen = console()
-    screen.print(printable(title), style="bold", soft_wrap=True)
-    screen.print(rows)
+    with _written():
+        screen.print(one_line(title), style="bold", soft_wrap=True)
+        screen.print(rows)
 
 
 def byte_size(count: int) -> str:
@@ -130,6 +160,8 @@ def reporting(lines: bool = True) -> Iterator[Progress]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)
+        # Of oddities in pictures that are read all the same.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         with _bar() if sys.stderr.isatty() else _lines(lines) as progress:
             yield progress
 

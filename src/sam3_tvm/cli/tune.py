@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sam3_tvm.cli.terminal import json_text, need_extra, reporting, say, show, table
+from sam3_tvm.cli.terminal import need_extra, reporting, say, say_json, show, table
 
 if TYPE_CHECKING:
     from sam3_tvm.compiler.targets.tuning import Entry
@@ -70,7 +70,7 @@ def command(
         report = tune(budget, names, threads, progress)
     tuning.write(path, _entry(report, cpu_model()))
     if as_json:
-        say(json_text({"cpu": cpu_model(), "database": f"{path}", **report.to_json()}))
+        say_json({"cpu": cpu_model(), "database": f"{path}", **report.to_json()})
         return
     say(f"{cpu_model()}, {report.level}, {report.threads} threads, {report.seconds:.0f} s")
     _print_trials(report)

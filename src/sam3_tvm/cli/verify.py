@@ -15,6 +15,7 @@ from sam3_tvm.cli.terminal import (
     need_extra,
     reporting,
     say,
+    say_json,
     show,
     table,
 )
@@ -95,15 +96,15 @@ def command(
     with reporting() as progress:
         reports = verify(artifacts, images=pictures, functions=function or None, progress=progress)
     ok = all(report.ok for report in reports)
-    text = json_text(_document(reports, ok))
+    document = _document(reports, ok)
     if as_json:
-        say(text)
+        say_json(document)
     else:
         for report in reports:
             _print_report(report)
     if output is not None:
         try:
-            output.write_text(text + "\n", encoding="utf-8")
+            output.write_text(json_text(document) + "\n", encoding="utf-8")
         except OSError as error:
             raise UsageError(f"{output}: cannot be written ({error.strerror})") from error
         if not as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sam3_tvm.runtime.clicks.clicker import ClickResult
+from sam3_tvm.runtime.concepts.detector import PhraseWarning
 from sam3_tvm.runtime.concepts.prompts import PromptError
 from sam3_tvm.runtime.concepts.results import Result
 from sam3_tvm.runtime.model import Model, load
@@ -17,6 +18,7 @@ __all__ = [
     "FrameResult",
     "ImageError",
     "Model",
+    "PhraseWarning",
     "PromptError",
     "Result",
     "TrackSession",

@@ -14,14 +14,16 @@ from sam3_tvm.manifest import Manifest
 from sam3_tvm.progress import Progress, silent
 from sam3_tvm.runtime.clicks.clicker import Clicker, ClickResult
 from sam3_tvm.runtime.concepts.detector import Detector, Tokenize
-from sam3_tvm.runtime.concepts.prompts import check_threshold
+from sam3_tvm.runtime.concepts.prompts import PromptError, brief, check_threshold
 from sam3_tvm.runtime.concepts.results import Result
 from sam3_tvm.runtime.concepts.tokenizer import Tokenizer
+from sam3_tvm.runtime.execution.engine import checked_threads
 from sam3_tvm.runtime.execution.functions import FunctionTable
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions
 from sam3_tvm.runtime.execution.module import load_functions
 from sam3_tvm.runtime.pictures.encoded import EncodedImage
-from sam3_tvm.runtime.pictures.image import Picture, preprocess, read_picture
+from sam3_tvm.runtime.pictures.image import Picture, preprocess
+from sam3_tvm.runtime.pictures.kept_picture import KeptPicture, keep_picture
 from sam3_tvm.runtime.video.frames import Frames
 from sam3_tvm.runtime.video.functions import VideoFunctions
 from sam3_tvm.runtime.video.open import FrameSource, open_frames
@@ -45,8 +47,10 @@ def load(
 
     Raises:
         ArtifactError: no artifact, a damaged or too new one, or one for another machine.
-        Sam3Error: a number of threads below 1.
+        Sam3Error: a number of threads that can't be: no integer, or not between 1 and four times
+            the machine's CPUs.
     """
+    checked_threads(threads)
     opened = artifact.open(path, integrity)
     opened.check_host()
     manifest = opened.manifest
@@ -104,7 +108,7 @@ class Model:
         Raises:
             ImageError: what cannot be read or is no picture.
         """
-        return self._encode(read_picture(picture), picture)
+        return self._encode(*keep_picture(picture))
 
     def load_image(self, path: str | os.PathLike[str]) -> EncodedImage:
         """Read an encoded picture that :meth:`EncodedImage.save` wrote, bit for bit.
@@ -174,7 +178,9 @@ class Model:
                 per point; by default all 1.
 
         Returns:
-            What was found, best first; a list of results if ``text`` is a list.
+            What was found, best first; a list of results if ``text`` is a list. A phrase beyond
+            the model's tokens (32 of SAM 3) loses its end, as in the reference: a
+            ``PhraseWarning`` says so, and ``result.text_read`` what is left.
 
         Raises:
             PromptError: a phrase, box, point, label or threshold that cannot be used, or points
@@ -182,12 +188,12 @@ class Model:
             ImageError: a picture that cannot be read, or that another artifact encoded.
         """
         check_threshold(threshold)
-        encoded, rgb, size = self._opened(image)
+        encoded, read, size = self._opened(image)
         prompts = self._detector.build(text, boxes, box_labels, points, point_labels, size)
         if encoded is None:
             progress("picture", 0, len(prompts))
-            assert rgb is not None
-            encoded = self._encode(rgb, image, "concepts")  # type: ignore[arg-type]
+            assert read is not None
+            encoded = self._encode(*read, "concepts")
         results = self._detector.detect(encoded, prompts, threshold, progress)
         return results[0] if text is None or isinstance(text, str) else results
 
@@ -222,11 +228,13 @@ class Model:
                 artifact that is not for clicks (``manifest.sizes.tasks``).
             ImageError: a picture that cannot be read, or that another artifact encoded.
         """
-        encoded, rgb, size = self._opened(image)
+        encoded, read, size = self._opened(image)
+        if not isinstance(multimask, bool | np.bool_):
+            raise PromptError(f"multimask is True or False, not {brief(multimask)}")
         clicks, several = self._clicker.build(points, point_labels, box, mask, size)
         if encoded is None:
-            assert rgb is not None
-            encoded = self._encode(rgb, image, "clicks")  # type: ignore[arg-type]
+            assert read is not None
+            encoded = self._encode(*read, "clicks")
         results = self._clicker.decode(encoded.features, clicks, size, multimask, encoded.picture)
         return results if several else results[0]
 
@@ -251,19 +259,19 @@ class Model:
 
     def _opened(
         self, image: EncodedImage | Picture
-    ) -> tuple[EncodedImage | None, NDArray[np.uint8] | None, tuple[int, int]]:
-        """The encoding if there is one, else the picture's values; and its height and width.
+    ) -> tuple[EncodedImage | None, tuple[NDArray[np.uint8], KeptPicture] | None, tuple[int, int]]:
+        """The encoding if there is one, else the picture as read; and its height and width.
 
         What is asked of a picture is checked before it is encoded, which takes a while.
         """
         if isinstance(image, EncodedImage):
             image.check_made_by(self.fingerprint)
             return image, None, image.size
-        rgb = read_picture(image)
-        return None, rgb, (rgb.shape[0], rgb.shape[1])
+        rgb, kept = keep_picture(image)
+        return None, (rgb, kept), (rgb.shape[0], rgb.shape[1])
 
     def _encode(
-        self, rgb: NDArray[np.uint8], picture: Picture, task: str | None = None
+        self, rgb: NDArray[np.uint8], picture: KeptPicture, task: str | None = None
     ) -> EncodedImage:
         """Encode a picture for a task that is all it will be used for, or for any."""
         components = self.manifest.components.values()

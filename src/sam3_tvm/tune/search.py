@@ -24,7 +24,7 @@ from sam3_tvm.compiler.targets.cpu import CpuTarget
 from sam3_tvm.compiler.targets.tiles import Tiles
 from sam3_tvm.errors import Sam3Error
 from sam3_tvm.progress import Progress, silent
-from sam3_tvm.runtime.execution.engine import Engine, default_threads
+from sam3_tvm.runtime.execution.engine import Engine, checked_threads
 from sam3_tvm.tune.families import FAMILIES, Family, Subject
 
 __all__ = ["FamilyResult", "Trial", "TuneError", "TuneReport", "tune"]
@@ -119,16 +119,15 @@ def tune(
         progress: told of each candidate, with the seconds taken and given.
 
     Raises:
-        TuneError: an unknown family, or a budget or a number of threads that can't be.
+        TuneError: an unknown family, or a budget that can't be.
+        Sam3Error: a number of threads that can't be.
     """
     names = list(FAMILIES) if families is None else list(dict.fromkeys(families))
     if unknown := [n for n in names if n not in FAMILIES]:
         raise TuneError(f"no kernels named {unknown[0]!r}; accepted are {', '.join(FAMILIES)}")
     if not names or not budget > 0:
         raise TuneError("tuning takes at least one family of kernels and a budget above 0 s")
-    count = default_threads() if threads is None else threads
-    if count < 1:
-        raise TuneError(f"threads must be at least 1, got {count}")
+    count = checked_threads(threads)
     target = CpuTarget.native()
     report = TuneReport(target.level, count, budget)
     engine, start = Engine(count), time.monotonic()

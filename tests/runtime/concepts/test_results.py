@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import toy
 from PIL import Image
 from pycocotools import mask as coco
 
+from sam3_tvm.errors import ResultError
 from sam3_tvm.runtime.concepts.results import Result
+from sam3_tvm.runtime.pictures.kept_picture import keep_picture
 from sam3_tvm.runtime.pictures.overlay import object_colour
 
 SIZE = (48, 80)
@@ -22,7 +26,8 @@ def make(count=3, size=SIZE, picture=None, resize=toy.ToyFunctions.resize_masks)
     boxes = np.stack([left, 0 * ones, left + size[1] / 8, size[0] * ones], 1)
     scores = np.linspace(0.93, 0.55, count).astype(np.float32)
     queries = np.arange(count)[::-1]
-    return Result("dog", size, boxes, scores, queries, logits, resize, picture)
+    kept = None if picture is None else keep_picture(picture)[1]
+    return Result("dog", size, boxes, scores, queries, logits, resize, kept)
 
 
 def test_masks_are_at_the_pictures_size_and_computed_once():
@@ -203,3 +208,46 @@ class TestOverlay:
         steps = np.abs(np.diff(colours, axis=0)).sum(1)
         assert steps.min() > 100
         assert len({tuple(c) for c in colours}) == 30
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        *(True, np.bool_(True), np.array(True), [[0, 1], [1, 2]], (0, 1), None, [0.0], 1.0, "0"),
+        *(3, -4, [0, 3], [None], slice("a", None), [[0], [1, 2]], np.zeros((3, 3), bool), [True]),
+    ],
+)
+def test_what_numpy_does_not_take_for_one_axis_is_no_index(index):
+    with pytest.raises(IndexError):
+        make()[index]
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        *(-1, np.int8(1), np.array(2), [], [2, 0, 0], np.array([-1, 0]), slice(None, None, -1)),
+        *([True, False, True], np.array([False, False, False]), slice(5, 9)),
+    ],
+)
+def test_indices_choose_what_numpy_chooses(index):
+    result = make()
+    wanted = np.atleast_1d(np.arange(3)[index])
+    np.testing.assert_array_equal(result[index].boxes, result.boxes[wanted])
+    result.masks  # noqa: B018 - made once, and then chosen from
+    np.testing.assert_array_equal(result[index].masks, result.masks[wanted])
+
+
+@pytest.mark.parametrize("opacity", [5, -0.1, float("nan"), float("inf"), True, "0.5", None])
+def test_an_opacity_is_a_number_from_0_to_1(opacity):
+    with pytest.raises(ResultError, match="opacity is a number from 0"):
+        make(picture=np.zeros((*SIZE, 3), np.uint8)).overlay(opacity=opacity)
+
+
+def test_flags_and_ids_are_what_they_should_be():
+    result = make(picture=np.zeros((*SIZE, 3), np.uint8))
+    with pytest.raises(ResultError, match="boxes says whether to draw them"):
+        result.overlay(boxes=result.boxes)
+    for number in (1.5, True, "7"):
+        with pytest.raises(ResultError, match="image_id is an integer"):
+            result.to_coco(image_id=number)
+    assert json.dumps(result[:0].to_coco(np.int64(7))) == "[]"

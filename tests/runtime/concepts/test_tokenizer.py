@@ -95,3 +95,8 @@ def test_another_number_of_tokens_than_the_text_encoder_takes_is_one_line(tmp_pa
     toy.write_tokenizer(tmp_path / "t.json")
     with pytest.raises(ArtifactError, match="compile it again"):
         Tokenizer(tmp_path / "t.json", 1, 0)
+
+
+def test_what_is_read_of_a_phrase_ends_with_the_last_token_that_fits(tokenizer):
+    assert tokenizer.read("dog cat ball red") == "dog cat ball red"
+    assert tokenizer.read("dog  cat ball red dog cat") == "dog  cat ball red"

@@ -7,6 +7,7 @@ import time
 import weakref
 from pathlib import Path
 
+import numpy as np
 import pytest
 import toy
 
@@ -54,15 +55,28 @@ def test_threads_come_from_the_environment_else_from_the_cpus(monkeypatch):
     assert default_threads() == 5
     monkeypatch.setenv("TVM_NUM_THREADS", "3")
     assert default_threads() == 3
-    monkeypatch.setenv("TVM_NUM_THREADS", "0")
+    monkeypatch.setenv("TVM_NUM_THREADS", "")
+    monkeypatch.setenv("OMP_NUM_THREADS", "4,2")
+    assert default_threads() == 4
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert 1 <= default_threads() <= (os.cpu_count() or 1)
 
 
-@pytest.mark.parametrize("threads", [0, -2])
-def test_no_threads_is_an_error(threads):
-    with pytest.raises(Sam3Error, match="threads must be at least 1"):
+@pytest.mark.parametrize("threads", [0, -2, 10_000, 1 << 80, True, np.True_, 2.5, "4", [2]])
+def test_threads_are_an_integer_from_1_to_four_times_the_cpus(threads):
+    most = 4 * os.cpu_count()
+    with pytest.raises(Sam3Error, match=rf"threads must be an integer from 1 to {most} "):
         Engine(threads)
+    assert (Engine(most).threads, Engine(np.int64(2)).threads) == (most, 2)
+
+
+@pytest.mark.parametrize("name", ["TVM_NUM_THREADS", "OMP_NUM_THREADS"])
+@pytest.mark.parametrize("value", ["0", "-1", "two", "10000", "2.5"])
+def test_a_number_of_threads_in_the_environment_is_held_to_the_same(monkeypatch, name, value):
+    monkeypatch.delenv("TVM_NUM_THREADS", raising=False)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(Sam3Error, match=f"{name} in the environment must be an integer from 1"):
+        default_threads()
 
 
 def test_models_with_as_many_threads_share_an_engine_which_goes_with_them():
@@ -137,6 +151,42 @@ before = time.process_time()
 time.sleep(0.5)
 print(time.process_time() - before)
 """
+
+
+_FORK = """
+import os, signal, sys, threading, time
+import numpy as np
+from sam3_tvm import artifact
+from sam3_tvm.runtime.execution.module import load_functions
+
+model = load_functions(artifact.open(sys.argv[1]), threads=2)
+pixels = np.ones((4, 3, 16, 16), np.float32)
+wanted = model("vision_encoder", pixels)[0]
+ended = threading.Event()
+
+def use():
+    while not ended.is_set():
+        model("vision_encoder", pixels)
+
+users = [threading.Thread(target=use) for _ in range(3)]
+for user in users:
+    user.start()
+statuses = []
+for _ in range(10):
+    time.sleep(0.01)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # a call that hangs ends the child with a status of its own
+        os._exit(0 if np.array_equal(model("vision_encoder", pixels)[0], wanted) else 1)
+    statuses.append(os.waitpid(child, 0)[1])
+ended.set()
+print(*statuses)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_forked_while_other_threads_compute_computes_the_same(compiled):
+    assert toy.run_python("-W", "ignore", "-c", _FORK, str(compiled.path)).split() == ["0"] * 10
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")

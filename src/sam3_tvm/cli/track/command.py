@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sam3_tvm.cli.terminal import complain, counting, json_text, say
+from sam3_tvm.cli.terminal import complain, counting, say_json
+from sam3_tvm.cli.track.prompts import parse_passage, parse_shown
 from sam3_tvm.cli.track.summary import print_table, summary
 from sam3_tvm.files import output_folder
 
@@ -120,7 +121,6 @@ def command(
     sam3-tvm track sam3-cpu dance.mp4 --box 20,40,60,90 --point 44,61@120
     sam3-tvm track sam3-cpu frames/ --mask dog.png@30 --both -o masks -o x.jsonl
     """
-    from sam3_tvm.cli.track.prompts import parse_passage, parse_shown
     from sam3_tvm.film.outputs.opening import open_outputs
     from sam3_tvm.film.passage import check_fits
 
@@ -147,7 +147,7 @@ def command(
                     run = Run(session, film, passage, outputs, folder, interrupted, report)
                     complete = run.carry_out(checkpoint)
             if as_json:
-                say(json_text(summary(run.tally, model, film, shown, paths, complete)))
+                say_json(summary(run.tally, model, film, shown, paths, complete))
             else:
                 print_table(run.tally, video, film, paths)
     _exit(run, complete, video, folder, 128 + (interrupted.signal or signal.SIGINT))

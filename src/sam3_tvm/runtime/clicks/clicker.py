@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from sam3_tvm.abi import CLICKS
+from sam3_tvm.errors import ResultError
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.rules import ClickRules
 from sam3_tvm.runtime.clicks.prompts import Click, build_clicks
-from sam3_tvm.runtime.concepts.prompts import PromptError
-from sam3_tvm.runtime.concepts.results import Resize, coco_entry, sigmoid
+from sam3_tvm.runtime.concepts.prompts import PromptError, brief
+from sam3_tvm.runtime.concepts.results import Resize, coco_entry, sigmoid, to_draw_on
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions
-from sam3_tvm.runtime.pictures.image import ImageError, Picture, read_picture
+from sam3_tvm.runtime.pictures.image import Picture
+from sam3_tvm.runtime.pictures.kept_picture import KeptPicture
 from sam3_tvm.runtime.pictures.overlay import draw_overlay
 
 __all__ = ["ClickResult", "Clicker", "choose_masks"]
@@ -80,7 +82,7 @@ class ClickResult:
         logits: NDArray[np.float32],
         object_score: float,
         resize: Resize,
-        picture: Picture | None = None,
+        picture: KeptPicture | None = None,
     ) -> None:
         self.click = click
         self.size = size
@@ -103,6 +105,12 @@ class ClickResult:
         """Which mask has the highest predicted IoU."""
         return int(self.iou.argmax())
 
+    def _chosen(self, mask: Any) -> int:
+        known = isinstance(mask, int | np.integer) and not isinstance(mask, bool)
+        if not known or not -len(self) <= mask < len(self):
+            raise ResultError(f"mask says which of {len(self)}, counted from 0, not {brief(mask)}")
+        return int(mask)
+
     def __len__(self) -> int:
         return len(self.iou)
 
@@ -118,24 +126,17 @@ class ClickResult:
 
         Args:
             picture: what to draw on, of the same size; by default the picture that was clicked,
-                read again.
-            mask: which mask; by default the best.
+                as it was then: a file is read again.
+            mask: which mask, counted from 0; by default the best.
             opacity: of the mask's colour, 0 to 1.
 
         Raises:
             ImageError: the picture isn't known (features loaded from a file), cannot be read,
-                or has another size.
+                has changed since, or has another size.
+            ResultError: an opacity that is no number from 0 to 1, or no such mask.
         """
-        source = self._picture if picture is None else picture
-        if source is None:
-            raise ImageError("the picture isn't part of a loaded encoding: pass it to overlay()")
-        rgb = read_picture(source)
-        if rgb.shape[:2] != self.size:
-            raise ImageError(
-                f"the picture to draw on is {rgb.shape[1]}x{rgb.shape[0]}, "
-                f"the clicked one was {self.size[1]}x{self.size[0]}"
-            )
-        chosen = self.best if mask is None else mask
+        chosen = self.best if mask is None else self._chosen(mask)
+        rgb = to_draw_on(picture, self._picture, self.size)
         box = self.click.box
         image = draw_overlay(
             rgb,
@@ -207,7 +208,7 @@ class Clicker:
         clicks: Sequence[Click],
         size: tuple[int, int],
         multimask: bool,
-        picture: Picture | None,
+        picture: KeptPicture | None,
     ) -> list[ClickResult]:
         """Masks for objects of one picture.
 

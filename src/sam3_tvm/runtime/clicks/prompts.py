@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from sam3_tvm.runtime.concepts.prompts import (
     brief,
     checked_labels,
     count_entries,
+    is_number,
     pixel_boxes,
     pixel_points,
 )
@@ -22,6 +22,8 @@ from sam3_tvm.runtime.concepts.prompts import (
 __all__ = ["Click", "build_clicks"]
 
 # Labels of the functions: 1 and 0 for points, and these.
+_DEEPEST = 4  # lists within lists of numbers: objects, rows, columns, and one too many
+
 _NO_POINT, _UPPER_LEFT, _LOWER_RIGHT = -1, 2, 3
 
 
@@ -101,7 +103,9 @@ def build_clicks(
     if point_labels is not None and points is None:
         raise PromptError("point_labels need points")
     counts = {
-        name: len(value) for name, (value, rank) in known.items() if _rank(value, name) > rank
+        name: count_entries(name, value)
+        for name, (value, rank) in known.items()
+        if _rank(value, name) > rank
     }
     if not counts:
         return [_click(points, point_labels, box, mask, size, side, most)], False
@@ -111,6 +115,8 @@ def build_clicks(
             f"{several} has several objects and {single[0]} one: give each argument a list with an "
             "entry, or None, for each object"
         )
+    if is_number(point_labels):
+        point_labels = [point_labels] * next(iter(counts.values()))
     if point_labels is not None:
         counts["point_labels"] = count_entries("point_labels", point_labels)
     if len(set(counts.values())) > 1:
@@ -123,15 +129,20 @@ def build_clicks(
     return [_click(p, labels, b, m, size, side, most) for p, labels, b, m in rows], True
 
 
-def _rank(value: Any, name: str) -> int:
+def _rank(value: Any, name: str, deep: int = 1) -> int:
     """How deep numbers lie; in lists, below the entries that aren't None."""
     if isinstance(value, np.ndarray):
         return value.ndim
     if isinstance(value, str | bytes):
         raise PromptError(f"{name} takes numbers, not {value!r}")
-    if not isinstance(value, Sequence):
-        return int(np.ndim(value))
-    inner = [_rank(entry, name) for entry in value if entry is not None]
+    if not isinstance(value, list | tuple):
+        try:
+            return int(np.ndim(value))
+        except Exception as error:  # an object's own conversion to an array
+            raise PromptError(f"{name} takes numbers, not {brief(value)}") from error
+    if deep > _DEEPEST:
+        raise PromptError(f"{name} takes numbers in lists at most {_DEEPEST} deep")
+    inner = [_rank(entry, name, deep + 1) for entry in value if entry is not None]
     # A list of nothing but None is one of objects.
     return 1 + max(inner, default=0 if not len(value) else 8)
 

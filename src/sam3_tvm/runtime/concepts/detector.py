@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import threading
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.abi import BATCH
+from sam3_tvm.locks import Lock
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.progress import Progress
-from sam3_tvm.runtime.concepts.prompts import Prompt, build_prompts
+from sam3_tvm.runtime.concepts.prompts import Prompt, brief, build_prompts
 from sam3_tvm.runtime.concepts.results import Result, sigmoid
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions
 from sam3_tvm.runtime.pictures.encoded import EncodedImage
 
-__all__ = ["Detector", "Tokenize"]
+__all__ = ["Detector", "PhraseWarning", "Tokenize"]
 
 # Prompts that go through the detector together. More gain little: by then every matrix
 # product is large, and memory grows with each.
@@ -27,8 +28,20 @@ _PROMPTS_AT_ONCE = 8
 # A phrase's features are 32 KB at SAM 3's size.
 _CACHED_PHRASES = 256
 
-#: Phrases to ids and mask, int64 [phrases, tokens] each.
-Tokenize = Callable[[Sequence[str]], tuple[NDArray[np.int64], NDArray[np.int64]]]
+
+class Tokenize(Protocol):
+    """Phrases to tokens, such as a :class:`~sam3_tvm.runtime.tokenizer.Tokenizer`."""
+
+    def __call__(self, phrases: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Ids and mask, int64 [phrases, tokens] each."""
+
+    def read(self, phrase: str) -> str:
+        """The beginning of a phrase that fits into the tokens."""
+
+
+class PhraseWarning(UserWarning):
+    """A phrase that is longer than the model reads."""
+
 
 _Features = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
@@ -55,7 +68,7 @@ class Detector:
         self._tokenize = tokenize
         self._manifest = manifest
         self._phrases: OrderedDict[str, _Features] = OrderedDict()
-        self._phrases_lock = threading.Lock()
+        self._phrases_lock = Lock()
 
     def build(
         self,
@@ -70,8 +83,11 @@ class Detector:
 
         Raises:
             PromptError: prompts that cannot be used, or points for an artifact that takes none.
+
+        Warns:
+            PhraseWarning: a phrase that is longer than the model reads; its end goes unheard.
         """
-        return build_prompts(
+        prompts = build_prompts(
             text,
             boxes,
             box_labels,
@@ -82,6 +98,15 @@ class Detector:
             point_labels=point_labels,
             max_points=self._bound("geometry_encoder", "points") if self._takes_points else None,
         )
+        for phrase in dict.fromkeys(prompt.text for prompt in prompts):
+            if (read := self._tokenize.read(phrase)) != phrase:
+                warnings.warn(
+                    f"a phrase of more than {self._manifest.sizes.text_tokens} tokens: what is "
+                    f"searched is {brief(read)} alone",
+                    PhraseWarning,
+                    stacklevel=3,  # who called Model.segment
+                )
+        return prompts
 
     def detect(
         self, image: EncodedImage, prompts: Sequence[Prompt], threshold: float, progress: Progress
@@ -120,6 +145,7 @@ class Detector:
                     masks,
                     self._resize_masks,
                     image.picture,
+                    self._tokenize.read(chosen[row].text),
                 )
         return [results[i] for i in range(len(prompts))]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sam3_tvm.errors import ResultError
 from sam3_tvm.runtime.pictures.image import ImageError, Picture, read_picture
-from sam3_tvm.runtime.pictures.overlay import draw_overlay
+from sam3_tvm.runtime.pictures.kept_picture import KeptPicture
+from sam3_tvm.runtime.pictures.overlay import draw_overlay, wanted
 
-__all__ = ["Resize", "Result", "coco_entry", "sigmoid"]
+__all__ = ["Resize", "Result", "coco_entry", "sigmoid", "to_draw_on"]
 
 #: Mask logits float32 [M, h, w] and a height and width H, W to masks bool [M, H, W].
 Resize = Callable[[NDArray[np.float32], tuple[int, int]], NDArray[np.bool_]]
@@ -52,6 +55,72 @@ def coco_entry(mask: NDArray[np.bool_]) -> dict[str, Any]:
     }
 
 
+def _whole(name: str, number: Any) -> int:
+    try:
+        if not isinstance(number, bool | np.bool_):
+            return operator.index(number)
+    except TypeError:
+        pass
+    raise ResultError(f"{name} is an integer, not a {type(number).__name__}")
+
+
+def to_draw_on(
+    picture: Picture | None, kept: KeptPicture | None, size: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """What a result is drawn on, uint8 [H, W, 3].
+
+    Args:
+        picture: what was asked for; None for what was encoded.
+        kept: what was encoded; None if it isn't known.
+        size: its height and width, pixels.
+
+    Raises:
+        ImageError: nothing is known to draw on, or it cannot be read, or has another size.
+    """
+    if picture is not None:
+        rgb = read_picture(picture)
+    elif kept is not None:
+        rgb = kept.read()
+    else:
+        raise ImageError("the picture isn't part of a loaded encoding: pass it to overlay()")
+    if rgb.shape[:2] != size:
+        raise ImageError(
+            f"the picture to draw on is {rgb.shape[1]}x{rgb.shape[0]}, the one that was encoded "
+            f"{size[1]}x{size[0]}"
+        )
+    return rgb
+
+
+def _rows(index: Any, count: int) -> slice | NDArray[np.intp]:
+    """Which of ``count`` rows an index chooses, by NumPy's rules for one axis.
+
+    Raises:
+        IndexError: what isn't an integer, a slice, or a list or one-dimensional array of integers
+            or booleans; one outside, or booleans that aren't one for each.
+    """
+    if isinstance(index, slice):
+        try:
+            index.indices(count)
+        except (TypeError, ValueError) as error:
+            raise IndexError(f"{error}") from error
+        return index
+    accepted = "an index is an integer, a slice, or a list or array of integers or booleans"
+    try:
+        given = np.asarray(index)
+    except Exception as error:  # ragged lists, and what an object's own conversion raises
+        raise IndexError(f"{accepted}, not a {type(index).__name__}") from error
+    if isinstance(index, tuple) or given.ndim > 1 or (given.ndim == 0 and given.dtype.kind == "b"):
+        raise IndexError(f"{accepted}; not a {type(index).__name__} of {given.ndim} axes")
+    if given.ndim == 1 and given.size == 0 and isinstance(index, list):
+        given = given.astype(np.intp)
+    if given.dtype.kind not in "iub":
+        raise IndexError(f"{accepted}, not a {type(index).__name__}")
+    if given.dtype.kind != "b" and np.any((given < -count) | (given >= count)):
+        raise IndexError(f"object {index if given.ndim == 0 else given.tolist()} of {count}")
+    chosen: NDArray[np.intp] = np.atleast_1d(np.arange(count)[given])
+    return chosen
+
+
 class Result:
     """The objects found for one prompt, best first.
 
@@ -60,6 +129,8 @@ class Result:
 
     Attributes:
         text: the phrase that was searched.
+        text_read: the beginning of it that fits into the model's tokens: all of it, but of very
+            long phrases.
         size: height and width of the picture, pixels.
         boxes: float32 [N, 4], x0, y0, x1, y1 in the picture's pixels; like the reference's, not
             cut at its edges.
@@ -76,9 +147,11 @@ class Result:
         queries: NDArray[np.int64],
         mask_logits: NDArray[np.float32],
         resize: Resize,
-        picture: Picture | None = None,
+        picture: KeptPicture | None = None,
+        text_read: str | None = None,
     ) -> None:
         self.text = text
+        self.text_read = text if text_read is None else text_read
         self.size = size
         self.boxes = boxes
         self.scores = scores
@@ -114,15 +187,9 @@ class Result:
         """The chosen objects; an integer chooses one.
 
         Raises:
-            IndexError: an integer outside the result, or an index that NumPy doesn't take.
+            IndexError: one outside the result, or an index that NumPy doesn't take for one axis.
         """
-        if isinstance(index, (int, np.integer)):
-            if not -len(self) <= index < len(self):
-                raise IndexError(f"object {index} of {len(self)}")
-            index = slice(index % len(self), index % len(self) + 1)
-        elif not isinstance(index, slice):
-            # An empty list of integers would be one of floats.
-            index = np.asarray(index) if np.size(index) else np.zeros(0, np.intp)
+        index = _rows(index, len(self))
         chosen = Result(
             self.text,
             self.size,
@@ -132,6 +199,7 @@ class Result:
             self._logits[index],
             self._resize,
             self._picture,
+            self.text_read,
         )
         if self._masks is not None:
             chosen._masks = self._masks[index]
@@ -158,7 +226,7 @@ class Result:
 
         Args:
             picture: what to draw on, of the same size; by default the picture that was
-                segmented, read again.
+                segmented, as it was then: a file is read again.
             opacity: of the masks' colour, 0 to 1.
             boxes: draw the boxes.
             labels: write the phrase and the score at each object; the score alone where the
@@ -169,22 +237,15 @@ class Result:
 
         Raises:
             ImageError: the picture isn't known (features loaded from a file), cannot be read,
-                or has another size.
+                has changed since, or has another size.
+            ResultError: an opacity that is no number from 0 to 1, or a flag that is none.
         """
-        source = self._picture if picture is None else picture
-        if source is None:
-            raise ImageError("the picture isn't part of a loaded encoding: pass it to overlay()")
-        rgb = read_picture(source)
-        if rgb.shape[:2] != self.size:
-            raise ImageError(
-                f"the picture to draw on is {rgb.shape[1]}x{rgb.shape[0]}, "
-                f"the segmented one was {self.size[1]}x{self.size[0]}"
-            )
+        drawn, named = wanted("boxes", boxes), wanted("labels", labels)
         return draw_overlay(
-            rgb,
+            to_draw_on(picture, self._picture, self.size),
             self._each_mask(),
-            self.boxes if boxes else None,
-            [(f"{self.text} {s:.2f}", f"{s:.2f}") for s in self.scores] if labels else None,
+            self.boxes if drawn else None,
+            [(f"{self.text} {s:.2f}", f"{s:.2f}") for s in self.scores] if named else None,
             opacity=opacity,
         )
 
@@ -194,15 +255,18 @@ class Result:
         """The objects in COCO's results format.
 
         Args:
-            image_id, category_id: written to every entry where given.
+            image_id, category_id: integers, written to every entry where given.
 
         Returns:
             One dictionary per object: ``segmentation`` (compressed run-length encoding with
             ``size`` [height, width] and ``counts`` as a string), ``bbox`` (x, y, width, height in
             pixels), ``score`` and ``area`` (pixels of the mask).
+
+        Raises:
+            ResultError: an id that is no integer.
         """
         ids = {"image_id": image_id, "category_id": category_id}
-        given = {k: v for k, v in ids.items() if v is not None}
+        given = {k: _whole(k, v) for k, v in ids.items() if v is not None}
         entries = []
         for box, score, mask in zip(self.boxes, self.scores, self._each_mask(), strict=True):
             x0, y0, x1, y1 = box.tolist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,21 @@ class Tokenizer:
         Raises:
             ArtifactError: the tokenizer's rules fail on a phrase.
         """
+        encoded = self._encode(phrases)
+        ids = np.array([e.ids for e in encoded], np.int64)
+        mask = np.array([e.attention_mask for e in encoded], np.int64)
+        if self._masked is not None:
+            mask = (ids != self._masked).astype(np.int64)
+        return ids, mask
+
+    def read(self, phrase: str) -> str:
+        """The beginning of a phrase that fits into the tokens; mostly all of it."""
+        (encoded,) = self._encode([phrase])
+        if not encoded.overflowing:
+            return phrase
+        return phrase[: max(end for _, end in encoded.offsets)]
+
+    def _encode(self, phrases: Sequence[str]) -> list[Any]:
         try:
             encoded = encode(self._tokenizer, phrases)
         except ValueError as error:
@@ -64,8 +80,4 @@ class Tokenizer:
                 f"{self._path}: gives {wrong[0]} tokens where the text encoder takes "
                 f"{self._length}; compile it again"
             )
-        ids = np.array([e.ids for e in encoded], np.int64)
-        mask = np.array([e.attention_mask for e in encoded], np.int64)
-        if self._masked is not None:
-            mask = (ids != self._masked).astype(np.int64)
-        return ids, mask
+        return encoded

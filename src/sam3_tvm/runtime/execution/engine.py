@@ -7,17 +7,20 @@ all models that compute with the same number of threads, and its pool has that s
 
 from __future__ import annotations
 
+import operator
 import os
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-from sam3_tvm.errors import Sam3Error
+import numpy as np
 
-__all__ = ["Engine", "default_threads", "shared_engine"]
+from sam3_tvm.errors import Sam3Error
+from sam3_tvm.locks import Lock, Worker
+
+__all__ = ["Engine", "checked_threads", "default_threads", "shared_engine"]
 
 _T = TypeVar("_T")
 
@@ -26,12 +29,12 @@ _SHARE_ALL_CORES = -3
 
 # Configuring a pool sets a limit that is global to the process and read when the pool of a
 # thread is made: two engines must not do it at once.
-_configuring = threading.Lock()
+_configuring = Lock()
 
 # One call computes at a time, whichever engine makes it.
-_computing = threading.Lock()
+_computing = Lock()
 
-_sharing = threading.Lock()
+_sharing = Lock()
 _engines: WeakValueDictionary[int, Engine] = WeakValueDictionary()
 
 # How often a worker yields while it waits for work before it sleeps: some milliseconds, which
@@ -47,31 +50,20 @@ class Engine:
     time either, since each uses all the cores that were asked for.
 
     Args:
-        threads: how many threads a call computes with, at least 1; by default
-            :func:`default_threads`.
+        threads: how many threads a call computes with; see :func:`checked_threads`.
 
     Raises:
-        Sam3Error: a number of threads below 1.
+        Sam3Error: a number of threads that can't be.
     """
 
     def __init__(self, threads: int | None = None) -> None:
-        self.threads = default_threads() if threads is None else threads
-        if self.threads < 1:
-            raise Sam3Error(f"threads must be at least 1, got {threads}")
-        self._executor: ThreadPoolExecutor | None = None
-        self._process = 0
-        self._starting = threading.Lock()
+        self.threads = checked_threads(threads)
+        # The thread mustn't keep the engine alive: it ends with it.
+        self._worker = Worker("sam3-tvm", partial(_configure_pool, self.threads))
 
     def run(self, call: Callable[[], _T]) -> _T:
         """The result of ``call``, made on the engine's thread. Calls queue up."""
-        with self._starting:
-            # A forked child has a copy of this object but none of the threads.
-            if self._executor is None or self._process != os.getpid():
-                self._executor = ThreadPoolExecutor(1, thread_name_prefix="sam3-tvm")
-                self._process = os.getpid()
-                self._executor.submit(_configure_pool, self.threads).result()
-            executor = self._executor
-        return executor.submit(_alone, call).result()
+        return self._worker.run(lambda: _alone(call))
 
 
 def shared_engine(threads: int | None = None) -> Engine:
@@ -80,9 +72,9 @@ def shared_engine(threads: int | None = None) -> Engine:
     It lives as long as somebody holds it, and so do its threads.
 
     Raises:
-        Sam3Error: a number of threads below 1.
+        Sam3Error: a number of threads that can't be.
     """
-    wanted = default_threads() if threads is None else threads
+    wanted = checked_threads(threads)
     with _sharing:
         engine = _engines.get(wanted)
         if engine is None:
@@ -95,14 +87,34 @@ def _alone(call: Callable[[], _T]) -> _T:
         return call()
 
 
-def _renew_locks() -> None:
-    """In a forked child: threads that held them are not there to release them."""
-    global _configuring, _sharing, _computing
-    _configuring, _sharing, _computing = threading.Lock(), threading.Lock(), threading.Lock()
+def checked_threads(threads: Any = None) -> int:
+    """A number of threads to compute with.
+
+    More threads than the machine has CPUs only take turns, and thousands of them can take it
+    down; up to four times as many are accepted.
+
+    Args:
+        threads: the number, an integer; by default :func:`default_threads`.
+
+    Raises:
+        Sam3Error: no integer, below 1 or above that bound, as given or in the environment.
+    """
+    return default_threads() if threads is None else _accepted(threads, "threads")
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)
+def _accepted(threads: Any, name: str) -> int:
+    most = 4 * (os.cpu_count() or 1)
+    try:
+        count = None if isinstance(threads, bool | np.bool_) else operator.index(threads)
+    except TypeError:
+        count = None
+    if count is None or not 1 <= count <= most:
+        said = " ".join(f"{threads!r}".split())[:100]
+        raise Sam3Error(
+            f"{name} must be an integer from 1 to {most} (four times this machine's CPUs), not "
+            f"{said}"
+        )
+    return count
 
 
 def default_threads() -> int:
@@ -111,11 +123,17 @@ def default_threads() -> int:
     Cores are physical where the system tells (Linux): arithmetic this dense gains nothing from
     a second thread on the same core. TVM's own default would halve the CPUs on every x86
     machine, also on those with one thread a core.
+
+    Raises:
+        Sam3Error: a variable that holds no number of threads; see :func:`checked_threads`.
     """
     for name in ("TVM_NUM_THREADS", "OMP_NUM_THREADS"):
-        value = os.environ.get(name, "")
-        if value.isdigit() and int(value) > 0:
-            return int(value)
+        value = os.environ.get(name, "").strip()
+        # OpenMP's may be a list, with a number for each level of nested loops.
+        first = value.partition(",")[0].strip() if name == "OMP_NUM_THREADS" else value
+        if value:
+            number = int(first) if first.isascii() and first.isdigit() else value
+            return _accepted(number, f"{name} in the environment")
     if not hasattr(os, "sched_getaffinity"):
         return os.cpu_count() or 1
     topology = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.components import AbiError, Component, Dim, bind
+from sam3_tvm.locks import Lock
 from sam3_tvm.manifest import Stages
 from sam3_tvm.weights import ALIGNMENT
 
@@ -53,7 +53,7 @@ class FunctionTable:
             for half in (split.image_half(components[name]), split.prompt_half(components[name]))
         ]
         self._signatures = {**components, **{half.name: half for half in halves}}
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def __call__(self, name: str, *inputs: Input) -> tuple[NDArray[Any], ...]:
         """Call one function, whole or a half.

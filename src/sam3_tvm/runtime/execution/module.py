@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import threading
+import os
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.artifact import MODEL, Artifact, ArtifactError
+from sam3_tvm.locks import Lock
 from sam3_tvm.runtime.execution.engine import shared_engine
 from sam3_tvm.runtime.execution.functions import FunctionTable, Input
 from sam3_tvm.runtime.execution.workspace import PlannedFunction, Workspace, tensor
@@ -28,7 +29,7 @@ _NAIVE_ALLOCATOR = 1
 # Registered by libtvm_runtime when it is loaded.
 _RUNTIME_MARK = "vm.builtin.alloc_shape_heap"
 
-_loading = threading.Lock()
+_loading = Lock()
 _loaded_version: str | None = None
 
 
@@ -56,18 +57,34 @@ class Machine:
         components, stages = artifact.manifest.components, artifact.manifest.stages
         compiled = [name for name in components if name not in stages]
         compiled += [half for split in stages.values() for half in (split.image, split.prompt)]
-        weights, workspace = artifact.weights(), Workspace()
+        weights = artifact.weights()
+        self._process = 0
+        self._started: list[Any] = []
         try:
-            executable = tvm_ffi.load_module(path)
-            self.vm = executable["vm_load_executable"]()
-            self.vm["vm_initialization"](_CPU, 0, _NAIVE_ALLOCATOR)
-            self._functions = {
-                name: PlannedFunction(self.vm, name, workspace, _last(weights.function(name)))
-                for name in compiled
-            }
+            self._executable = tvm_ffi.load_module(path)
+            self._last = {name: _last(weights.function(name)) for name in compiled}
+            self._start()
         except (AttributeError, RuntimeError, OSError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise ArtifactError(f"{path}: cannot be loaded ({reason}); compile it again") from error
+
+    def _start(self) -> None:
+        """Make the virtual machine of this process."""
+        self.vm = self._executable["vm_load_executable"]()
+        self.vm["vm_initialization"](_CPU, 0, _NAIVE_ALLOCATOR)
+        # What a forked child inherits may stand in the midst of a call, whose values must stay.
+        self._started.append(self.vm)
+        workspace = Workspace()
+        self._functions = {
+            name: PlannedFunction(self.vm, name, workspace, last)
+            for name, last in self._last.items()
+        }
+        self._process = os.getpid()
+
+    def _function(self, name: str) -> PlannedFunction:
+        if self._process != os.getpid():
+            self._start()
+        return self._functions[name]
 
     def __call__(self, name: str, inputs: Sequence[Input]) -> list[NDArray[Any]]:
         """The results of a function, in order.
@@ -76,7 +93,7 @@ class Machine:
             ArtifactError: the code refuses what the artifact's own tables say that it takes.
         """
         try:
-            return [np.from_dlpack(t) for t in self._functions[name](_arguments(inputs))]
+            return [np.from_dlpack(t) for t in self._function(name)(_arguments(inputs))]
         except (TypeError, ValueError) as error:
             # Inputs keep the contract by now, so it is weights or a stage that don't fit the code.
             reason = " ".join(str(error).split())[:200]
@@ -87,7 +104,7 @@ class Machine:
 
     def needs(self, name: str, inputs: Sequence[Input]) -> tuple[int, ...]:
         """The bytes of the workspace for a call, then those of the buffers for its results."""
-        return self._functions[name].needs(_arguments(inputs))
+        return self._function(name).needs(_arguments(inputs))
 
 
 def load_functions(artifact: Artifact, threads: int | None = None) -> FunctionTable:
@@ -99,10 +116,10 @@ def load_functions(artifact: Artifact, threads: int | None = None) -> FunctionTa
 
     Raises:
         ArtifactError: a library that cannot be loaded or a function that isn't in it.
-        Sam3Error: a number of threads below 1.
+        Sam3Error: a number of threads that can't be.
     """
-    machine = Machine(artifact)
     engine = shared_engine(threads)
+    machine = Machine(artifact)
 
     def invoke(name: str, inputs: Sequence[Input]) -> list[NDArray[Any]]:
         return engine.run(lambda: machine(name, inputs))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from sam3_tvm.runtime.execution.functions import aligned
-from sam3_tvm.runtime.pictures.image import ImageError, Picture
+from sam3_tvm.runtime.pictures.image import ImageError
+from sam3_tvm.runtime.pictures.kept_picture import KeptPicture
 
 __all__ = ["EncodedImage"]
 
@@ -37,7 +40,7 @@ class EncodedImage:
     features: Mapping[str, NDArray[Any]]
     size: tuple[int, int]
     fingerprint: str
-    picture: Picture | None = None
+    picture: KeptPicture | None = None
 
     def __repr__(self) -> str:
         height, width = self.size
@@ -45,6 +48,8 @@ class EncodedImage:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the features to a safetensors file, from which they come back bit for bit.
+
+        It is written under another name and then renamed, so that it is there whole or not at all.
 
         Raises:
             ImageError: a path that cannot be written.
@@ -57,10 +62,17 @@ class EncodedImage:
             "artifact": self.fingerprint,
         }
         tensors = {name: np.ascontiguousarray(array) for name, array in self.features.items()}
+        target = Path(path)
+        partial = target.with_name(f".{secrets.token_hex(8)}.part")
         try:
-            save_file(tensors, path, metadata)
-        except (OSError, SafetensorError) as error:
-            raise ImageError(f"{os.fspath(path)}: cannot be written ({error})") from error
+            save_file(tensors, partial, metadata)
+            partial.replace(target)
+        except (OSError, ValueError, SafetensorError) as error:
+            reason = " ".join(f"{getattr(error, 'strerror', None) or error}".split())
+            raise ImageError(f"{target}: cannot be written ({reason})") from error
+        finally:
+            with suppress(OSError, ValueError):
+                partial.unlink(missing_ok=True)
 
     @classmethod
     def load(

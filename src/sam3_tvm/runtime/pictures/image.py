@@ -2,34 +2,61 @@
 
 from __future__ import annotations
 
+import io
 import os
-import struct
-import threading
+import re
+import stat
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from sam3_tvm.errors import Sam3Error
+from sam3_tvm.locks import Lock
 from sam3_tvm.rules import Preprocessing
 from sam3_tvm.runtime.pictures.resample import resize
 
-__all__ = ["ImageError", "Picture", "picture_suffixes", "preprocess", "read_picture"]
+__all__ = [
+    "ImageError",
+    "Picture",
+    "own_picture",
+    "picture_suffixes",
+    "pictures_in",
+    "preprocess",
+    "read_picture",
+]
 
-#: What is taken as a picture: a file's path, a PIL image, or an array; see :func:`read_picture`.
-Picture = str | os.PathLike[str] | Image.Image | NDArray[Any]
+#: What is taken as a picture: a file's path, a file's content as bytes or as a file object, a PIL
+#: image, or an array; see :func:`read_picture`.
+Picture = (
+    str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[Any]
+)
 
-_ACCEPTED = "a picture file (JPEG, PNG, WebP, TIFF, BMP ...), a PIL image or an array"
+_FILES = "a picture file (JPEG, PNG, WebP, TIFF, BMP ...)"
+_ACCEPTED = f"{_FILES}, its bytes, a PIL image or an array"
 
-# What Pillow's decoders raise on damaged files.
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error)
+# Formats that Pillow opens and that hold no photographs; to draw some, it starts other programs.
+_NO_PHOTOGRAPHS = frozenset({"EPS", "MPEG", "PDF", "WMF"})
+
+# What brings the stored picture upright, by its orientation: TIFF 6.0, section 8, and Exif 2.32,
+# 4.6.4.A. The row 0 and the column 0 as stored are, for 6, the right side and the top.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 # Changing warning filters isn't safe between threads.
-_filters = threading.Lock()
+_filters = Lock()
 
 
 class ImageError(Sam3Error, ValueError):
@@ -41,9 +68,25 @@ def picture_suffixes() -> frozenset[str]:
     return frozenset(
         suffix
         for suffix, name in Image.registered_extensions().items()
-        # PDF, PostScript and video containers are registered too, but are no photographs.
-        if name in Image.OPEN and name not in ("EPS", "MPEG", "PDF", "WMF")
+        if name in Image.OPEN and name not in _NO_PHOTOGRAPHS
     )
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures that lie in a folder, by their suffix, in no order.
+
+    Names that begin with a dot are passed over: hidden files, and the ``._photo.jpg`` that macOS
+    lays beside ``photo.jpg`` in archives, which holds no picture.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    suffixes = picture_suffixes()
+    return [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+    ]
 
 
 def read_picture(picture: Picture) -> NDArray[np.uint8]:
@@ -53,9 +96,13 @@ def read_picture(picture: Picture) -> NDArray[np.uint8]:
     colours, CMYK is converted as Pillow does, an alpha channel is dropped, as by the reference.
     16 bits are scaled to 8, not clipped. Of a file with several frames the first is taken.
 
+    What would come out black because its numbers are far smaller than their type, such as 8-bit
+    values in 16 or 32 bits, is refused.
+
     Args:
-        picture: a path, a PIL image, or an array of shape [H, W], [H, W, 1], [H, W, 3] or
-            [H, W, 4]: uint8, uint16, or floating point between 0 and 1.
+        picture: a path; a picture file's content as bytes or as a binary file object; a PIL
+            image; or an array of shape [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]: uint8, uint16,
+            bool, or floating point between 0 and 1, in any byte order.
 
     Returns:
         uint8, shape [H, W, 3].
@@ -65,12 +112,26 @@ def read_picture(picture: Picture) -> NDArray[np.uint8]:
             or range.
     """
     if isinstance(picture, np.ndarray):
-        return _from_array(picture)
+        return _from_array(np.asarray(picture))
     if isinstance(picture, Image.Image):
-        return _guarded(lambda: _to_rgb(picture), "the PIL image")
-    if not isinstance(picture, (str, os.PathLike)):
-        raise ImageError(f"a {type(picture).__name__} is no picture: give {_ACCEPTED}")
-    return _guarded(lambda: _from_file(Path(picture)), f"{os.fspath(picture)}")
+        with _named("the PIL image"):
+            return _to_rgb(picture)
+    if isinstance(picture, (bytes, bytearray, memoryview)):
+        with _named("the bytes"):
+            return _from_file(io.BytesIO(picture))
+    if isinstance(picture, (str, os.PathLike)):
+        name = os.fsdecode(picture)
+        with _named(name), _opened(name) as file:
+            return _from_file(file)
+    if hasattr(picture, "read"):
+        with _named("the file object"):
+            return _from_file(cast(BinaryIO, picture))
+    if isinstance(picture, (list, tuple)):
+        raise ImageError(
+            f"a {type(picture).__name__} is no picture: give one picture a call; of numbers make "
+            "an array"
+        )
+    raise ImageError(f"a {type(picture).__name__} is no picture: give {_ACCEPTED}")
 
 
 def own_picture(picture: Picture) -> NDArray[np.uint8]:
@@ -98,51 +159,115 @@ def preprocess(rgb: NDArray[np.uint8], rules: Preprocessing) -> NDArray[np.float
     return np.ascontiguousarray(normal.transpose(2, 0, 1)[None])
 
 
-def _guarded(read: Callable[[], NDArray[np.uint8]], name: str) -> NDArray[np.uint8]:
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Say of which picture an error is."""
     try:
-        return read()
-    except FileNotFoundError as error:
-        raise ImageError(f"{name}: no such file; give {_ACCEPTED}") from error
+        yield
+    except ImageError as error:
+        # A name may hold line breaks; the message is one line.
+        shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+        raise ImageError(f"{shown}: {error}") from error
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[BinaryIO]:
+    """A file to read from. What can't be read twice, such as a pipe, might also never end."""
+    try:
+        if not stat.S_ISREG(os.stat(name).st_mode):
+            what = "folder" if os.path.isdir(name) else "pipe or device"
+            raise ImageError(f"is a {what}; give {_FILES}")
+        file = open(name, "rb")  # noqa: SIM115 - closed below; its own errors are told apart
+    except (FileNotFoundError, NotADirectoryError) as error:
+        # pathlib makes one slash of two.
+        if url := re.match(r"(?i)([a-z][a-z0-9+.-]+):/+", name):
+            raise ImageError(
+                f"URLs ({url[1]}://) are not fetched; download it and give the file's path"
+            ) from error
+        raise ImageError(f"no such file; give the path of {_FILES}") from error
+    except (OSError, ValueError) as error:  # the latter of a name that no file can have
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"cannot be opened ({reason}); give {_FILES}") from error
+    with file:
+        yield file
+
+
+@contextmanager
+def _decoding() -> Iterator[None]:
+    """Whatever a decoder raises about a picture is that picture's fault."""
+    try:
+        yield
+    except ImageError:
+        raise
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise ImageError(
-            f"{name}: has more than {limit:,} pixels; scale it down or cut it into tiles"
+            f"has more than {limit:,} pixels; scale it down or cut it into tiles"
         ) from error
-    except ImageError as error:
-        raise ImageError(f"{name}: {error}") from error
-    except _DAMAGED as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ImageError(f"{name}: cannot be read ({reason}); give {_ACCEPTED}") from error
+    except UnidentifiedImageError as error:
+        # Pillow's own message names the file again, or an object's address.
+        raise ImageError(
+            f"cannot be read (its content is of no format that is known here); give {_FILES}"
+        ) from error
+    # Pillow's decoders raise RuntimeError, NotImplementedError, MemoryError, struct.error and more
+    # for files that are damaged or of a kind that they don't know.
+    except Exception as error:
+        said = getattr(error, "strerror", None) or f"{error}" or "it is damaged or too large"
+        raise ImageError(f"cannot be read ({' '.join(said.split())}); give {_FILES}") from error
 
 
-def _from_file(path: Path) -> NDArray[np.uint8]:
-    with _filters, warnings.catch_warnings():
-        # Large pictures are fine here. Pillow's error stays, at twice the size that it warns of.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        image = Image.open(path)
+def _from_file(file: BinaryIO) -> NDArray[np.uint8]:
+    # Given as a file, and not by name: Pillow maps a TIFF that it opens by name into memory, and
+    # where that is turned on its side with height and width exchanged.
+    with _decoding():
+        Image.init()
+        formats = [name for name in Image.ID if name not in _NO_PHOTOGRAPHS]
+        with _filters, warnings.catch_warnings():
+            # Large pictures are fine here. Pillow's error stays, at twice the size it warns of.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(file, formats=formats)
     with image:
         return _to_rgb(image)
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-        image = ImageOps.exif_transpose(image)
-    if image.mode == "F" or image.mode.startswith("I"):
-        return _from_array(_deep(image))
-    if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
-        # The direct way gives the same colours, and a warning about their transparency.
-        image = image.convert("RGBA")
-    if image.mode != "RGB":
-        image = image.convert("RGB")
-    return np.asarray(image)
+    with _decoding():
+        _load(image)
+        upright = _UPRIGHT.get(_orientation(image))
+        if upright is not None:
+            image = image.transpose(upright)
+        if not (image.mode == "F" or image.mode.startswith("I")):
+            if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
+                # The direct way gives the same colours, and a warning about their transparency.
+                image = image.convert("RGBA")
+            if image.mode != "RGB":
+                image = image.convert("RGB")
+        values = np.asarray(image)
+    return _from_array(_deep(values, image.mode))
 
 
-def _deep(image: Image.Image) -> NDArray[Any]:
+def _load(image: Image.Image) -> None:
+    """Decode it, by reading its file and not by mapping it; see :func:`_from_file`."""
+    if not isinstance(image, ImageFile.ImageFile):
+        image.load()
+        return
+    name, image.filename = image.filename, ""
+    try:
+        image.load()
+    finally:
+        image.filename = name
+
+
+def _orientation(image: Image.Image) -> Any:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # whatever Pillow's parser makes of damaged tags, the picture itself is whole
+        return 1
+
+
+def _deep(values: NDArray[Any], mode: str) -> NDArray[Any]:
     """The values of a greyscale image of more than 8 bits, as an array that is accepted."""
-    values = np.asarray(image)
-    if image.mode.startswith("I;16"):
-        return values.astype(np.uint16)
-    if image.mode == "I" and values.size:
+    if mode == "I" and values.size:
         # 16-bit files in 32-bit integers.
         if values.min() < 0 or values.max() > 0xFFFF:
             raise ImageError("has values of more than 16 bits; save it with 8 or 16")
@@ -157,13 +282,49 @@ def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
             f"an array of shape {array.shape} is no picture: give [H, W], [H, W, 3] or [H, W, 4]"
         )
     array = array.reshape(*array.shape[:2], channels)[..., :3]
-    if array.dtype == np.uint16:
-        # 65535 is 257 x 255.
-        array = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    elif array.dtype.kind == "f":
-        if not (array.min() >= 0 and array.max() <= 1):
-            raise ImageError("floating point pictures have values between 0 and 1; or use uint8")
-        array = np.rint(array * 255).astype(np.uint8)
-    elif array.dtype != np.uint8:
-        raise ImageError(f"an array of {array.dtype} is no picture: use uint8, uint16 or 0..1")
-    return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))
+    kind, size = array.dtype.kind, array.dtype.itemsize
+    try:
+        if kind == "b":
+            array = array * np.uint8(255)
+        elif kind == "f":
+            _check_fractions(array)
+            array = np.rint(array * 255).astype(np.uint8)
+        elif kind == "u" and size == 2:  # in any byte order
+            if 0 < array.max() < 256:
+                raise ImageError(
+                    "all values are below 256, black by 16 bits: probably 8-bit values in a wider "
+                    "type; convert it to 8 bits (uint8, mode L)"
+                )
+            # 65535 is 257 x 255.
+            array = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        elif not (kind == "u" and size == 1):
+            raise ImageError(
+                f"an array of {array.dtype.name} is no picture: use uint8 (0 to 255), uint16 (0 to "
+                "65535) or floating point (0 to 1)"
+            )
+        return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))
+    except MemoryError as error:
+        height, width = array.shape[:2]
+        raise ImageError(
+            f"a picture of {width} x {height} px does not fit into memory; scale it down"
+        ) from error
+
+
+def _check_fractions(array: NDArray[Any]) -> None:
+    low, high = array.min(), array.max()
+    if low >= 0 and high <= 1:
+        if 0 < high <= 1 / 255:
+            raise ImageError(
+                f"floating point values up to {high:.2g} are black: probably divided by 255 twice; "
+                "give values between 0 and 1"
+            )
+        return
+    meant = ""
+    if low >= 0 and high <= 255:
+        meant = "probably 0 to 255: divide by 255, "
+    elif -4 <= low < 0 and high <= 4:
+        meant = "probably normalised: give the picture as it was before, "
+    raise ImageError(
+        f"floating point pictures have values between 0 and 1, not {low:.4g} to {high:.4g}; "
+        f"{meant}or use uint8"
+    )

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-__all__ = ["draw_overlay", "draw_tracked", "object_colour"]
+from sam3_tvm.errors import ResultError
+
+__all__ = ["draw_overlay", "draw_tracked", "object_colour", "wanted"]
 
 _Colour = tuple[int, int, int]
 _Box = tuple[int, int, int, int]
@@ -25,6 +27,29 @@ def object_colour(index: int) -> _Colour:
     lightness = (0.55, 0.45, 0.65)[index // 5 % 3]
     red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.95)
     return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def wanted(name: str, flag: object) -> bool:
+    """An argument that says whether something is drawn.
+
+    Raises:
+        ResultError: it is neither true nor false, such as boxes that were given to be drawn.
+    """
+    if isinstance(flag, bool | np.bool_):
+        return bool(flag)
+    raise ResultError(f"{name} says whether to draw them, True or False, not a {_kind(flag)}")
+
+
+def _checked_opacity(opacity: object) -> float:
+    number = isinstance(opacity, int | float | np.integer | np.floating)
+    if isinstance(opacity, bool) or not number or not 0 <= opacity <= 1:  # type: ignore[operator]
+        said = f"{opacity}" if number else f"a {_kind(opacity)}"
+        raise ResultError(f"opacity is a number from 0 (no colour) to 1 (no picture), not {said}")
+    return float(opacity)  # type: ignore[arg-type]
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
 
 
 def draw_overlay(
@@ -48,7 +73,11 @@ def draw_overlay(
         opacity: of the masks' colour, 0 to 1.
         colours: which of the colours each object has, for :func:`object_colour`; by default the
             first has the first, and so on.
+
+    Raises:
+        ResultError: an opacity that is no number from 0 to 1.
     """
+    opacity = _checked_opacity(opacity)
     canvas = np.array(rgb)
     height, width = canvas.shape[:2]
     line = max(1, round((height * width) ** 0.5 / 260))

@@ -17,7 +17,7 @@ from sam3_tvm.runtime.pictures.image import (
     ImageError,
     Picture,
     own_picture,
-    picture_suffixes,
+    pictures_in,
     read_picture,
 )
 from sam3_tvm.runtime.video.frames import Frames, FramesError
@@ -87,14 +87,7 @@ def _open_path(path: Path) -> Frames:
 
 
 def _pictures_in(folder: Path) -> list[Path]:
-    suffixes = picture_suffixes()
-    inside = [
-        path
-        for path in folder.iterdir()
-        # "._1.png" is what macOS's archives keep beside 1.png.
-        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
-    ]
-    return sorted(inside, key=_natural)
+    return sorted(pictures_in(folder), key=_natural)
 
 
 def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:

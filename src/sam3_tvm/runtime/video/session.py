@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sam3_tvm.locks import Lock
 from sam3_tvm.runtime.concepts.prompts import PromptError
 from sam3_tvm.runtime.pictures.image import Picture, own_picture
 from sam3_tvm.runtime.video.frames import Frames, FramesError, read_only
@@ -74,7 +74,7 @@ class TrackSession:
         self._objects: dict[int, ObjectMemory] = {}
         self._current: _Frame | None = None
         self._next = 0
-        self._lock = threading.RLock()
+        self._lock = Lock()
         self._closed = False
 
     @property

@@ -23,7 +23,6 @@ Spatial shapes need no patch: the decoder takes them as an argument, and
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import ModuleType, SimpleNamespace
@@ -31,6 +30,7 @@ from typing import Any
 
 import torch
 
+from sam3_tvm.locks import Lock
 from sam3_tvm.sources.patches import KeepBoxesWhole, attribute, roi_align_of_batch
 
 __all__ = ["all_masks", "patched", "pointers_of_any_width"]
@@ -70,7 +70,7 @@ def pointers_of_any_width(model: Any) -> Iterator[None]:
         yield
 
 
-_lock = threading.RLock()
+_lock = Lock()
 _depth = 0
 
 

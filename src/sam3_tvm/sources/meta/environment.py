@@ -22,7 +22,6 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import threading
 import warnings
 from collections.abc import Container, Iterator
 from contextlib import ExitStack, contextmanager
@@ -34,6 +33,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from sam3_tvm.locks import Lock
 from sam3_tvm.sources.base import Licence, SourceError, read_licence
 from sam3_tvm.sources.meta.stand_ins import PACKAGES, StandIns
 from sam3_tvm.sources.patches import KeepBoxesWhole
@@ -145,7 +145,7 @@ def _import() -> dict[str, ModuleType]:
     return imported
 
 
-_lock = threading.RLock()
+_lock = Lock()
 _depth = 0
 
 
