@@ -16,7 +16,7 @@ from sam3_tvm.sources import SourceError, open_source
 from sam3_tvm.sources.convert import convert
 from sam3_tvm.sources.huggingface.processing import read_preprocessing
 
-SHAPES = Path(__file__).parents[2] / "checkpoints" / "shapes"
+SHAPES = Path(__file__).parents[3] / "checkpoints" / "shapes"
 HALVES = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 
 
