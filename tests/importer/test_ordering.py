@@ -20,7 +20,6 @@ def statistics(x):
         *(torch.kthvalue(x, 2, 0).values, torch.kthvalue(x, 3, -1, keepdim=True).values),
         *(torch.mode(x, 0).values, torch.mode(x, -1, keepdim=True).values),
         *(torch.nanmedian(x), torch.nanmedian(x, 0).values, torch.nanmedian(x, -1, True).values),
-        *(torch.quantile(x, 0.3, dim=0), torch.nanquantile(x, 0.6, dim=-1, keepdim=True)),
         *(torch.nansum(x, 1), torch.nanmean(x, 0), torch.nanmean(x)),
     )
 
