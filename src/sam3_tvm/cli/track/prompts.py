@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sam3_tvm.cli.prompts import parse_box, parse_point
 from sam3_tvm.errors import UsageError
-from sam3_tvm.film.passage import Passage, Shown
+
+if TYPE_CHECKING:
+    from sam3_tvm.film.passage import Passage, Shown
 
 __all__ = ["parse_passage", "parse_shown"]
 
@@ -54,6 +57,9 @@ def parse_shown(
         )
     numbers = _numbered([(option, number) for option, _what, _frame, number in given])
     objects = {number for number in numbers if number is not None} or {1}
+    # Here, so that --help needs neither NumPy nor Pillow.
+    from sam3_tvm.film.passage import Shown
+
     found: dict[tuple[int, int], Shown] = {}
     for (option, what, at, _), number in zip(given, numbers, strict=True):
         if number is None:
@@ -99,6 +105,8 @@ def parse_passage(
     if start is not None and (start > max(places) if backward else start < min(places)):
         where = max(places) if backward else min(places)
         raise UsageError(f"--start {start}: no object is shown by then; one is on frame {where}")
+    from sam3_tvm.film.passage import Passage
+
     passage = Passage(shown, first, most, forward=not backward, backward=backward or both)
     for one in shown:
         if not passage.reaches(one.frame):
