@@ -2,7 +2,7 @@
 
 The weights are packed by Relax operators on whatever expression they are, so that
 :func:`~sam3_tvm.compiler.memory.weights.lift_params` packs parameters offline. Those that are
-parameters are stored in the precision asked for; others stay in float32.
+parameters are stored as the function's arithmetic says; others stay in float32.
 
 Handled, in float32 with static channels and spatial sizes and a batch of any kind:
 
@@ -26,7 +26,9 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from sam3_tvm.arithmetic import FLOAT32, Arithmetic
 from sam3_tvm.compiler.dispatch.store_weights import store_rows
+from sam3_tvm.compiler.graph.arithmetic import arithmetic_of
 from sam3_tvm.compiler.graph.conv_patterns import (
     bias_of,
     is_convolution,
@@ -66,24 +68,23 @@ Expr = Any
 
 @tvm.transform.module_pass(opt_level=0, name="DispatchConv")
 class DispatchConv:
-    """Replaces the convolutions of every Relax function.
+    """Replaces the convolutions of every Relax function, which compute by its arithmetic.
 
     Args:
         target: the CPU that the kernels are for.
-        weights: the precision in which weights are stored.
     """
 
-    def __init__(self, target: CpuTarget, weights: str = "float32") -> None:
+    def __init__(self, target: CpuTarget) -> None:
         self.target = target
-        self.weights = weights
 
     def transform_module(self, mod: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
         """Return ``mod`` with kernels for its convolutions."""
         return rewrite_bindings(mod, self._find)
 
     def _find(self, func: relax.Function) -> dict[Expr, NewValue]:
+        arithmetic = arithmetic_of(func)
         return {
-            var: _Dispatch(self.target, self.weights if chain.stored else "float32", chain)
+            var: _Dispatch(self.target, arithmetic if chain.stored else FLOAT32, chain)
             for var, chain in _find_chains(func).items()
         }
 
@@ -145,11 +146,10 @@ def _find_chains(func: relax.Function) -> dict[Expr, _Chain]:
 
 @dataclass(frozen=True)
 class _Dispatch:
-    """Gives the variable that a chain ends in its kernel's call as value; ``precision`` is that
-    of the weights as stored."""
+    """Gives the variable that a chain ends in its kernel's call as value."""
 
     target: CpuTarget
-    precision: str
+    arithmetic: Arithmetic
     chain: _Chain
 
     def __call__(self, emit: Emit) -> Expr:
@@ -183,8 +183,8 @@ class _Dispatch:
         if winograd_pays(self.target, flat):
             make, name_of = conv_winograd_kernel, conv_winograd_name
         kernel = emit.kernel(
-            name_of(flat, chain.epilogue, self.precision),
-            make(self.target, flat, chain.epilogue, self.precision),
+            name_of(flat, chain.epilogue, self.arithmetic),
+            make(self.target, flat, chain.epilogue, self.arithmetic),
         )
         call = self._call(emit, kernel, operands, residual, out)
         if flat == shape:
@@ -200,7 +200,7 @@ class _Dispatch:
         # [I, O, 2, 2] to [O, 2, 2, I]: a row of weights per channel and place in the 2 x 2.
         rows = emit(relax.op.permute_dims(weight, [1, 2, 3, 0]))
         rows = emit(relax.op.reshape(rows, (4 * out_channels, channels)))
-        given = (channels, out_channels, height, width, self.chain.epilogue, self.precision)
+        given = (channels, out_channels, height, width, self.chain.epilogue, self.arithmetic)
         kernel = emit.kernel(
             conv_transpose_name(*given), conv_transpose_kernel(self.target, *given)
         )
@@ -226,7 +226,7 @@ class _Dispatch:
         count = groups * PRODUCTS * r
         rows = emit(op.reshape(weight, (count, depth)))
         pooled = (shape.height // 2, shape.width // 2)
-        given = (depth, channels, *pooled, chain.epilogue, self.precision)
+        given = (depth, channels, *pooled, chain.epilogue, self.arithmetic)
         kernel = emit.kernel(
             conv_upsampled_name(*given), conv_upsampled_kernel(self.target, *given)
         )
@@ -256,7 +256,7 @@ class _Dispatch:
         panels = -(-count // r)
         if count % r:
             rows = emit(relax.op.nn.pad(rows, [0, panels * r - count, 0, 0]))
-        rows, scale = store_rows(emit, rows, self.precision)
+        rows, scale = store_rows(emit, rows, self.arithmetic.weights)
         rows = emit(relax.op.reshape(rows, (panels, r, depth)))
         packed = emit(relax.op.permute_dims(rows, [0, 2, 1]))
         return [packed] if scale is None else [packed, scale]

@@ -13,7 +13,9 @@ from typing import Any
 import tvm
 from tvm import relax
 
+from sam3_tvm.arithmetic import Arithmetic
 from sam3_tvm.compiler.dispatch.store_weights import store_rows
+from sam3_tvm.compiler.graph.arithmetic import arithmetic_of
 from sam3_tvm.compiler.graph.dataflow import Dataflow, shape_of
 from sam3_tvm.compiler.graph.linear_patterns import LinearLayer, find_linear_layers
 from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
@@ -31,16 +33,15 @@ Expr = Any
 
 @tvm.ir.transform.module_pass(opt_level=0, name="DispatchLinear")
 class DispatchLinear:
-    """The pass; functions say which arguments are parameters by their attribute ``num_input``.
+    """The pass; functions say which arguments are parameters by their attribute ``num_input``, and
+    how they compute by their arithmetic.
 
     Args:
         target: the CPU that the kernels are for.
-        weights: the precision in which weights are stored.
     """
 
-    def __init__(self, target: CpuTarget, weights: str = "float32") -> None:
+    def __init__(self, target: CpuTarget) -> None:
         self.target = target
-        self.weights = weights
 
     def transform_module(
         self, mod: tvm.IRModule, _ctx: tvm.ir.transform.PassContext
@@ -49,8 +50,8 @@ class DispatchLinear:
         return rewrite_bindings(mod, self._find)
 
     def _find(self, func: relax.Function) -> dict[Expr, NewValue]:
-        layers = find_linear_layers(Dataflow(func))
-        return {var: _Dispatch(self.target, self.weights, layer) for var, layer in layers.items()}
+        layers, arithmetic = find_linear_layers(Dataflow(func)), arithmetic_of(func)
+        return {var: _Dispatch(self.target, arithmetic, layer) for var, layer in layers.items()}
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class _Dispatch:
     """Gives the variable that a layer defines its kernel's call as value."""
 
     target: CpuTarget
-    weights: str
+    arithmetic: Arithmetic
     layer: LinearLayer
 
     def __call__(self, emit: Emit) -> Expr:
@@ -70,7 +71,7 @@ class _Dispatch:
             args.append(self._pad(emit, _reshape(emit, layer.bias, (n,))))
         if layer.residual is not None:
             args.append(_reshape(emit, layer.residual, (m, n)))
-        given = (n, layer.k, layer.epilogue, self.weights)
+        given = (n, layer.k, layer.epilogue, self.arithmetic)
         kernel = emit.kernel(kernel_name(*given), linear_kernel(self.target, *given))
         call = relax.call_tir(kernel, args, relax.TensorType((m, n), "float32"))
         return call if len(shape) == 2 else relax.op.reshape(emit(call), shape)
@@ -80,7 +81,7 @@ class _Dispatch:
         op, layer = relax.op, self.layer
         panels, k, width = packed_shape(self.target, layer.n, layer.k)
         weight = layer.weight if layer.transposed else emit(op.permute_dims(layer.weight))
-        rows, scale = store_rows(emit, self._pad(emit, weight), self.weights)
+        rows, scale = store_rows(emit, self._pad(emit, weight), self.arithmetic.weights)
         rows = emit(op.reshape(rows, (panels, width, k)))
         packed = emit(op.permute_dims(rows, [0, 2, 1]))
         return [packed] if scale is None else [packed, scale]

@@ -7,6 +7,7 @@ import pytest
 import tvm
 from kernel_testing import NOT_RUNNABLE, RUNNABLE, assert_close, compiled, empty
 
+from sam3_tvm.arithmetic import storing
 from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.kernels.conv.direct import packed_rows
 from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue
@@ -115,7 +116,9 @@ def test_stored_weights_are_widened_as_they_are(precision):
         stored = packed.astype("float16")
     wide = stored * scale.reshape(packed.shape[0], 1, -1)
     epilogue = ConvEpilogue(residual=True)
-    narrow = compiled(conv_upsampled_kernel(NATIVE, 40, 13, 5, 11, epilogue, precision), NATIVE)
+    narrow = compiled(
+        conv_upsampled_kernel(NATIVE, 40, 13, 5, 11, epilogue, storing(precision)), NATIVE
+    )
     plain = compiled(conv_upsampled_kernel(NATIVE, 40, 13, 5, 11, epilogue), NATIVE)
     extra = [scale] if precision == "int8" else []
     got = narrow(x, stored, *extra, residual, empty(2, 13, 10, 22))

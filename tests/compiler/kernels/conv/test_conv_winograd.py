@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tvm
 
+from sam3_tvm.arithmetic import storing
 from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.kernels.conv.direct import packed_rows
 from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue
@@ -187,7 +188,7 @@ def test_weights_are_rounded_before_they_are_transformed(precision: str) -> None
         wide = stored * scale[:, None, None, None]
         rows = packed_rows(NATIVE)
         arguments = [np.pad(scale, (0, -len(scale) % rows)).astype("float32")]
-    func = conv_winograd_kernel(NATIVE, shape, ConvEpilogue(), precision)
+    func = conv_winograd_kernel(NATIVE, shape, ConvEpilogue(), storing(precision))
     got = _run(func, x, _pack(stored), *arguments, out=_out(shape, 2))
     want = _conv(x, wide, shape)
     # Of other rounded weights the results would be off by a thousandth and more.
@@ -215,7 +216,9 @@ def test_nan_stays_in_the_tiles_that_see_it() -> None:
 @pytest.mark.parametrize("level", LEVELS)
 def test_every_target_level_compiles(level: str) -> None:
     target = CpuTarget.parse(level)
-    func = conv_winograd_kernel(target, SHAPES["odd"], ConvEpilogue(True, "relu", True), "int8")
+    func = conv_winograd_kernel(
+        target, SHAPES["odd"], ConvEpilogue(True, "relu", True), storing("int8")
+    )
     generate(tvm.IRModule({"main": func.with_attr("global_symbol", "main")}), target)
 
 
@@ -253,5 +256,5 @@ def test_other_convolutions_are_refused() -> None:
 
 def test_the_name_says_the_algorithm() -> None:
     shape = ConvShape(256, 128, 72, 70, (3, 3), padding=ONE)
-    name = conv_winograd_name(shape, ConvEpilogue(True, "relu"), "int8")
+    name = conv_winograd_name(shape, ConvEpilogue(True, "relu"), storing("int8"))
     assert name == "conv3x3_winograd_256x128_72x70_bias_relu_int8"

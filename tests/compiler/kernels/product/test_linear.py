@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from kernel_testing import NOT_RUNNABLE, RUNNABLE, assert_close, compiled, empty
 
+from sam3_tvm.arithmetic import storing
 from sam3_tvm.compiler.kernels.emit import as_index
 from sam3_tvm.compiler.kernels.product.linear import (
     Epilogue,
@@ -105,7 +106,7 @@ def test_tasks_have_equally_many_rows_but_for_the_last():
 @pytest.mark.parametrize("level", [*RUNNABLE, *NOT_RUNNABLE])
 def test_a_rest_of_rows_has_a_tile_of_its_own(level, precision):
     target = CpuTarget.parse(level)
-    script = linear_kernel(target, 64, 32, Epilogue(), precision).script()
+    script = linear_kernel(target, 64, 32, Epilogue(), storing(precision)).script()
     tile = gemm_tile(target)
     tiles = [tile, short_tile(tile)] if precision == "float32" else [tile, tile, short_tile(tile)]
     held = len(re.findall(rf'alloc_buffer\(\(T.int64\({tile.vectors}\),\), "float32x', script))

@@ -10,6 +10,7 @@ import pytest
 import tvm
 from kernel_testing import NOT_RUNNABLE, RUNNABLE, assert_close, compiled, empty
 
+from sam3_tvm.arithmetic import storing
 from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.kernels.conv.direct import (
     conv_kernel,
@@ -58,7 +59,7 @@ def pad(vectors, width):
 
 
 def check_linear(target, n, k, precision, row_counts, epilogue=Epilogue(bias=True)):  # noqa: B008
-    kernel = compiled(linear_kernel(target, n, k, epilogue, precision), target)
+    kernel = compiled(linear_kernel(target, n, k, epilogue, storing(precision)), target)
     rng = np.random.default_rng(n * k)
     rows, scale, weight = stored(rng, n, k, precision)
     width = packed_shape(target, n, k)[2]
@@ -115,7 +116,7 @@ def test_convolutions(name, precision):
     rows, scale, weight = stored(rng, shape.out_channels, depth, precision)
     x = rng.standard_normal((2, shape.in_channels, shape.height, shape.width), dtype="float32")
     bias = rng.standard_normal(shape.out_channels, dtype="float32")
-    kernel = compiled(conv_kernel(NATIVE, shape, ConvEpilogue(True), precision), NATIVE)
+    kernel = compiled(conv_kernel(NATIVE, shape, ConvEpilogue(True), storing(precision)), NATIVE)
     out = empty(2, shape.out_channels, shape.out_height, shape.out_width)
     got = kernel(x, pack(rows, r), *pad(scale, r), bias, out)
     w = weight.reshape(shape.out_channels, shape.in_channels, *shape.kernel)
@@ -129,7 +130,9 @@ def test_transposed_convolutions(channels, height, width, precision):
     rows, scale, weight = stored(rng, 4 * o, i, precision)
     x = rng.standard_normal((2, i, height, width), dtype="float32")
     bias = rng.standard_normal(o, dtype="float32")
-    func = conv_transpose_kernel(NATIVE, i, o, height, width, ConvEpilogue(True), precision)
+    func = conv_transpose_kernel(
+        NATIVE, i, o, height, width, ConvEpilogue(True), storing(precision)
+    )
     out = empty(2, o, 2 * height, 2 * width)
     got = compiled(func, NATIVE)(x, pack(rows, r), *pad(scale, r), bias, out)
     w = weight.reshape(o, 2, 2, i)
@@ -157,8 +160,8 @@ def test_weights_are_widened_by_vector_instructions(level, precision):
     target = CpuTarget.parse(level)
     shape = ConvShape(16, 24, 9, 11, (3, 3), padding=(1, 1, 1, 1))
     for func in (
-        linear_kernel(target, 64, 32, Epilogue(True), precision),
-        conv_kernel(target, shape, ConvEpilogue(True), precision),
+        linear_kernel(target, 64, 32, Epilogue(True), storing(precision)),
+        conv_kernel(target, shape, ConvEpilogue(True), storing(precision)),
     ):
         text = assembly(func, target)
         assert {op for op in WIDENING[level, precision] if re.search(rf"\b{op}\b", text)} == (
@@ -172,7 +175,9 @@ def test_weights_are_widened_by_vector_instructions(level, precision):
 @pytest.mark.parametrize("level", NOT_RUNNABLE)
 def test_levels_that_cannot_run_here_generate_code(level, precision):
     target = CpuTarget.parse(level)
-    assert callable(compiled(linear_kernel(target, 100, 30, Epilogue(True), precision), target))
+    assert callable(
+        compiled(linear_kernel(target, 100, 30, Epilogue(True), storing(precision)), target)
+    )
 
 
 def test_only_a_level_without_the_instruction_cannot_widen_halves():
@@ -186,7 +191,7 @@ def test_only_a_level_without_the_instruction_cannot_widen_halves():
 
 
 def test_names_tell_the_precision():
-    assert kernel_name(8, 4, Epilogue(True), "int8") == "linear_4x8_bias_int8"
+    assert kernel_name(8, 4, Epilogue(True), storing("int8")) == "linear_4x8_bias_int8"
     assert kernel_name(8, 4, Epilogue()) == "linear_4x8"
     shape = ConvShape(4, 8, 5, 6)
-    assert conv_name(shape, ConvEpilogue(), "float16") == "conv1x1_4x8_5x6_float16"
+    assert conv_name(shape, ConvEpilogue(), storing("float16")) == "conv1x1_4x8_5x6_float16"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from kernel_testing import NOT_RUNNABLE, RUNNABLE, assert_close, compiled, empty
 
+from sam3_tvm.arithmetic import storing
 from sam3_tvm.compiler.kernels.product.linear import Epilogue, linear_kernel, packed_shape
 from sam3_tvm.compiler.kernels.product.strassen import fewest_rows, strassen_blocks
 from sam3_tvm.compiler.targets.cpu import CpuTarget
@@ -30,7 +31,7 @@ def integers(rng, dtype, *shape):
 def check_exact(level, row_counts, precision="float32", epilogue=Epilogue()):  # noqa: B008
     target = CpuTarget.parse(level)
     assert strassen_blocks(target, N, K) is not None
-    kernel = compiled(linear_kernel(target, N, K, epilogue, precision), target)
+    kernel = compiled(linear_kernel(target, N, K, epilogue, storing(precision)), target)
     rng = np.random.default_rng(7)
     weight = integers(rng, precision, N, K)
     scale = [2.0 ** rng.integers(-3, 3, N).astype("float32")] if precision == "int8" else []

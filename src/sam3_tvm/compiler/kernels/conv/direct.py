@@ -22,6 +22,7 @@ from dataclasses import replace
 
 from tvm import tirx
 
+from sam3_tvm.arithmetic import FLOAT32, Arithmetic
 from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue, finish, interleaved
 from sam3_tvm.compiler.kernels.conv.shape import ConvShape
 from sam3_tvm.compiler.kernels.conv.strips import (
@@ -58,11 +59,11 @@ __all__ = [
 ]
 
 
-def conv_name(shape: ConvShape, epilogue: ConvEpilogue, precision: str = "float32") -> str:
+def conv_name(shape: ConvShape, epilogue: ConvEpilogue, arithmetic: Arithmetic = FLOAT32) -> str:
     """What a kernel of :func:`conv_kernel` is called."""
     kh, kw = shape.kernel
     sizes = f"{shape.in_channels}x{shape.out_channels}_{shape.height}x{shape.width}"
-    return f"conv{kh}x{kw}_{sizes}{epilogue}{name_suffix(precision)}"
+    return f"conv{kh}x{kw}_{sizes}{epilogue}{name_suffix(arithmetic.weights)}"
 
 
 def conv_transpose_name(
@@ -71,11 +72,11 @@ def conv_transpose_name(
     height: int,
     width: int,
     epilogue: ConvEpilogue,
-    precision: str = "float32",
+    arithmetic: Arithmetic = FLOAT32,
 ) -> str:
     """What a kernel of :func:`conv_transpose_kernel` is called."""
     sizes = f"{in_channels}x{out_channels}_{height}x{width}"
-    return f"conv_transpose2x2_{sizes}{epilogue}{name_suffix(precision)}"
+    return f"conv_transpose2x2_{sizes}{epilogue}{name_suffix(arithmetic.weights)}"
 
 
 def packed_rows(target: CpuTarget) -> int:
@@ -100,12 +101,12 @@ def pointwise_shape(target: CpuTarget, shape: ConvShape) -> ConvShape:
 
 
 def conv_kernel(
-    target: CpuTarget, shape: ConvShape, epilogue: ConvEpilogue, precision: str = "float32"
+    target: CpuTarget, shape: ConvShape, epilogue: ConvEpilogue, arithmetic: Arithmetic = FLOAT32
 ) -> Expr:
     """The PrimFunc ``(x [B, I, H, W], packed, [scale], [bias [O]], [residual], y [B, O, H', W'])``.
 
     ``packed`` is ``[ceil(O / r), I * kh * kw, r]`` with r of :func:`packed_rows`, zeros behind
-    the last channel, of the precision given (``"float32"``, ``"float16"`` or ``"int8"``); int8
+    the last channel, as the arithmetic stores weights; int8
     has ``scale``, a factor for each of ceil(O / r) * r channels. ``residual`` has the shape of
     y. All else is float32. B is symbolic. Groups are not supported.
     """
@@ -119,11 +120,11 @@ def conv_kernel(
         target, shape.out_channels, depth, taps, shape.out_height, shape.out_width, pitch
     )
     fill = _fill_rows if shape.dense else _fill_im2col
-    with kernel(conv_name(shape, epilogue, precision)) as made:
+    with kernel(conv_name(shape, epilogue, arithmetic)) as made:
         batch = size_var("batch")
         x = tensor("x", (batch, shape.in_channels, shape.height, shape.width))
-        weight = weight_argument(plan, precision)
-        scale = scale_argument(precision, plan.panels * plan.tile.rows)
+        weight = weight_argument(plan, arithmetic.weights)
+        scale = scale_argument(arithmetic.weights, plan.panels * plan.tile.rows)
         bias = tensor("bias", (shape.out_channels,)) if epilogue.bias else None
         out_shape = (batch, shape.out_channels, shape.out_height, shape.out_width)
         residual = tensor("residual", out_shape) if epilogue.residual else None
@@ -159,23 +160,23 @@ def conv_transpose_kernel(
     height: int,
     width: int,
     epilogue: ConvEpilogue,
-    precision: str = "float32",
+    arithmetic: Arithmetic = FLOAT32,
 ) -> Expr:
     """A 2 x 2 transposed convolution of stride 2: every pixel becomes four, none overlap.
 
     The PrimFunc ``(x [B, I, H, W], packed, [scale], [bias [O]], y [B, O, 2 H, 2 W])``.
     ``packed`` is ``[ceil(4 O / r), I, r]``: to the product, (o, row parity, column parity) are
-    4 O output channels, each with a ``scale``. Precisions are those of :func:`conv_kernel`. The
+    4 O output channels, each with a ``scale``. Arithmetic is that of :func:`conv_kernel`. The
     two column parities of a row are interleaved as they are stored.
     """
     plan = plan_strips(target, 4 * out_channels, in_channels, (1, 1), height, width, width)
     shape = ConvShape(in_channels, out_channels, height, width)
-    name = conv_transpose_name(in_channels, out_channels, height, width, epilogue, precision)
+    name = conv_transpose_name(in_channels, out_channels, height, width, epilogue, arithmetic)
     with kernel(name) as made:
         batch = size_var("batch")
         x = tensor("x", (batch, in_channels, height, width))
-        weight = weight_argument(plan, precision)
-        scale = scale_argument(precision, plan.panels * plan.tile.rows)
+        weight = weight_argument(plan, arithmetic.weights)
+        scale = scale_argument(arithmetic.weights, plan.panels * plan.tile.rows)
         bias = tensor("bias", (out_channels,)) if epilogue.bias else None
         y = tensor("y", (batch, out_channels, 2 * height, 2 * width))
 

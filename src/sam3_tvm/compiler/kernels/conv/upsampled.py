@@ -41,6 +41,7 @@ from __future__ import annotations
 
 from tvm import tirx
 
+from sam3_tvm.arithmetic import FLOAT32, Arithmetic
 from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue, finish, interleaved
 from sam3_tvm.compiler.kernels.conv.strips import (
     StripPlan,
@@ -95,11 +96,11 @@ def conv_upsampled_name(
     height: int,
     width: int,
     epilogue: ConvEpilogue,
-    precision: str = "float32",
+    arithmetic: Arithmetic = FLOAT32,
 ) -> str:
     """What a kernel of :func:`conv_upsampled_kernel` is called."""
     sizes = f"{in_channels}x{out_channels}_{height}x{width}"
-    return f"conv_upsampled3x3_{sizes}{epilogue}{name_suffix(precision)}"
+    return f"conv_upsampled3x3_{sizes}{epilogue}{name_suffix(arithmetic.weights)}"
 
 
 def _plan(target: CpuTarget, channels: int, depth: int, height: int, width: int) -> StripPlan:
@@ -142,7 +143,7 @@ def conv_upsampled_kernel(
     height: int,
     width: int,
     epilogue: ConvEpilogue,
-    precision: str = "float32",
+    arithmetic: Arithmetic = FLOAT32,
 ) -> Expr:
     """The PrimFunc ``(x [B, I, H, W], packed, [scale], [bias [O]], [residual], y [B, O, 2H, 2W])``.
 
@@ -150,12 +151,12 @@ def conv_upsampled_kernel(
     shape of y. ``packed`` is ``[ceil(O / r) * 9, I, r]``, r of
     :func:`~sam3_tvm.compiler.kernels.conv.direct.packed_rows`: for r output channels nine panels
     after each other, panel 3 i + j holding the weights ``sum over m, n of ROW_TERMS[i][m] *
-    COLUMN_TERMS[j][n] * w[o, k, m, n]``. It has the precision given (``"float32"``,
-    ``"float16"`` or ``"int8"``), rounded after these sums, by row of a panel; int8 has ``scale``, a
-    factor for each row of each panel. All else is float32. B is symbolic.
+    COLUMN_TERMS[j][n] * w[o, k, m, n]``. It is stored as the arithmetic says,
+    rounded after these sums, by row of a panel; int8 has ``scale``, a factor for each row of each
+    panel. All else is float32. B is symbolic.
     """
     plan = _plan(target, out_channels, in_channels, height, width)
-    name = conv_upsampled_name(in_channels, out_channels, height, width, epilogue, precision)
+    name = conv_upsampled_name(in_channels, out_channels, height, width, epilogue, arithmetic)
 
     def shift(product: Expr) -> Expr:
         """The map that a product reads, one row further for differences with the row below."""
@@ -166,8 +167,8 @@ def conv_upsampled_kernel(
     with kernel(name) as made:
         batch = size_var("batch")
         x = tensor("x", (batch, in_channels, height, width))
-        weight = weight_argument(plan, precision)
-        scale = scale_argument(precision, plan.channels)
+        weight = weight_argument(plan, arithmetic.weights)
+        scale = scale_argument(arithmetic.weights, plan.channels)
         bias = tensor("bias", (out_channels,)) if epilogue.bias else None
         out_shape = (batch, out_channels, 2 * height, 2 * width)
         residual = tensor("residual", out_shape) if epilogue.residual else None

@@ -36,6 +36,7 @@ from __future__ import annotations
 
 from tvm import tirx
 
+from sam3_tvm.arithmetic import FLOAT32, Arithmetic
 from sam3_tvm.compiler.kernels.conv.direct import conv_name
 from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue, finish
 from sam3_tvm.compiler.kernels.conv.shape import ConvShape
@@ -65,13 +66,15 @@ from sam3_tvm.compiler.targets.cpu import CpuTarget
 __all__ = ["conv_winograd_kernel", "conv_winograd_name"]
 
 
-def conv_winograd_name(shape: ConvShape, epilogue: ConvEpilogue, precision: str = "float32") -> str:
+def conv_winograd_name(
+    shape: ConvShape, epilogue: ConvEpilogue, arithmetic: Arithmetic = FLOAT32
+) -> str:
     """What a kernel of :func:`conv_winograd_kernel` is called."""
-    return conv_name(shape, epilogue, precision).replace("_", "_winograd_", 1)
+    return conv_name(shape, epilogue, arithmetic).replace("_", "_winograd_", 1)
 
 
 def conv_winograd_kernel(
-    target: CpuTarget, shape: ConvShape, epilogue: ConvEpilogue, precision: str = "float32"
+    target: CpuTarget, shape: ConvShape, epilogue: ConvEpilogue, arithmetic: Arithmetic = FLOAT32
 ) -> Expr:
     """The PrimFunc ``(x [B, I, H, W], packed, [scale], [bias [O]], [residual], y [B, O, H', W'])``.
 
@@ -85,11 +88,13 @@ def conv_winograd_kernel(
         raise ValueError(f"not a 3 x 3 convolution of stride and dilation 1: {shape}")
     plan = plan_winograd(target, shape)
     rows = plan.tile.rows
-    with kernel(conv_winograd_name(shape, epilogue, precision)) as made:
+    with kernel(conv_winograd_name(shape, epilogue, arithmetic)) as made:
         batch = size_var("batch")
         x = tensor("x", (batch, shape.in_channels, shape.height, shape.width))
-        weight = tensor("weight", (plan.panels, shape.in_channels * shape.taps, rows), precision)
-        scale = scale_argument(precision, plan.panels * rows)
+        weight = tensor(
+            "weight", (plan.panels, shape.in_channels * shape.taps, rows), arithmetic.weights
+        )
+        scale = scale_argument(arithmetic.weights, plan.panels * rows)
         bias = tensor("bias", (shape.out_channels,)) if epilogue.bias else None
         out_shape = (batch, shape.out_channels, shape.out_height, shape.out_width)
         residual = tensor("residual", out_shape) if epilogue.residual else None

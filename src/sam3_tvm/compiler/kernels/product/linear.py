@@ -24,6 +24,7 @@ from typing import Any
 
 from tvm import tirx
 
+from sam3_tvm.arithmetic import FLOAT32, Arithmetic
 from sam3_tvm.compiler.kernels.emit import (
     Expr,
     as_index,
@@ -79,11 +80,11 @@ def packed_shape(target: CpuTarget, n: int, k: int) -> tuple[int, int, int]:
     return -(-n // width), k, width
 
 
-def kernel_name(n: int, k: int, epilogue: Epilogue, precision: str = "float32") -> str:
+def kernel_name(n: int, k: int, epilogue: Epilogue, arithmetic: Arithmetic = FLOAT32) -> str:
     """What a profile lists the kernel as."""
     parts = ["linear", f"{k}x{n}", "bias" if epilogue.bias else "", epilogue.activation or ""]
     parts.append("residual" if epilogue.residual else "")
-    return "_".join(filter(None, parts)) + name_suffix(precision)
+    return "_".join(filter(None, parts)) + name_suffix(arithmetic.weights)
 
 
 @dataclass(frozen=True)
@@ -137,12 +138,12 @@ class _Weights:
 
 
 def linear_kernel(
-    target: CpuTarget, n: int, k: int, epilogue: Epilogue, precision: str = "float32"
+    target: CpuTarget, n: int, k: int, epilogue: Epilogue, arithmetic: Arithmetic = FLOAT32
 ) -> Expr:
     """The PrimFunc ``(x [M, K], packed, [scale], [bias], [residual [M, N]], y [M, N])``.
 
-    All are float32 but ``packed``, which is of the precision given; int8 has ``scale``, the
-    factor of every output.
+    All are float32 but ``packed``, which is as the arithmetic stores weights; int8 has ``scale``,
+    the factor of every output.
 
     Args:
         target: the CPU that it is for.
@@ -150,22 +151,24 @@ def linear_kernel(
         k: inputs, any positive number.
         epilogue: decides which of bias (padded like scale to a whole number of panels) and
             residual are arguments.
-        precision: ``"float32"``, ``"float16"`` or ``"int8"``.
+        arithmetic: how weights are stored and multiplied.
     """
     blocks, halved = _blocks(target, n, k)
     most_rows = (halved or blocks).rows
     unit = blocks.tile.rows if halved is None else 2 * blocks.tile.rows
     chunks = ceil_div(n, blocks.columns)
     panels, _, width = packed_shape(target, n, k)
-    with kernel(kernel_name(n, k, epilogue, precision)) as made:
+    with kernel(kernel_name(n, k, epilogue, arithmetic)) as made:
         m = size_var("m")
         x = tensor("x", (m, k))
-        packed = tensor("weight", (panels, k, width), precision)
-        scale = scale_argument(precision, panels * width)
+        packed = tensor("weight", (panels, k, width), arithmetic.weights)
+        scale = scale_argument(arithmetic.weights, panels * width)
         bias = tensor("bias", (panels * width,)) if epilogue.bias else None
         residual = tensor("residual", (m, n)) if epilogue.residual else None
         y = tensor("y", (m, n))
-        weights = _Weights(packed, width, blocks.tile.lanes, _LINE_BYTES // _BYTES[precision])
+        weights = _Weights(
+            packed, width, blocks.tile.lanes, _LINE_BYTES // _BYTES[arithmetic.weights]
+        )
 
         height = bind(task_rows(m, most_rows, unit))
 
@@ -204,7 +207,7 @@ def linear_kernel(
                         **common,
                     )
             with few:
-                if precision != "float32":
+                if arithmetic.weights != "float32":
                     weights = replace(weights, wide=scratch(blocks.depth * width))
                 first = None if weights.wide is None else weights.first_panel
                 emit_task(blocks, panel=weights.panel, first_panel=first, **common)
