@@ -13,7 +13,14 @@ from typing import Any
 import numpy as np
 from tvm import relax
 
-from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, same_shape, shape_of, static_int
+from sam3_tvm.compiler.graph.dataflow import (
+    Dataflow,
+    call_of,
+    float32_shape_of,
+    same_shape,
+    shape_of,
+    static_int,
+)
 from sam3_tvm.compiler.graph.windows import partition_source, unpartition_result
 from sam3_tvm.compiler.kernels.attention.operands import Layout, Windows
 
@@ -200,9 +207,9 @@ def _complex_rotation(flow: Dataflow, rotated: Expr, names: str) -> tuple[Expr, 
 
 def _is_table(expr: Expr, shape: list[Expr], names: str) -> bool:
     """Whether a float32 constant broadcasts to ``shape`` along B and H alone."""
-    if not hasattr(expr, "value") or shape_of(expr) is None or len(shape) != 4:
+    if not hasattr(expr, "value") or float32_shape_of(expr) is None or len(shape) != 4:
         return False
-    own = [static_int(d) for d in shape_of(expr) or []]
+    own = [static_int(d) for d in float32_shape_of(expr) or []]
     sizes = [*[1] * (4 - len(own)), *own]
     wanted = [static_int(d) if axis in "LD" else 1 for axis, d in zip(names, shape, strict=True)]
     return None not in wanted and sizes == wanted and (wanted[-1] or 1) % 2 == 0
