@@ -14,7 +14,7 @@ import tvm
 from tvm import relax
 
 from sam3_tvm.arithmetic import Arithmetic
-from sam3_tvm.compiler.dispatch.store_weights import store_rows
+from sam3_tvm.compiler.dispatch.store_weights import pack_weights
 from sam3_tvm.compiler.graph.arithmetic import arithmetic_of
 from sam3_tvm.compiler.graph.dataflow import Dataflow, shape_of
 from sam3_tvm.compiler.graph.linear_patterns import LinearLayer, find_linear_layers
@@ -22,7 +22,7 @@ from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.kernels.product.linear import (
     kernel_name,
     linear_kernel,
-    packed_shape,
+    linear_layout,
 )
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
@@ -66,34 +66,17 @@ class _Dispatch:
         layer, n = self.layer, self.layer.n
         shape = shape_of(layer.chain[-1]) or []
         m = prod(shape[:-1], start=tvm.tirx.const(1, "int64"))
-        args = [_reshape(emit, layer.x, (m, layer.k)), *self._pack(emit)]
+        layout = linear_layout(self.target, self.arithmetic)
+        rows = layer.weight if layer.transposed else emit(relax.op.permute_dims(layer.weight))
+        args = [_reshape(emit, layer.x, (m, layer.k)), *pack_weights(emit, layout, rows)]
         if layer.bias is not None:
-            args.append(self._pad(emit, _reshape(emit, layer.bias, (n,))))
+            args.append(layout.padded(emit, _reshape(emit, layer.bias, (n,))))
         if layer.residual is not None:
             args.append(_reshape(emit, layer.residual, (m, n)))
         given = (n, layer.k, layer.epilogue, self.arithmetic)
         kernel = emit.kernel(kernel_name(*given), linear_kernel(self.target, *given))
         call = relax.call_tir(kernel, args, relax.TensorType((m, n), "float32"))
         return call if len(shape) == 2 else relax.op.reshape(emit(call), shape)
-
-    def _pack(self, emit: Emit) -> list[Expr]:
-        """The packed weights, and for int8 their scales."""
-        op, layer = relax.op, self.layer
-        panels, k, width = packed_shape(self.target, layer.n, layer.k)
-        weight = layer.weight if layer.transposed else emit(op.permute_dims(layer.weight))
-        rows, scale = store_rows(emit, self._pad(emit, weight), self.arithmetic.weights)
-        rows = emit(op.reshape(rows, (panels, width, k)))
-        packed = emit(op.permute_dims(rows, [0, 2, 1]))
-        return [packed] if scale is None else [packed, scale]
-
-    def _pad(self, emit: Emit, tensor: Expr) -> Expr:
-        """Zeros after the first axis, up to a whole number of panels."""
-        panels, _, width = packed_shape(self.target, self.layer.n, 1)
-        missing = panels * width - self.layer.n
-        if not missing:
-            return tensor
-        widths = [0, missing] + [0, 0] * (tensor.ty.ndim - 1)
-        return emit(relax.op.nn.pad(tensor, widths))
 
 
 def _reshape(emit: Emit, tensor: Expr, shape: tuple[Expr, ...]) -> Expr:

@@ -11,14 +11,23 @@ from typing import Any
 
 from tvm import relax
 
+from sam3_tvm.compiler.kernels.product.layout import PackedLayout
 from sam3_tvm.compiler.kernels.product.stored_weights import INT8_MAX
 
-__all__ = ["store_rows"]
+__all__ = ["pack_weights", "store_rows"]
 
 Expr = Any
 
 # Below any weight that matters: a row of zeros gets a scale that is no zero to divide by.
 _SMALLEST = 1e-30
+
+
+def pack_weights(emit: Callable[[Expr], Expr], layout: PackedLayout, rows: Expr) -> list[Expr]:
+    """A kernel's arguments for the float32 matrix [N, K]: packed as it reads them, and for int8 the
+    scales of whole panels of rows."""
+    stored, scale = store_rows(emit, layout.padded(emit, rows), layout.dtype)
+    packed = layout.packed(emit, stored)
+    return [packed] if scale is None else [packed, scale]
 
 
 def store_rows(emit: Callable[[Expr], Expr], rows: Expr, weights: str) -> tuple[Expr, Expr | None]:

@@ -20,7 +20,7 @@ from sam3_tvm.compiler.graph.dataflow import (
     shape_of,
     static_int,
 )
-from sam3_tvm.compiler.kernels.product.linear import Epilogue
+from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
 
 __all__ = ["LinearLayer", "find_linear_layers"]
 
@@ -103,7 +103,7 @@ def _extend(flow: Dataflow, layer: LinearLayer, claimed: set[Expr]) -> None:
                 layer.epilogue = replace(layer.epilogue, bias=True)
             elif same_shape(other_shape, shape or []):
                 layer.residual = other
-                layer.epilogue = replace(layer.epilogue, residual=True)
+                layer.epilogue = replace(layer.epilogue, residual="after")
             else:
                 return
         else:

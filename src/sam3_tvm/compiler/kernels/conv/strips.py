@@ -26,14 +26,15 @@ tiles of pixels from there: from L2, as float32 weights are.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from tvm import tirx
 
+from sam3_tvm.arithmetic import FLOAT32, Arithmetic
 from sam3_tvm.compiler.kernels.emit import (
     Expr,
-    accumulators,
     as_index,
     bind,
     ceil_div,
@@ -41,16 +42,15 @@ from sam3_tvm.compiler.kernels.emit import (
     loop,
     parallel,
     scratch,
-    splat,
     store,
-    tensor,
     when,
 )
+from sam3_tvm.compiler.kernels.product.layout import PackedLayout
 from sam3_tvm.compiler.kernels.product.stored_weights import widen_panel
-from sam3_tvm.compiler.kernels.product.tile import RegisterTile, wide_tile
+from sam3_tvm.compiler.kernels.product.tile import HeldTile, RegisterTile, wide_tile
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
-__all__ = ["StripPlan", "emit_strips", "plan_strips", "vectors", "weight_argument"]
+__all__ = ["StripPlan", "conv_layout", "emit_strips", "plan_strips"]
 
 
 @dataclass(frozen=True)
@@ -162,24 +162,10 @@ def plan_strips(
     )
 
 
-def weight_argument(plan: StripPlan, precision: str) -> Expr:
-    steps = plan.depth * math.prod(plan.taps)
-    return tensor("weight", (plan.panels, steps, plan.tile.rows), precision)
-
-
-def vectors(extent: int, lanes: int) -> Iterator[tuple[Expr, int]]:
-    """Loops over ``extent`` values: ``(first index, lanes)`` of whole vectors, then of the rest.
-
-    The rest is done in vectors of half the size, a quarter and so on, down to single values.
-    """
-    start = 0
-    while lanes >= 1:
-        count = (extent - start) // lanes
-        if count:
-            with loop(count) as v:
-                yield bind(as_index(start) + v * as_index(lanes)), lanes
-        start += count * lanes
-        lanes //= 2
+def conv_layout(target: CpuTarget, arithmetic: Arithmetic = FLOAT32) -> PackedLayout:
+    """How a convolution's weights [O, I * taps] are packed: the output channels of a panel are the
+    rows of the register tile, so that the scalars of a step lie in one cache line."""
+    return PackedLayout(wide_tile(target).rows, dtype=arithmetic.weights)
 
 
 def emit_strips(
@@ -278,32 +264,22 @@ def _emit_tile(
     """One register tile over one block of the reduction, of the pixels from ``first`` on of
     each k; ``factor(step, row)`` is a weight."""
     tile, lanes = plan.tile, plan.tile.lanes
-    held = accumulators(tile.rows, tile.vectors, lanes)
+    held = HeldTile(tile)
 
     def where(r: int, j: int) -> Expr:
         return at + as_index(r * plan.sums_stride + j * lanes)
 
+    def pixels(base: Expr, tap: int, j: int) -> Expr:
+        return load(inputs, base + as_index(tap + j * lanes), lanes=lanes)
+
     with when(block == as_index(0)):
-        for row in held:
-            for j in range(tile.vectors):
-                store(row, splat(0.0, lanes), j)
+        held.clear()
     with when(block > as_index(0)):
-        for r, row in enumerate(held):
-            for j in range(tile.vectors):
-                store(row, load(sums, where(r, j), lanes=lanes), j)
+        held.load(lambda r, j: load(sums, where(r, j), lanes=lanes))
     kh, kw = plan.taps
     with loop(count) as k, loop(kh) as row_tap:
         base = bind(first + k * as_index(plan.input_stride) + row_tap * as_index(plan.pitch))
         step = bind((k * as_index(kh) + row_tap) * as_index(kw))
         for tap in range(kw):
-            right = [
-                bind(load(inputs, base + as_index(tap + j * lanes), lanes=lanes))
-                for j in range(tile.vectors)
-            ]
-            for r, row in enumerate(held):
-                left = bind(splat(factor(step + as_index(tap), r), lanes))
-                for j in range(tile.vectors):
-                    store(row, row[as_index(j)] + left * right[j], j)
-    for r, row in enumerate(held):
-        for j in range(tile.vectors):
-            store(sums, row[as_index(j)], where(r, j), lanes=lanes)
+            held.step(partial(factor, step + as_index(tap)), partial(pixels, base, tap))
+    held.store(lambda r, j, value: store(sums, value, where(r, j), lanes=lanes))

@@ -58,6 +58,7 @@ from sam3_tvm.compiler.kernels.emit import (
     as_index,
     bind,
     ceil_div,
+    fill,
     load,
     loop,
     prefetch,
@@ -65,7 +66,7 @@ from sam3_tvm.compiler.kernels.emit import (
     store,
     when,
 )
-from sam3_tvm.compiler.kernels.product.task import GemmBlocks, copy_rows, zero
+from sam3_tvm.compiler.kernels.product.task import GemmBlocks, copy_rows
 from sam3_tvm.compiler.kernels.product.tile import STEPS_AHEAD, gemm_tile, update_tile
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
@@ -388,7 +389,7 @@ def emit_strassen_task(
         prefetch_a=prefetch_a,
         prefetch_b=prefetch_b,
     )
-    zero(task.products, as_index(_PRODUCTS * half * per_half), tile.lanes)
+    fill(task.products, 0, as_index(_PRODUCTS * half * per_half), tile.lanes)
     with loop(ceil_div(depth, blocks.depth)) as block:
         k0 = bind(block * as_index(blocks.depth))
         k_after = k0 + as_index(blocks.depth)
