@@ -20,7 +20,7 @@ ROOMS = {
     "graph": {"kernels"},
     "algebra": {"graph", "kernels"},
     "dispatch": {"graph", "kernels", "targets"},
-    "schedule": {"targets"},
+    "schedule": {"kernels", "targets"},
     "memory": set(),
 }
 # Kinds of kernels do not know each other but for products, which the others are made of.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sam3_tvm.compiler.graph.attention_biases import BiasSource, find_bias, guarded
-from sam3_tvm.compiler.graph.attention_sources import Source, find_result, find_sources
+from sam3_tvm.compiler.graph.attention_sources import OperandSource, find_result, find_sources
 from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, float32_shape_of, static_int
 from sam3_tvm.compiler.kernels.attention.attention import AttentionSpec
 
@@ -23,7 +23,7 @@ class AttentionCall:
     """One match: the kernel, its operands as they lie in memory, and the call's own."""
 
     spec: AttentionSpec
-    sources: list[Source]
+    sources: list[OperandSource]
     bias: BiasSource
     call: Expr
 

@@ -24,7 +24,7 @@ from sam3_tvm.compiler.graph.dataflow import (
 from sam3_tvm.compiler.graph.windows import partition_source, unpartition_result
 from sam3_tvm.compiler.kernels.attention.operands import Layout, Windows
 
-__all__ = ["Source", "find_result", "find_sources", "permutation"]
+__all__ = ["OperandSource", "find_result", "find_sources", "permutation"]
 
 Expr = Any
 
@@ -32,7 +32,7 @@ _AXES = "BLHD"
 
 
 @dataclass(frozen=True)
-class Source:
+class OperandSource:
     """An operand in memory.
 
     Attributes:
@@ -55,7 +55,7 @@ class Source:
         return list(self.layout.shape(b, rows, h, d))
 
 
-def find_sources(flow: Dataflow, call: Expr) -> list[Source]:
+def find_sources(flow: Dataflow, call: Expr) -> list[OperandSource]:
     """Queries, keys and values of an attention [B, L, H, D]. Either all or none lie in windows,
     the same ones; either queries and keys or none are rotated, by the same tables."""
     operands = call.args[:3]
@@ -80,10 +80,10 @@ def _same_tables(a: tuple[Expr, Expr] | None, b: tuple[Expr, Expr] | None) -> bo
     )
 
 
-def _source(flow: Dataflow, operand: Expr, rotary: bool, windows: bool) -> Source:
+def _source(flow: Dataflow, operand: Expr, rotary: bool, windows: bool) -> OperandSource:
     """Go back from an operand as far as the kernel can read."""
     shape = shape_of(operand) or []
-    best, names = Source(operand), _AXES
+    best, names = OperandSource(operand), _AXES
     while True:
         definition = flow.definition(operand)
         if (call := call_of(definition, "relax.permute_dims")) is not None:

@@ -8,7 +8,7 @@ evaluation, measured over the whole range (tests/compiler/kernels/test_vector_ma
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from tvm import tirx
 
@@ -40,11 +40,23 @@ _TAIL = (
 )
 
 
-def polynomial(x: Expr, coefficients: Sequence[float], lanes: int) -> Expr:
-    """Horner's scheme, lowest power first: one fused multiply-add per degree."""
+def polynomial(
+    x: Expr,
+    coefficients: Sequence[float],
+    lanes: int = 1,
+    name: Callable[[Expr], Expr] = bind,
+) -> Expr:
+    """Horner's scheme: one fused multiply-add per degree.
+
+    Args:
+        x: where.
+        coefficients: lowest power first.
+        lanes: values in the vector x.
+        name: gives an intermediate value a name.
+    """
     value = splat(coefficients[-1], lanes)
     for c in reversed(coefficients[:-1]):
-        value = bind(value * x + splat(c, lanes))
+        value = name(value * x + splat(c, lanes))
     return value
 
 

@@ -55,12 +55,24 @@ __all__ = ["StripPlan", "conv_layout", "emit_strips", "plan_strips"]
 
 @dataclass(frozen=True)
 class StripPlan:
-    """How a product of ``channels`` x pixels is cut into tasks.
+    """How a product of ``channels`` x pixels is cut into tasks: a strip of a picture's rows times a
+    chunk of panels of output channels.
 
-    A strip is ``rows`` rows of ``pitch`` pixels of which ``columns`` are wanted. Of each k,
-    scratch holds ``maps`` runs of pixels, ``map_stride`` apart. ``reach`` is how far behind its
-    own pixels a panel reads, at most, besides what its taps do; see ``shift`` of
-    :func:`emit_strips`. ``spare`` values behind all that are ``fill``'s to use.
+    Attributes:
+        tile: the register tile; its rows are the output channels of a panel.
+        channels: of the output.
+        depth: channels of the input, each with all taps: what is summed over.
+        block: of these, how many are in scratch at once.
+        taps: rows and columns of the filter.
+        rows: of the picture, in a strip; the last strip may have fewer.
+        all_rows: of the picture.
+        columns: pixels of a row that are wanted.
+        pitch: pixels from a row to the next in scratch, at least ``columns``.
+        chunk: panels of a task.
+        maps: runs of pixels that scratch holds of each input channel, ``map_stride`` apart.
+        reach: how far behind its own pixels a panel reads, at most, besides what its taps do; see
+            ``shift`` of :func:`emit_strips`.
+        spare: values of scratch behind all that, for ``fill`` to use.
     """
 
     tile: RegisterTile
@@ -79,14 +91,17 @@ class StripPlan:
 
     @property
     def strips(self) -> int:
+        """Strips of a picture."""
         return -(-self.all_rows // self.rows)
 
     @property
     def panels(self) -> int:
+        """Panels of output channels."""
         return -(-self.channels // self.tile.rows)
 
     @property
     def chunks(self) -> int:
+        """Tasks that share a strip."""
         return -(-self.panels // self.chunk)
 
     def pixels(self, rows: Expr | int) -> Expr | int:
@@ -100,19 +115,23 @@ class StripPlan:
 
     @property
     def tiles(self) -> int:
+        """Register tiles along the pixels of a strip."""
         return int(ceil_div(self.pixels(self.rows), self.tile.columns))
 
     @property
     def sums_stride(self) -> int:
+        """From the sums of an output channel to those of the next."""
         return _skewed(self.tiles * self.tile.columns, self.tile.lanes)
 
     @property
     def map_stride(self) -> int:
+        """From a run of pixels in scratch to the next."""
         reach = (self.taps[0] - 1) * self.pitch + self.taps[1] - 1 + self.reach
         return _skewed(self.tiles * self.tile.columns + reach, self.tile.lanes)
 
     @property
     def input_stride(self) -> int:
+        """From an input channel in scratch to the next."""
         return self.maps * self.map_stride
 
 
@@ -132,6 +151,8 @@ def plan_strips(
     columns: int,
     pitch: int,
 ) -> StripPlan:
+    """The cut of a product for a CPU; arguments are fields of :class:`StripPlan`, ``rows`` being
+    those of the picture."""
     tile = wide_tile(target)
     per_block = max(1, target.tiles.strip_steps // math.prod(taps))
     block = -(-depth // -(-depth // per_block))
