@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from kernel_testing import LEVELS
 
 from sam3_tvm.arithmetic import FLOAT32, SCHEMES
 from sam3_tvm.compiler.kernels.product import dot
 from sam3_tvm.compiler.kernels.product.dot import DOTS, FMA, dot_for
 from sam3_tvm.compiler.targets.cpu import CpuTarget, TargetError
-
-LEVELS = ["x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"]
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 import tvm
-from kernel_testing import NOT_RUNNABLE, RUNNABLE, assert_close, compiled, empty
+from kernel_testing import LEVELS, RUNNABLE, assert_close, compiled, empty
 
 from sam3_tvm.arithmetic import storing
 from sam3_tvm.compiler.codegen import generate
@@ -160,19 +160,10 @@ def test_weights_are_widened_by_vector_instructions(level, precision):
         assert not re.search(r"\b(callq?|jmp|bl?)\s+\S*__(extendhfsf2|gnu_h2f)", text)
 
 
-@pytest.mark.parametrize("precision", NARROW)
-@pytest.mark.parametrize("level", NOT_RUNNABLE)
-def test_levels_that_cannot_run_here_generate_code(level, precision):
-    target = CpuTarget.parse(level)
-    assert callable(
-        compiled(linear_kernel(target, 100, 30, Epilogue(True), storing(precision)), target)
-    )
-
-
 def test_only_a_level_without_the_instruction_cannot_widen_halves():
     cannot = {
         (level, precision)
-        for level in (*RUNNABLE, *NOT_RUNNABLE)
+        for level in LEVELS
         for precision in ("float32", *NARROW)
         if not widens(CpuTarget.parse(level), precision)
     }
