@@ -77,7 +77,7 @@ ROOMS: dict[str, set[str]] = {
     "compiler/graph": {"arithmetic", "compiler/targets", "compiler/kernels"},
     "compiler/algebra": CONTRACT | {"manifest", "compiler/graph", "compiler/kernels"},
     "compiler/dispatch": {"arithmetic", "compiler/targets", "compiler/graph", "compiler/kernels"},
-    "compiler/schedule": {"compiler/targets"},
+    "compiler/schedule": KERNEL,
     "compiler/memory": set(),
     # compile() takes the name of a checkpoint, so it opens the source as well.
     "compiler": CONTRACT
