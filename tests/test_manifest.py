@@ -60,8 +60,8 @@ def test_what_clicks_need_is_read_back(made):
     components = abi_to_json(abi(known))
     sizes = {**data["sizes"], "hidden": 8, "clicks": _CLICK_SIZES}
     entries = {
-        "format": FORMAT,
         "components": components,
+        "arithmetic": dict.fromkeys(abi(known), "float32"),
         "sizes": sizes,
         "clicks": _CLICK_RULES,
     }
@@ -100,8 +100,8 @@ def _for_video(made, **changed):
         task, name = key.split("__")
         rules[task][name] = value
     return {
-        "format": FORMAT,
         "components": abi_to_json(abi(known)),
+        "arithmetic": dict.fromkeys(abi(known), "float32"),
         "sizes": sizes,
         **rules,
     }
@@ -177,6 +177,16 @@ def test_stages_are_read_back(made):
     [
         ({"format": 6}, "format 6 and this sam3-tvm reads 5: upgrade"),
         ({"format": 4}, "format 4, of an older sam3-tvm, .* reads 5: compile the checkpoint again"),
+        ({"format": 1, "arithmetic": None}, "format 1, of an older sam3-tvm"),
+        ({"arithmetic": None}, "the manifest lacks arithmetic"),
+        ({"arithmetic": ["float32"]}, "arithmetic must be an object"),
+        ({"arithmetic__scoring": None}, "arithmetic and components don't both name scoring"),
+        ({"arithmetic__scorer": "float32"}, "arithmetic and components don't both name scorer"),
+        ({"arithmetic__scoring": 8}, r"arithmetic\.scoring must be a string"),
+        (
+            {"arithmetic__scoring": "int4"},
+            r"arithmetic\.scoring is one of float32, .*, not 'int4': upgrade",
+        ),
         ({"format": "1"}, "no format number"),
         ({"sizes": None}, "the manifest lacks sizes"),
         ({"stages": None}, "the manifest lacks stages"),
@@ -309,14 +319,3 @@ def test_broken_json_is_refused(made):
     (made.path / artifact.MANIFEST).write_text('{"format": 1,')
     with pytest.raises(ArtifactError, match="not readable JSON"):
         artifact.open(made.path)
-
-
-def test_an_artifact_that_does_not_say_how_weights_are_stored_has_them_in_float32(made):
-    assert artifact.open(change(made, target__weights=None)).manifest.target.weights == "float32"
-
-
-@pytest.mark.parametrize(("weights", "says"), [("int4", "float32, float16, int8"), (8, "a string")])
-def test_an_unknown_precision_of_weights_is_refused_in_one_line(made, weights, says):
-    with pytest.raises(ArtifactError, match=says) as caught:
-        artifact.open(change(made, target__weights=weights))
-    assert "\n" not in str(caught.value)

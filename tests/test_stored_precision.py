@@ -8,7 +8,7 @@ import re
 import pytest
 
 from sam3_tvm import artifact
-from sam3_tvm.manifest import PRECISIONS
+from sam3_tvm.arithmetic import FLOAT32, PRECISIONS, storing
 from sam3_tvm.verify import Bounds, verify
 
 NARROW = [p for p in PRECISIONS if p != "float32"]
@@ -38,7 +38,7 @@ def test_every_bound_of_the_precision_is_kept(narrow):
     report = verify(folder / precision)
     broken = [row for row in report.rows if not row.ok]
     assert broken == []
-    assert report.bounds == Bounds.of(precision)
+    assert report.bounds == Bounds.of(storing(precision))
     assert any(row.box_error_px for row in report.end_to_end), "nothing was kept, so compared"
     # Rounded weights show: a bound of float32 would not hold, and none is kept by accident.
     assert any(row.relative > Bounds().function for row in report.functions)
@@ -47,8 +47,9 @@ def test_every_bound_of_the_precision_is_kept(narrow):
 def test_the_weights_shrink_and_the_manifest_says_why(narrow, tiny_artifact):
     precision, folder = narrow
     opened, wide = artifact.open(folder / precision), artifact.open(tiny_artifact)
-    assert opened.manifest.target.weights == precision
-    assert wide.manifest.target.weights == "float32"
+    assert opened.manifest.schemes == [storing(precision)]
+    assert opened.manifest.arithmetic.keys() == opened.manifest.components.keys()
+    assert wide.manifest.schemes == [FLOAT32]
     index = json.loads((folder / precision / "weights.json").read_text())
     assert {precision, "float32"} <= {entry["dtype"] for entry in index["tensors"].values()}
     functions = index["functions"]

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from sam3_tvm.abi import BATCH, Sizes, abi
+from sam3_tvm.arithmetic import PRECISIONS, storing
 from sam3_tvm.components import Component, TensorSpec
-from sam3_tvm.manifest import PRECISIONS
 from sam3_tvm.sources.base import ClickReferenceResult, ClickSpec, VideoReferenceFrame
 from sam3_tvm.verify import Bounds, VerifyError, VerifyReport, verify
 from sam3_tvm.verify.clicks import compare_click
@@ -249,7 +249,7 @@ def test_nothing_compared_is_no_success():
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_narrower_weights_have_wider_bounds_and_scores_explain_other_kept_sets(precision):
-    bounds, exact = Bounds.of(precision), Bounds()
+    bounds, exact = Bounds.of(storing(precision)), Bounds()
     assert bounds.margin <= bounds.score
     if precision == "float32":
         assert bounds == exact

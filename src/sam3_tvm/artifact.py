@@ -31,6 +31,7 @@ from pathlib import Path
 from sam3_tvm import host
 from sam3_tvm import weights as weights_format
 from sam3_tvm.abi import Sizes
+from sam3_tvm.arithmetic import FLOAT32
 from sam3_tvm.components import Component
 from sam3_tvm.errors import ArtifactError
 from sam3_tvm.json_file import parse_json, read_json, read_regular
@@ -141,11 +142,13 @@ class ArtifactWriter:
         licence: Licence,
         versions: Mapping[str, str],
         runtime_libraries: tuple[str, ...],
+        arithmetic: Mapping[str, str] | None = None,
         stages: Mapping[str, Stages] | None = None,
         clicks: ClickRules | None = None,
         video: VideoRules | None = None,
     ) -> Manifest:
-        """Finish the weights, hash every file and write the manifest; the last step.
+        """Finish the weights, hash every file and write the manifest; the last step. Arithmetic is
+        float32, and functions are whole, where it isn't said.
 
         Raises:
             ArtifactError: a file that the manifest names is not in the folder.
@@ -163,6 +166,7 @@ class ArtifactWriter:
             versions=dict(versions),
             sizes=sizes,
             components=dict(components),
+            arithmetic=dict(arithmetic or dict.fromkeys(components, FLOAT32.name)),
             stages=dict(stages or {}),
             preprocessing=preprocessing,
             tokenizer=tokenizer,

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, get_type_hints
 
 from sam3_tvm.abi import Sizes, abi
+from sam3_tvm.arithmetic import SCHEMES, Arithmetic
 from sam3_tvm.components import (
     Component,
     Dim,
@@ -24,7 +25,6 @@ from sam3_tvm.strict_json import check_keys, expect, optional_entries, parse, pl
 
 __all__ = [
     "FORMAT",
-    "PRECISIONS",
     "Licence",
     "Manifest",
     "Source",
@@ -36,10 +36,8 @@ __all__ = [
 
 FORMAT = 5
 """The only one that is read: compiling again is cheaper than code for what was once written. New in
-5: each function says its task, and each input whether it comes from the picture alone."""
-
-PRECISIONS = ("float32", "float16", "int8")
-"""How weights may be stored. int8 is symmetric, with a float32 scale per output channel."""
+5: each function says its task and its arithmetic, and each input whether it comes from the picture
+alone."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,6 @@ class Target:
         triple: LLVM's triple, such as ``"x86_64-unknown-linux-gnu"``.
         cpu_features: what the processor must have: what LLVM uses of the level, and what kernels
             use beyond it, in the spelling of :func:`sam3_tvm.host.features`.
-        weights: the precision in which its kernels read their weights, one of
-            :data:`PRECISIONS`. Artifacts written before there was a choice don't say.
         tiles: where the sizes that its kernels are cut by are from: ``"defaults"``, or which
             database of tuned ones.
     """
@@ -73,15 +69,7 @@ class Target:
     mcpu: str
     triple: str
     cpu_features: tuple[str, ...]
-    weights: str = "float32"
     tiles: str = "defaults"
-
-    def __post_init__(self) -> None:
-        if self.weights not in PRECISIONS:
-            raise ArtifactError(
-                f"target.weights is {', '.join(PRECISIONS)}, not {self.weights!r}: "
-                "upgrade sam3-tvm (pip install -U sam3-tvm)"
-            )
 
 
 @dataclass(frozen=True)
@@ -170,7 +158,9 @@ class Manifest:
         versions: versions of the packages used, by distribution name.
         sizes: the model's static sizes.
         components: the compiled functions' signatures, with the bounds of their dimensions.
-        stages: the halves of those that are compiled in two, by name; none in format 1.
+        arithmetic: in which numbers each of them computes, the names of
+            :data:`sam3_tvm.arithmetic.SCHEMES` by their names.
+        stages: the halves of those that are compiled in two, by name.
         preprocessing, tokenizer: how pictures and phrases become tensors.
         licence: the licence of the weights.
         runtime_libraries: TVM's runtime libraries in the artifact, in loading order.
@@ -186,6 +176,7 @@ class Manifest:
     versions: dict[str, str]
     sizes: Sizes
     components: dict[str, Component]
+    arithmetic: dict[str, str]
     stages: dict[str, Stages]
     preprocessing: Preprocessing
     tokenizer: TokenizerRules
@@ -233,6 +224,11 @@ class Manifest:
         return manifest
 
     @property
+    def schemes(self) -> list[Arithmetic]:
+        """The schemes by which its functions compute, from the finest to the coarsest."""
+        return [scheme for name, scheme in SCHEMES.items() if name in self.arithmetic.values()]
+
+    @property
     def left_out(self) -> list[str]:
         """Functions of the ABI that it lacks, without which it can't do all of its tasks."""
         return [name for name in abi(self.sizes) if name not in self.components]
@@ -267,6 +263,15 @@ class Manifest:
         for name, found in self.components.items():
             if name in known:
                 _check_signature(found, known[name])
+        if self.arithmetic.keys() != self.components.keys():
+            odd = min(self.arithmetic.keys() ^ self.components.keys())
+            raise ArtifactError(f"arithmetic and components don't both name {odd}")
+        for name, scheme in self.arithmetic.items():
+            if scheme not in SCHEMES:
+                raise ArtifactError(
+                    f"arithmetic.{name} is one of {', '.join(SCHEMES)}, not {scheme!r}: "
+                    "upgrade sam3-tvm (pip install -U sam3-tvm)"
+                )
         for name, stages in self.stages.items():
             _check_stages(name, stages, self.components)
 

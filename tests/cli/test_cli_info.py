@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 
 import pytest
 import toy
 
 from sam3_tvm import artifact
-from sam3_tvm.manifest import PRECISIONS
+from sam3_tvm.arithmetic import FLOAT32, PRECISIONS, storing
 
 
 def test_info_tells_what_is_in_an_artifact(cli, toy_artifact):
@@ -69,12 +68,22 @@ def test_info_describes_an_artifact_of_another_machine(cli, tmp_path):
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_info_says_how_weights_are_stored(cli, tmp_path, precision):
-    target = replace(toy.host_target(), weights=precision)
-    made = toy.write_artifact(tmp_path / precision, target=target)
+    arithmetic = dict.fromkeys(toy.COMPONENTS, storing(precision).name)
+    made = toy.write_artifact(tmp_path / precision, arithmetic=arithmetic)
     result = cli("info", made.path)
     assert result.exit_code == 0, result.output
     (row,) = [line for line in result.stdout.splitlines() if line.split()[:1] == ["weights"]]
-    assert precision in row
+    assert f"{precision}, arithmetic in float32" in row
+
+
+def test_info_says_which_functions_compute_otherwise(cli, tmp_path):
+    arithmetic = dict.fromkeys(toy.COMPONENTS, FLOAT32.name)
+    arithmetic["scoring"] = storing("int8").name
+    made = toy.write_artifact(tmp_path / "mixed", arithmetic=arithmetic)
+    result = cli("info", made.path)
+    assert result.exit_code == 0, result.output
+    assert "int8, arithmetic in float32 (int8-weights): scoring" in " ".join(result.stdout.split())
+    assert artifact.open(made.path).manifest.schemes == [FLOAT32, storing("int8")]
 
 
 def test_integrity_counts_what_it_read(cli, toy_artifact):

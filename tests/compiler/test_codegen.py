@@ -11,7 +11,8 @@ from tvm.script import tirx as T
 
 from sam3_tvm.compiler import codegen
 from sam3_tvm.compiler.kernels.emit import EXACT_BUFFERS, kernel, load, store, tensor
-from sam3_tvm.compiler.kernels.product.linear import Epilogue, linear_kernel
+from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
+from sam3_tvm.compiler.kernels.product.linear import linear_kernel
 from sam3_tvm.compiler.targets.cpu import CpuTarget, TargetError
 
 TARGET = CpuTarget.native()

@@ -73,6 +73,7 @@ class Studio:
             sam3_tvm="0",
             created="2026-01-01T00:00:00+00:00",
             stages={},
+            arithmetic=dict.fromkeys(abi(source.sizes), "float32"),
             clicks=source.clicks,
             video=source.video,
         )

@@ -182,7 +182,8 @@ class _Run:
             with _fatal("compile the quick model"):
                 compiling.wait()
         manifest = artifacts.open(artifact).manifest
-        components, report.weights = manifest.components, manifest.target.weights
+        components = manifest.components
+        report.weights = ", ".join(scheme.weights for scheme in manifest.schemes)
         seats = [self._seat(info, parts, report) for info in self.engines]
         with self._peak() as measure_peak, ExitStack() as stack:
             for seat in seats:

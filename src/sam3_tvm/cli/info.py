@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from sam3_tvm.artifact import Artifact
     from sam3_tvm.components import Component
+    from sam3_tvm.manifest import Manifest
 
 __all__ = ["command"]
 
@@ -78,7 +79,7 @@ def _summary(opened: Artifact, reason: str | None) -> Table:
         "reference rules": f"geometry encoded {geometry}; masks: {rules.mask_resize} are resized; "
         f"boxes alone go with {rules.visual_text!r}; keeps scores above {rules.default_threshold}",
         "target": f"{target.level} ({target.kind}, mcpu {target.mcpu}, {target.triple})",
-        "weights": f"{target.weights}, arithmetic in float32",
+        "weights": _arithmetic(manifest),
         "tiles": target.tiles,
         "needs": " ".join(target.cpu_features) or "nothing beyond the architecture",
         "runs here": reason or "yes",
@@ -91,6 +92,15 @@ def _summary(opened: Artifact, reason: str | None) -> Table:
     }.items():
         rows.add_row(name, value)
     return rows
+
+
+def _arithmetic(manifest: Manifest) -> str:
+    """How functions compute: a line, or a line for each scheme with the functions that have it."""
+    schemes = manifest.schemes
+    if len(schemes) == 1:
+        return f"{schemes[0]} ({schemes[0].name})"
+    users = {s.name: [f for f, n in manifest.arithmetic.items() if n == s.name] for s in schemes}
+    return "\n".join(f"{s} ({s.name}): {', '.join(users[s.name])}" for s in schemes)
 
 
 def _functions(opened: Artifact) -> Table:

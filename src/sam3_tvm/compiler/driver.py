@@ -21,9 +21,11 @@ from tvm import relax
 
 from sam3_tvm import artifact, host
 from sam3_tvm.abi import abi, function_names, task_of
+from sam3_tvm.arithmetic import PRECISIONS, Arithmetic, storing
 from sam3_tvm.compiler import pipeline
 from sam3_tvm.compiler.algebra.split_stages import stages
 from sam3_tvm.compiler.codegen import used_features
+from sam3_tvm.compiler.graph.arithmetic import arithmetic_of
 from sam3_tvm.compiler.importing import import_component
 from sam3_tvm.compiler.kernels.product.stored_weights import widens
 from sam3_tvm.compiler.memory.weights import lift_constants, lift_params, transform_name
@@ -31,7 +33,6 @@ from sam3_tvm.compiler.pipeline import LAYER_NORM, Options
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 from sam3_tvm.components import Component
 from sam3_tvm.errors import Sam3Error
-from sam3_tvm.manifest import PRECISIONS
 from sam3_tvm.progress import Progress, silent
 from sam3_tvm.sources import open_source
 from sam3_tvm.sources.base import Source
@@ -131,10 +132,9 @@ def compile(
     options = Options(
         CpuTarget.parse(target, None if tuned is None else Path(tuned)),
         layer_norm,
-        weights,
         None if dump is None else Path(dump),
     )
-    _check_weights(options)
+    arithmetic = _arithmetic(options.target, weights)
     every = function_names()
     if unknown := sorted({*(functions or ())} - {*every}):
         raise CompileError(f"no function is named {unknown[0]!r}; there are {', '.join(every)}")
@@ -156,12 +156,15 @@ def compile(
         mod, params = tvm.IRModule(), {}
         for name, component in components.items():
             with steps.step(f"import {name}"):
-                imported, params[name] = import_component(source, component)
+                imported, params[name] = import_component(source, component, arithmetic)
                 mod.update(imported)
         with steps.step("optimise"):
             for number in (pipeline.IMPORT, pipeline.CANONICAL, pipeline.DISPATCH):
                 mod = pipeline.run_phase(mod, number, options)
             split = {name: stages(mod, component) for name, component in components.items()}
+            schemes = {
+                name: arithmetic_of(mod[s.prompt if s else name]) for name, s in split.items()
+            }
             halves = {name: (s.image, s.prompt) if s else (name,) for name, s in split.items()}
             mod, transform, inputs = _split_weights(mod, params, halves, options)
         for name in components:
@@ -176,7 +179,7 @@ def compile(
             _link(executable, writer.folder / artifact.MODEL)
         with steps.step("write the artifact"):
             used = options.target.with_features(used_features(mod))
-            _describe(writer, source, components, split, replace(options, target=used))
+            _describe(writer, source, components, split, schemes, used)
     progress("done", steps.total, steps.total)
     report.peak_bytes = host.peak_bytes()
     report.artifact_bytes = sum(p.stat().st_size for p in report.path.iterdir())
@@ -223,14 +226,16 @@ def _link(executable: Any, path: Path) -> None:
         ) from error
 
 
-def _check_weights(options: Options) -> None:
-    if options.weights not in PRECISIONS:
-        raise CompileError(f"weights is {', '.join(PRECISIONS)}, not {options.weights!r}")
-    if not widens(options.target, options.weights):
+def _arithmetic(target: CpuTarget, weights: str) -> Arithmetic:
+    """The scheme of every function."""
+    if weights not in PRECISIONS:
+        raise CompileError(f"weights is {', '.join(PRECISIONS)}, not {weights!r}")
+    if not widens(target, weights):
         raise CompileError(
-            f"{options.target.name} has no instruction that reads {options.weights}: "
+            f"{target.name} has no instruction that reads {weights}: "
             "compile with weights float32 or int8, or for a higher level"
         )
+    return storing(weights)
 
 
 def _check_finite(key: str, array: NDArray[Any]) -> None:
@@ -320,9 +325,9 @@ def _describe(
     source: Source,
     components: Mapping[str, Component],
     split: Mapping[str, artifact.Stages | None],
-    options: Options,
+    schemes: Mapping[str, Arithmetic],
+    target: CpuTarget,
 ) -> None:
-    target = options.target
     (writer.folder / artifact.TOKENIZER).write_text(source.tokenizer_json(), encoding="utf-8")
     licence = artifact.Licence(None, None)
     if source.licence is not None:
@@ -340,11 +345,11 @@ def _describe(
             target.mcpu,
             target.triple,
             target.needs(),
-            options.weights,
             target.tiles_origin,
         ),
         sizes=source.sizes,
         components=components,
+        arithmetic={name: scheme.name for name, scheme in schemes.items()},
         stages={name: stages for name, stages in split.items() if stages is not None},
         preprocessing=source.preprocessing,
         tokenizer=artifact.TokenizerRules(artifact.TOKENIZER, source.pad_id, source.mask_by_id),

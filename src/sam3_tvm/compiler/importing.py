@@ -8,6 +8,8 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
+from sam3_tvm.arithmetic import FLOAT32, Arithmetic
+from sam3_tvm.compiler.graph.arithmetic import with_arithmetic
 from sam3_tvm.compiler.graph.stages import IMAGE_INPUTS
 from sam3_tvm.components import Component, Dim
 from sam3_tvm.importer import import_module
@@ -18,25 +20,28 @@ __all__ = ["import_component"]
 
 
 def import_component(
-    source: Source, component: Component
+    source: Source, component: Component, arithmetic: Arithmetic = FLOAT32
 ) -> tuple[tvm.IRModule, dict[str, tvm.runtime.Tensor]]:
     """Import one component under its own name.
 
     Args:
         source: the opened checkpoint.
         component: one of its functions, as the ABI describes it.
+        arithmetic: the numbers that it is to compute in.
 
     Returns:
-        A module with one function named like the component, with the ABI's bounds and the
-        positions of its inputs that come from the picture alone, and its parameters by name,
-        in order.
+        A module with one function named like the component, with its arithmetic, the ABI's bounds
+        and the positions of its inputs that come from the picture alone, and its parameters by
+        name, in order.
     """
     inputs = sample_inputs(component, example_sizes(component), source.vocabulary_size())
     with source.patched():
         mod, params = import_module(
             source.component(component.name), inputs, dynamic_shapes(component)
         )
-    return _rename(mod, component), params
+    mod = _rename(mod, component)
+    mod[component.name] = with_arithmetic(mod[component.name], arithmetic)
+    return mod, params
 
 
 def _rename(mod: tvm.IRModule, component: Component) -> tvm.IRModule:

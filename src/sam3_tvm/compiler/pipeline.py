@@ -49,13 +49,11 @@ LAYER_NORM = ("fused", "decomposed")
 
 @dataclass(frozen=True)
 class Options:
-    """What the passes depend on.
+    """What the passes depend on, besides the arithmetic of each function, which is its attribute.
 
     Attributes:
         target: the CPU compiled for.
         layer_norm: one of :data:`LAYER_NORM`.
-        weights: the precision in which weights are stored, one of
-            :data:`sam3_tvm.manifest.PRECISIONS`.
         dump: folder for the module after each phase, as TVMScript; or None.
         plan_memory: whether functions take their memory from the caller (see
             :mod:`sam3_tvm.compiler.memory.plan_workspace`), not from TVM's allocator.
@@ -63,7 +61,6 @@ class Options:
 
     target: CpuTarget
     layer_norm: str = "fused"
-    weights: str = "float32"
     dump: Path | None = None
     plan_memory: bool = False
 
@@ -111,9 +108,9 @@ def _dispatch(options: Options) -> list[Any]:
         MoveWindows(),
         MergeLinears(),
         DispatchAttention(target),
-        DispatchConv(target, options.weights),
+        DispatchConv(target),
         # Before DispatchMatmul, which would take the products with weights too.
-        DispatchLinear(target, options.weights),
+        DispatchLinear(target),
         DispatchMatmul(target),
         DispatchNorm(target),
     ]

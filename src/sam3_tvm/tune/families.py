@@ -13,9 +13,9 @@ from typing import Any
 
 from sam3_tvm.compiler.kernels.attention.attention import AttentionSpec, attention_kernel
 from sam3_tvm.compiler.kernels.conv.direct import conv_kernel, conv_transpose_kernel
-from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue
 from sam3_tvm.compiler.kernels.conv.shape import ConvShape
-from sam3_tvm.compiler.kernels.product.linear import Epilogue, linear_kernel
+from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
+from sam3_tvm.compiler.kernels.product.linear import linear_kernel
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["FAMILIES", "Family", "Subject"]
@@ -74,7 +74,7 @@ def _conv(channels: int, side: int, kernel: int) -> Subject:
     )
     return Subject(
         f"conv {kernel}x{kernel}, {channels} channels, {side}x{side}",
-        lambda t: conv_kernel(t, shape, ConvEpilogue(bias=True)),
+        lambda t: conv_kernel(t, shape, Epilogue(bias=True)),
         {"batch": 1},
     )
 
@@ -82,7 +82,7 @@ def _conv(channels: int, side: int, kernel: int) -> Subject:
 def _transposed(channels: int, features: int, side: int) -> Subject:
     return Subject(
         f"transposed conv 2x2, {channels} to {features} channels, {side}x{side}",
-        lambda t: conv_transpose_kernel(t, channels, features, side, side, ConvEpilogue(bias=True)),
+        lambda t: conv_transpose_kernel(t, channels, features, side, side, Epilogue(bias=True)),
         {"batch": 1},
     )
 

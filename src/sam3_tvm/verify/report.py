@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from sam3_tvm.arithmetic import Arithmetic
 from sam3_tvm.errors import Sam3Error
 
 __all__ = [
@@ -43,8 +44,8 @@ class Bounds:
     margin: float = 0.0
 
     @classmethod
-    def of(cls, precision: str) -> Bounds:
-        """The bounds for weights stored in a precision of :data:`manifest.PRECISIONS`.
+    def of(cls, arithmetic: Arithmetic) -> Bounds:
+        """The bounds of a function, or of a model whose coarsest function computes so.
 
         The reference's weights are not rounded, so these measure what rounding does to the
         model. A rounded float16 weight is off by 2e-4 of itself (root mean square), an int8
@@ -56,13 +57,13 @@ class Bounds:
         lie below the error: a few pixels along an outline of a trained model, one in thirty of
         the noise that random weights draw, and bounds hold for both.
         """
-        return _BOUNDS[precision]
+        return _BOUNDS[arithmetic.name]
 
 
 _BOUNDS = {
     "float32": Bounds(),
-    "float16": Bounds(function=5e-3, iou=0.99, box_px=1.0, score=5e-4, margin=5e-4),
-    "int8": Bounds(function=0.1, iou=0.85, box_px=20.0, score=0.02, margin=0.02),
+    "float16-weights": Bounds(function=5e-3, iou=0.99, box_px=1.0, score=5e-4, margin=5e-4),
+    "int8-weights": Bounds(function=0.1, iou=0.85, box_px=20.0, score=0.02, margin=0.02),
 }
 
 
@@ -165,7 +166,8 @@ class VerifyReport:
 
     Attributes:
         artifact, checkpoint: what was compared with what.
-        bounds: what the artifact must keep, by the precision of its weights.
+        bounds: what the artifact must keep end to end, by its coarsest arithmetic; each function
+            has those of its own.
         functions, end_to_end, clicks, frames: the comparisons.
     """
 

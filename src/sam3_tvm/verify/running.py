@@ -20,6 +20,7 @@ from typing import Any, overload
 
 from sam3_tvm import artifact
 from sam3_tvm.abi import abi
+from sam3_tvm.arithmetic import SCHEMES
 from sam3_tvm.progress import Progress, silent
 from sam3_tvm.runtime.execution.module import load_functions
 from sam3_tvm.runtime.model import load
@@ -101,6 +102,9 @@ class _Subject:
     def bounds(self) -> Bounds:
         return self.report.bounds
 
+    def bounds_of(self, function: str) -> Bounds:
+        return Bounds.of(SCHEMES[self.opened.manifest.arithmetic[function]])
+
 
 def _verify(
     paths: Sequence[str | os.PathLike[str]],
@@ -154,7 +158,7 @@ def _compare_functions(
             steps.begin(what, subject)
             for dims in case.compared:
                 subject.report.functions += compare_function(
-                    call, component, dims, inputs, wanted, subject.bounds
+                    call, component, dims, inputs, wanted, subject.bounds_of(name)
                 )
         # A gigabyte at SAM 3's size, which the next case has use for.
         del inputs, wanted
@@ -222,7 +226,7 @@ def _open(paths: Sequence[str | os.PathLike[str]]) -> list[_Subject]:
                     f"{path} has {what} {ours}, {paths[0]} has {others}: artifacts of one "
                     "checkpoint can be verified together"
                 )
-        bounds = Bounds.of(manifest.target.weights)
+        bounds = Bounds.of(manifest.schemes[-1])
         report = VerifyReport(str(path), manifest.source.checkpoint, bounds)
         subjects.append(_Subject(opened, report))
     return subjects

@@ -7,8 +7,10 @@ import pytest
 import tvm
 from tvm import relax, tirx
 
+from sam3_tvm.arithmetic import storing
 from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.dispatch.conv import DispatchConv
+from sam3_tvm.compiler.graph.arithmetic import with_arithmetic
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 TARGET = CpuTarget.native()
@@ -39,7 +41,10 @@ def _kernels(mod: tvm.IRModule) -> list[str]:
 @pytest.mark.parametrize("size", [72, 144, 288])
 @pytest.mark.parametrize("weights", ["float32", "float16", "int8"])
 def test_the_convolutions_of_the_neck_take_it(size: int, weights: str) -> None:
-    mod = DispatchConv(TARGET, weights)(_module((256, 256), (size, size), padding=1))
+    mod = _module((256, 256), (size, size), padding=1)
+    (gvar,) = mod.get_global_vars()
+    mod[gvar] = with_arithmetic(mod[gvar], storing(weights))
+    mod = DispatchConv(TARGET)(mod)
     suffix = "" if weights == "float32" else f"_{weights}"
     assert _kernels(mod) == [f"conv3x3_winograd_256x256_{size}x{size}_bias_relu{suffix}"]
 

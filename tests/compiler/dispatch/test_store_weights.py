@@ -9,12 +9,20 @@ from dispatch_testing import TARGET, build, close, kernels, randoms, run
 from tvm import relax
 from tvm.relax import op as R
 
+from sam3_tvm import arithmetic
 from sam3_tvm.compiler.dispatch.conv import DispatchConv
 from sam3_tvm.compiler.dispatch.linear import DispatchLinear
 from sam3_tvm.compiler.dispatch.store_weights import store_rows
+from sam3_tvm.compiler.graph.arithmetic import with_arithmetic
 from sam3_tvm.compiler.memory.weights import lift_params
 
 NARROW = ("float16", "int8")
+
+
+def storing(mod, precision):
+    """The module, its function with the arithmetic that stores weights so."""
+    main = with_arithmetic(mod["main"], arithmetic.storing(precision))
+    return tvm.IRModule({"main": main})
 
 
 def rounded(w, precision):
@@ -59,7 +67,7 @@ def linear(emit, x, w, bias):
 @pytest.mark.parametrize("precision", NARROW)
 def test_linear_layers_store_rounded_weights(precision):
     mod = build([("x", ("b", 5, 33))], [("w", (19, 33)), ("b", (19,))], linear)
-    after = DispatchLinear(TARGET, precision)(mod)
+    after = DispatchLinear(TARGET)(storing(mod, precision))
     assert kernels(after) == [f"linear_33x19_bias_{precision}"]
     x, w, bias = randoms((2, 5, 33), (19, 33), (19,))
     close(run(after, x, w, bias), x @ rounded(w, precision).T + bias)
@@ -68,7 +76,7 @@ def test_linear_layers_store_rounded_weights(precision):
 @pytest.mark.parametrize("precision", NARROW)
 def test_rounding_moves_to_compile_time(precision):
     mod = build([("x", ("n", 24))], [("w", (40, 24)), ("b", (40,))], linear)
-    after, transform = lift_params(DispatchLinear(TARGET, precision)(mod), ["main"])
+    after, transform = lift_params(DispatchLinear(TARGET)(storing(mod, precision)), ["main"])
     [entry] = [f for f in transform.functions.values() if isinstance(f, relax.Function)]
     dtypes = {str(field.dtype) for field in entry.ret_ty.fields}
     assert dtypes == {precision, "float32"}
@@ -82,7 +90,7 @@ def test_convolutions_store_rounded_weights(precision):
         return R.add(emit(R.nn.conv2d(x, w, padding=1)), bias)
 
     mod = build([("x", ("b", 5, 6, 7))], [("w", (9, 5, 3, 3)), ("b", (1, 9, 1, 1))], body)
-    after = DispatchConv(TARGET, precision)(mod)
+    after = DispatchConv(TARGET)(storing(mod, precision))
     assert kernels(after) == [f"conv3x3_5x9_6x7_bias_{precision}"]
     x, w, bias = randoms((2, 5, 6, 7), (9, 5, 3, 3), (1, 9, 1, 1))
     padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
@@ -97,7 +105,7 @@ def test_transposed_convolutions_store_rounded_weights(precision):
         return R.nn.conv2d_transpose(x, w, strides=2)
 
     mod = build([("x", ("b", 5, 3, 4))], [("w", (5, 6, 2, 2))], body)
-    after = DispatchConv(TARGET, precision)(mod)
+    after = DispatchConv(TARGET)(storing(mod, precision))
     assert kernels(after) == [f"conv_transpose2x2_5x6_3x4_{precision}"]
     x, w = randoms((2, 5, 3, 4), (5, 6, 2, 2))
     # A row of weights, with a scale of its own, is an output channel and a place in the 2 x 2.
@@ -111,11 +119,11 @@ def test_weights_that_a_call_brings_are_not_rounded():
         return R.nn.conv2d(x, w)
 
     mod = build([("x", (1, 5, 6, 7)), ("w", (9, 5, 1, 1))], [], body)
-    assert all("int8" not in name for name in kernels(DispatchConv(TARGET, "int8")(mod)))
+    assert all("int8" not in name for name in kernels(DispatchConv(TARGET)(storing(mod, "int8"))))
 
 
 def test_float32_is_what_it_was():
     mod = build([("x", ("n", 24))], [("w", (40, 24)), ("b", (40,))], linear)
-    tvm.ir.assert_structural_equal(
-        DispatchLinear(TARGET, "float32")(mod), DispatchLinear(TARGET)(mod)
-    )
+    said, unsaid = (DispatchLinear(TARGET)(m) for m in (storing(mod, "float32"), mod))
+    said["main"] = said["main"].without_attr("arithmetic")
+    tvm.ir.assert_structural_equal(said, unsaid)

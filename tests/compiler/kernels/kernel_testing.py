@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import tvm
 
+from sam3_tvm import host
 from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
-_LEVELS = ["x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"]
-RUNNABLE = [level for level in _LEVELS if CpuTarget.parse(level).runs_here()]
-NOT_RUNNABLE = [level for level in _LEVELS if level not in RUNNABLE]
+LEVELS = list(host.LEVELS)
+RUNNABLE = [level for level in LEVELS if CpuTarget.parse(level).runs_here()]
 
 
 def compiled(func, target):

@@ -10,9 +10,9 @@ from kernel_testing import RUNNABLE, assert_close, compiled, empty
 
 from sam3_tvm.compiler.kernels.attention.attention import AttentionSpec, attention_kernel
 from sam3_tvm.compiler.kernels.conv.direct import conv_kernel
-from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue
 from sam3_tvm.compiler.kernels.conv.shape import ConvShape
-from sam3_tvm.compiler.kernels.product.linear import Epilogue, linear_kernel, packed_shape
+from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
+from sam3_tvm.compiler.kernels.product.linear import linear_kernel, linear_layout
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 from sam3_tvm.compiler.targets.tiles import Tiles
 
@@ -42,10 +42,7 @@ def target(request):
 @pytest.mark.parametrize(("m", "k", "n"), [(37, 100, 130), (150, 512, 576)])
 def test_a_linear_layer(target, m, k, n):
     x, weight = normal(m, k), normal(n, k)
-    panels, _, width = packed_shape(target, n, k)
-    padded = np.zeros((panels * width, k), np.float32)
-    padded[:n] = weight
-    packed = padded.reshape(panels, width, k).transpose(0, 2, 1)
+    packed = linear_layout(target).array(weight)
     got = compiled(linear_kernel(target, n, k, Epilogue()), target)(x, packed, empty(m, n))
     want = x.astype(np.float64) @ weight.astype(np.float64).T
     assert_close(got, want, 2e-6 if k < 512 else 1e-5)
@@ -64,7 +61,7 @@ def test_attention(target):
 def test_a_convolution(target):
     shape = ConvShape(24, 8, 9, 13, kernel=(3, 3), padding=(1, 1, 1, 1))
     other = replace(target, tiles=Tiles())
-    functions = [conv_kernel(t, shape, ConvEpilogue()) for t in (target, other)]
+    functions = [conv_kernel(t, shape, Epilogue()) for t in (target, other)]
     shapes = [[int(n) for n in f.params[1].ty.shape] for f in functions]
     assert shapes[0] == shapes[1], "the layout of weights doesn't depend on the tiles"
     x, weight = normal(1, 24, 9, 13), normal(*shapes[0])

@@ -25,7 +25,7 @@ from sam3_tvm.compiler.graph.conv_patterns import (
     is_pointwise,
     shape_of_conv,
 )
-from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, shape_of, static_int
+from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, float32_shape_of, static_int
 from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
 
 __all__ = ["FoldProjection"]
@@ -78,10 +78,10 @@ def _find(func: relax.Function) -> Mapping[Expr, NewValue]:
 
 def _match(flow: Dataflow, binding: Expr) -> _Scores | None:
     product = call_of(binding.value, "relax.matmul")
-    if product is None or shape_of(binding.var) is None:
+    if product is None or float32_shape_of(binding.var) is None:
         return None
     left, right = product.args
-    rows = shape_of(left)
+    rows = float32_shape_of(left)
     flat = call_of(flow.definition(right), "relax.reshape")
     if rows is None or len(rows) != 3 or flat is None or flow.only_user(right) is None:
         return None
@@ -91,7 +91,7 @@ def _match(flow: Dataflow, binding: Expr) -> _Scores | None:
     conv, bias = projection
     shape = shape_of_conv(conv)
     offline = [conv.args[1]] if bias is None else [conv.args[1], bias]
-    sizes = shape_of(right) or []
+    sizes = float32_shape_of(right) or []
     if (
         not is_pointwise(shape)
         or not all(map(flow.is_offline, offline))

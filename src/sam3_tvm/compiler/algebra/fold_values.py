@@ -20,7 +20,13 @@ import tvm
 from tvm import relax
 from tvm.sym import Analyzer, ConstIntBound
 
-from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, shape_of, static_int
+from sam3_tvm.compiler.graph.dataflow import (
+    Dataflow,
+    call_of,
+    float32_shape_of,
+    shape_of,
+    static_int,
+)
 from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
 
 __all__ = ["FoldValues"]
@@ -76,7 +82,7 @@ def _find(func: relax.Function) -> Mapping[Expr, NewValue]:
 
 
 def _match(flow: Dataflow, call: Expr) -> _Folded | None:
-    values = shape_of(call.args[2])
+    values = float32_shape_of(call.args[2])
     if values is None or len(values) != 4 or static_int(values[2]) != 1:
         return None
     rows, bias = _behind_moves(flow, call.args[2]), None
@@ -96,7 +102,7 @@ def _match(flow: Dataflow, call: Expr) -> _Folded | None:
     if product is None:
         return None
     x, weight = product.args
-    sizes = shape_of(weight)
+    sizes = float32_shape_of(weight)
     if sizes is None or len(sizes) != 2 or not flow.is_offline(weight) or flow.is_offline(x):
         return None
     if static_int(sizes[0]) is None or static_int(sizes[1]) != static_int(values[3]):
@@ -129,7 +135,7 @@ def _keeps_order(permuted: Expr) -> bool:
 
 
 def _is_vector(expr: Expr, size: Expr) -> bool:
-    shape = [static_int(extent) for extent in shape_of(expr) or []]
+    shape = [static_int(extent) for extent in float32_shape_of(expr) or []]
     return shape[-1:] == [static_int(size)] and all(extent == 1 for extent in shape[:-1])
 
 

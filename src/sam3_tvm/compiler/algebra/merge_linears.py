@@ -22,7 +22,7 @@ from sam3_tvm.compiler.graph.attention_patterns import find_attention
 from sam3_tvm.compiler.graph.dataflow import Dataflow, shape_of
 from sam3_tvm.compiler.graph.linear_patterns import LinearLayer, find_linear_layers
 from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
-from sam3_tvm.compiler.kernels.product.linear import Epilogue
+from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
 
 __all__ = ["MergeLinears"]
 

@@ -28,7 +28,7 @@ from sam3_tvm.compiler.graph.windows import (
     unpartition_result,
 )
 from sam3_tvm.compiler.kernels.attention.operands import Windows
-from sam3_tvm.compiler.kernels.product.linear import Epilogue
+from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
 
 __all__ = ["MoveWindows"]
 

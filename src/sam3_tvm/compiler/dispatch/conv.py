@@ -2,7 +2,7 @@
 
 The weights are packed by Relax operators on whatever expression they are, so that
 :func:`~sam3_tvm.compiler.memory.weights.lift_params` packs parameters offline. Those that are
-parameters are stored in the precision asked for; others stay in float32.
+parameters are stored as the function's arithmetic says; others stay in float32.
 
 Handled, in float32 with static channels and spatial sizes and a batch of any kind:
 
@@ -26,7 +26,9 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from sam3_tvm.compiler.dispatch.store_weights import store_rows
+from sam3_tvm.arithmetic import FLOAT32, Arithmetic
+from sam3_tvm.compiler.dispatch.store_weights import pack_weights
+from sam3_tvm.compiler.graph.arithmetic import arithmetic_of
 from sam3_tvm.compiler.graph.conv_patterns import (
     bias_of,
     is_convolution,
@@ -43,11 +45,10 @@ from sam3_tvm.compiler.kernels.conv.direct import (
     conv_name,
     conv_transpose_kernel,
     conv_transpose_name,
-    packed_rows,
     pointwise_shape,
 )
-from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue
 from sam3_tvm.compiler.kernels.conv.shape import ConvShape
+from sam3_tvm.compiler.kernels.conv.strips import conv_layout
 from sam3_tvm.compiler.kernels.conv.upsampled import (
     COLUMN_TERMS,
     PRODUCTS,
@@ -57,6 +58,8 @@ from sam3_tvm.compiler.kernels.conv.upsampled import (
 )
 from sam3_tvm.compiler.kernels.conv.winograd import conv_winograd_kernel, conv_winograd_name
 from sam3_tvm.compiler.kernels.conv.winograd_plan import winograd_pays
+from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
+from sam3_tvm.compiler.kernels.product.layout import PackedLayout
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["DispatchConv"]
@@ -66,24 +69,23 @@ Expr = Any
 
 @tvm.transform.module_pass(opt_level=0, name="DispatchConv")
 class DispatchConv:
-    """Replaces the convolutions of every Relax function.
+    """Replaces the convolutions of every Relax function, which compute by its arithmetic.
 
     Args:
         target: the CPU that the kernels are for.
-        weights: the precision in which weights are stored.
     """
 
-    def __init__(self, target: CpuTarget, weights: str = "float32") -> None:
+    def __init__(self, target: CpuTarget) -> None:
         self.target = target
-        self.weights = weights
 
     def transform_module(self, mod: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
         """Return ``mod`` with kernels for its convolutions."""
         return rewrite_bindings(mod, self._find)
 
     def _find(self, func: relax.Function) -> dict[Expr, NewValue]:
+        arithmetic = arithmetic_of(func)
         return {
-            var: _Dispatch(self.target, self.weights if chain.stored else "float32", chain)
+            var: _Dispatch(self.target, arithmetic if chain.stored else FLOAT32, chain)
             for var, chain in _find_chains(func).items()
         }
 
@@ -102,8 +104,9 @@ class _Chain:
     activation: str | None = None
 
     @property
-    def epilogue(self) -> ConvEpilogue:
-        return ConvEpilogue(self.bias is not None, self.activation, self.residual is not None)
+    def epilogue(self) -> Epilogue:
+        residual = None if self.residual is None else "before"
+        return Epilogue(self.bias is not None, self.activation, residual)
 
 
 def _find_chains(func: relax.Function) -> dict[Expr, _Chain]:
@@ -145,11 +148,10 @@ def _find_chains(func: relax.Function) -> dict[Expr, _Chain]:
 
 @dataclass(frozen=True)
 class _Dispatch:
-    """Gives the variable that a chain ends in its kernel's call as value; ``precision`` is that
-    of the weights as stored."""
+    """Gives the variable that a chain ends in its kernel's call as value."""
 
     target: CpuTarget
-    precision: str
+    arithmetic: Arithmetic
     chain: _Chain
 
     def __call__(self, emit: Emit) -> Expr:
@@ -165,6 +167,10 @@ class _Dispatch:
             return self._product(emit, shape)
         return self._conv(emit, shape)
 
+    @property
+    def _layout(self) -> PackedLayout:
+        return conv_layout(self.target, self.arithmetic)
+
     def _conv(self, emit: Emit, shape: ConvShape) -> Expr:
         chain, op = self.chain, relax.op
         x, weight = chain.conv.args
@@ -176,15 +182,14 @@ class _Dispatch:
                 given = (batch, flat.out_channels, flat.height, flat.width)
                 residual = emit(op.reshape(residual, given))
         rows = emit(op.reshape(weight, (shape.out_channels, -1)))
-        depth = shape.in_channels * shape.taps
-        operands = [x, *self._packed(emit, rows, shape.out_channels, depth)]
+        operands = [x, *pack_weights(emit, self._layout, rows)]
         out = (batch, flat.out_channels, flat.out_height, flat.out_width)
         make, name_of = conv_kernel, conv_name
         if winograd_pays(self.target, flat):
             make, name_of = conv_winograd_kernel, conv_winograd_name
         kernel = emit.kernel(
-            name_of(flat, chain.epilogue, self.precision),
-            make(self.target, flat, chain.epilogue, self.precision),
+            name_of(flat, chain.epilogue, self.arithmetic),
+            make(self.target, flat, chain.epilogue, self.arithmetic),
         )
         call = self._call(emit, kernel, operands, residual, out)
         if flat == shape:
@@ -200,18 +205,18 @@ class _Dispatch:
         # [I, O, 2, 2] to [O, 2, 2, I]: a row of weights per channel and place in the 2 x 2.
         rows = emit(relax.op.permute_dims(weight, [1, 2, 3, 0]))
         rows = emit(relax.op.reshape(rows, (4 * out_channels, channels)))
-        given = (channels, out_channels, height, width, self.chain.epilogue, self.precision)
+        given = (channels, out_channels, height, width, self.chain.epilogue, self.arithmetic)
         kernel = emit.kernel(
             conv_transpose_name(*given), conv_transpose_kernel(self.target, *given)
         )
-        operands = [x, *self._packed(emit, rows, 4 * out_channels, channels)]
+        operands = [x, *pack_weights(emit, self._layout, rows)]
         out = (x.ty.shape[0], out_channels, 2 * height, 2 * width)
         return self._call(emit, kernel, operands, None, out)
 
     def _conv_upsampled(self, emit: Emit, shape: ConvShape, x: Expr) -> Expr:
         op, chain, weight = relax.op, self.chain, self.chain.conv.args[1]
         channels, depth = shape.out_channels, shape.in_channels
-        r = packed_rows(self.target)
+        r = self._layout.width
         groups = -(-channels // r)
         # Each pair of channels has nine weights and gets nine sums of them: a product by 9 x 9.
         terms = np.kron(np.array(ROW_TERMS), np.array(COLUMN_TERMS)).T.astype("float32")
@@ -226,11 +231,11 @@ class _Dispatch:
         count = groups * PRODUCTS * r
         rows = emit(op.reshape(weight, (count, depth)))
         pooled = (shape.height // 2, shape.width // 2)
-        given = (depth, channels, *pooled, chain.epilogue, self.precision)
+        given = (depth, channels, *pooled, chain.epilogue, self.arithmetic)
         kernel = emit.kernel(
             conv_upsampled_name(*given), conv_upsampled_kernel(self.target, *given)
         )
-        operands = [x, *self._packed(emit, rows, count, depth)]
+        operands = [x, *pack_weights(emit, self._layout, rows)]
         out = (x.ty.shape[0], channels, shape.out_height, shape.out_width)
         return self._call(emit, kernel, operands, chain.residual, out)
 
@@ -248,18 +253,6 @@ class _Dispatch:
         if chain.activation is not None:
             y = emit(getattr(op.nn, chain.activation)(y))
         return op.reshape(y, (batch, shape.out_channels, 1, 1))
-
-    def _packed(self, emit: Emit, rows: Expr, count: int, depth: int) -> list[Expr]:
-        """[count, depth] to [ceil(count / r), depth, r], zeros behind the last row; for int8
-        with the scales."""
-        r = packed_rows(self.target)
-        panels = -(-count // r)
-        if count % r:
-            rows = emit(relax.op.nn.pad(rows, [0, panels * r - count, 0, 0]))
-        rows, scale = store_rows(emit, rows, self.precision)
-        rows = emit(relax.op.reshape(rows, (panels, r, depth)))
-        packed = emit(relax.op.permute_dims(rows, [0, 2, 1]))
-        return [packed] if scale is None else [packed, scale]
 
     def _call(
         self,

@@ -13,14 +13,16 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from sam3_tvm.compiler.dispatch.store_weights import store_rows
+from sam3_tvm.arithmetic import Arithmetic
+from sam3_tvm.compiler.dispatch.store_weights import pack_weights
+from sam3_tvm.compiler.graph.arithmetic import arithmetic_of
 from sam3_tvm.compiler.graph.dataflow import Dataflow, shape_of
 from sam3_tvm.compiler.graph.linear_patterns import LinearLayer, find_linear_layers
 from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.kernels.product.linear import (
     kernel_name,
     linear_kernel,
-    packed_shape,
+    linear_layout,
 )
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
@@ -31,16 +33,15 @@ Expr = Any
 
 @tvm.ir.transform.module_pass(opt_level=0, name="DispatchLinear")
 class DispatchLinear:
-    """The pass; functions say which arguments are parameters by their attribute ``num_input``.
+    """The pass; functions say which arguments are parameters by their attribute ``num_input``, and
+    how they compute by their arithmetic.
 
     Args:
         target: the CPU that the kernels are for.
-        weights: the precision in which weights are stored.
     """
 
-    def __init__(self, target: CpuTarget, weights: str = "float32") -> None:
+    def __init__(self, target: CpuTarget) -> None:
         self.target = target
-        self.weights = weights
 
     def transform_module(
         self, mod: tvm.IRModule, _ctx: tvm.ir.transform.PassContext
@@ -49,8 +50,8 @@ class DispatchLinear:
         return rewrite_bindings(mod, self._find)
 
     def _find(self, func: relax.Function) -> dict[Expr, NewValue]:
-        layers = find_linear_layers(Dataflow(func))
-        return {var: _Dispatch(self.target, self.weights, layer) for var, layer in layers.items()}
+        layers, arithmetic = find_linear_layers(Dataflow(func)), arithmetic_of(func)
+        return {var: _Dispatch(self.target, arithmetic, layer) for var, layer in layers.items()}
 
 
 @dataclass(frozen=True)
@@ -58,41 +59,24 @@ class _Dispatch:
     """Gives the variable that a layer defines its kernel's call as value."""
 
     target: CpuTarget
-    weights: str
+    arithmetic: Arithmetic
     layer: LinearLayer
 
     def __call__(self, emit: Emit) -> Expr:
         layer, n = self.layer, self.layer.n
         shape = shape_of(layer.chain[-1]) or []
         m = prod(shape[:-1], start=tvm.tirx.const(1, "int64"))
-        args = [_reshape(emit, layer.x, (m, layer.k)), *self._pack(emit)]
+        layout = linear_layout(self.target, self.arithmetic)
+        rows = layer.weight if layer.transposed else emit(relax.op.permute_dims(layer.weight))
+        args = [_reshape(emit, layer.x, (m, layer.k)), *pack_weights(emit, layout, rows)]
         if layer.bias is not None:
-            args.append(self._pad(emit, _reshape(emit, layer.bias, (n,))))
+            args.append(layout.padded(emit, _reshape(emit, layer.bias, (n,))))
         if layer.residual is not None:
             args.append(_reshape(emit, layer.residual, (m, n)))
-        given = (n, layer.k, layer.epilogue, self.weights)
+        given = (n, layer.k, layer.epilogue, self.arithmetic)
         kernel = emit.kernel(kernel_name(*given), linear_kernel(self.target, *given))
         call = relax.call_tir(kernel, args, relax.TensorType((m, n), "float32"))
         return call if len(shape) == 2 else relax.op.reshape(emit(call), shape)
-
-    def _pack(self, emit: Emit) -> list[Expr]:
-        """The packed weights, and for int8 their scales."""
-        op, layer = relax.op, self.layer
-        panels, k, width = packed_shape(self.target, layer.n, layer.k)
-        weight = layer.weight if layer.transposed else emit(op.permute_dims(layer.weight))
-        rows, scale = store_rows(emit, self._pad(emit, weight), self.weights)
-        rows = emit(op.reshape(rows, (panels, width, k)))
-        packed = emit(op.permute_dims(rows, [0, 2, 1]))
-        return [packed] if scale is None else [packed, scale]
-
-    def _pad(self, emit: Emit, tensor: Expr) -> Expr:
-        """Zeros after the first axis, up to a whole number of panels."""
-        panels, _, width = packed_shape(self.target, self.layer.n, 1)
-        missing = panels * width - self.layer.n
-        if not missing:
-            return tensor
-        widths = [0, missing] + [0, 0] * (tensor.ty.ndim - 1)
-        return emit(relax.op.nn.pad(tensor, widths))
 
 
 def _reshape(emit: Emit, tensor: Expr, shape: tuple[Expr, ...]) -> Expr:

@@ -16,7 +16,14 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, same_shape, shape_of, static_int
+from sam3_tvm.compiler.graph.dataflow import (
+    Dataflow,
+    call_of,
+    float32_shape_of,
+    same_shape,
+    shape_of,
+    static_int,
+)
 from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.kernels.product.matmul import MatmulSpec, kernel_name, matmul_kernel
 from sam3_tvm.compiler.targets.cpu import CpuTarget
@@ -60,9 +67,9 @@ def _find_einsums(func: relax.Function) -> dict[Expr, NewValue]:
 def _is_expandable(binding: Expr) -> bool:
     """Whether an einsum is a product of two operands."""
     call = call_of(binding.value, "relax.einsum")
-    if call is None or shape_of(binding.var) is None or len(_fields(call)) != 2:
+    if call is None or float32_shape_of(binding.var) is None or len(_fields(call)) != 2:
         return False
-    shapes = [shape_of(operand) for operand in _fields(call)]
+    shapes = [float32_shape_of(operand) for operand in _fields(call)]
     labels = _labels(call)
     if labels is None or any(s is None for s in shapes):
         return False
@@ -162,9 +169,9 @@ def _match_product(flow: Dataflow, binding: Expr) -> _Product | None:
 
 def _is_product(value: Expr) -> bool:
     call = call_of(value, "relax.matmul")
-    if call is None or shape_of(call) is None:
+    if call is None or float32_shape_of(call) is None:
         return False
-    return all(len(shape_of(operand) or []) >= 2 for operand in call.args)
+    return all(len(float32_shape_of(operand) or []) >= 2 for operand in call.args)
 
 
 def _biased(flow: Dataflow, value: Expr) -> tuple[Expr, Expr] | None:
@@ -174,7 +181,7 @@ def _biased(flow: Dataflow, value: Expr) -> tuple[Expr, Expr] | None:
         return None
     for product, column in (value.args, value.args[::-1]):
         if _is_product(flow.definition(product)):
-            rows, column_rows = shape_of(product) or [], shape_of(column) or []
+            rows, column_rows = float32_shape_of(product) or [], float32_shape_of(column) or []
             alone = flow.only_user(product) is not None
             one = tvm.tirx.const(1, "int64")
             if alone and same_shape([*rows[:-1], one], column_rows):

@@ -15,7 +15,14 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from sam3_tvm.compiler.graph.dataflow import Dataflow, activation_of, call_of, shape_of, static_int
+from sam3_tvm.compiler.graph.dataflow import (
+    Dataflow,
+    activation_of,
+    call_of,
+    float32_shape_of,
+    shape_of,
+    static_int,
+)
 from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.kernels.norm import (
     group_norm_kernel,
@@ -90,7 +97,7 @@ def _find_norms(target: CpuTarget, func: relax.Function) -> dict[Expr, NewValue]
 def _is_layer_norm(value: Expr) -> bool:
     if call_of(value, "relax.nn.layer_norm") is None:
         return False
-    shape, attrs = shape_of(value.args[0]), value.attrs
+    shape, attrs = float32_shape_of(value.args[0]), value.attrs
     return (
         shape is not None
         and [int(a) % len(shape) for a in attrs.axes] == [len(shape) - 1]
@@ -103,7 +110,7 @@ def _is_layer_norm(value: Expr) -> bool:
 def _is_group_norm(value: Expr) -> bool:
     if call_of(value, "relax.nn.group_norm") is None:
         return False
-    shape, attrs = shape_of(value.args[0]), value.attrs
+    shape, attrs = float32_shape_of(value.args[0]), value.attrs
     return (
         shape is not None
         and len(shape) > 2

@@ -11,9 +11,10 @@ from typing import Any
 
 from tvm import relax
 
+from sam3_tvm.compiler.kernels.product.layout import PackedLayout
 from sam3_tvm.compiler.kernels.product.stored_weights import INT8_MAX
 
-__all__ = ["store_rows"]
+__all__ = ["pack_weights", "store_rows"]
 
 Expr = Any
 
@@ -21,24 +22,30 @@ Expr = Any
 _SMALLEST = 1e-30
 
 
-def store_rows(
-    emit: Callable[[Expr], Expr], rows: Expr, precision: str
-) -> tuple[Expr, Expr | None]:
-    """The rows of a float32 matrix in a precision.
+def pack_weights(emit: Callable[[Expr], Expr], layout: PackedLayout, rows: Expr) -> list[Expr]:
+    """A kernel's arguments for the float32 matrix [N, K]: packed as it reads them, and for int8 the
+    scales of whole panels of rows."""
+    stored, scale = store_rows(emit, layout.padded(emit, rows), layout.dtype)
+    packed = layout.packed(emit, stored)
+    return [packed] if scale is None else [packed, scale]
+
+
+def store_rows(emit: Callable[[Expr], Expr], rows: Expr, weights: str) -> tuple[Expr, Expr | None]:
+    """The rows of a float32 matrix as they are stored.
 
     Args:
         emit: binds an expression to a variable.
         rows: [N, K], a row per output channel.
-        precision: ``"float32"``, ``"float16"`` (rounded to nearest even) or ``"int8"``: each row
-            in units of its largest magnitude / 127, rounded to nearest.
+        weights: the dtype to store, ``"float32"``, ``"float16"`` (rounded to nearest even) or
+            ``"int8"``: each row in units of its largest magnitude / 127, rounded to nearest.
 
     Returns:
         The matrix [N, K], and for int8 the float32 unit of every row [N], else None.
     """
     op = relax.op
-    if precision == "float32":
+    if weights == "float32":
         return rows, None
-    if precision == "float16":
+    if weights == "float16":
         return emit(op.astype(rows, "float16")), None
     largest = emit(op.max(emit(op.abs(rows)), axis=[1], keepdims=True))
     largest = emit(op.maximum(largest, relax.const(_SMALLEST, "float32")))

@@ -15,11 +15,17 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from tvm import relax
 from tvm.ir import GenericConst
 
 from sam3_tvm.compiler.graph.attention_sources import permutation
-from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, constant, same_shape, static_int
+from sam3_tvm.compiler.graph.dataflow import (
+    Dataflow,
+    call_of,
+    constant,
+    same_shape,
+    shape_of,
+    static_int,
+)
 from sam3_tvm.compiler.kernels.attention.bias import Separable, Varying
 
 __all__ = ["BiasSource", "Choice", "find_bias", "guarded"]
@@ -65,8 +71,7 @@ def _varying(tensor: Expr) -> Varying:
 
 def _dims(expr: Expr, rank: int) -> list[Expr] | None:
     """The dimensions of a tensor of this rank and any dtype, else None."""
-    shape = getattr(expr.ty, "shape", None)
-    dims = list(shape.values) if isinstance(shape, relax.ShapeExpr) else None
+    dims = shape_of(expr)
     return dims if dims is not None and len(dims) == rank else None
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sam3_tvm.compiler.graph.attention_biases import BiasSource, find_bias, guarded
-from sam3_tvm.compiler.graph.attention_sources import Source, find_result, find_sources
-from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, shape_of, static_int
+from sam3_tvm.compiler.graph.attention_sources import OperandSource, find_result, find_sources
+from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, float32_shape_of, static_int
 from sam3_tvm.compiler.kernels.attention.attention import AttentionSpec
 
 __all__ = ["AttentionCall", "find_attention"]
@@ -23,7 +23,7 @@ class AttentionCall:
     """One match: the kernel, its operands as they lie in memory, and the call's own."""
 
     spec: AttentionSpec
-    sources: list[Source]
+    sources: list[OperandSource]
     bias: BiasSource
     call: Expr
 
@@ -47,7 +47,7 @@ def find_attention(flow: Dataflow) -> dict[Expr, AttentionCall]:
 
 def _spec(call: Expr) -> AttentionSpec | None:
     """What the kernel needs to know, axes in Relax's order; None where it doesn't apply."""
-    shapes = [shape_of(arg) for arg in call.args]
+    shapes = [float32_shape_of(arg) for arg in call.args]
     if any(s is None or len(s) != 4 for s in shapes):
         return None
     q, k, v = ([static_int(d) for d in s or []] for s in shapes[:3])

@@ -13,11 +13,18 @@ from typing import Any
 import numpy as np
 from tvm import relax
 
-from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, same_shape, shape_of, static_int
+from sam3_tvm.compiler.graph.dataflow import (
+    Dataflow,
+    call_of,
+    float32_shape_of,
+    same_shape,
+    shape_of,
+    static_int,
+)
 from sam3_tvm.compiler.graph.windows import partition_source, unpartition_result
 from sam3_tvm.compiler.kernels.attention.operands import Layout, Windows
 
-__all__ = ["Source", "find_result", "find_sources", "permutation"]
+__all__ = ["OperandSource", "find_result", "find_sources", "permutation"]
 
 Expr = Any
 
@@ -25,7 +32,7 @@ _AXES = "BLHD"
 
 
 @dataclass(frozen=True)
-class Source:
+class OperandSource:
     """An operand in memory.
 
     Attributes:
@@ -48,7 +55,7 @@ class Source:
         return list(self.layout.shape(b, rows, h, d))
 
 
-def find_sources(flow: Dataflow, call: Expr) -> list[Source]:
+def find_sources(flow: Dataflow, call: Expr) -> list[OperandSource]:
     """Queries, keys and values of an attention [B, L, H, D]. Either all or none lie in windows,
     the same ones; either queries and keys or none are rotated, by the same tables."""
     operands = call.args[:3]
@@ -73,10 +80,10 @@ def _same_tables(a: tuple[Expr, Expr] | None, b: tuple[Expr, Expr] | None) -> bo
     )
 
 
-def _source(flow: Dataflow, operand: Expr, rotary: bool, windows: bool) -> Source:
+def _source(flow: Dataflow, operand: Expr, rotary: bool, windows: bool) -> OperandSource:
     """Go back from an operand as far as the kernel can read."""
     shape = shape_of(operand) or []
-    best, names = Source(operand), _AXES
+    best, names = OperandSource(operand), _AXES
     while True:
         definition = flow.definition(operand)
         if (call := call_of(definition, "relax.permute_dims")) is not None:
@@ -200,9 +207,9 @@ def _complex_rotation(flow: Dataflow, rotated: Expr, names: str) -> tuple[Expr, 
 
 def _is_table(expr: Expr, shape: list[Expr], names: str) -> bool:
     """Whether a float32 constant broadcasts to ``shape`` along B and H alone."""
-    if not hasattr(expr, "value") or shape_of(expr) is None or len(shape) != 4:
+    if not hasattr(expr, "value") or float32_shape_of(expr) is None or len(shape) != 4:
         return False
-    own = [static_int(d) for d in shape_of(expr) or []]
+    own = [static_int(d) for d in float32_shape_of(expr) or []]
     sizes = [*[1] * (4 - len(own)), *own]
     wanted = [static_int(d) if axis in "LD" else 1 for axis, d in zip(names, shape, strict=True)]
     return None not in wanted and sizes == wanted and (wanted[-1] or 1) % 2 == 0

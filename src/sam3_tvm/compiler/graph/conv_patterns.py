@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, same_shape, shape_of, static_int
+from sam3_tvm.compiler.graph.dataflow import (
+    Dataflow,
+    call_of,
+    float32_shape_of,
+    same_shape,
+    static_int,
+)
 from sam3_tvm.compiler.kernels.conv.shape import ConvShape
 
 __all__ = [
@@ -34,7 +40,7 @@ def bias_of(value: Any, conv: Any) -> Any | None:
 
 def sizes(expr: Any) -> list[int]:
     """The extents of a float32 tensor, -1 for a symbolic one; empty for anything else."""
-    known = [static_int(d) for d in shape_of(expr) or []]
+    known = [static_int(d) for d in float32_shape_of(expr) or []]
     return [-1 if d is None else d for d in known]
 
 
@@ -129,6 +135,6 @@ def residual_of(value: Any, conv: Any) -> Any | None:
         return None
     left, right = value.args
     other = right if left.same_as(conv) else left
-    shape = shape_of(other)
-    fits = shape is not None and same_shape(shape, shape_of(conv) or [])
+    shape = float32_shape_of(other)
+    fits = shape is not None and same_shape(shape, float32_shape_of(conv) or [])
     return other if fits and not other.same_as(conv) else None

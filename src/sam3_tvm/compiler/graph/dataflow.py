@@ -15,6 +15,7 @@ __all__ = [
     "activation_of",
     "call_of",
     "constant",
+    "float32_shape_of",
     "operands",
     "same_shape",
     "shape_of",
@@ -136,11 +137,16 @@ def constant(expr: Expr) -> float | None:
 
 
 def shape_of(expr: Expr) -> list[Expr] | None:
-    """The dimensions of a float32 tensor whose rank and dimensions are known, else None."""
+    """The dimensions of a tensor, of any dtype, whose rank and dimensions are known, else None."""
     ty = expr.ty
-    if not isinstance(ty, relax.TensorType) or ty.dtype != "float32" or ty.shape is None:
+    if not isinstance(ty, relax.TensorType) or not isinstance(ty.shape, relax.ShapeExpr):
         return None
-    return list(ty.shape.values) if isinstance(ty.shape, relax.ShapeExpr) else None
+    return list(ty.shape.values)
+
+
+def float32_shape_of(expr: Expr) -> list[Expr] | None:
+    """The same of a float32 tensor, in which kernels take and give values; else None."""
+    return shape_of(expr) if getattr(expr.ty, "dtype", None) == "float32" else None
 
 
 def static_int(dim: Expr) -> int | None:

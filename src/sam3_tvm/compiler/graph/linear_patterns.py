@@ -15,11 +15,12 @@ from sam3_tvm.compiler.graph.dataflow import (
     Dataflow,
     activation_of,
     call_of,
+    float32_shape_of,
     same_shape,
     shape_of,
     static_int,
 )
-from sam3_tvm.compiler.kernels.product.linear import Epilogue
+from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
 
 __all__ = ["LinearLayer", "find_linear_layers"]
 
@@ -57,10 +58,10 @@ def find_linear_layers(flow: Dataflow) -> dict[Expr, LinearLayer]:
 
 def _match_product(flow: Dataflow, binding: Expr) -> LinearLayer | None:
     call = call_of(binding.value, "relax.matmul")
-    if call is None or shape_of(binding.var) is None:
+    if call is None or float32_shape_of(binding.var) is None:
         return None
     x, weight = call.args
-    x_shape, w_shape = shape_of(x), shape_of(weight)
+    x_shape, w_shape = float32_shape_of(x), float32_shape_of(weight)
     if not x_shape or w_shape is None or len(w_shape) != 2:
         return None
     if flow.is_offline(x) or not flow.is_offline(weight):
@@ -93,7 +94,7 @@ def _extend(flow: Dataflow, layer: LinearLayer, claimed: set[Expr]) -> None:
             layer.epilogue = replace(layer.epilogue, activation=activation)
         elif call_of(call, "relax.add") is not None:
             other = call.args[1] if call.args[0] == last else call.args[0]
-            other_shape = shape_of(other)
+            other_shape = float32_shape_of(other)
             if other_shape is None:
                 return
             plain = layer.epilogue == Epilogue()
@@ -102,7 +103,7 @@ def _extend(flow: Dataflow, layer: LinearLayer, claimed: set[Expr]) -> None:
                 layer.epilogue = replace(layer.epilogue, bias=True)
             elif same_shape(other_shape, shape or []):
                 layer.residual = other
-                layer.epilogue = replace(layer.epilogue, residual=True)
+                layer.epilogue = replace(layer.epilogue, residual="after")
             else:
                 return
         else:

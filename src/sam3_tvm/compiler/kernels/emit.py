@@ -24,6 +24,7 @@ __all__ = [
     "as_index",
     "bind",
     "ceil_div",
+    "fill",
     "kernel",
     "load",
     "loop",
@@ -33,8 +34,10 @@ __all__ = [
     "scratch",
     "size_var",
     "splat",
+    "spread",
     "store",
     "tensor",
+    "vectors",
     "when",
 ]
 
@@ -130,16 +133,16 @@ def bind(value: Expr) -> Expr:
     return T.Bind(value)
 
 
-def scratch(size: int) -> Expr:
-    """A flat float32 workspace of the current task, 64-byte aligned, taken from TVM's pool.
+def scratch(size: int, dtype: str = "float32") -> Expr:
+    """A flat workspace of the current task, 64-byte aligned, taken from TVM's pool.
 
     Flat on purpose: TVM compacts a multi-dimensional buffer to the region that is used, and
     would take the padding out that keeps rows in different cache sets.
     """
-    return T.alloc_buffer((as_index(size),), "float32")
+    return T.alloc_buffer((as_index(size),), dtype)
 
 
-def accumulators(rows: int, vectors: int, lanes: int) -> list[Expr]:
+def accumulators(rows: int, vectors: int, lanes: int, dtype: str = "float32") -> list[Expr]:
     """One small buffer per row of a register tile; ``tile[r][j]`` reads vector j of row r.
 
     One buffer per row because TVM puts a buffer on the stack, where LLVM can promote it to
@@ -147,7 +150,7 @@ def accumulators(rows: int, vectors: int, lanes: int) -> list[Expr]:
     be stored.
     """
     return [
-        T.alloc_buffer((as_index(vectors),), f"float32x{lanes}" if lanes > 1 else "float32")
+        T.alloc_buffer((as_index(vectors),), f"{dtype}x{lanes}" if lanes > 1 else dtype)
         for _ in range(rows)
     ]
 
@@ -165,6 +168,11 @@ def splat(value: Expr | float, lanes: int) -> Expr:
     return value if lanes == 1 else tirx.Broadcast(value, lanes)
 
 
+def spread(value: Expr | None, lanes: int) -> Expr | None:
+    """The same in every lane of a value that may not be there."""
+    return None if value is None else splat(value, lanes)
+
+
 def load(buffer: Expr, *indices: Expr | int, lanes: int = 1) -> Expr:
     """``lanes`` consecutive values along the last axis."""
     *outer, last = indices
@@ -175,6 +183,28 @@ def store(buffer: Expr, value: Expr, *indices: Expr | int, lanes: int = 1) -> No
     """The inverse of :func:`load`."""
     *outer, last = indices
     T.buffer_store(buffer, value, [*map(as_index, outer), ramp(last, lanes)])
+
+
+def fill(buffer: Expr, value: float, size: Expr, lanes: int) -> None:
+    """Set the first ``size`` values of flat scratch, a multiple of ``lanes``."""
+    number = splat(tirx.const(value, f"{buffer.dtype}"), lanes)
+    with loop(size // as_index(lanes)) as v:
+        store(buffer, number, v * as_index(lanes), lanes=lanes)
+
+
+def vectors(extent: int, lanes: int) -> Iterator[tuple[Expr, int]]:
+    """Loops over ``extent`` values: ``(first index, lanes)`` of whole vectors, then of the rest.
+
+    The rest is done in vectors of half the size, a quarter and so on, down to single values.
+    """
+    start = 0
+    while lanes >= 1:
+        count = (extent - start) // lanes
+        if count:
+            with loop(count) as v:
+                yield bind(as_index(start) + v * as_index(lanes)), lanes
+        start += count * lanes
+        lanes //= 2
 
 
 def prefetch(buffer: Expr, *indices: Expr | int, level: int = 2) -> None:

@@ -25,7 +25,6 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
-from sam3_tvm.compiler.kernels.conv.strips import vectors
 from sam3_tvm.compiler.kernels.emit import (
     Expr,
     accumulators,
@@ -40,6 +39,7 @@ from sam3_tvm.compiler.kernels.emit import (
     splat,
     store,
     tensor,
+    vectors,
 )
 from sam3_tvm.compiler.kernels.vector_math import relu
 from sam3_tvm.compiler.targets.cpu import CpuTarget

@@ -8,13 +8,13 @@ evaluation, measured over the whole range (tests/compiler/kernels/test_vector_ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from tvm import tirx
 
 from sam3_tvm.compiler.kernels.emit import Expr, bind, splat
 
-__all__ = ["exp2_nonpositive", "gelu", "maximum", "polynomial", "relu", "transposed"]
+__all__ = ["exp2_nonpositive", "gelu", "interleaved", "maximum", "polynomial", "relu", "transposed"]
 
 # 2^r for |r| <= 1/2, lowest power first; the first is held at 1, relative error of the fit 9.2e-08.
 _EXP2 = (
@@ -40,11 +40,23 @@ _TAIL = (
 )
 
 
-def polynomial(x: Expr, coefficients: Sequence[float], lanes: int) -> Expr:
-    """Horner's scheme, lowest power first: one fused multiply-add per degree."""
+def polynomial(
+    x: Expr,
+    coefficients: Sequence[float],
+    lanes: int = 1,
+    name: Callable[[Expr], Expr] = bind,
+) -> Expr:
+    """Horner's scheme: one fused multiply-add per degree.
+
+    Args:
+        x: where.
+        coefficients: lowest power first.
+        lanes: values in the vector x.
+        name: gives an intermediate value a name.
+    """
     value = splat(coefficients[-1], lanes)
     for c in reversed(coefficients[:-1]):
-        value = bind(value * x + splat(c, lanes))
+        value = name(value * x + splat(c, lanes))
     return value
 
 
@@ -58,7 +70,7 @@ def maximum(a: Expr, b: Expr) -> Expr:
 
 
 def relu(x: Expr, lanes: int) -> Expr:
-    """max(x, 0); NaN stays NaN."""
+    """max(x, 0); NaN stays NaN. ``x`` is used twice: bind it."""
     return maximum(splat(0.0, lanes), x)
 
 
@@ -94,14 +106,25 @@ def gelu(x: Expr, lanes: int) -> Expr:
     polynomial, the form of Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.28
     (with a sixteenth power and other coefficients there). The polynomial grows for ever, so
     only what would overflow is clamped.
+
+    ``x`` is used several times: bind it.
     """
-    x = bind(x)
     t = bind(tirx.Select(x < splat(0.0, lanes), splat(0.0, lanes) - x, x))
     t = bind(tirx.Select(t > splat(30.0, lanes), splat(30.0, lanes), t))
     root = polynomial(t, _TAIL, lanes)
     root = bind(root * root)
     root = bind(root * root)
     return relu(x, lanes) - t / (root * root)
+
+
+def interleaved(pair: list[Expr], lanes: int) -> Iterator[tuple[Expr, int, int]]:
+    """Two vectors as one with the values of both in turn: ``(vector, first index, its lanes)``,
+    twice where ``lanes`` is 1."""
+    if lanes == 1:
+        yield from ((value, side, 1) for side, value in enumerate(pair))
+        return
+    order = [lane + side for lane in range(lanes) for side in (0, lanes)]
+    yield tirx.Shuffle(pair, [tirx.const(i, "int32") for i in order]), 0, 2 * lanes
 
 
 def transposed(rows: Sequence[Expr], lanes: int) -> list[Expr]:

@@ -22,6 +22,8 @@ import tvm
 import tvm_ffi
 from tvm import tirx
 
+from sam3_tvm.compiler.kernels.vector_math import polynomial
+
 __all__ = ["ExpandTranscendentals", "erf", "exp", "sigmoid", "tanh"]
 
 # (exp(r) - 1 - r) / r^2 for |r| <= log(2) / 2, lowest power first: exp to 3.3e-9.
@@ -147,10 +149,7 @@ def _within(x: Any, limit: float, value: Any, below: Any, above: Any) -> Any:
 
 
 def _polynomial(x: Any, coefficients: Sequence[float]) -> Any:
-    value = _float(coefficients[-1])
-    for c in reversed(coefficients[:-1]):
-        value = value * x + _float(c)
-    return value
+    return polynomial(x, coefficients, name=lambda value: value)
 
 
 def _power_of_two(n: Any) -> Any:

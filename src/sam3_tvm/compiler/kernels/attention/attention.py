@@ -35,7 +35,7 @@ What is added to scores is in :mod:`~sam3_tvm.compiler.kernels.attention.bias`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tvm import tirx
 
@@ -60,6 +60,7 @@ from sam3_tvm.compiler.kernels.emit import (
     as_index,
     bind,
     ceil_div,
+    fill,
     kernel,
     load,
     loop,
@@ -72,7 +73,7 @@ from sam3_tvm.compiler.kernels.emit import (
     tensor,
     when,
 )
-from sam3_tvm.compiler.kernels.product.tile import multiply_accumulate, wide_tile
+from sam3_tvm.compiler.kernels.product.tile import HeldTile, wide_tile
 from sam3_tvm.compiler.kernels.vector_math import exp2_nonpositive, maximum, transposed
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
@@ -235,9 +236,9 @@ class _Attention:
             task = Task(self.tile, self.b, self.h, self.q0, self.lq, panels)
             self.bias.begin_task(task, self.most_panels)
         self._load_queries(panels)
-        self._fill(self.maxima, LOWEST, panels * as_index(width))
-        self._fill(self.sums, 0.0, panels * as_index(width))
-        self._fill(self.results, 0.0, panels * as_index(spec.value_dim * width))
+        fill(self.maxima, LOWEST, panels * as_index(width), self.lanes)
+        fill(self.sums, 0.0, panels * as_index(width), self.lanes)
+        fill(self.results, 0.0, panels * as_index(spec.value_dim * width), self.lanes)
         with loop(ceil_div(self.lk, self.block)) as block:
             k0 = bind(block * as_index(self.block))
             count = bind(tirx.min(as_index(self.block), self.lk - k0))
@@ -249,11 +250,6 @@ class _Attention:
             with loop(panels) as panel:
                 self._block(panel, k0, count)
         self._store_results(here, panels)
-
-    def _fill(self, buffer: Expr, value: float, size: Expr) -> None:
-        """Set the first ``size`` values, a multiple of the lanes."""
-        with loop(size // as_index(self.lanes)) as i:
-            store(buffer, splat(value, self.lanes), i * as_index(self.lanes), lanes=self.lanes)
 
     def _load_queries(self, panels: Expr) -> None:
         """Queries times scale, transposed: [panel, component, query]. The last one repeats."""
@@ -312,34 +308,30 @@ class _Attention:
         """Scores of ``rows`` keys from key0 of the block on; ``largest`` takes their maximum."""
         spec, tile, lanes, width = self.spec, self.tile, self.lanes, self.width
         key0 = bind(key0)
-        sums = accumulators(rows, tile.vectors, lanes)
-        for row in sums:
-            for j in range(tile.vectors):
-                store(row, splat(0.0, lanes), j)
+        held = HeldTile(replace(tile, rows=rows))
+        held.clear()
         q_panel = bind(panel * as_index(spec.head_dim * width))
         keys = bind(key0 * as_index(spec.head_dim))
-        multiply_accumulate(
-            sums,
+        held.accumulate(
             spec.head_dim,
-            vectors=tile.vectors,
-            lanes=lanes,
             a=lambda r, d: load(self.keys, keys + as_index(r * spec.head_dim) + d),
             b=lambda d, j: load(
                 self.queries, q_panel + d * as_index(width) + as_index(j * lanes), lanes=lanes
             ),
         )
-        for r, row in enumerate(sums):
+
+        def write(r: int, j: int, score: Expr) -> None:
             key = key0 + as_index(r)
-            for j in range(tile.vectors):
-                score = row[as_index(j)]
-                at = key * as_index(width) + as_index(j * lanes)
-                if self.bias is not None:
-                    score = score + self.bias.vector(panel, k0, key, j)
-                if spec.causal is not None:
-                    score = self._causal(score, panel, j, k0 + key)
-                score = bind(score)
-                store(self.scores, score, at, lanes=lanes)
-                store(largest, maximum(largest[as_index(j)], score), j)
+            at = key * as_index(width) + as_index(j * lanes)
+            if self.bias is not None:
+                score = score + self.bias.vector(panel, k0, key, j)
+            if spec.causal is not None:
+                score = self._causal(score, panel, j, k0 + key)
+            score = bind(score)
+            store(self.scores, score, at, lanes=lanes)
+            store(largest, maximum(largest[as_index(j)], score), j)
+
+        held.store(write)
 
     def _causal(self, score: Expr, panel: Expr, vector: int, key: Expr) -> Expr:
         """-inf where the key comes after the query."""
@@ -355,28 +347,24 @@ class _Attention:
         spec, tile, lanes, width = self.spec, self.tile, self.lanes, self.width
         d0 = bind(d0)
         base = bind((panel * as_index(spec.value_dim) + d0) * as_index(width))
-        sums = accumulators(rows, tile.vectors, lanes)
+        held = HeldTile(replace(tile, rows=rows))
 
         def at(r: int, j: int) -> Expr:
             return base + as_index(r * width + j * lanes)
 
-        for r, row in enumerate(sums):
-            for j in range(tile.vectors):
-                scale = load(self.scales, j * lanes, lanes=lanes)
-                store(row, load(self.results, at(r, j), lanes=lanes) * scale, j)
-        multiply_accumulate(
-            sums,
+        def rescaled(r: int, j: int) -> Expr:
+            scale = load(self.scales, j * lanes, lanes=lanes)
+            return load(self.results, at(r, j), lanes=lanes) * scale
+
+        held.load(rescaled)
+        held.accumulate(
             count,
-            vectors=tile.vectors,
-            lanes=lanes,
             a=lambda r, key: load(self.values, key * as_index(spec.value_dim) + d0 + as_index(r)),
             b=lambda key, j: load(
                 self.scores, key * as_index(width) + as_index(j * lanes), lanes=lanes
             ),
         )
-        for r, row in enumerate(sums):
-            for j in range(tile.vectors):
-                store(self.results, row[as_index(j)], at(r, j), lanes=lanes)
+        held.store(lambda r, j, value: store(self.results, value, at(r, j), lanes=lanes))
 
     def _store_results(self, here: Expr, panels: Expr) -> None:
         """The task's results, divided by their sums and transposed back."""

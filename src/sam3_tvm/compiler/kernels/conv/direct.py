@@ -22,15 +22,9 @@ from dataclasses import replace
 
 from tvm import tirx
 
-from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue, finish, interleaved
+from sam3_tvm.arithmetic import FLOAT32, Arithmetic
 from sam3_tvm.compiler.kernels.conv.shape import ConvShape
-from sam3_tvm.compiler.kernels.conv.strips import (
-    StripPlan,
-    emit_strips,
-    plan_strips,
-    vectors,
-    weight_argument,
-)
+from sam3_tvm.compiler.kernels.conv.strips import StripPlan, conv_layout, emit_strips, plan_strips
 from sam3_tvm.compiler.kernels.emit import (
     Expr,
     as_index,
@@ -40,12 +34,16 @@ from sam3_tvm.compiler.kernels.emit import (
     loop,
     size_var,
     splat,
+    spread,
     store,
     tensor,
+    vectors,
     when,
 )
+from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
 from sam3_tvm.compiler.kernels.product.stored_weights import name_suffix, scale_argument
 from sam3_tvm.compiler.kernels.product.tile import wide_tile
+from sam3_tvm.compiler.kernels.vector_math import interleaved
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = [
@@ -53,16 +51,15 @@ __all__ = [
     "conv_name",
     "conv_transpose_kernel",
     "conv_transpose_name",
-    "packed_rows",
     "pointwise_shape",
 ]
 
 
-def conv_name(shape: ConvShape, epilogue: ConvEpilogue, precision: str = "float32") -> str:
+def conv_name(shape: ConvShape, epilogue: Epilogue, arithmetic: Arithmetic = FLOAT32) -> str:
     """What a kernel of :func:`conv_kernel` is called."""
     kh, kw = shape.kernel
     sizes = f"{shape.in_channels}x{shape.out_channels}_{shape.height}x{shape.width}"
-    return f"conv{kh}x{kw}_{sizes}{epilogue}{name_suffix(precision)}"
+    return f"conv{kh}x{kw}_{sizes}{epilogue}{name_suffix(arithmetic.weights)}"
 
 
 def conv_transpose_name(
@@ -70,17 +67,12 @@ def conv_transpose_name(
     out_channels: int,
     height: int,
     width: int,
-    epilogue: ConvEpilogue,
-    precision: str = "float32",
+    epilogue: Epilogue,
+    arithmetic: Arithmetic = FLOAT32,
 ) -> str:
     """What a kernel of :func:`conv_transpose_kernel` is called."""
     sizes = f"{in_channels}x{out_channels}_{height}x{width}"
-    return f"conv_transpose2x2_{sizes}{epilogue}{name_suffix(precision)}"
-
-
-def packed_rows(target: CpuTarget) -> int:
-    """Output channels per panel of packed weights: the r of ``[ceil(O / r), I * taps, r]``."""
-    return wide_tile(target).rows
+    return f"conv_transpose2x2_{sizes}{epilogue}{name_suffix(arithmetic.weights)}"
 
 
 def pointwise_shape(target: CpuTarget, shape: ConvShape) -> ConvShape:
@@ -100,12 +92,12 @@ def pointwise_shape(target: CpuTarget, shape: ConvShape) -> ConvShape:
 
 
 def conv_kernel(
-    target: CpuTarget, shape: ConvShape, epilogue: ConvEpilogue, precision: str = "float32"
+    target: CpuTarget, shape: ConvShape, epilogue: Epilogue, arithmetic: Arithmetic = FLOAT32
 ) -> Expr:
     """The PrimFunc ``(x [B, I, H, W], packed, [scale], [bias [O]], [residual], y [B, O, H', W'])``.
 
-    ``packed`` is ``[ceil(O / r), I * kh * kw, r]`` with r of :func:`packed_rows`, zeros behind
-    the last channel, of the precision given (``"float32"``, ``"float16"`` or ``"int8"``); int8
+    ``packed`` is ``[ceil(O / r), I * kh * kw, r]`` as :func:`conv_layout` packs it, zeros behind
+    the last channel, as the arithmetic stores weights; int8
     has ``scale``, a factor for each of ceil(O / r) * r channels. ``residual`` has the shape of
     y. All else is float32. B is symbolic. Groups are not supported.
     """
@@ -119,14 +111,14 @@ def conv_kernel(
         target, shape.out_channels, depth, taps, shape.out_height, shape.out_width, pitch
     )
     fill = _fill_rows if shape.dense else _fill_im2col
-    with kernel(conv_name(shape, epilogue, precision)) as made:
+    layout = conv_layout(target, arithmetic)
+    with kernel(conv_name(shape, epilogue, arithmetic)) as made:
         batch = size_var("batch")
         x = tensor("x", (batch, shape.in_channels, shape.height, shape.width))
-        weight = weight_argument(plan, precision)
-        scale = scale_argument(precision, plan.panels * plan.tile.rows)
-        bias = tensor("bias", (shape.out_channels,)) if epilogue.bias else None
+        weight = layout.argument("weight", shape.out_channels, shape.in_channels * shape.taps)
+        scale = scale_argument(arithmetic.weights, layout.rows(shape.out_channels))
         out_shape = (batch, shape.out_channels, shape.out_height, shape.out_width)
-        residual = tensor("residual", out_shape) if epilogue.residual else None
+        bias, residual = epilogue.arguments(shape.out_channels, out_shape)
         y = tensor("y", out_shape)
 
         def write(image: Expr, channel: Expr, row0: Expr, rows: Expr, sums: Expr, at: Expr) -> None:
@@ -135,11 +127,13 @@ def conv_kernel(
             with loop(rows) as r:
                 for column, lanes in vectors(plan.columns, plan.tile.lanes):
                     where = (image, channel, row0 + r, column)
-                    value = load(sums, at + r * as_index(plan.pitch) + column, lanes=lanes)
-                    if factor is not None:
-                        value = value * splat(factor, lanes)
-                    other = None if residual is None else load(residual, *where, lanes=lanes)
-                    value = finish(value, shift, other, epilogue, lanes)
+                    value = epilogue.apply(
+                        load(sums, at + r * as_index(plan.pitch) + column, lanes=lanes),
+                        lanes,
+                        scale=spread(factor, lanes),
+                        bias=spread(shift, lanes),
+                        residual=None if residual is None else load(residual, *where, lanes=lanes),
+                    )
                     store(y, value, *where, lanes=lanes)
 
         emit_strips(
@@ -158,26 +152,30 @@ def conv_transpose_kernel(
     out_channels: int,
     height: int,
     width: int,
-    epilogue: ConvEpilogue,
-    precision: str = "float32",
+    epilogue: Epilogue,
+    arithmetic: Arithmetic = FLOAT32,
 ) -> Expr:
     """A 2 x 2 transposed convolution of stride 2: every pixel becomes four, none overlap.
 
     The PrimFunc ``(x [B, I, H, W], packed, [scale], [bias [O]], y [B, O, 2 H, 2 W])``.
     ``packed`` is ``[ceil(4 O / r), I, r]``: to the product, (o, row parity, column parity) are
-    4 O output channels, each with a ``scale``. Precisions are those of :func:`conv_kernel`. The
+    4 O output channels, each with a ``scale``. Arithmetic is that of :func:`conv_kernel`. The
     two column parities of a row are interleaved as they are stored.
     """
+    if epilogue.residual is not None:
+        raise ValueError("a transposed convolution adds no residual")
+    layout = conv_layout(target, arithmetic)
     plan = plan_strips(target, 4 * out_channels, in_channels, (1, 1), height, width, width)
     shape = ConvShape(in_channels, out_channels, height, width)
-    name = conv_transpose_name(in_channels, out_channels, height, width, epilogue, precision)
+    name = conv_transpose_name(in_channels, out_channels, height, width, epilogue, arithmetic)
     with kernel(name) as made:
         batch = size_var("batch")
         x = tensor("x", (batch, in_channels, height, width))
-        weight = weight_argument(plan, precision)
-        scale = scale_argument(precision, plan.panels * plan.tile.rows)
-        bias = tensor("bias", (out_channels,)) if epilogue.bias else None
-        y = tensor("y", (batch, out_channels, 2 * height, 2 * width))
+        weight = layout.argument("weight", 4 * out_channels, in_channels)
+        scale = scale_argument(arithmetic.weights, layout.rows(4 * out_channels))
+        out_shape = (batch, out_channels, 2 * height, 2 * width)
+        bias, _ = epilogue.arguments(out_channels, out_shape)
+        y = tensor("y", out_shape)
 
         def write(image: Expr, channel: Expr, row0: Expr, rows: Expr, sums: Expr, at: Expr) -> None:
             def emit() -> None:
@@ -197,10 +195,13 @@ def conv_transpose_kernel(
                         offset = bind(r * as_index(plan.pitch) + column)
                         pair = []
                         for first, factor in sides:
-                            value = load(sums, first + offset, lanes=lanes)
-                            if factor is not None:
-                                value = value * splat(factor, lanes)
-                            pair.append(bind(finish(value, shift, None, epilogue, lanes)))
+                            value = epilogue.apply(
+                                load(sums, first + offset, lanes=lanes),
+                                lanes,
+                                scale=spread(factor, lanes),
+                                bias=spread(shift, lanes),
+                            )
+                            pair.append(bind(value))
                         for mixed, side, width2 in interleaved(pair, lanes):
                             at2 = column * as_index(2) + as_index(side)
                             store(y, mixed, image, out, row, at2, lanes=width2)

@@ -26,14 +26,15 @@ tiles of pixels from there: from L2, as float32 weights are.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from tvm import tirx
 
+from sam3_tvm.arithmetic import FLOAT32, Arithmetic
 from sam3_tvm.compiler.kernels.emit import (
     Expr,
-    accumulators,
     as_index,
     bind,
     ceil_div,
@@ -41,26 +42,37 @@ from sam3_tvm.compiler.kernels.emit import (
     loop,
     parallel,
     scratch,
-    splat,
     store,
-    tensor,
     when,
 )
+from sam3_tvm.compiler.kernels.product.layout import PackedLayout
 from sam3_tvm.compiler.kernels.product.stored_weights import widen_panel
-from sam3_tvm.compiler.kernels.product.tile import RegisterTile, wide_tile
+from sam3_tvm.compiler.kernels.product.tile import HeldTile, RegisterTile, wide_tile
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
-__all__ = ["StripPlan", "emit_strips", "plan_strips", "vectors", "weight_argument"]
+__all__ = ["StripPlan", "conv_layout", "emit_strips", "plan_strips"]
 
 
 @dataclass(frozen=True)
 class StripPlan:
-    """How a product of ``channels`` x pixels is cut into tasks.
+    """How a product of ``channels`` x pixels is cut into tasks: a strip of a picture's rows times a
+    chunk of panels of output channels.
 
-    A strip is ``rows`` rows of ``pitch`` pixels of which ``columns`` are wanted. Of each k,
-    scratch holds ``maps`` runs of pixels, ``map_stride`` apart. ``reach`` is how far behind its
-    own pixels a panel reads, at most, besides what its taps do; see ``shift`` of
-    :func:`emit_strips`. ``spare`` values behind all that are ``fill``'s to use.
+    Attributes:
+        tile: the register tile; its rows are the output channels of a panel.
+        channels: of the output.
+        depth: channels of the input, each with all taps: what is summed over.
+        block: of these, how many are in scratch at once.
+        taps: rows and columns of the filter.
+        rows: of the picture, in a strip; the last strip may have fewer.
+        all_rows: of the picture.
+        columns: pixels of a row that are wanted.
+        pitch: pixels from a row to the next in scratch, at least ``columns``.
+        chunk: panels of a task.
+        maps: runs of pixels that scratch holds of each input channel, ``map_stride`` apart.
+        reach: how far behind its own pixels a panel reads, at most, besides what its taps do; see
+            ``shift`` of :func:`emit_strips`.
+        spare: values of scratch behind all that, for ``fill`` to use.
     """
 
     tile: RegisterTile
@@ -79,14 +91,17 @@ class StripPlan:
 
     @property
     def strips(self) -> int:
+        """Strips of a picture."""
         return -(-self.all_rows // self.rows)
 
     @property
     def panels(self) -> int:
+        """Panels of output channels."""
         return -(-self.channels // self.tile.rows)
 
     @property
     def chunks(self) -> int:
+        """Tasks that share a strip."""
         return -(-self.panels // self.chunk)
 
     def pixels(self, rows: Expr | int) -> Expr | int:
@@ -100,19 +115,23 @@ class StripPlan:
 
     @property
     def tiles(self) -> int:
+        """Register tiles along the pixels of a strip."""
         return int(ceil_div(self.pixels(self.rows), self.tile.columns))
 
     @property
     def sums_stride(self) -> int:
+        """From the sums of an output channel to those of the next."""
         return _skewed(self.tiles * self.tile.columns, self.tile.lanes)
 
     @property
     def map_stride(self) -> int:
+        """From a run of pixels in scratch to the next."""
         reach = (self.taps[0] - 1) * self.pitch + self.taps[1] - 1 + self.reach
         return _skewed(self.tiles * self.tile.columns + reach, self.tile.lanes)
 
     @property
     def input_stride(self) -> int:
+        """From an input channel in scratch to the next."""
         return self.maps * self.map_stride
 
 
@@ -132,6 +151,8 @@ def plan_strips(
     columns: int,
     pitch: int,
 ) -> StripPlan:
+    """The cut of a product for a CPU; arguments are fields of :class:`StripPlan`, ``rows`` being
+    those of the picture."""
     tile = wide_tile(target)
     per_block = max(1, target.tiles.strip_steps // math.prod(taps))
     block = -(-depth // -(-depth // per_block))
@@ -162,24 +183,10 @@ def plan_strips(
     )
 
 
-def weight_argument(plan: StripPlan, precision: str) -> Expr:
-    steps = plan.depth * math.prod(plan.taps)
-    return tensor("weight", (plan.panels, steps, plan.tile.rows), precision)
-
-
-def vectors(extent: int, lanes: int) -> Iterator[tuple[Expr, int]]:
-    """Loops over ``extent`` values: ``(first index, lanes)`` of whole vectors, then of the rest.
-
-    The rest is done in vectors of half the size, a quarter and so on, down to single values.
-    """
-    start = 0
-    while lanes >= 1:
-        count = (extent - start) // lanes
-        if count:
-            with loop(count) as v:
-                yield bind(as_index(start) + v * as_index(lanes)), lanes
-        start += count * lanes
-        lanes //= 2
+def conv_layout(target: CpuTarget, arithmetic: Arithmetic = FLOAT32) -> PackedLayout:
+    """How a convolution's weights [O, I * taps] are packed: the output channels of a panel are the
+    rows of the register tile, so that the scalars of a step lie in one cache line."""
+    return PackedLayout(wide_tile(target).rows, dtype=arithmetic.weights)
 
 
 def emit_strips(
@@ -278,32 +285,22 @@ def _emit_tile(
     """One register tile over one block of the reduction, of the pixels from ``first`` on of
     each k; ``factor(step, row)`` is a weight."""
     tile, lanes = plan.tile, plan.tile.lanes
-    held = accumulators(tile.rows, tile.vectors, lanes)
+    held = HeldTile(tile)
 
     def where(r: int, j: int) -> Expr:
         return at + as_index(r * plan.sums_stride + j * lanes)
 
+    def pixels(base: Expr, tap: int, j: int) -> Expr:
+        return load(inputs, base + as_index(tap + j * lanes), lanes=lanes)
+
     with when(block == as_index(0)):
-        for row in held:
-            for j in range(tile.vectors):
-                store(row, splat(0.0, lanes), j)
+        held.clear()
     with when(block > as_index(0)):
-        for r, row in enumerate(held):
-            for j in range(tile.vectors):
-                store(row, load(sums, where(r, j), lanes=lanes), j)
+        held.load(lambda r, j: load(sums, where(r, j), lanes=lanes))
     kh, kw = plan.taps
     with loop(count) as k, loop(kh) as row_tap:
         base = bind(first + k * as_index(plan.input_stride) + row_tap * as_index(plan.pitch))
         step = bind((k * as_index(kh) + row_tap) * as_index(kw))
         for tap in range(kw):
-            right = [
-                bind(load(inputs, base + as_index(tap + j * lanes), lanes=lanes))
-                for j in range(tile.vectors)
-            ]
-            for r, row in enumerate(held):
-                left = bind(splat(factor(step + as_index(tap), r), lanes))
-                for j in range(tile.vectors):
-                    store(row, row[as_index(j)] + left * right[j], j)
-    for r, row in enumerate(held):
-        for j in range(tile.vectors):
-            store(sums, row[as_index(j)], where(r, j), lanes=lanes)
+            held.step(partial(factor, step + as_index(tap)), partial(pixels, base, tap))
+    held.store(lambda r, j, value: store(sums, value, where(r, j), lanes=lanes))

@@ -41,13 +41,8 @@ from __future__ import annotations
 
 from tvm import tirx
 
-from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue, finish, interleaved
-from sam3_tvm.compiler.kernels.conv.strips import (
-    StripPlan,
-    emit_strips,
-    vectors,
-    weight_argument,
-)
+from sam3_tvm.arithmetic import FLOAT32, Arithmetic
+from sam3_tvm.compiler.kernels.conv.strips import StripPlan, conv_layout, emit_strips
 from sam3_tvm.compiler.kernels.emit import (
     Expr,
     as_index,
@@ -57,12 +52,16 @@ from sam3_tvm.compiler.kernels.emit import (
     loop,
     size_var,
     splat,
+    spread,
     store,
     tensor,
+    vectors,
     when,
 )
+from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
 from sam3_tvm.compiler.kernels.product.stored_weights import name_suffix, scale_argument
 from sam3_tvm.compiler.kernels.product.tile import wide_tile
+from sam3_tvm.compiler.kernels.vector_math import interleaved
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = [
@@ -94,12 +93,12 @@ def conv_upsampled_name(
     out_channels: int,
     height: int,
     width: int,
-    epilogue: ConvEpilogue,
-    precision: str = "float32",
+    epilogue: Epilogue,
+    arithmetic: Arithmetic = FLOAT32,
 ) -> str:
     """What a kernel of :func:`conv_upsampled_kernel` is called."""
     sizes = f"{in_channels}x{out_channels}_{height}x{width}"
-    return f"conv_upsampled3x3_{sizes}{epilogue}{name_suffix(precision)}"
+    return f"conv_upsampled3x3_{sizes}{epilogue}{name_suffix(arithmetic.weights)}"
 
 
 def _plan(target: CpuTarget, channels: int, depth: int, height: int, width: int) -> StripPlan:
@@ -141,21 +140,21 @@ def conv_upsampled_kernel(
     out_channels: int,
     height: int,
     width: int,
-    epilogue: ConvEpilogue,
-    precision: str = "float32",
+    epilogue: Epilogue,
+    arithmetic: Arithmetic = FLOAT32,
 ) -> Expr:
     """The PrimFunc ``(x [B, I, H, W], packed, [scale], [bias [O]], [residual], y [B, O, 2H, 2W])``.
 
     ``y = activation(conv3x3(upsampled(x)) + bias + residual)``, padded by 1, the residual of the
     shape of y. ``packed`` is ``[ceil(O / r) * 9, I, r]``, r of
-    :func:`~sam3_tvm.compiler.kernels.conv.direct.packed_rows`: for r output channels nine panels
+    :func:`~sam3_tvm.compiler.kernels.conv.strips.conv_layout`: for r output channels nine panels
     after each other, panel 3 i + j holding the weights ``sum over m, n of ROW_TERMS[i][m] *
-    COLUMN_TERMS[j][n] * w[o, k, m, n]``. It has the precision given (``"float32"``,
-    ``"float16"`` or ``"int8"``), rounded after these sums, by row of a panel; int8 has ``scale``, a
-    factor for each row of each panel. All else is float32. B is symbolic.
+    COLUMN_TERMS[j][n] * w[o, k, m, n]``. It is stored as the arithmetic says,
+    rounded after these sums, by row of a panel; int8 has ``scale``, a factor for each row of each
+    panel. All else is float32. B is symbolic.
     """
     plan = _plan(target, out_channels, in_channels, height, width)
-    name = conv_upsampled_name(in_channels, out_channels, height, width, epilogue, precision)
+    name = conv_upsampled_name(in_channels, out_channels, height, width, epilogue, arithmetic)
 
     def shift(product: Expr) -> Expr:
         """The map that a product reads, one row further for differences with the row below."""
@@ -166,11 +165,10 @@ def conv_upsampled_kernel(
     with kernel(name) as made:
         batch = size_var("batch")
         x = tensor("x", (batch, in_channels, height, width))
-        weight = weight_argument(plan, precision)
-        scale = scale_argument(precision, plan.channels)
-        bias = tensor("bias", (out_channels,)) if epilogue.bias else None
+        weight = conv_layout(target, arithmetic).argument("weight", plan.channels, in_channels)
+        scale = scale_argument(arithmetic.weights, plan.channels)
         out_shape = (batch, out_channels, 2 * height, 2 * width)
-        residual = tensor("residual", out_shape) if epilogue.residual else None
+        bias, residual = epilogue.arguments(out_channels, out_shape)
         y = tensor("y", out_shape)
 
         def fill(*where: Expr) -> None:
@@ -202,7 +200,9 @@ def conv_upsampled_kernel(
                                 other = None
                                 if residual is not None:
                                     other = load(residual, *here, lanes=width2)
-                                mixed = finish(mixed, shift, other, epilogue, width2)
+                                mixed = epilogue.apply(
+                                    mixed, width2, bias=spread(shift, width2), residual=other
+                                )
                                 store(y, mixed, *here, lanes=width2)
 
             # The first panel of a group writes for all nine.

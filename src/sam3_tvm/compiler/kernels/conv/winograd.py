@@ -36,15 +36,15 @@ from __future__ import annotations
 
 from tvm import tirx
 
+from sam3_tvm.arithmetic import FLOAT32, Arithmetic
 from sam3_tvm.compiler.kernels.conv.direct import conv_name
-from sam3_tvm.compiler.kernels.conv.epilogue import ConvEpilogue, finish
 from sam3_tvm.compiler.kernels.conv.shape import ConvShape
+from sam3_tvm.compiler.kernels.conv.strips import conv_layout
 from sam3_tvm.compiler.kernels.conv.winograd_matrices import INPUTS, TAPS, transform_taps
 from sam3_tvm.compiler.kernels.conv.winograd_plan import POINTS, WinogradPlan, plan_winograd
 from sam3_tvm.compiler.kernels.conv.winograd_tiles import Run, transform_inputs, transform_outputs
 from sam3_tvm.compiler.kernels.emit import (
     Expr,
-    accumulators,
     as_index,
     bind,
     ceil_div,
@@ -54,24 +54,27 @@ from sam3_tvm.compiler.kernels.emit import (
     parallel,
     scratch,
     size_var,
-    splat,
+    spread,
     store,
     tensor,
 )
+from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
 from sam3_tvm.compiler.kernels.product.stored_weights import load_wide, scale_argument
-from sam3_tvm.compiler.kernels.product.tile import multiply_accumulate
+from sam3_tvm.compiler.kernels.product.tile import HeldTile
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["conv_winograd_kernel", "conv_winograd_name"]
 
 
-def conv_winograd_name(shape: ConvShape, epilogue: ConvEpilogue, precision: str = "float32") -> str:
+def conv_winograd_name(
+    shape: ConvShape, epilogue: Epilogue, arithmetic: Arithmetic = FLOAT32
+) -> str:
     """What a kernel of :func:`conv_winograd_kernel` is called."""
-    return conv_name(shape, epilogue, precision).replace("_", "_winograd_", 1)
+    return conv_name(shape, epilogue, arithmetic).replace("_", "_winograd_", 1)
 
 
 def conv_winograd_kernel(
-    target: CpuTarget, shape: ConvShape, epilogue: ConvEpilogue, precision: str = "float32"
+    target: CpuTarget, shape: ConvShape, epilogue: Epilogue, arithmetic: Arithmetic = FLOAT32
 ) -> Expr:
     """The PrimFunc ``(x [B, I, H, W], packed, [scale], [bias [O]], [residual], y [B, O, H', W'])``.
 
@@ -84,15 +87,14 @@ def conv_winograd_kernel(
     if shape.kernel != (TAPS, TAPS) or not shape.dense:
         raise ValueError(f"not a 3 x 3 convolution of stride and dilation 1: {shape}")
     plan = plan_winograd(target, shape)
-    rows = plan.tile.rows
-    with kernel(conv_winograd_name(shape, epilogue, precision)) as made:
+    rows, layout = plan.tile.rows, conv_layout(target, arithmetic)
+    with kernel(conv_winograd_name(shape, epilogue, arithmetic)) as made:
         batch = size_var("batch")
         x = tensor("x", (batch, shape.in_channels, shape.height, shape.width))
-        weight = tensor("weight", (plan.panels, shape.in_channels * shape.taps, rows), precision)
-        scale = scale_argument(precision, plan.panels * rows)
-        bias = tensor("bias", (shape.out_channels,)) if epilogue.bias else None
+        weight = layout.argument("weight", shape.out_channels, shape.in_channels * shape.taps)
+        scale = scale_argument(arithmetic.weights, layout.rows(shape.out_channels))
         out_shape = (batch, shape.out_channels, shape.out_height, shape.out_width)
-        residual = tensor("residual", out_shape) if epilogue.residual else None
+        bias, residual = epilogue.arguments(shape.out_channels, out_shape)
         y = tensor("y", out_shape)
 
         filters = scratch(POINTS * plan.weight_stride)
@@ -112,7 +114,8 @@ def conv_winograd_kernel(
                 where = (image, channel, row, column)
                 shift = None if bias is None else load(bias, channel)
                 other = None if residual is None else load(residual, *where, lanes=lanes)
-                store(y, finish(sums, shift, other, epilogue, lanes), *where, lanes=lanes)
+                value = epilogue.apply(sums, lanes, bias=spread(shift, lanes), residual=other)
+                store(y, value, *where, lanes=lanes)
 
             transform_inputs(plan, run, x, inputs, lines)
             with loop(ceil_div(panels, plan.chunk)) as c:
@@ -166,10 +169,8 @@ def _multiply(
         left = bind(point * as_index(plan.weight_stride) + panel)
         column = bind(t * as_index(tile.columns))
         right = bind(point * as_index(plan.input_stride) + column)
-        held = accumulators(tile.rows, tile.vectors, tile.lanes)
-        for row in held:
-            for j in range(tile.vectors):
-                store(row, splat(0.0, tile.lanes), j)
+        held = HeldTile(tile)
+        held.clear()
 
         def scalar(r: int, k: Expr, left: Expr = left) -> Expr:
             return load(filters, left + k * as_index(tile.rows) + as_index(r))
@@ -178,12 +179,11 @@ def _multiply(
             at = right + k * as_index(plan.block) + as_index(j * tile.lanes)
             return load(inputs, at, lanes=tile.lanes)
 
-        multiply_accumulate(
-            held, channels, vectors=tile.vectors, lanes=tile.lanes, a=scalar, b=vector
-        )
+        held.accumulate(channels, a=scalar, b=vector)
         first = p * as_index(tile.rows * plan.block) + column
         to = bind(point * as_index(plan.product_stride) + first)
-        for r, row in enumerate(held):
-            for j in range(tile.vectors):
-                at = to + as_index(r * plan.block + j * tile.lanes)
-                store(products, row[as_index(j)], at, lanes=tile.lanes)
+
+        def place(r: int, j: int, to: Expr = to) -> Expr:
+            return to + as_index(r * plan.block + j * tile.lanes)
+
+        held.store(lambda r, j, value: store(products, value, place(r, j), lanes=tile.lanes))

@@ -24,6 +24,7 @@ from typing import Any
 
 from tvm import tirx
 
+from sam3_tvm.arithmetic import FLOAT32, Arithmetic
 from sam3_tvm.compiler.kernels.emit import (
     Expr,
     as_index,
@@ -39,6 +40,9 @@ from sam3_tvm.compiler.kernels.emit import (
     tensor,
     when,
 )
+from sam3_tvm.compiler.kernels.product.dot import dot_for
+from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
+from sam3_tvm.compiler.kernels.product.layout import PackedLayout
 from sam3_tvm.compiler.kernels.product.stored_weights import load_wide, name_suffix, scale_argument
 from sam3_tvm.compiler.kernels.product.strassen import (
     emit_strassen_task,
@@ -47,43 +51,23 @@ from sam3_tvm.compiler.kernels.product.strassen import (
 )
 from sam3_tvm.compiler.kernels.product.task import GemmBlocks, emit_task, gemm_blocks, task_rows
 from sam3_tvm.compiler.kernels.product.tile import gemm_tile
-from sam3_tvm.compiler.kernels.vector_math import gelu, relu
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
-__all__ = ["ACTIVATIONS", "Epilogue", "kernel_name", "linear_kernel", "packed_shape"]
-
-ACTIVATIONS = {"gelu": gelu, "relu": relu}
+__all__ = ["kernel_name", "linear_kernel", "linear_layout"]
 
 _LINE_BYTES = 64
 _BYTES = {"float32": 4, "float16": 2, "int8": 1}
 
 
-@dataclass(frozen=True)
-class Epilogue:
-    """What is done to x W^T before it is stored, in this order.
-
-    Attributes:
-        bias: a vector of N is added.
-        activation: a key of :data:`ACTIVATIONS`, or None.
-        residual: an array of the result's shape is added.
-    """
-
-    bias: bool = False
-    activation: str | None = None
-    residual: bool = False
+def linear_layout(target: CpuTarget, arithmetic: Arithmetic = FLOAT32) -> PackedLayout:
+    """How a layer's weights are packed: a panel is as wide as the register tile."""
+    dot = dot_for(target, arithmetic)
+    return PackedLayout(gemm_tile(target).columns, dot.pack, arithmetic.weights)
 
 
-def packed_shape(target: CpuTarget, n: int, k: int) -> tuple[int, int, int]:
-    """The shape of packed weights: (panels, K, columns of a panel)."""
-    width = gemm_tile(target).columns
-    return -(-n // width), k, width
-
-
-def kernel_name(n: int, k: int, epilogue: Epilogue, precision: str = "float32") -> str:
+def kernel_name(n: int, k: int, epilogue: Epilogue, arithmetic: Arithmetic = FLOAT32) -> str:
     """What a profile lists the kernel as."""
-    parts = ["linear", f"{k}x{n}", "bias" if epilogue.bias else "", epilogue.activation or ""]
-    parts.append("residual" if epilogue.residual else "")
-    return "_".join(filter(None, parts)) + name_suffix(precision)
+    return f"linear_{k}x{n}{epilogue}{name_suffix(arithmetic.weights)}"
 
 
 @dataclass(frozen=True)
@@ -137,12 +121,12 @@ class _Weights:
 
 
 def linear_kernel(
-    target: CpuTarget, n: int, k: int, epilogue: Epilogue, precision: str = "float32"
+    target: CpuTarget, n: int, k: int, epilogue: Epilogue, arithmetic: Arithmetic = FLOAT32
 ) -> Expr:
     """The PrimFunc ``(x [M, K], packed, [scale], [bias], [residual [M, N]], y [M, N])``.
 
-    All are float32 but ``packed``, which is of the precision given; int8 has ``scale``, the
-    factor of every output.
+    All are float32 but ``packed``, which is as the arithmetic stores weights; int8 has ``scale``,
+    the factor of every output.
 
     Args:
         target: the CPU that it is for.
@@ -150,22 +134,24 @@ def linear_kernel(
         k: inputs, any positive number.
         epilogue: decides which of bias (padded like scale to a whole number of panels) and
             residual are arguments.
-        precision: ``"float32"``, ``"float16"`` or ``"int8"``.
+        arithmetic: how weights are stored and multiplied.
     """
-    blocks, halved = _blocks(target, n, k)
+    dot, layout = dot_for(target, arithmetic), linear_layout(target, arithmetic)
+    blocks, halved = _blocks(target, n, dot.words(k))
     most_rows = (halved or blocks).rows
     unit = blocks.tile.rows if halved is None else 2 * blocks.tile.rows
     chunks = ceil_div(n, blocks.columns)
-    panels, _, width = packed_shape(target, n, k)
-    with kernel(kernel_name(n, k, epilogue, precision)) as made:
+    width, name = layout.width, kernel_name(n, k, epilogue, arithmetic)
+    with kernel(name, dot.features) as made:
         m = size_var("m")
         x = tensor("x", (m, k))
-        packed = tensor("weight", (panels, k, width), precision)
-        scale = scale_argument(precision, panels * width)
-        bias = tensor("bias", (panels * width,)) if epilogue.bias else None
-        residual = tensor("residual", (m, n)) if epilogue.residual else None
+        packed = layout.argument("weight", n, k)
+        scale = scale_argument(arithmetic.weights, layout.rows(n))
+        bias, residual = epilogue.arguments(layout.rows(n), (m, n))
         y = tensor("y", (m, n))
-        weights = _Weights(packed, width, blocks.tile.lanes, _LINE_BYTES // _BYTES[precision])
+        weights = _Weights(
+            packed, width, blocks.tile.lanes, _LINE_BYTES // _BYTES[arithmetic.weights]
+        )
 
         height = bind(task_rows(m, most_rows, unit))
 
@@ -173,22 +159,22 @@ def linear_kernel(
             row0 = bind(task // as_index(chunks) * height)
 
             def write(row: Expr, column: Expr, value: Expr, lanes: int) -> None:
-                if scale is not None:
-                    value = value * load(scale, column, lanes=lanes)
-                if bias is not None:
-                    value = value + load(bias, column, lanes=lanes)
-                if epilogue.activation is not None:
-                    value = ACTIVATIONS[epilogue.activation](value, lanes)
-                if residual is not None:
-                    value = value + load(residual, row0 + row, column, lanes=lanes)
-                store(y, value, row0 + row, column, lanes=lanes)
+                here = (row0 + row, column)
+                value = epilogue.apply(
+                    value,
+                    lanes,
+                    scale=None if scale is None else load(scale, column, lanes=lanes),
+                    bias=None if bias is None else load(bias, column, lanes=lanes),
+                    residual=None if residual is None else load(residual, *here, lanes=lanes),
+                )
+                store(y, value, *here, lanes=lanes)
 
             rows = bind(tirx.min(height, m - row0))
             common: dict[str, Any] = {
                 "rows": rows,
                 "columns": n,
                 "first_column": bind(task % as_index(chunks) * as_index(blocks.columns)),
-                "depth": k,
+                "depth": dot.words(k),
                 "load_a": lambda row, kk, lanes: load(x, row0 + row, kk, lanes=lanes),
                 "prefetch_b": weights.prefetch,
                 "write": write,
@@ -204,17 +190,17 @@ def linear_kernel(
                         **common,
                     )
             with few:
-                if precision != "float32":
+                if arithmetic.weights != "float32":
                     weights = replace(weights, wide=scratch(blocks.depth * width))
                 first = None if weights.wide is None else weights.first_panel
-                emit_task(blocks, panel=weights.panel, first_panel=first, **common)
+                emit_task(blocks, panel=weights.panel, first_panel=first, dot=dot, **common)
     return made.func
 
 
-def _blocks(target: CpuTarget, n: int, k: int) -> tuple[GemmBlocks, GemmBlocks | None]:
+def _blocks(target: CpuTarget, n: int, words: int) -> tuple[GemmBlocks, GemmBlocks | None]:
     """Those of the ordinary product, and of Strassen's where that is faster: one cut into columns,
     and an ordinary block for the rows that are too few for a halved one."""
-    blocks, halved = gemm_blocks(target, n, k), strassen_blocks(target, n, k)
+    blocks, halved = gemm_blocks(target, n, words), strassen_blocks(target, n, words)
     if halved is not None:
         blocks = replace(blocks, panels=halved.panels, rows=fewest_rows(halved))
     return blocks, halved

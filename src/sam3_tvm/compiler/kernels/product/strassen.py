@@ -58,6 +58,7 @@ from sam3_tvm.compiler.kernels.emit import (
     as_index,
     bind,
     ceil_div,
+    fill,
     load,
     loop,
     prefetch,
@@ -65,7 +66,7 @@ from sam3_tvm.compiler.kernels.emit import (
     store,
     when,
 )
-from sam3_tvm.compiler.kernels.product.task import GemmBlocks, copy_rows, zero
+from sam3_tvm.compiler.kernels.product.task import GemmBlocks, copy_rows
 from sam3_tvm.compiler.kernels.product.tile import STEPS_AHEAD, gemm_tile, update_tile
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
@@ -101,7 +102,7 @@ def fewest_rows(blocks: GemmBlocks) -> int:
 
 
 @dataclass(frozen=True)
-class _Sum:
+class _QuarterSum:
     """A quarter of a matrix, ``first``, plus ``sign`` (-1, 0 or 1) times ``second``.
 
     Quarters are (lower, right), each 0 or 1.
@@ -114,28 +115,28 @@ class _Sum:
     @classmethod
     def of(
         cls, first: tuple[int, int], sign: int = 0, second: tuple[int, int] | None = None
-    ) -> _Sum:
+    ) -> _QuarterSum:
         return cls(first, sign, second or first)
 
 
 _11, _12, _21, _22 = (0, 0), (0, 1), (1, 0), (1, 1)
 _SUMS_OF_A = (
-    _Sum.of(_11, 1, _22),
-    _Sum.of(_21, 1, _22),
-    _Sum.of(_11),
-    _Sum.of(_22),
-    _Sum.of(_11, 1, _12),
-    _Sum.of(_21, -1, _11),
-    _Sum.of(_12, -1, _22),
+    _QuarterSum.of(_11, 1, _22),
+    _QuarterSum.of(_21, 1, _22),
+    _QuarterSum.of(_11),
+    _QuarterSum.of(_22),
+    _QuarterSum.of(_11, 1, _12),
+    _QuarterSum.of(_21, -1, _11),
+    _QuarterSum.of(_12, -1, _22),
 )
 _SUMS_OF_B = (
-    _Sum.of(_11, 1, _22),
-    _Sum.of(_11),
-    _Sum.of(_12, -1, _22),
-    _Sum.of(_21, -1, _11),
-    _Sum.of(_22),
-    _Sum.of(_11, 1, _12),
-    _Sum.of(_21, 1, _22),
+    _QuarterSum.of(_11, 1, _22),
+    _QuarterSum.of(_11),
+    _QuarterSum.of(_12, -1, _22),
+    _QuarterSum.of(_21, -1, _11),
+    _QuarterSum.of(_22),
+    _QuarterSum.of(_11, 1, _12),
+    _QuarterSum.of(_21, 1, _22),
 )
 _PRODUCTS = len(_SUMS_OF_A)
 # A quarter of C as sums and differences of products, a positive one first.
@@ -158,13 +159,13 @@ def _bit(flags: Iterable[int], i: Expr) -> Expr:
     return (as_index(bits) >> i) & as_index(1)
 
 
-def _when_sign(sums: Sequence[_Sum], i: Expr, sign: int) -> AbstractContextManager[None]:
+def _when_sign(sums: Sequence[_QuarterSum], i: Expr, sign: int) -> AbstractContextManager[None]:
     """Statements for those of the sums that have the sign."""
     return when(_bit((int(s.sign == sign) for s in sums), i) == as_index(1))
 
 
 def _places(
-    sums: Sequence[_Sum], i: Expr, across: int, extent: Expr, k: Expr, steps: Expr
+    sums: Sequence[_QuarterSum], i: Expr, across: int, extent: Expr, k: Expr, steps: Expr
 ) -> list[tuple[Expr, Expr]]:
     """Where the two quarters of sum ``i`` start: across the reduction, and along it.
 
@@ -388,7 +389,7 @@ def emit_strassen_task(
         prefetch_a=prefetch_a,
         prefetch_b=prefetch_b,
     )
-    zero(task.products, as_index(_PRODUCTS * half * per_half), tile.lanes)
+    fill(task.products, 0, as_index(_PRODUCTS * half * per_half), tile.lanes)
     with loop(ceil_div(depth, blocks.depth)) as block:
         k0 = bind(block * as_index(blocks.depth))
         k_after = k0 + as_index(blocks.depth)

@@ -49,13 +49,14 @@ from sam3_tvm.compiler.kernels.emit import (
     as_index,
     bind,
     ceil_div,
+    fill,
     load,
     loop,
     scratch,
-    splat,
     store,
     when,
 )
+from sam3_tvm.compiler.kernels.product.dot import FMA, Dot
 from sam3_tvm.compiler.kernels.product.tile import (
     STEPS_AHEAD,
     RegisterTile,
@@ -65,7 +66,7 @@ from sam3_tvm.compiler.kernels.product.tile import (
 )
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
-__all__ = ["GemmBlocks", "copy_rows", "emit_task", "gemm_blocks", "task_rows", "zero"]
+__all__ = ["GemmBlocks", "copy_rows", "emit_task", "gemm_blocks", "task_rows"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class GemmBlocks:
         tile: the register tile.
         rows: rows of C per task, a multiple of the tile's.
         panels: panels of B (tile.columns wide) per task.
-        depth: steps of K per block, a multiple of the lanes.
+        depth: steps of K, a word each, per block, a multiple of the lanes.
     """
 
     tile: RegisterTile
@@ -143,6 +144,7 @@ def emit_task(
     write: Callable[[Expr, Expr, Expr, int], None],
     first_panel: Callable[[Expr, Expr, Expr], Callable[[Expr, int], Expr]] | None = None,
     prefetch_b: Callable[[Expr, Expr], None] | None = None,
+    dot: Dot = FMA,
 ) -> None:
     """Emit one task: C rows ``0 .. rows - 1`` of its block of at most ``blocks.rows``.
 
@@ -162,11 +164,12 @@ def emit_task(
             multiply-adds of one tile instead of preceding all of them.
         prefetch_b: ``(column, k)`` prefetches step k of the panel that starts at a column;
             either may lie past the end.
+        dot: the instruction of a step; K and A are in its words.
     """
     tile = blocks.tile
     lanes, stride, width = tile.lanes, blocks.stride, tile.columns
-    a_block = scratch(blocks.rows * stride)
-    c_block = scratch(blocks.rows * blocks.columns)
+    a_block = scratch(blocks.rows * stride, dot.word)
+    c_block = scratch(blocks.rows * blocks.columns, dot.sum)
     tiles = bind(ceil_div(rows, tile.rows))
     # What whole tiles leave of the rows is a short one, where that is enough.
     short = short_tile(tile)
@@ -189,7 +192,7 @@ def emit_task(
     # Tiles share the prefetching of the next panel, each a run of its steps.
     share = bind(ceil_div(as_index(STEPS_AHEAD), tiles))
     run = bind(as_index(ceil_div(blocks.depth, STEPS_AHEAD)) * share)
-    zero(c_block, panels * as_index(blocks.rows * width), lanes)
+    fill(c_block, 0, panels * as_index(blocks.rows * width), lanes)
     with loop(ceil_div(depth, blocks.depth)) as block:
         k0 = bind(block * as_index(blocks.depth))
         k_after = bind(k0 + as_index(blocks.depth))
@@ -231,6 +234,7 @@ def emit_task(
                     steps=steps,
                     b=b,
                     ahead=None if prefetch_b is None else ahead,
+                    dot=dot,
                 )
 
             # A panel that is packed is made once, for all tiles.
@@ -248,12 +252,6 @@ def emit_task(
             column = bind(first_column + p * as_index(width) + as_index(j * lanes))
             at = c_at(p, r, j)
             _write_vector(c_block, at, r, column, columns, width, lanes, write)
-
-
-def zero(buffer: Expr, size: Expr, lanes: int) -> None:
-    """The first ``size`` values, a multiple of ``lanes``, become 0."""
-    with loop(size // as_index(lanes)) as v:
-        store(buffer, splat(0.0, lanes), v * as_index(lanes), lanes=lanes)
 
 
 def copy_rows(

@@ -16,8 +16,10 @@ FMAs have a latency of 4 cycles on two pipes: 8 independent accumulators or more
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+
+from tvm import tirx
 
 from sam3_tvm.compiler.kernels.emit import (
     Expr,
@@ -29,13 +31,14 @@ from sam3_tvm.compiler.kernels.emit import (
     splat,
     store,
 )
+from sam3_tvm.compiler.kernels.product.dot import FMA, Dot
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = [
     "STEPS_AHEAD",
+    "HeldTile",
     "RegisterTile",
     "gemm_tile",
-    "multiply_accumulate",
     "short_tile",
     "update_tile",
     "wide_tile",
@@ -44,7 +47,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class RegisterTile:
-    """The shape of a tile: ``rows`` x (``vectors`` * ``lanes``) float32 values."""
+    """The shape of a tile: ``rows`` x (``vectors`` * ``lanes``) sums of 32 bits."""
 
     rows: int
     vectors: int
@@ -52,7 +55,7 @@ class RegisterTile:
 
     @property
     def columns(self) -> int:
-        """Values in one row."""
+        """Sums in one row."""
         return self.vectors * self.lanes
 
 
@@ -81,49 +84,79 @@ STEPS_AHEAD = 16
 """Steps between two calls of ``ahead``: the values in a cache line."""
 
 
-def multiply_accumulate(
-    tile: Sequence[Expr],
-    extent: Expr | int,
-    *,
-    vectors: int,
-    lanes: int,
-    a: Callable[[int, Expr], Expr],
-    b: Callable[[Expr, int], Expr],
-    ahead: Callable[[Expr], None] | None = None,
-) -> None:
-    """Emit ``tile[r][j] += a(r, k) * b(k, j)`` for k in ``0 .. extent - 1``.
+class HeldTile:
+    """The sums of a register tile while they are in registers: cleared or loaded, then stepped
+    through a reduction, then stored.
 
     Args:
-        tile: one accumulator buffer per row.
-        extent: length of the reduction; may be symbolic or zero.
-        vectors: vectors per row.
-        lanes: float32 values per vector.
-        a: the scalar of row r at step k.
-        b: the vector j at step k.
-        ahead: emits prefetches, given k, before every 16th step of those that are followed by
-            15 more.
+        tile: its shape.
+        dot: the instruction of a step.
     """
 
-    def step(k: Expr) -> None:
-        right = [bind(b(k, j)) for j in range(vectors)]
-        for r, row in enumerate(tile):
-            left = bind(splat(a(r, k), lanes))
-            for j in range(vectors):
-                store(row, row[as_index(j)] + left * right[j], j)
+    def __init__(self, tile: RegisterTile, dot: Dot = FMA) -> None:
+        self.tile = tile
+        self.dot = dot
+        self._rows = accumulators(tile.rows, tile.vectors, tile.lanes, dot.sum)
 
-    if ahead is None:
-        with loop(extent) as k:
+    def clear(self) -> None:
+        """Start at zero."""
+        zero = splat(tirx.const(0, self.dot.sum), self.tile.lanes)
+        self.load(lambda r, j: zero)
+
+    def load(self, vector: Callable[[int, int], Expr]) -> None:
+        """Start at ``vector(r, j)``, the sums of row r and vector j."""
+        for r, row in enumerate(self._rows):
+            for j in range(self.tile.vectors):
+                store(row, vector(r, j), j)
+
+    def store(self, write: Callable[[int, int, Expr], None]) -> None:
+        """Hand the sums out: ``write(r, j, vector)``."""
+        for r, row in enumerate(self._rows):
+            for j in range(self.tile.vectors):
+                write(r, j, row[as_index(j)])
+
+    def step(self, a: Callable[[int], Expr], b: Callable[[int], Expr]) -> None:
+        """``sums[r, j] += a(r) * b(j)``, of a scalar word of A and a vector of words of B."""
+        right = [bind(b(j)) for j in range(self.tile.vectors)]
+        for r, row in enumerate(self._rows):
+            left = bind(splat(a(r), self.tile.lanes))
+            for j in range(self.tile.vectors):
+                store(row, self.dot.multiply_add(row[as_index(j)], left, right[j]), j)
+
+    def accumulate(
+        self,
+        extent: Expr | int,
+        *,
+        a: Callable[[int, Expr], Expr],
+        b: Callable[[Expr, int], Expr],
+        ahead: Callable[[Expr], None] | None = None,
+    ) -> None:
+        """Steps for k in ``0 .. extent - 1``.
+
+        Args:
+            extent: words of the reduction; may be symbolic or zero.
+            a: ``(r, k)``, the scalar of row r.
+            b: ``(k, j)``, the vector j.
+            ahead: emits prefetches, given k, before every 16th step of those that are followed by
+                15 more.
+        """
+
+        def step(k: Expr) -> None:
+            self.step(lambda r: a(r, k), lambda j: b(k, j))
+
+        if ahead is None:
+            with loop(extent) as k:
+                step(k)
+            return
+        extent = as_index(extent)
+        whole = bind(extent // as_index(STEPS_AHEAD) * as_index(STEPS_AHEAD))
+        with loop(whole // as_index(STEPS_AHEAD)) as i:
+            start = bind(i * as_index(STEPS_AHEAD))
+            ahead(start)
+            with loop(STEPS_AHEAD) as k:
+                step(start + k)
+        with loop(extent - whole, whole) as k:
             step(k)
-        return
-    extent = as_index(extent)
-    whole = bind(extent // as_index(STEPS_AHEAD) * as_index(STEPS_AHEAD))
-    with loop(whole // as_index(STEPS_AHEAD)) as i:
-        start = bind(i * as_index(STEPS_AHEAD))
-        ahead(start)
-        with loop(STEPS_AHEAD) as k:
-            step(start + k)
-    with loop(extent - whole, whole) as k:
-        step(k)
 
 
 def update_tile(
@@ -137,6 +170,7 @@ def update_tile(
     steps: Expr,
     b: Callable[[Expr, int], Expr],
     ahead: Callable[[Expr], None] | None = None,
+    dot: Dot = FMA,
 ) -> None:
     """Emit ``C += A B`` for one tile.
 
@@ -148,29 +182,19 @@ def update_tile(
         a_at: where.
         a_stride: distance of rows.
         steps: length of the reduction.
-        b: as in :func:`multiply_accumulate`.
-        ahead: as in :func:`multiply_accumulate`.
+        b, ahead: as in :meth:`HeldTile.accumulate`.
+        dot: the instruction of a step.
     """
-    lanes = tile.lanes
     # Named starts: the vectors of the tile are then constant distances from one address, and
     # LLVM doesn't compute, and spill, an address for each.
     c_at, a_at = bind(c_at), bind(a_at)
-    sums = accumulators(tile.rows, tile.vectors, lanes)
-    places = [
-        (row, j, c_at + as_index(r * tile.columns + j * lanes))
-        for r, row in enumerate(sums)
-        for j in range(tile.vectors)
-    ]
-    for row, j, at in places:
-        store(row, load(c, at, lanes=lanes), j)
-    multiply_accumulate(
-        sums,
-        steps,
-        vectors=tile.vectors,
-        lanes=lanes,
-        a=lambda r, k: load(a, a_at + as_index(r * a_stride) + k),
-        b=b,
-        ahead=ahead,
+    held = HeldTile(tile, dot)
+
+    def place(r: int, j: int) -> Expr:
+        return c_at + as_index(r * tile.columns + j * tile.lanes)
+
+    held.load(lambda r, j: load(c, place(r, j), lanes=tile.lanes))
+    held.accumulate(
+        steps, a=lambda r, k: load(a, a_at + as_index(r * a_stride) + k), b=b, ahead=ahead
     )
-    for row, j, at in places:
-        store(c, row[as_index(j)], at, lanes=lanes)
+    held.store(lambda r, j, sums: store(c, sums, place(r, j), lanes=tile.lanes))

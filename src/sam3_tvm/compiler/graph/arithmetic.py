@@ -1,0 +1,22 @@
+"""The arithmetic of a Relax function, an attribute that it has from import to kernel."""
+
+from __future__ import annotations
+
+from tvm import relax
+
+from sam3_tvm.arithmetic import FLOAT32, SCHEMES, Arithmetic
+
+__all__ = ["arithmetic_of", "with_arithmetic"]
+
+_ARITHMETIC = "arithmetic"
+
+
+def with_arithmetic(func: relax.Function, arithmetic: Arithmetic) -> relax.Function:
+    """The function with a scheme, by whose name its passes and its manifest find it."""
+    return func.with_attr(_ARITHMETIC, arithmetic.name)
+
+
+def arithmetic_of(func: relax.Function) -> Arithmetic:
+    """The scheme that a function computes by; float32 where it doesn't say."""
+    name = (func.attrs or {}).get(_ARITHMETIC)
+    return FLOAT32 if name is None else SCHEMES[f"{name}"]
