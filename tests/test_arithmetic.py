@@ -1,0 +1,28 @@
+"""Schemes of arithmetic: by name, by how weights are stored, and what reports say of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from sam3_tvm.arithmetic import FLOAT32, PRECISIONS, SCHEMES, storing
+from sam3_tvm.verify import Bounds
+
+
+def test_precisions_of_weights_are_schemes_in_float32():
+    assert PRECISIONS == ("float32", "float16", "int8")
+    assert [storing(p).weights for p in PRECISIONS] == list(PRECISIONS)
+    assert storing("float32") is FLOAT32
+    assert {s.activations for s in SCHEMES.values()} == {"float32"}
+    assert f"{storing('int8')}" == "int8, arithmetic in float32"
+
+
+@pytest.mark.parametrize("scheme", SCHEMES.values(), ids=lambda s: s.name)
+def test_a_scheme_is_under_its_name_has_bounds_and_says_what_it_excepts(scheme):
+    assert SCHEMES[scheme.name] is scheme
+    assert Bounds.of(scheme).function > 0
+    assert bool(scheme.exceptions) == (scheme is not FLOAT32)
+
+
+def test_coarser_schemes_come_later():
+    bounds = [Bounds.of(scheme).function for scheme in SCHEMES.values()]
+    assert bounds == sorted(bounds)
