@@ -9,13 +9,14 @@ CHECKPOINT := checkpoints/shapes
 ARTIFACT := out/shapes
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train draw test test-full lint format setup setup-dev clean distclean
+.PHONY: help demo train draw test test-full zoo lint format setup setup-dev clean distclean
 
 help:
 	@echo "make demo       compile the demonstration model and segment pictures with it"
 	@echo "make train      train the demonstration model anew (hours)    make draw  held-out scenes"
 	@echo "make test       ruff, mypy and the tests"
 	@echo "make test-full  the tests at SAM 3's real size (minutes, gigabytes)"
+	@echo "make zoo        some 280 models through the importer and TVM's own (an hour or more)"
 	@echo "make lint       ruff and mypy alone        make format  ruff format"
 	@echo "make clean      remove what was built      make distclean  and .venv"
 
@@ -73,6 +74,10 @@ test: lint
 
 test-full: $(VENV)/.stamp-dev
 	$(BIN)/pytest -m full
+
+# Goes on where it was stopped; make clean lets it begin anew.
+zoo: $(VENV)/.stamp-dev
+	$(BIN)/python -m tests.zoo --stock --dynamic --json out/zoo.json --resume
 
 clean:
 	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

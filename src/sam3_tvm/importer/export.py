@@ -12,6 +12,10 @@ import torch
 from torch import fx
 from torch._dynamo.exc import TorchDynamoException, UserError, UserErrorType
 from torch.export import ExportedProgram
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+
+from sam3_tvm.importer.even_splits import EvenSplits
+from sam3_tvm.importer.known_values import KnownValues
 
 from sam3_tvm.importer import decompositions
 
@@ -36,7 +40,8 @@ def export(
 
     A condition on sizes that torch can't decide, such as ``min(n + 1, 4 * n + 4) == n + 1``, is
     no error if it holds for every size that ``dynamic_shapes`` allows, which is tried. Nor is
-    code that asks for a size as a Python integer (``len(x)``), where TorchDynamo sees through it.
+    code that asks for a size as a Python integer (``len(x)``), where TorchDynamo sees through it,
+    nor a decision by a value that follows from buffers and sizes alone (``if mask.all():``).
 
     Raises:
         torch.export's own errors, for modules that it can't trace.
@@ -54,6 +59,17 @@ def export(
 
 
 def _trace(module: torch.nn.Module, args: tuple[Any, ...], dynamic_shapes: Any) -> ExportedProgram:
+    """``torch.export.export``, with values known where the module asks for one."""
+    try:
+        return _trace_sizes(module, args, dynamic_shapes)
+    except GuardOnDataDependentSymNode:
+        with KnownValues(module):
+            return _trace_sizes(module, args, dynamic_shapes)
+
+
+def _trace_sizes(
+    module: torch.nn.Module, args: tuple[Any, ...], dynamic_shapes: Any
+) -> ExportedProgram:
     """``torch.export.export``, and where it finds that a size can't vary, two further ways."""
     try:
         return torch.export.export(module, args, dynamic_shapes=dynamic_shapes, strict=False)
@@ -72,13 +88,14 @@ def _try_conditions(
 ) -> ExportedProgram | None:
     """Export with undecided conditions on sizes tried out; None unless all always hold."""
     try:
-        program = torch.export.export(
-            module,
-            args,
-            dynamic_shapes=dynamic_shapes,
-            strict=False,
-            prefer_deferred_runtime_asserts_over_guards=True,
-        )
+        with EvenSplits():
+            program = torch.export.export(
+                module,
+                args,
+                dynamic_shapes=dynamic_shapes,
+                strict=False,
+                prefer_deferred_runtime_asserts_over_guards=True,
+            )
     except UserError:
         return None
     for node in list(program.graph.nodes):

@@ -207,7 +207,7 @@ class GraphConvolution(nn.Module):
 
 def _mixture_density(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     weight, mean, deviation = x.view(x.shape[0], 3, 4).unbind(1)
-    components = torch.distributions.Normal(mean, F.softplus(deviation) + 0.1)
+    components = torch.distributions.Normal(mean, F.softplus(deviation) + 0.1, validate_args=False)
     return -torch.logsumexp(weight.log_softmax(-1) + components.log_prob(y), -1)
 
 
