@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.terminal import (
     complain,
     json_text,
@@ -50,18 +51,26 @@ _COMPARED = {
 
 
 def command(
-    artifact: Annotated[Path, typer.Argument(help="The artifact's folder.", metavar="DIR")],
+    artifact: Annotated[
+        Path, typer.Argument(help="The artifact's folder.", metavar="DIR", parser=local_path)
+    ],
     data: Annotated[
         Path | None,
-        typer.Argument(help="A folder with annotations.json and its pictures.", metavar="DATA"),
+        typer.Argument(
+            help="A folder with annotations.json and its pictures.",
+            metavar="DATA",
+            parser=local_path,
+        ),
     ] = None,
     annotations: Annotated[
         Path | None,
-        typer.Option(help="Instead of DATA: a file in COCO's layout.", metavar="FILE"),
+        typer.Option(
+            help="Instead of DATA: a file in COCO's layout.", metavar="FILE", parser=local_path
+        ),
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(help="The folder of its pictures.", metavar="FOLDER"),
+        typer.Option(help="The folder of its pictures.", metavar="FOLDER", parser=local_path),
     ] = None,
     threshold: Annotated[
         float,
