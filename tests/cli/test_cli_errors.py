@@ -278,3 +278,29 @@ def test_an_end_from_outside_is_one_line(cli, monkeypatch, stop, code, says):
     assert result.exit_code == code
     assert one_line(result).startswith(says)
     assert tidied
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("segment", "here", "URL", "--text", "dog"),
+        ("click", "here", "URL", "--point", "1,2"),
+        ("track", "here", "URL", "--box", "1,2,3,4"),
+        ("verify", "here", "--image", "URL"),
+        ("evaluate", "here", "URL"),
+        ("evaluate", "here", "--annotations", "x.json", "--images", "URL"),
+        ("bench", "URL"),
+        ("info", "URL"),
+        ("compile", "URL", "-o", "out"),
+        ("convert", "URL", "-o", "out"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_urls_are_refused_as_they_were_typed(cli, folder, command):
+    url = "https://example.org//photos/x.jpg"
+    result = cli(*(url if word == "URL" else word for word in command))
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"error: {url}: URLs (https://) are not fetched; download it and give the file's path\n"
+    )
+    assert not list(folder.iterdir())

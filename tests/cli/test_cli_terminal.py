@@ -72,3 +72,14 @@ def test_a_table_in_a_pipe_is_not_cut(capsys):
     shown = capsys.readouterr().out
     assert shown.splitlines()[0] == "title " * 30
     assert "x" * 150 in shown
+
+
+def test_what_moves_the_cursor_is_spelt_out_in_cells(capsys):
+    rows = terminal.table("name", "[bold]of[/bold]")
+    rows.add_row("red \x1b[31m[red]\u202e", ["a\nb", "c\td"])
+    terminal.show("title\r\x1b[2J", rows)
+    terminal.say("wrote a\nb")
+    shown = capsys.readouterr().out
+    assert all(line.isprintable() for line in shown.splitlines()), shown
+    for said in (r"red \x1b[31m[red]\u202e", r"a\nb ", r"c\td", "[bold]of[/bold]", r"wrote a\nb"):
+        assert said in shown

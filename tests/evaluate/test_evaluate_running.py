@@ -207,21 +207,29 @@ def test_what_was_measured_is_kept_when_a_picture_fails(dataset):
         ((path, reason),) = [(f.picture.path.name, f.reason) for f in one.failed]
         assert path == "a.png"
         assert "a.png: cannot be read" in reason
-        assert one.to_json()["failed"] == [{"picture": "a.png", "reason": reason}]
+        assert one.unread == 1
+        assert one.to_json()["failed"] == [{"picture": "a.png", "prompt": None, "reason": reason}]
 
 
-def test_a_prompt_that_one_model_refuses_counts_for_none(dataset):
-    data = dataset([prompt(1), prompt(2, image=3, annotation_ids=[4])])
+def test_a_prompt_that_one_model_refuses_is_named_and_counts_for_none(dataset):
+    """The picture's other prompts are measured."""
+    data = dataset([prompt(1), prompt(2), prompt(3, image=3, annotation_ids=[4])])
 
     class Refusing(Oracle):
         def __call__(self, rgb, queries, threshold):
-            if queries[0].id == 2:
-                raise PromptError("too many boxes")
+            if any(query.id in (2, 3) for query in queries):
+                raise PromptError("box (1, 1, 1.2, 9) is narrower than a pixel")
             return super().__call__(rgb, queries, threshold)
 
-    answers = {1: found((0.9, BOXES[0])), 2: found()}
+    answers = {1: found((0.9, BOXES[0])), 2: found(), 3: found()}
     both = evaluate({"a": Oracle(answers), "b": Refusing(answers)}, data)
-    assert [[o.query.id for o in one.outcomes] for one in both.values()] == [[1], [1]]
+    for one in both.values():
+        assert [o.query.id for o in one.outcomes] == [1]
+        assert one.unread == 0
+        assert [f["prompt"] for f in one.to_json()["failed"]] == [2, 3]
+        assert "a.png: prompt 2: box (1, 1, 1.2, 9) is narrower" in one.failed[0].reason
+    with pytest.raises(DatasetError, match="none of 1 pictures could be measured"):
+        evaluate({"b": Refusing(answers)}, dataset([prompt(2)]))
 
 
 def test_headers_tell_of_bad_pictures_before_any_is_measured(dataset):

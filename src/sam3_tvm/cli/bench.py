@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.terminal import (
     byte_size,
     complain,
@@ -30,7 +31,9 @@ __all__ = ["command"]
 def command(
     artifact: Annotated[
         Path | None,
-        typer.Argument(help="The artifact's folder; none with --quick.", metavar="[DIR]"),
+        typer.Argument(
+            help="The artifact's folder; none with --quick.", metavar="[DIR]", parser=local_path
+        ),
     ] = None,
     against: Annotated[
         str | None,
@@ -179,7 +182,8 @@ def _print_report(report: BenchReport) -> None:
             )
         show(f"{part.title} ({part.flops / 1e9:.3g} GFLOP)", rows)
         if said := verdict(report, part):
-            say(f"ours is {said}, the best of the others\n")
+            say(f"ours is {said}, the best of the others")
+            say("")
     for t in report.timings:
         if t.failed is not None:
             say(f"{titles[t.engine]}, {t.part}: {t.failed}")
@@ -205,7 +209,7 @@ def _print_prompts(report: BenchReport) -> None:
             figures = (t.median, min(t.seconds), max(t.seconds), t.median / row.prompts)
             rows.add_row(row.title, *map(duration, figures))
         else:
-            rows.add_row(row.title, t.failed)
+            rows.add_row(row.title, t.failed or "")
     show("Several prompts on one picture", rows)
     for sentence in gain_sentences(report):
         say(sentence)

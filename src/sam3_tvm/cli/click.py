@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.prompts import parse_box, parse_point
 from sam3_tvm.cli.terminal import reporting, say, say_json, show, table
 from sam3_tvm.errors import UsageError, one_line
@@ -19,8 +20,10 @@ __all__ = ["command"]
 
 
 def command(
-    artifact: Annotated[Path, typer.Argument(help="The artifact's folder.", metavar="DIR")],
-    image: Annotated[Path, typer.Argument(help="A picture.", metavar="IMAGE")],
+    artifact: Annotated[
+        Path, typer.Argument(help="The artifact's folder.", metavar="DIR", parser=local_path)
+    ],
+    image: Annotated[Path, typer.Argument(help="A picture.", metavar="IMAGE", parser=local_path)],
     point: Annotated[
         list[str],
         typer.Option(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.terminal import byte_size, need_extra, reporting, say, show, table
 
 __all__ = ["command"]
@@ -97,6 +98,7 @@ def command(
     sam3-tvm compile facebook/sam3 -o sam3-pictures --tasks concepts,clicks
     sam3-tvm compile ./checkpoint -o sam3-cpu --dump phases
     """
+    local_path(checkpoint)  # a hub id or a path, and no URL
     with need_extra("compiling"):
         from sam3_tvm.compiler import compile as compile_
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.terminal import need_extra, reporting, say, say_json
 
 __all__ = ["command"]
@@ -47,6 +48,7 @@ def command(
     sam3-tvm convert sam3.pt -o sam3-transformers
     sam3-tvm convert facebook/sam3 -o sam3-meta
     """
+    local_path(checkpoint)  # a hub id or a path, and no URL
     with need_extra("converting"):
         from sam3_tvm.sources.convert import convert
 

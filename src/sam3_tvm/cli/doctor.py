@@ -11,11 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sam3_tvm import _COMPILE_EXTRA
-from sam3_tvm.cli.terminal import byte_size, complain, reporting, say, say_json, show, table
+from sam3_tvm.cli.terminal import (
+    Table,
+    byte_size,
+    complain,
+    reporting,
+    say,
+    say_json,
+    show,
+    table,
+)
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from sam3_tvm.lessons.lesson import LessonReport, Outcome
     from sam3_tvm.machine import Machine, Package
 

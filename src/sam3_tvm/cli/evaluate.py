@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.terminal import (
     complain,
     json_text,
@@ -50,18 +51,26 @@ _COMPARED = {
 
 
 def command(
-    artifact: Annotated[Path, typer.Argument(help="The artifact's folder.", metavar="DIR")],
+    artifact: Annotated[
+        Path, typer.Argument(help="The artifact's folder.", metavar="DIR", parser=local_path)
+    ],
     data: Annotated[
         Path | None,
-        typer.Argument(help="A folder with annotations.json and its pictures.", metavar="DATA"),
+        typer.Argument(
+            help="A folder with annotations.json and its pictures.",
+            metavar="DATA",
+            parser=local_path,
+        ),
     ] = None,
     annotations: Annotated[
         Path | None,
-        typer.Option(help="Instead of DATA: a file in COCO's layout.", metavar="FILE"),
+        typer.Option(
+            help="Instead of DATA: a file in COCO's layout.", metavar="FILE", parser=local_path
+        ),
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(help="The folder of its pictures.", metavar="FOLDER"),
+        typer.Option(help="The folder of its pictures.", metavar="FOLDER", parser=local_path),
     ] = None,
     threshold: Annotated[
         float,
@@ -110,8 +119,8 @@ def command(
     A prediction is matched with a target at an IoU of 0.5 or more, one to one. Annotations are
     COCO's instances: every category in a picture is looked for by its name, and mask AP is
     computed, too; or the prompts are listed in the file (docs/evaluation.md). Pictures are looked
-    at before anything is measured; one that fails later is named, the others are reported, and the
-    exit code is 1.
+    at before anything is measured; a picture or a prompt that fails later is named, the others are
+    reported, and the exit code is 1.
 
     [bold]Examples[/bold]
 
@@ -146,7 +155,7 @@ def command(
         "artifact": f"{artifact}",
         "annotations": f"{dataset.annotations}",
         "threshold": threshold,
-        "pictures": len(dataset.pictures) - len(ours.failed),
+        "pictures": len(dataset.pictures) - ours.unread,
         **ours.to_json(),
         "against": None if theirs is None else {"checkpoint": against, **theirs.to_json()},
     }
@@ -163,7 +172,11 @@ def command(
     if ours.failed:
         for one in ours.failed:
             complain(one.reason)
-        complain(f"{len(ours.failed)} of {len(dataset.pictures)} pictures were not measured")
+        prompts = len(ours.failed) - ours.unread
+        complain(
+            f"{ours.unread} of {len(dataset.pictures)} pictures were not measured"
+            + (f", and {prompts} prompts of the others" if prompts else "")
+        )
         raise typer.Exit(1)
 
 
@@ -215,7 +228,7 @@ def _print(
             f"{one.rejected:.1%} of {one.absent}" if one.absent else "",
         )
     show(
-        f"{name} on {dataset.annotations}: {len(dataset.pictures) - len(ours.failed)} pictures, "
+        f"{name} on {dataset.annotations}: {len(dataset.pictures) - ours.unread} pictures, "
         f"{len(ours.outcomes)} prompts, threshold {threshold:g}",
         rows,
     )
@@ -224,7 +237,7 @@ def _print(
     if theirs is not None:
         _print_comparison(figures, theirs.figures(), ours, theirs)
     if ours.seconds > 0:
-        measured = len(dataset.pictures) - len(ours.failed)
+        measured = len(dataset.pictures) - ours.unread
         say(f"{measured / ours.seconds:.1f} pictures/s, {ours.seconds:.1f} s in all")
 
 

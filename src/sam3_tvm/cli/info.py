@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sam3_tvm.cli.terminal import byte_size, say_json, show, table
+from sam3_tvm.cli.paths import local_path
+from sam3_tvm.cli.terminal import Table, byte_size, say_json, show, table
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from sam3_tvm.artifact import Artifact
     from sam3_tvm.components import Component
     from sam3_tvm.manifest import Manifest
@@ -20,7 +19,9 @@ __all__ = ["command"]
 
 
 def command(
-    artifact: Annotated[Path, typer.Argument(help="The artifact's folder.", metavar="DIR")],
+    artifact: Annotated[
+        Path, typer.Argument(help="The artifact's folder.", metavar="DIR", parser=local_path)
+    ],
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document instead.")
     ] = False,
@@ -106,20 +107,20 @@ def _arithmetic(manifest: Manifest) -> str:
 def _functions(opened: Artifact) -> Table:
     rows = table("name", "inputs", "outputs", "dynamic")
 
-    def add(c: Component, title: str) -> None:
+    def add(c: Component, *title: str) -> None:
         rows.add_row(
             title,
-            "\n".join(map(str, c.inputs)),
-            "\n".join(map(str, c.outputs)),
-            "\n".join(map(str, c.dims.values())),
+            [*map(str, c.inputs)],
+            [*map(str, c.outputs)],
+            [*map(str, c.dims.values())],
         )
         rows.add_section()
 
     for c in opened.manifest.components.values():
         add(c, c.name)
         if stages := opened.manifest.stages.get(c.name):
-            add(stages.image_half(c), f"{stages.image}\n(its half per picture)")
-            add(stages.prompt_half(c), f"{stages.prompt}\n(its half per prompt)")
+            add(stages.image_half(c), stages.image, "(its half per picture)")
+            add(stages.prompt_half(c), stages.prompt, "(its half per prompt)")
     return rows
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.pictures import find_pictures
 from sam3_tvm.cli.prompts import Prompts, parse_prompts
 from sam3_tvm.cli.terminal import complain, reporting, say, say_json, show, table
@@ -41,10 +42,16 @@ class _Segmented:
 
 
 def command(
-    artifact: Annotated[Path, typer.Argument(help="The artifact's folder.", metavar="DIR")],
+    artifact: Annotated[
+        Path, typer.Argument(help="The artifact's folder.", metavar="DIR", parser=local_path)
+    ],
     images: Annotated[
         list[Path],
-        typer.Argument(help="Pictures, and folders with pictures in them.", metavar="IMAGE"),
+        typer.Argument(
+            help="Pictures, and folders with pictures in them.",
+            metavar="IMAGE",
+            parser=local_path,
+        ),
     ],
     text: Annotated[
         list[str], typer.Option(help="A phrase to look for; repeatable.", metavar="PHRASE")

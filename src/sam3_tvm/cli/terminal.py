@@ -7,7 +7,7 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -16,9 +16,10 @@ from sam3_tvm.progress import Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Table as RichTable
 
 __all__ = [
+    "Table",
     "byte_size",
     "complain",
     "console",
@@ -54,9 +55,9 @@ def console(file: TextIO | None = None) -> Console:
 
 
 def say(text: str) -> None:
-    """Print text to stdout, to be read by people."""
+    """Print a line to stdout, to be read by people; line breaks in it are spelt out."""
     with _written():
-        print(printable(text), flush=True)
+        print(one_line(text), flush=True)
 
 
 def complain(text: str) -> None:
@@ -99,18 +100,49 @@ def _without_nan(data: Any) -> Any:
     return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
-def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
-    """An empty table with these columns; those named in ``right`` are aligned there.
+class Table:
+    """Rows to be shown. What moves the cursor in a cell, line breaks too, is spelt out.
 
-    A table whose columns have no names has no header.
+    Args:
+        columns: their names; a table whose columns have none has no header.
+        right: those that are aligned there.
     """
-    from rich import box
-    from rich.table import Table
 
-    made = Table(box=box.SIMPLE_HEAD, show_header=any(columns))
-    for name in columns:
-        made.add_column(name, justify="right" if name in right else "left")
-    return made
+    def __init__(self, columns: Sequence[str], right: Sequence[str]) -> None:
+        self._columns = columns
+        self._right = right
+        self._rows: list[tuple[str, ...]] = []
+        self._sections: set[int] = set()
+
+    def add_row(self, *cells: str | Sequence[str]) -> None:
+        """Add a row; a cell is a line or several."""
+        self._rows.append(
+            tuple(
+                one_line(cell) if isinstance(cell, str) else "\n".join(map(one_line, cell))
+                for cell in cells
+            )
+        )
+
+    def add_section(self) -> None:
+        """Draw a line below the last row."""
+        self._sections.add(len(self._rows))
+
+    def drawn(self) -> RichTable:
+        """The table as rich prints it."""
+        from rich import box
+        from rich.table import Table as RichTable
+
+        made = RichTable(box=box.SIMPLE_HEAD, show_header=any(self._columns))
+        for name in self._columns:
+            made.add_column(one_line(name), justify="right" if name in self._right else "left")
+        for number, row in enumerate(self._rows, 1):
+            made.add_row(*row, end_section=number in self._sections)
+        return made
+
+
+def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """An empty :class:`Table` with these columns; those named in ``right`` are aligned there."""
+    return Table(columns, right)
 
 
 def show(title: str, rows: Table) -> None:
@@ -118,7 +150,7 @@ def show(title: str, rows: Table) -> None:
     screen = console()
     with _written():
         screen.print(one_line(title), style="bold", soft_wrap=True)
-        screen.print(rows)
+        screen.print(rows.drawn())
 
 
 def byte_size(count: int) -> str:

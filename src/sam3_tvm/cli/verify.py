@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.pictures import find_pictures
 from sam3_tvm.cli.terminal import (
     byte_size,
@@ -34,6 +35,7 @@ def command(
             help="The folder of an artifact; or of several of one checkpoint, such as its "
             "precisions, which are compared with one run of the reference.",
             metavar="DIR...",
+            parser=local_path,
         ),
     ],
     image: Annotated[
@@ -42,6 +44,7 @@ def command(
             help="A picture, or a folder of them, to compare end to end on; repeatable. By default "
             "the photographs that come with the package.",
             metavar="PATH",
+            parser=local_path,
         ),
     ] = [],  # noqa: B006 - typer copies it
     function: Annotated[

@@ -78,10 +78,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Failure:
-    """A picture that couldn't be measured, and why."""
+    """What couldn't be measured, and why: a prompt, or without one all of a picture."""
 
     picture: PictureEntry
     reason: str
+    query: Query | None = None
 
 
 @dataclass(frozen=True)
@@ -89,16 +90,21 @@ class Evaluation:
     """One model on one dataset.
 
     Attributes:
-        outcomes: every prompt's, in the dataset's order, but for those of pictures that failed.
+        outcomes: every prompt's, in the dataset's order, but for those that failed.
         ap: mask AP; None unless the prompts are the categories of a plain annotation file.
         seconds: taken by the model, reading pictures and measuring excluded.
-        failed: pictures that couldn't be read, or not be put through every model.
+        failed: pictures that couldn't be read, and prompts that a model doesn't take.
     """
 
     outcomes: tuple[Outcome, ...]
     ap: AveragePrecision | None
     seconds: float
     failed: tuple[Failure, ...] = ()
+
+    @property
+    def unread(self) -> int:
+        """How many pictures failed as a whole."""
+        return sum(one.query is None for one in self.failed)
 
     def figures(self) -> dict[str, Figures]:
         """Figures by group: kinds of prompts, for boxes also the objects beside those in the
@@ -134,6 +140,11 @@ class Evaluation:
             "ap": None if self.ap is None else asdict(self.ap),
             "seconds": self.seconds,
             "failed": [
-                {"picture": one.picture.path.name, "reason": one.reason} for one in self.failed
+                {
+                    "picture": one.picture.path.name,
+                    "prompt": None if one.query is None else one.query.id,
+                    "reason": one.reason,
+                }
+                for one in self.failed
             ],
         }

@@ -27,8 +27,9 @@ from sam3_tvm.runtime.pictures.image import ImageError, read_picture
 __all__ = ["Detections", "Detector", "ModelDetector", "evaluate"]
 
 
-# What is a picture's fault, or its prompts', and not the model's.
-_OF_THE_PICTURE = (ImageError, DatasetError, PromptError, AbiError)
+# What is a picture's fault, or a prompt's, and not the model's.
+_OF_THE_PICTURE = (ImageError, DatasetError)
+_OF_THE_PROMPT = (PromptError, AbiError)
 
 # Predictions below it hardly change an AP, and every query has one.
 _LEAST_SCORE = 0.01
@@ -89,12 +90,12 @@ def evaluate(
         progress: told of each picture.
 
     Returns:
-        What came out, by the same names. A picture that can't be read, is of another size than the
-        annotations say, or has a prompt that a model doesn't take is among those that failed, for
-        all models: what hours have measured isn't lost for it.
+        What came out, by the same names. A picture that can't be read or is of another size than
+        the annotations say, and a prompt that a model doesn't take, such as a box that isn't in the
+        picture, are among what failed, for all models: what hours have measured isn't lost for it.
 
     Raises:
-        DatasetError: no picture could be measured.
+        DatasetError: no prompt could be measured.
     """
     outcomes: dict[str, list[Outcome]] = {name: [] for name in detectors}
     scored: dict[str, list[ScoredQuery]] = {name: [] for name in detectors}
@@ -107,29 +108,63 @@ def evaluate(
         progress(picture.path.name, at, total)
         try:
             rgb = _read(picture, dataset)
-            found: dict[str, list[Detections]] = {}
-            taken: dict[str, float] = {}
-            for name, detect in detectors.items():
-                started = time.perf_counter()
-                found[name] = detect(rgb, picture.queries, least)
-                taken[name] = time.perf_counter() - started
+            try:
+                queries, found = picture.queries, _asked(detectors, rgb, picture.queries, least)
+            except _OF_THE_PROMPT:
+                refused = _refused(detectors, rgb, picture, least)
+                failed += refused
+                queries = tuple(
+                    q for q in picture.queries if all(q is not r.query for r in refused)
+                )
+                found = _asked(detectors, rgb, queries, least) if queries else {}
         except _OF_THE_PICTURE as error:
             failed.append(Failure(picture, f"{error}"))
             continue
-        for name, answers in found.items():
-            seconds[name] += taken[name]
-            for query, detections in zip(picture.queries, answers, strict=True):
+        for name, (answers, taken) in found.items():
+            seconds[name] += taken
+            for query, detections in zip(queries, answers, strict=True):
                 outcomes[name].append(_outcome(picture, query, detections.above(threshold)))
                 if dataset.plain:
                     category = numbers.setdefault(query.category, len(numbers))
                     scored[name].append(_scored(at, category, picture, query, detections))
     progress("done", total, total)
-    if len(failed) == total:
+    if failed and not any(outcomes.values()):
         raise DatasetError(f"none of {total} pictures could be measured: {failed[0].reason}")
     return {
         name: Evaluation(tuple(done), _ap(scored[name]), seconds[name], tuple(failed))
         for name, done in outcomes.items()
     }
+
+
+def _asked(
+    detectors: Mapping[str, Detector],
+    rgb: NDArray[np.uint8],
+    queries: Sequence[Query],
+    least: float,
+) -> dict[str, tuple[list[Detections], float]]:
+    """What each model finds, and the seconds that it took."""
+    found = {}
+    for name, detect in detectors.items():
+        started = time.perf_counter()
+        answers = detect(rgb, queries, least)
+        found[name] = (answers, time.perf_counter() - started)
+    return found
+
+
+def _refused(
+    detectors: Mapping[str, Detector],
+    rgb: NDArray[np.uint8],
+    picture: PictureEntry,
+    least: float,
+) -> list[Failure]:
+    """The prompts of a picture that a model doesn't take, each asked by itself."""
+    failed = []
+    for query in picture.queries:
+        try:
+            _asked(detectors, rgb, [query], least)
+        except _OF_THE_PROMPT as error:
+            failed.append(Failure(picture, f"{picture.path}: prompt {query.id}: {error}", query))
+    return failed
 
 
 def _rle(prediction: Mapping[str, Any]) -> Rle:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import toy
 
+from sam3_tvm import tokenizer_file
 from sam3_tvm.errors import ArtifactError
 from sam3_tvm.runtime.concepts.tokenizer import Tokenizer
 
@@ -80,14 +81,26 @@ def test_json_that_is_no_tokenizer_is_one_line(tmp_path, text, says):
     assert "\n" not in str(caught.value)
 
 
-def test_rules_that_panic_in_the_library_are_one_line(tmp_path):
-    """What tokenizers raises then is a BaseException."""
+class Panic(BaseException):
+    """As the library raises it where its Rust code panics: no Exception."""
+
+
+@pytest.mark.parametrize(
+    ("fails", "says"),
+    [
+        ("from_str", "it is no tokenizer: gone wrong"),
+        ("encode", "its rules fail on text: gone wrong"),
+    ],
+)
+def test_what_goes_wrong_inside_the_library_is_one_line(tmp_path, monkeypatch, fails, says):
+    def panic(*_):
+        raise Panic("gone\nwrong")
+
     toy.write_tokenizer(tmp_path / "t.json")
-    rules = json.loads((tmp_path / "t.json").read_text())
-    empty = {"type": "Replace", "pattern": {"Regex": ""}, "content": " "}
-    rules["normalizer"] = {"type": "Sequence", "normalizers": [empty, {"type": "Lowercase"}]}
-    (tmp_path / "t.json").write_text(json.dumps(rules))
-    with pytest.raises(ArtifactError, match="its rules fail on text: index out of bounds"):
+    library = SimpleNamespace(from_str=lambda _: library, encode=lambda _: None)
+    setattr(library, fails, panic)
+    monkeypatch.setattr(tokenizer_file.tokenizers, "Tokenizer", library)
+    with pytest.raises(ArtifactError, match=says):
         Tokenizer(tmp_path / "t.json", 6, 0)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.terminal import complain, counting, say_json
 from sam3_tvm.cli.track.prompts import parse_passage, parse_shown
 from sam3_tvm.cli.track.summary import print_table, summary
@@ -24,9 +25,14 @@ __all__ = ["command"]
 
 
 def command(
-    artifact: Annotated[Path, typer.Argument(help="The artifact's folder.", metavar="DIR")],
+    artifact: Annotated[
+        Path, typer.Argument(help="The artifact's folder.", metavar="DIR", parser=local_path)
+    ],
     video: Annotated[
-        Path, typer.Argument(help="A video file, or a folder of pictures.", metavar="VIDEO")
+        Path,
+        typer.Argument(
+            help="A video file, or a folder of pictures.", metavar="VIDEO", parser=local_path
+        ),
     ],
     box: Annotated[
         list[str],
