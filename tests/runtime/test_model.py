@@ -299,7 +299,7 @@ def test_extreme_logits_give_scores_without_warnings(model, image, functions, re
 
 
 def test_threads_share_a_model(toy_artifact, picture):
-    # The toy refuses to be entered twice, and is slow enough to be entered twice without a lock.
+    # The toy refuses to be entered twice, and is slow enough for calls to queue up.
     functions = toy.ToyFunctions(delay=0.002)
     model = toy.make_model(toy_artifact, functions)
     image = model.encode_image(picture)
