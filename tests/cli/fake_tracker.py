@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import numpy as np
 
 from sam3_tvm.runtime.concepts.prompts import PromptError
+from sam3_tvm.runtime.pictures.masks import LazyMasks
 from sam3_tvm.runtime.video.open import open_frames
+from sam3_tvm.runtime.video.result import FrameResult
 
 # How far a channel may lie from the object's, in 8-bit steps: made films are compressed a little.
 _NEAR = 40
@@ -77,7 +78,8 @@ class FakeSession:
             [(np.abs(rgb - self._colours[name]) < _NEAR).all(-1) for name in objects], bool
         ).reshape(len(objects), *rgb.shape[:2])
         scores = masks.any((1, 2)).astype(np.float32)
-        return SimpleNamespace(index=index, rgb=rgb, objects=objects, masks=masks, scores=scores)
+        made = LazyMasks(rgb.shape[:2], None, made=masks)
+        return FrameResult(index, objects, scores, made, rgb)
 
 
 class FakeModel:

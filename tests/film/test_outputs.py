@@ -10,16 +10,19 @@ import pytest
 
 from sam3_tvm.errors import UsageError
 from sam3_tvm.film.checkpoint import Spool
-from sam3_tvm.film.frame import TrackedFrame
+from sam3_tvm.film.frame import from_line
 from sam3_tvm.film.outputs import sheet
 from sam3_tvm.film.outputs.json_lines import JsonLines
 from sam3_tvm.film.outputs.opening import parse_output
 from sam3_tvm.film.outputs.sheet import ContactSheet
+from sam3_tvm.runtime.pictures.masks import LazyMasks
+from sam3_tvm.runtime.video.result import FrameResult
 
 
-def tracked(index: int) -> TrackedFrame:
+def tracked(index: int) -> FrameResult:
     rgb = np.full((6, 8, 3), index, np.uint8)
-    return TrackedFrame(index, rgb, [1], np.ones((1, 6, 8), np.bool_), [0.5])
+    masks = LazyMasks((6, 8), None, made=np.ones((1, 6, 8), np.bool_))
+    return FrameResult(index, [1], np.array([0.5], np.float32), masks, rgb)
 
 
 def test_a_contact_sheet_ends_in_the_last_frame_also_when_it_was_gone_on_with(folder, monkeypatch):
@@ -130,7 +133,7 @@ def test_a_spool_gives_frames_back_from_the_last(folder):
     with Spool(folder / "spool") as spool:
         for index in (7, 6, 5):
             spool.add(tracked(index))
-        found = [TrackedFrame.from_line(line, tracked(n).rgb) for n, line in reversed(spool)]
+        found = [from_line(line, tracked(n).rgb) for n, line in reversed(spool)]
     assert [frame.index for frame in found] == [5, 6, 7]
     assert found[0].masks.all()
     assert not (folder / "spool").exists()

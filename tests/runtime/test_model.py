@@ -299,7 +299,7 @@ def test_extreme_logits_give_scores_without_warnings(model, image, functions, re
 
 
 def test_threads_share_a_model(toy_artifact, picture):
-    # The toy refuses to be entered twice, and is slow enough to be entered twice without a lock.
+    # The toy refuses to be entered twice, and is slow enough for calls to queue up.
     functions = toy.ToyFunctions(delay=0.002)
     model = toy.make_model(toy_artifact, functions)
     image = model.encode_image(picture)
@@ -355,11 +355,11 @@ def test_results_of_a_large_picture_come_mask_by_mask(model):
     image = model.encode_image(large)
     assert image.size == (8000, 12000)
     result = model.segment(image, "dog", threshold=0)
-    result._resize = watched
+    result._masks._resize = watched
     areas = [entry["area"] for entry in result.to_coco()]
     assert sizes == [1, 1, 1]
     assert all(area in (0, 96_000_000) for area in areas)
-    assert result._masks is None
+    assert result._masks._made is None
 
 
 def test_a_picture_of_one_pixel_works(model):

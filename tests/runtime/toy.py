@@ -24,6 +24,7 @@ from tokenizers.processors import TemplateProcessing
 from sam3_tvm import artifact
 from sam3_tvm.abi import BATCH, ClickSizes, Sizes, abi
 from sam3_tvm.components import TensorSpec
+from sam3_tvm.locks import Worker
 from sam3_tvm.runtime.concepts.tokenizer import Tokenizer
 from sam3_tvm.runtime.execution.functions import FunctionTable
 from sam3_tvm.runtime.model import Model
@@ -296,7 +297,12 @@ def make_model(opened: artifact.Artifact, functions: ToyFunctions, manifest=None
     """A model with the artifact's manifest, or another, and functions that NumPy computes."""
     manifest = manifest or opened.manifest
     tokenizer = Tokenizer(opened.path / "tokenizer.json", SIZES.text_tokens, PAD)
-    table = FunctionTable(manifest.components, functions, manifest.stages)
+    worker = Worker("toy")  # calls queue up for it, as for an engine
+
+    def invoke(name, inputs):
+        return worker.run(lambda: functions(name, inputs))
+
+    table = FunctionTable(manifest.components, invoke, manifest.stages)
     return Model(table, tokenizer, manifest, opened.fingerprint)
 
 

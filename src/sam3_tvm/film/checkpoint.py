@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.errors import UsageError
-from sam3_tvm.film.frame import TrackedFrame
+from sam3_tvm.film.frame import to_line
 from sam3_tvm.film.outputs.base import Output, State
+from sam3_tvm.runtime.video.result import FrameResult
 
 __all__ = ["Checkpoint", "Spool", "WorkFolder"]
 
@@ -83,11 +84,11 @@ class Spool:
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
 
-    def add(self, frame: TrackedFrame) -> None:
+    def add(self, frame: FrameResult) -> None:
         """Take a frame."""
         with self._told():
             place = self._file.seek(0, os.SEEK_END)
-            self._file.write(frame.line(None).encode() + b"\n")
+            self._file.write(to_line(frame, None).encode() + b"\n")
             self._file.flush()
         self._places.append((frame.index, place))
 

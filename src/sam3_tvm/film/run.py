@@ -9,11 +9,12 @@ from typing import Any
 
 from sam3_tvm.errors import Sam3Error, UsageError
 from sam3_tvm.film.checkpoint import Checkpoint, WorkFolder
-from sam3_tvm.film.frame import TrackedFrame
+from sam3_tvm.film.frame import from_line
 from sam3_tvm.film.outputs.base import Output
 from sam3_tvm.film.passage import Passage, Shown, read_mask
 from sam3_tvm.film.tally import Tally
 from sam3_tvm.runtime.video.frames import Frames
+from sam3_tvm.runtime.video.result import FrameResult
 from sam3_tvm.runtime.video.session import TrackSession
 
 __all__ = ["Run", "settings"]
@@ -238,12 +239,12 @@ class Run:
             except Sam3Error as error:
                 fault = error  # after what was found so far is written
             for index, line in reversed(spool):
-                self._write(TrackedFrame.from_line(line, self._frames.read(index)))
+                self._write(from_line(line, self._frames.read(index)))
         if fault is not None:
             raise fault
         return complete
 
-    def _follow(self, first: int, stop: int | None, reverse: bool) -> Iterator[TrackedFrame]:
+    def _follow(self, first: int, stop: int | None, reverse: bool) -> Iterator[FrameResult]:
         """The frames from ``first`` on, each with what is said on it.
 
         An object that is new on a frame is shown before the frame is passed, so that it is among
@@ -265,10 +266,9 @@ class Run:
             result = next(passing, None)
             if result is None:
                 return
-            frame = TrackedFrame.of(result)
             for shown in corrections:
-                frame = frame.corrected(TrackedFrame.of(self._show(shown)))
-            yield frame
+                result = result.corrected(self._show(shown))
+            yield result
             index += step
 
     def _has(self, index: int) -> bool:
@@ -279,7 +279,7 @@ class Run:
             return False
         return True
 
-    def _show(self, shown: Shown) -> Any:
+    def _show(self, shown: Shown) -> FrameResult:
         return self._session.add(
             shown.object_id,
             shown.frame,
@@ -304,7 +304,7 @@ class Run:
         # A file may have fewer frames than it says, or not say it.
         return any(self._following >= n for n in ends) or not self._has(self._following)
 
-    def _write(self, frame: TrackedFrame) -> None:
+    def _write(self, frame: FrameResult) -> None:
         for output in self._outputs:
             output.write(frame)
         self.tally.add(frame)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from sam3_tvm.film.frame import TrackedFrame
+from sam3_tvm.runtime.video.result import FrameResult
 
 __all__ = ["Tally"]
 
@@ -27,7 +27,7 @@ class Tally:
         """How many frames were written, in words."""
         return f"{self.frames} frame{'' if self.frames == 1 else 's'}"
 
-    def add(self, frame: TrackedFrame) -> None:
+    def add(self, frame: FrameResult) -> None:
         """Count one frame more, which was written."""
         self.frames += 1
         for name, mask, score in zip(frame.objects, frame.masks, frame.scores, strict=True):
@@ -39,5 +39,5 @@ class Tally:
             entry["frames"] += 1
             entry["first"] = frame.index if entry["first"] is None else entry["first"]
             entry["last"] = frame.index
-            entry["score"] += score
+            entry["score"] += float(score)
             entry["area"] += area

@@ -22,7 +22,8 @@ from sam3_tvm.runtime.execution.functions import FunctionTable
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions
 from sam3_tvm.runtime.execution.module import load_functions
 from sam3_tvm.runtime.pictures.encoded import EncodedImage
-from sam3_tvm.runtime.pictures.image import Picture, preprocess
+from sam3_tvm.runtime.pictures.encoder import Encoder
+from sam3_tvm.runtime.pictures.image import Picture
 from sam3_tvm.runtime.pictures.kept_picture import KeptPicture, keep_picture
 from sam3_tvm.runtime.video.frames import Frames
 from sam3_tvm.runtime.video.functions import VideoFunctions
@@ -91,6 +92,7 @@ class Model:
         self._call = functions
         pictured = [c.name for c in manifest.components.values() if c.task != "video"]
         self._on_image = ImageFunctions(functions, manifest, pictured)
+        self._encoder = Encoder(functions, manifest, self._on_image)
         self._clicker = Clicker(functions, self._on_image, manifest)
         self._detector = Detector(functions, self._on_image, tokenizer, manifest)
 
@@ -276,9 +278,5 @@ class Model:
         """Encode a picture for a task that is all it will be used for, or for any."""
         components = self.manifest.components.values()
         functions = [c.name for c in components if task in (None, c.task)]
-        pixels = preprocess(rgb, self.manifest.preprocessing)
-        named = self._call.named("vision_encoder", pixels)
-        if "tracker_neck" in functions:
-            named |= self._call.named("tracker_neck", named["backbone"])
-        features = self._on_image.keep(named, functions)
+        features = self._encoder(rgb, functions)
         return EncodedImage(features, (rgb.shape[0], rgb.shape[1]), self.fingerprint, picture)

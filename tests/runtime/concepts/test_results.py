@@ -11,6 +11,7 @@ from pycocotools import mask as coco
 from sam3_tvm.errors import ResultError
 from sam3_tvm.runtime.concepts.results import Result
 from sam3_tvm.runtime.pictures.kept_picture import keep_picture
+from sam3_tvm.runtime.pictures.masks import LazyMasks
 from sam3_tvm.runtime.pictures.overlay import object_colour
 
 SIZE = (48, 80)
@@ -27,7 +28,7 @@ def make(count=3, size=SIZE, picture=None, resize=toy.ToyFunctions.resize_masks)
     scores = np.linspace(0.93, 0.55, count).astype(np.float32)
     queries = np.arange(count)[::-1]
     kept = None if picture is None else keep_picture(picture)[1]
-    return Result("dog", size, boxes, scores, queries, logits, resize, kept)
+    return Result("dog", boxes, scores, queries, LazyMasks(size, logits, resize), kept)
 
 
 def test_masks_are_at_the_pictures_size_and_computed_once():
@@ -174,7 +175,7 @@ class TestOverlay:
     def test_labels_never_cover_each_other_or_most_of_a_small_picture(self):
         def plates(size):
             result = make(8, size, np.zeros((*size, 3), np.uint8))
-            result._logits[:] = -1  # no masks: what is drawn is labels alone
+            result.logits[:] = -1  # no masks: what is drawn is labels alone
             return np.asarray(result.overlay(boxes=False)).any(2)
 
         assert plates((480, 800)).any()
@@ -200,7 +201,7 @@ class TestOverlay:
 
     def test_an_empty_mask_draws_nothing(self):
         result = make(1, (480, 800), self.grey)
-        result._logits[:] = -1
+        result.logits[:] = -1
         assert (np.asarray(result.overlay(boxes=False, labels=False)) == 120).all()
 
     def test_colours_of_neighbours_differ(self):

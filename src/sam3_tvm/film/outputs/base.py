@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from sam3_tvm.errors import UsageError
-from sam3_tvm.film.frame import TrackedFrame
+from sam3_tvm.runtime.video.result import FrameResult
 
 __all__ = ["Output", "State", "unwritable"]
 
@@ -38,7 +38,7 @@ class Output(ABC):
         """
 
     @abstractmethod
-    def write(self, frame: TrackedFrame) -> None:
+    def write(self, frame: FrameResult) -> None:
         """Take the next frame."""
 
     def state(self) -> State:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from sam3_tvm.errors import UsageError
 from sam3_tvm.files import OutputFile
-from sam3_tvm.film.frame import TrackedFrame
+from sam3_tvm.film.frame import to_line
 from sam3_tvm.film.outputs.base import Output, State, unwritable
+from sam3_tvm.runtime.video.result import FrameResult
 
 __all__ = ["JsonLines"]
 
@@ -63,8 +64,8 @@ class JsonLines(Output):
         except OSError as error:
             raise unwritable(self.path, error) from error
 
-    def write(self, frame: TrackedFrame) -> None:
-        line = frame.line(self._fps).encode() + b"\n"
+    def write(self, frame: FrameResult) -> None:
+        line = to_line(frame, self._fps).encode() + b"\n"
         if self._file is None:
             self._begin(line)
             return

@@ -14,8 +14,8 @@ from PIL import Image
 
 from sam3_tvm.errors import UsageError
 from sam3_tvm.files import OutputFolder
-from sam3_tvm.film.frame import TrackedFrame
 from sam3_tvm.film.outputs.base import Output, State
+from sam3_tvm.runtime.video.result import FrameResult
 
 __all__ = ["MaskFolder"]
 
@@ -47,7 +47,7 @@ class MaskFolder(Output):
     def start(self, fps: float | None, parts: Path, state: Mapping[str, NDArray[Any]]) -> None:
         self._folder = OutputFolder(self.path, [])
 
-    def write(self, frame: TrackedFrame) -> None:
+    def write(self, frame: FrameResult) -> None:
         assert self._folder is not None, "started"
         for name, mask in zip(frame.objects, frame.masks, strict=True):
             picture = Image.fromarray(mask.astype(np.uint8) * 255)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from sam3_tvm.files import OutputFile
-from sam3_tvm.film.frame import TrackedFrame
 from sam3_tvm.film.outputs.base import Output, State
+from sam3_tvm.runtime.video.result import FrameResult
 
 __all__ = ["ContactSheet"]
 
@@ -35,7 +35,7 @@ class ContactSheet(Output):
         self._every = 1
         self._kept: list[tuple[int, NDArray[np.uint8]]] = []
         # The latest frame, made small when that is asked for.
-        self._latest: TrackedFrame | tuple[int, NDArray[np.uint8]] | None = None
+        self._latest: FrameResult | tuple[int, NDArray[np.uint8]] | None = None
 
     def start(self, fps: float | None, parts: Path, state: Mapping[str, NDArray[Any]]) -> None:
         if not state:
@@ -44,7 +44,7 @@ class ContactSheet(Output):
         self._kept = list(zip(state["frames"].tolist(), state["thumbnails"], strict=True))
         *self._kept, self._latest = self._kept
 
-    def write(self, frame: TrackedFrame) -> None:
+    def write(self, frame: FrameResult) -> None:
         if self._seen % self._every == 0:
             self._kept.append(self._small(frame))
         if len(self._kept) > self._MOST:
@@ -72,12 +72,12 @@ class ContactSheet(Output):
         self._file.write(lambda path: sheet.save(path, format="PNG"))
 
     def _last(self) -> list[tuple[int, NDArray[np.uint8]]]:
-        if isinstance(self._latest, TrackedFrame):
+        if isinstance(self._latest, FrameResult):
             self._latest = self._small(self._latest)
         return [] if self._latest is None else [self._latest]
 
-    def _small(self, frame: TrackedFrame) -> tuple[int, NDArray[np.uint8]]:
-        image = frame.overlay.copy()
+    def _small(self, frame: FrameResult) -> tuple[int, NDArray[np.uint8]]:
+        image = frame.overlay()
         image.thumbnail((self._WIDTH, 2 * self._WIDTH))
         return frame.index, np.asarray(image)
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from sam3_tvm.errors import UsageError
 from sam3_tvm.files import OutputFile
-from sam3_tvm.film.frame import TrackedFrame
 from sam3_tvm.film.outputs.base import Output, State
+from sam3_tvm.runtime.video.result import FrameResult
 from sam3_tvm.runtime.video.video_file import import_av
 
 __all__ = ["SLOWEST_FPS", "OverlayVideo"]
@@ -63,8 +63,8 @@ class OverlayVideo(Output):
         if missing := [name for name in self._done if not (parts / name).is_file()]:
             raise UsageError(f"{parts / missing[0]}: is gone; run the command without --resume")
 
-    def write(self, frame: TrackedFrame) -> None:
-        picture = np.asarray(frame.overlay)
+    def write(self, frame: FrameResult) -> None:
+        picture = np.asarray(frame.overlay())
         # The codec stores colours for pairs of pixels: an odd edge is repeated.
         odd = (picture.shape[0] % 2, picture.shape[1] % 2)
         picture = np.pad(picture, ((0, odd[0]), (0, odd[1]), (0, 0)), mode="edge")

@@ -15,11 +15,13 @@ from sam3_tvm.manifest import Manifest
 from sam3_tvm.rules import ClickRules
 from sam3_tvm.runtime.clicks.prompts import Click, build_clicks
 from sam3_tvm.runtime.concepts.prompts import PromptError, brief
-from sam3_tvm.runtime.concepts.results import Resize, coco_entry, sigmoid, to_draw_on
+from sam3_tvm.runtime.concepts.results import sigmoid
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions
 from sam3_tvm.runtime.pictures.image import Picture
 from sam3_tvm.runtime.pictures.kept_picture import KeptPicture
+from sam3_tvm.runtime.pictures.masks import LazyMasks, coco_entry
 from sam3_tvm.runtime.pictures.overlay import draw_overlay
+from sam3_tvm.runtime.pictures.result import PictureResult
 
 __all__ = ["ClickResult", "Clicker", "choose_masks"]
 
@@ -60,7 +62,7 @@ def choose_masks(
     return masks[rows, taken][:, None], iou[rows, taken][:, None]
 
 
-class ClickResult:
+class ClickResult(PictureResult):
     """The masks that answer the clicks on one object, in the model's order.
 
     Masks are made when they are first asked for.
@@ -77,28 +79,20 @@ class ClickResult:
     def __init__(
         self,
         click: Click,
-        size: tuple[int, int],
         iou: NDArray[np.float32],
-        logits: NDArray[np.float32],
         object_score: float,
-        resize: Resize,
+        masks: LazyMasks,
         picture: KeptPicture | None = None,
     ) -> None:
+        super().__init__(masks, picture)
         self.click = click
-        self.size = size
         self.iou = iou
-        self.logits = logits
         self.object_score = object_score
-        self._resize = resize
-        self._picture = picture
-        self._masks: NDArray[np.bool_] | None = None
 
-    @property
-    def masks(self) -> NDArray[np.bool_]:
-        """The masks at the picture's own size, bool [K, H, W]; computed once."""
-        if self._masks is None:
-            self._masks = self._resize(np.ascontiguousarray(self.logits), self.size)
-        return self._masks
+    def to_dict(self) -> dict[str, Any]:
+        click = {name: getattr(self.click, name) for name in ("points", "labels", "box", "mask")}
+        found = {"iou": self.iou, "object_score": self.object_score}
+        return {"click": click, **found, **super().to_dict()}
 
     @property
     def best(self) -> int:
@@ -136,7 +130,7 @@ class ClickResult:
             ResultError: an opacity that is no number from 0 to 1, or no such mask.
         """
         chosen = self.best if mask is None else self._chosen(mask)
-        rgb = to_draw_on(picture, self._picture, self.size)
+        rgb = self._canvas(picture)
         box = self.click.box
         image = draw_overlay(
             rgb,
@@ -225,7 +219,8 @@ class Clicker:
             masks, iou, logit, *_ = self._on_image("click_decoder", features, sparse, dense)
             (chosen,), (scores,) = choose_masks(masks, iou, multimask, rules)
             score = float(sigmoid(logit.astype(np.float64))[0, 0])
-            results.append(ClickResult(click, size, scores, chosen, score, self._resize, picture))
+            found = LazyMasks(size, chosen, self._resize)
+            results.append(ClickResult(click, scores, score, found, picture))
         return results
 
     def _resize(self, logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.bool_]:

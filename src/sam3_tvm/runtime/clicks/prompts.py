@@ -18,6 +18,7 @@ from sam3_tvm.runtime.concepts.prompts import (
     pixel_boxes,
     pixel_points,
 )
+from sam3_tvm.runtime.pictures.values import PlainValue
 
 __all__ = ["Click", "build_clicks"]
 
@@ -27,8 +28,8 @@ _DEEPEST = 4  # lists within lists of numbers: objects, rows, columns, and one t
 _NO_POINT, _UPPER_LEFT, _LOWER_RIGHT = -1, 2, 3
 
 
-@dataclass(frozen=True)
-class Click:
+@dataclass(frozen=True, eq=False)
+class Click(PlainValue):
     """What was said of one object.
 
     Attributes:

@@ -18,6 +18,7 @@ from sam3_tvm.runtime.concepts.prompts import Prompt, brief, build_prompts
 from sam3_tvm.runtime.concepts.results import Result, sigmoid
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions
 from sam3_tvm.runtime.pictures.encoded import EncodedImage
+from sam3_tvm.runtime.pictures.masks import LazyMasks
 
 __all__ = ["Detector", "PhraseWarning", "Tokenize"]
 
@@ -138,12 +139,10 @@ class Detector:
                 )
                 results[index] = Result(
                     chosen[row].text,
-                    image.size,
                     _to_pixels(boxes[row, kept], image.size),
                     scores[row, kept],
                     kept,
-                    masks,
-                    self._resize_masks,
+                    LazyMasks(image.size, masks, self._resize_masks),
                     image.picture,
                     self._tokenize.read(chosen[row].text),
                 )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from sam3_tvm.errors import Sam3Error
+from sam3_tvm.runtime.pictures.values import PlainValue
 
 __all__ = [
     "Prompt",
@@ -95,8 +96,8 @@ def count_entries(name: str, given: Any) -> int:
         ) from error
 
 
-@dataclass(frozen=True)
-class Prompt:
+@dataclass(frozen=True, eq=False)
+class Prompt(PlainValue):
     """One thing to look for.
 
     Attributes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,18 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sam3_tvm.errors import ResultError
-from sam3_tvm.runtime.pictures.image import ImageError, Picture, read_picture
+from sam3_tvm.runtime.pictures.image import Picture
 from sam3_tvm.runtime.pictures.kept_picture import KeptPicture
+from sam3_tvm.runtime.pictures.masks import LazyMasks, coco_entry
 from sam3_tvm.runtime.pictures.overlay import draw_overlay, wanted
+from sam3_tvm.runtime.pictures.result import PictureResult
 
-__all__ = ["Resize", "Result", "coco_entry", "sigmoid", "to_draw_on"]
-
-#: Mask logits float32 [M, h, w] and a height and width H, W to masks bool [M, H, W].
-Resize = Callable[[NDArray[np.float32], tuple[int, int]], NDArray[np.bool_]]
-
-# Masks are resized in groups of about this many output pixels, since the resize computes in
-# floating point: a few hundred megabytes of memory, whatever the size and number of masks.
-_GROUP_PIXELS = 1 << 24
+__all__ = ["Result", "sigmoid"]
 
 
 def sigmoid(x: NDArray[Any]) -> NDArray[Any]:
@@ -32,29 +27,6 @@ def sigmoid(x: NDArray[Any]) -> NDArray[Any]:
     return y
 
 
-def coco_entry(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """A mask in COCO's results format.
-
-    Args:
-        mask: bool [H, W].
-
-    Returns:
-        ``segmentation`` (compressed run-length encoding with ``size`` [height, width] and
-        ``counts`` as a string), ``bbox`` (x, y, width, height in pixels) and ``area`` (pixels).
-    """
-    from pycocotools import mask as coco
-
-    runs = coco.encode(np.asfortranarray(mask, np.uint8))
-    return {
-        "segmentation": {
-            "size": [int(n) for n in runs["size"]],
-            "counts": runs["counts"].decode("ascii"),
-        },
-        "bbox": coco.toBbox(runs).tolist(),
-        "area": int(mask.sum()),
-    }
-
-
 def _whole(name: str, number: Any) -> int:
     try:
         if not isinstance(number, bool | np.bool_):
@@ -62,33 +34,6 @@ def _whole(name: str, number: Any) -> int:
     except TypeError:
         pass
     raise ResultError(f"{name} is an integer, not a {type(number).__name__}")
-
-
-def to_draw_on(
-    picture: Picture | None, kept: KeptPicture | None, size: tuple[int, int]
-) -> NDArray[np.uint8]:
-    """What a result is drawn on, uint8 [H, W, 3].
-
-    Args:
-        picture: what was asked for; None for what was encoded.
-        kept: what was encoded; None if it isn't known.
-        size: its height and width, pixels.
-
-    Raises:
-        ImageError: nothing is known to draw on, or it cannot be read, or has another size.
-    """
-    if picture is not None:
-        rgb = read_picture(picture)
-    elif kept is not None:
-        rgb = kept.read()
-    else:
-        raise ImageError("the picture isn't part of a loaded encoding: pass it to overlay()")
-    if rgb.shape[:2] != size:
-        raise ImageError(
-            f"the picture to draw on is {rgb.shape[1]}x{rgb.shape[0]}, the one that was encoded "
-            f"{size[1]}x{size[0]}"
-        )
-    return rgb
 
 
 def _rows(index: Any, count: int) -> slice | NDArray[np.intp]:
@@ -121,7 +66,7 @@ def _rows(index: Any, count: int) -> slice | NDArray[np.intp]:
     return chosen
 
 
-class Result:
+class Result(PictureResult):
     """The objects found for one prompt, best first.
 
     Indexing gives results again: ``result[0]``, ``result[:3]``, ``result[result.scores > 0.8]``;
@@ -141,44 +86,23 @@ class Result:
     def __init__(
         self,
         text: str,
-        size: tuple[int, int],
         boxes: NDArray[np.float32],
         scores: NDArray[np.float32],
         queries: NDArray[np.int64],
-        mask_logits: NDArray[np.float32],
-        resize: Resize,
+        masks: LazyMasks,
         picture: KeptPicture | None = None,
         text_read: str | None = None,
     ) -> None:
+        super().__init__(masks, picture)
         self.text = text
         self.text_read = text if text_read is None else text_read
-        self.size = size
         self.boxes = boxes
         self.scores = scores
         self.queries = queries
-        self._logits = mask_logits
-        self._resize = resize
-        self._picture = picture
-        self._masks: NDArray[np.bool_] | None = None
 
-    @property
-    def masks(self) -> NDArray[np.bool_]:
-        """The masks at the picture's own size, bool [N, H, W]; computed once."""
-        if self._masks is None:
-            masks = np.empty((len(self), *self.size), np.bool_)
-            for i, mask in enumerate(self._each_mask()):
-                masks[i] = mask
-            self._masks = masks
-        return self._masks
-
-    def _each_mask(self) -> Iterator[NDArray[np.bool_]]:
-        """Mask after mask, bool [H, W], without keeping them."""
-        if self._masks is not None:
-            yield from self._masks
-            return
-        step = max(1, _GROUP_PIXELS // (self.size[0] * self.size[1]))
-        for start in range(0, len(self), step):
-            yield from self._resize(self._logits[start : start + step], self.size)
+    def to_dict(self) -> dict[str, Any]:
+        named = ("text", "text_read", "boxes", "scores", "queries")
+        return {**{name: getattr(self, name) for name in named}, **super().to_dict()}
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -190,20 +114,15 @@ class Result:
             IndexError: one outside the result, or an index that NumPy doesn't take for one axis.
         """
         index = _rows(index, len(self))
-        chosen = Result(
+        return Result(
             self.text,
-            self.size,
             self.boxes[index],
             self.scores[index],
             self.queries[index],
-            self._logits[index],
-            self._resize,
+            self._masks.chosen(index),
             self._picture,
             self.text_read,
         )
-        if self._masks is not None:
-            chosen._masks = self._masks[index]
-        return chosen
 
     def __iter__(self) -> Iterator[Result]:
         return (self[i] for i in range(len(self)))
@@ -242,8 +161,8 @@ class Result:
         """
         drawn, named = wanted("boxes", boxes), wanted("labels", labels)
         return draw_overlay(
-            to_draw_on(picture, self._picture, self.size),
-            self._each_mask(),
+            self._canvas(picture),
+            self._masks,
             self.boxes if drawn else None,
             [(f"{self.text} {s:.2f}", f"{s:.2f}") for s in self.scores] if named else None,
             opacity=opacity,
@@ -268,7 +187,7 @@ class Result:
         ids = {"image_id": image_id, "category_id": category_id}
         given = {k: _whole(k, v) for k, v in ids.items() if v is not None}
         entries = []
-        for box, score, mask in zip(self.boxes, self.scores, self._each_mask(), strict=True):
+        for box, score, mask in zip(self.boxes, self.scores, self._masks, strict=True):
             x0, y0, x1, y1 = box.tolist()
             entries.append(
                 {

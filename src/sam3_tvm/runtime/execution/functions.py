@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.components import AbiError, Component, Dim, bind
-from sam3_tvm.locks import Lock
 from sam3_tvm.manifest import Stages
 from sam3_tvm.weights import ALIGNMENT
 
@@ -19,7 +18,8 @@ __all__ = ["FunctionTable", "Input", "Invoke", "aligned"]
 #: An array, or for a ``"shape"`` input the integers themselves.
 Input = NDArray[Any] | tuple[int, ...]
 
-#: Runs the named function on inputs that keep the ABI and returns its outputs in order.
+#: Runs the named function on inputs that keep the ABI and returns its outputs in order. It is
+#: called from any thread, and lets one call through at a time where the function needs that.
 Invoke = Callable[[str, Sequence[Input]], Sequence[NDArray[Any]]]
 
 
@@ -28,8 +28,6 @@ class FunctionTable:
 
     A function that is compiled in two halves can be called whole, which calls the one and then
     the other, and each half can be called by its own name.
-
-    A Relax VM is not re-entrant, so a lock lets one call through at a time.
 
     Args:
         components: the signatures, by function name.
@@ -53,7 +51,6 @@ class FunctionTable:
             for half in (split.image_half(components[name]), split.prompt_half(components[name]))
         ]
         self._signatures = {**components, **{half.name: half for half in halves}}
-        self._lock = Lock()
 
     def __call__(self, name: str, *inputs: Input) -> tuple[NDArray[Any], ...]:
         """Call one function, whole or a half.
@@ -76,8 +73,7 @@ class FunctionTable:
         if name in self._stages:
             outputs = self._in_stages(name, inputs)
         else:
-            with self._lock:
-                outputs = tuple(self._invoke(name, inputs))
+            outputs = tuple(self._invoke(name, inputs))
         _check_outputs(component, dims, outputs)
         return outputs
 

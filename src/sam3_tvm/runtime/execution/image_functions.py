@@ -62,6 +62,19 @@ class ImageFunctions:
             *((spec.name, spec) for spec in half.inputs[count:] if spec.per_image),
         ]
 
+    def features(self, functions: Collection[str] | None = None) -> set[str]:
+        """The picture's features that functions take, by name.
+
+        Args:
+            functions: which; None for all.
+        """
+        return {
+            component.inputs[i].name
+            for name, component in self._components.items()
+            if functions is None or name in functions
+            for i in component.image_inputs
+        }
+
     def keep(
         self, features: Mapping[str, NDArray[Any]], functions: Collection[str] | None = None
     ) -> dict[str, NDArray[Any]]:

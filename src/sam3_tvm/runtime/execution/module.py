@@ -122,6 +122,7 @@ def load_functions(artifact: Artifact, threads: int | None = None) -> FunctionTa
     machine = Machine(artifact)
 
     def invoke(name: str, inputs: Sequence[Input]) -> list[NDArray[Any]]:
+        # One at a time: a Relax VM is not re-entrant.
         return engine.run(lambda: machine(name, inputs))
 
     manifest = artifact.manifest

@@ -18,14 +18,15 @@ from safetensors.numpy import save_file
 from sam3_tvm.runtime.execution.functions import aligned
 from sam3_tvm.runtime.pictures.image import ImageError
 from sam3_tvm.runtime.pictures.kept_picture import KeptPicture
+from sam3_tvm.runtime.pictures.values import PlainValue
 
 __all__ = ["EncodedImage"]
 
 _KIND = "sam3-tvm encoded image"
 
 
-@dataclass(frozen=True, repr=False)
-class EncodedImage:
+@dataclass(frozen=True, repr=False, eq=False)
+class EncodedImage(PlainValue):
     """A picture's features, for any number of calls of :meth:`Model.segment`.
 
     Attributes:

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.runtime.pictures.image import ImageError, Picture, own_picture, read_picture
+from sam3_tvm.runtime.pictures.values import PlainValue
 
 __all__ = ["KeptPicture", "keep_picture"]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class KeptPicture:
+class KeptPicture(PlainValue):
     """What was encoded: its values, or for a file where it lies and what was in it.
 
     Plain data, which can go to another process. A file is not kept in memory: results of

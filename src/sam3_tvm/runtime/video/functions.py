@@ -16,7 +16,7 @@ from sam3_tvm.runtime.clicks.clicker import choose_masks
 from sam3_tvm.runtime.concepts.prompts import PromptError
 from sam3_tvm.runtime.execution.functions import FunctionTable
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions
-from sam3_tvm.runtime.pictures.image import preprocess
+from sam3_tvm.runtime.pictures.encoder import Encoder
 from sam3_tvm.runtime.video.memory import Answer, Recalled, to_bfloat16
 from sam3_tvm.runtime.video.prompts import FramePrompt
 
@@ -80,6 +80,7 @@ class VideoFunctions:
         components = manifest.components
         followed = [c.name for c in components.values() if c.task == "video"]
         self._on_image = ImageFunctions(call, manifest, followed)
+        self._encoder = Encoder(call, manifest, self._on_image, _LEVELS)
         self.most_points = components["prompt_encoder"].dims[CLICKS.name].max
         self.most_pointers = components["memory_attention"].dims[POINTERS.name].max
 
@@ -99,9 +100,7 @@ class VideoFunctions:
         Args:
             rgb: the frame, uint8 [H, W, 3].
         """
-        named = self._call.named("vision_encoder", preprocess(rgb, self._manifest.preprocessing))
-        named = self._call.named("tracker_neck", named["backbone"])
-        return {**{level: named[level] for level in _LEVELS}, **self._on_image.keep(named)}
+        return self._encoder(rgb)
 
     def look(
         self, features: Features, recalled: Recalled | None, prompt: FramePrompt | None = None

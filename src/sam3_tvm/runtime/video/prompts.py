@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from sam3_tvm.runtime.clicks.prompts import build_clicks
 from sam3_tvm.runtime.concepts.prompts import PromptError, as_array
 from sam3_tvm.runtime.pictures.resample import resize_mask
+from sam3_tvm.runtime.pictures.values import PlainValue
 
 __all__ = ["FramePrompt", "build_frame_prompt"]
 
 
-@dataclass(frozen=True)
-class FramePrompt:
+@dataclass(frozen=True, eq=False)
+class FramePrompt(PlainValue):
     """What was said of one object on one frame: points, or a mask.
 
     Attributes:

@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sam3_tvm.runtime.concepts.results import Resize, coco_entry, sigmoid
+from sam3_tvm.runtime.pictures.kept_picture import KeptPicture
+from sam3_tvm.runtime.pictures.masks import LazyMasks, coco_entry
 from sam3_tvm.runtime.pictures.overlay import draw_tracked
-from sam3_tvm.runtime.video.memory import Answer
+from sam3_tvm.runtime.pictures.result import PictureResult
 
 __all__ = ["FrameResult"]
 
 
-class FrameResult:
+class FrameResult(PictureResult):
     """The objects on one frame, in the order in which they were first shown.
 
     Masks are made when they are first asked for.
@@ -35,32 +36,34 @@ class FrameResult:
         self,
         index: int,
         objects: Sequence[int],
-        answers: Sequence[Answer],
+        scores: NDArray[np.float32],
+        masks: LazyMasks,
         rgb: NDArray[np.uint8],
-        side: int,
-        resize: Resize,
     ) -> None:
+        super().__init__(masks, KeptPicture(rgb))
         self.index = index
         self.objects = list(objects)
+        self.scores = scores
         self.rgb = rgb
-        self.size = (rgb.shape[0], rgb.shape[1])
-        found = np.array([answer.object_logit for answer in answers], np.float64)
-        self.scores: NDArray[np.float32] = sigmoid(found).astype(np.float32)
-        self.logits = np.zeros((len(answers), side, side), np.float32)
-        for row, answer in enumerate(answers):
-            self.logits[row] = answer.logits
-        self._resize = resize
-        self._masks: NDArray[np.bool_] | None = None
 
-    @property
-    def masks(self) -> NDArray[np.bool_]:
-        """The masks at the frame's own size, bool [N, H, W]; computed once."""
-        if self._masks is None:
-            self._masks = np.zeros((len(self), *self.size), np.bool_)
-            # One at a time: the resize computes in floating point.
-            for row in range(len(self)):
-                self._masks[row] = self._resize(self.logits[row : row + 1], self.size)[0]
-        return self._masks
+    def to_dict(self) -> dict[str, Any]:
+        named = ("index", "objects", "scores")
+        return {**{name: getattr(self, name) for name in named}, **super().to_dict()}
+
+    def corrected(self, by: FrameResult) -> FrameResult:
+        """This frame with the objects of ``by`` as they are there."""
+        rows = {name: row for row, name in enumerate(by.objects)}
+        masks, scores = self.masks.copy(), self.scores.copy()
+        both = self._masks.logits is not None and by._masks.logits is not None
+        logits = self.logits.copy() if both else None
+        for row, name in enumerate(self.objects):
+            if (other := rows.get(name)) is None:
+                continue
+            masks[row], scores[row] = by.masks[other], by.scores[other]
+            if logits is not None:
+                logits[row] = by.logits[other]
+        made = LazyMasks(self.size, logits, made=masks)
+        return FrameResult(self.index, self.objects, scores, made, self.rgb)
 
     def __len__(self) -> int:
         return len(self.objects)

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from sam3_tvm.locks import Lock
 from sam3_tvm.runtime.concepts.prompts import PromptError
+from sam3_tvm.runtime.concepts.results import sigmoid
 from sam3_tvm.runtime.pictures.image import Picture, own_picture
+from sam3_tvm.runtime.pictures.masks import LazyMasks
 from sam3_tvm.runtime.video.frames import Frames, FramesError, read_only
 from sam3_tvm.runtime.video.functions import Features, VideoFunctions
 from sam3_tvm.runtime.video.memory import Answer, ObjectMemory, Record
@@ -374,14 +376,14 @@ class TrackSession:
         return self._result(frame, answers)
 
     def _result(self, frame: _Frame, answers: Mapping[int, Answer]) -> FrameResult:
-        return FrameResult(
-            frame.index,
-            list(answers),
-            list(answers.values()),
-            frame.rgb,
-            self._functions.mask_side,
-            self._functions.resize,
-        )
+        found = np.array([answer.object_logit for answer in answers.values()], np.float64)
+        side = self._functions.mask_side
+        logits = np.zeros((len(answers), side, side), np.float32)
+        for row, answer in enumerate(answers.values()):
+            logits[row] = answer.logits
+        masks = LazyMasks(frame.size, logits, self._functions.resize)
+        scores: NDArray[np.float32] = sigmoid(found).astype(np.float32)
+        return FrameResult(frame.index, list(answers), scores, masks, frame.rgb)
 
 
 def _whole(number: Any, what: str) -> int:
