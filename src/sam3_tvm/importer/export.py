@@ -14,10 +14,9 @@ from torch._dynamo.exc import TorchDynamoException, UserError, UserErrorType
 from torch.export import ExportedProgram
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
+from sam3_tvm.importer import decompositions
 from sam3_tvm.importer.even_splits import EvenSplits
 from sam3_tvm.importer.known_values import KnownValues
-
-from sam3_tvm.importer import decompositions
 
 __all__ = ["decompose_unknown", "draws", "export", "nodes"]
 
