@@ -47,4 +47,6 @@ def constant_pad(cx: Context, self: relax.Expr, pad: Sequence[Any], value: float
         return te.compute(outs, entry, name="constant_pad")
 
     sizes = [*cx.shape, *(first for first, _ in pairs)]
-    return cx.emit_te(padded, self, *map(as_int64, sizes), name="constant_pad")
+    # Symbolic sizes as they are: TVM's FuseTIR matches no cast in a shape.
+    sizes = [tirx.const(size, "int64") if isinstance(size, int) else size for size in sizes]
+    return cx.emit_te(padded, self, *sizes, name="constant_pad")
