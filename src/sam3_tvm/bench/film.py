@@ -128,7 +128,7 @@ def measure(artifact: Path, frames: int, objects: int, threads: int | None = Non
             session.add(name, 0, points=[list(_centre(name, 0))])
         start = time.perf_counter()
         for result in session.propagate():
-            # As somebody would who writes them down.
+            # Masks are made, as for writing them down.
             result.masks.any()
             sizes.append(resident())
             if len(sizes) % 100 == 0:
