@@ -72,3 +72,8 @@ def test_memory_is_what_the_control_group_grants(monkeypatch):
     physical = host.memory_bytes()
     monkeypatch.setattr(host, "_read", lambda path: "4096\n")
     assert host.memory_bytes() == 4096 < physical
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="no /proc on this system")
+def test_memory_at_hand_is_no_more_than_the_most_there_was():
+    assert 2**20 < (host.resident_bytes() or 0) <= host.peak_bytes()

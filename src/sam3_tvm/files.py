@@ -15,10 +15,27 @@ from sam3_tvm.errors import UsageError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["OutputFile", "OutputFolder", "output_folder"]
+__all__ = ["OutputFile", "OutputFolder", "output_folder", "write_whole"]
 
 # File systems take 255 bytes; the suffix, a number and the temporary name need some.
 _LONGEST_NAME = 200
+
+
+def write_whole(path: Path, save: Callable[[Path], object]) -> None:
+    """Let ``save`` write under a temporary name beside the file, then rename.
+
+    Raises:
+        UsageError: the disk is full, or the folder has become unwritable.
+    """
+    partial = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        save(partial)
+        partial.replace(path)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        with suppress(OSError):  # a disk that has become read-only says so even of nothing
+            partial.unlink(missing_ok=True)
 
 
 class OutputFile:
@@ -47,22 +64,12 @@ class OutputFile:
             )
 
     def write(self, save: Callable[[Path], object]) -> None:
-        """Let ``save`` write under a temporary name beside the file, then rename.
+        """Write what ``save`` writes to the path that it is given, whole or not at all.
 
         Raises:
-            UsageError: the disk is full, or the folder has become unwritable.
+            UsageError: as :func:`write_whole`.
         """
-        partial = self.path.with_name(f".{secrets.token_hex(8)}.part")
-        try:
-            save(partial)
-            partial.replace(self.path)
-        except OSError as error:
-            raise UsageError(
-                f"{self.path}: cannot be written ({error.strerror or error})"
-            ) from error
-        finally:
-            with suppress(OSError):  # a disk that has become read-only says so even of nothing
-                partial.unlink(missing_ok=True)
+        write_whole(self.path, save)
 
     def write_text(self, text: str) -> None:
         """Write text in UTF-8, whole or not at all.
@@ -117,20 +124,12 @@ class OutputFolder:
         raise AssertionError("numbers don't run out")
 
     def write(self, image: Image, path: Path) -> None:
-        """Save as PNG under a temporary name beside ``path``, then rename.
+        """Save as PNG, whole or not at all.
 
         Raises:
-            UsageError: the disk is full or the folder has become unwritable.
+            UsageError: as :func:`write_whole`.
         """
-        partial = path.with_name(f".{secrets.token_hex(8)}.part")
-        try:
-            image.save(partial, format="PNG")
-            partial.replace(path)
-        except OSError as error:
-            raise UsageError(f"{path}: cannot be written ({error.strerror or error})") from error
-        finally:
-            with suppress(OSError):  # a disk that has become read-only says so even of nothing
-                partial.unlink(missing_ok=True)
+        write_whole(path, lambda partial: image.save(partial, format="PNG"))
 
 
 @contextmanager

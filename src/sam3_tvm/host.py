@@ -28,6 +28,7 @@ __all__ = [
     "level_of",
     "memory_bytes",
     "peak_bytes",
+    "resident_bytes",
 ]
 
 LEVELS = {
@@ -140,6 +141,12 @@ def available_bytes() -> int | None:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return None
+
+
+def resident_bytes() -> int | None:
+    """The memory that this process has at hand now, mapped files included (Linux), else None."""
+    pages = _read("/proc/self/statm").split()
+    return int(pages[1]) * os.sysconf("SC_PAGE_SIZE") if pages else None
 
 
 def peak_bytes() -> int:

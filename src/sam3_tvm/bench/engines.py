@@ -154,8 +154,8 @@ class Ours(Engine):
     packages = ("sam3-tvm", "apache-tvm-ffi")
 
     def __init__(self, job: Mapping[str, Any]) -> None:
-        # tvm_ffi imports torch where it finds it: seconds and 190 MB that an installation of
-        # the runtime hasn't got. In this process torch is one that isn't there.
+        # tvm_ffi imports torch where it finds it: seconds and 190 MB (torch 2.13, November 2026)
+        # that an installation of the runtime hasn't got. In this process torch isn't there.
         sys.modules["torch"] = None  # type: ignore[assignment]
         from sam3_tvm import artifact
         from sam3_tvm.runtime.concepts.tokenizer import Tokenizer

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.errors import Sam3Error
+from sam3_tvm.host import resident_bytes
 from sam3_tvm.runtime import load
 
 __all__ = ["FilmMemory", "draw", "made_film", "main", "measure"]
@@ -93,19 +93,6 @@ def _centre(disc: int, frame: int) -> tuple[float, float]:
     return across, (0.5 + 0.3 * math.cos(frame / (31 - 5 * disc))) * _HEIGHT
 
 
-def resident() -> int:
-    """The process's resident memory, bytes.
-
-    Raises:
-        Sam3Error: a system that doesn't say.
-    """
-    try:
-        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
-    except OSError as error:
-        raise Sam3Error("resident memory is read from /proc/self/statm, on Linux") from error
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
-
-
 def measure(artifact: Path, frames: int, objects: int, threads: int | None = None) -> FilmMemory:
     """Follow objects through a made film.
 
@@ -121,6 +108,8 @@ def measure(artifact: Path, frames: int, objects: int, threads: int | None = Non
     """
     if not 1 <= objects <= len(_COLOURS):
         raise Sam3Error(f"the film has {len(_COLOURS)} discs to follow, not {objects}")
+    if resident_bytes() is None:
+        raise Sam3Error("resident memory is read from /proc/self/statm, on Linux")
     model = load(artifact, threads=threads)
     sizes = []
     with model.track(made_film(frames)) as session:
@@ -128,9 +117,9 @@ def measure(artifact: Path, frames: int, objects: int, threads: int | None = Non
             session.add(name, 0, points=[list(_centre(name, 0))])
         start = time.perf_counter()
         for result in session.propagate():
-            # As somebody would who writes them down.
+            # Masks are made, as for writing them down.
             result.masks.any()
-            sizes.append(resident())
+            sizes.append(resident_bytes() or 0)
             if len(sizes) % 100 == 0:
                 print(f"{len(sizes)} frames, {sizes[-1] / 2**20:.1f} MiB", file=sys.stderr)
         seconds = time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""``bench``: who runs when, and what is kept of it."""
+"""``bench``: which engine runs when, and what is kept of it."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ from sam3_tvm.runtime.execution.engine import Engine
 
 __all__ = ["FmaPeak", "fma_kernel"]
 
-_STEPS = 1 << 21  # some 10 to 20 ms a call
+_STEPS = 1 << 21  # some 10 to 20 ms a call (November 2026)
 
 
 def chains(target: CpuTarget) -> int:

@@ -85,7 +85,7 @@ class Worker:
         try:
             self.hello = self._answer()
         except BaseException:
-            # Nobody may have got this worker yet who could close it.
+            # The worker may not have been handed to anything yet that could close it.
             self.close()
             raise
         self.load_seconds = time.perf_counter() - self._start
@@ -128,7 +128,7 @@ class Worker:
                 self._process.kill()
                 return self._process.wait()
         pid, patience = self._process.pid, time.monotonic() + _PATIENCE
-        # Until it is waited for, its number is nobody else's.
+        # Until it is waited for, no other process gets its number.
         ended = os.WEXITED | os.WNOWAIT | os.WNOHANG
         while os.waitid(os.P_PID, pid, ended) is None and time.monotonic() < patience:
             time.sleep(0.005)

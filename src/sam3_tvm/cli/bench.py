@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sam3_tvm.cli.options import JsonForTables, output_option
 from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.terminal import (
     byte_size,
@@ -71,17 +72,13 @@ def command(
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            help="Where the report goes: FILE.json, and beside it FILE.md and FILE.png. By default "
+        output_option(
+            "Where the report goes: FILE.json, and beside it FILE.md and FILE.png. By default "
             "bench.json; with --json and with --profile, which writes FILE.json alone, nowhere.",
-            metavar="FILE",
+            "FILE",
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document instead of tables.")
-    ] = False,
+    as_json: JsonForTables = False,
 ) -> None:
     """Measure an artifact beside PyTorch, torch.compile, ONNX Runtime and OpenVINO.
 

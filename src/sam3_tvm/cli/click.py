@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sam3_tvm.cli.options import ArtifactFolder, Threads, json_option, output_option
 from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.prompts import parse_box, parse_point
 from sam3_tvm.cli.terminal import reporting, say, say_json, show, table
@@ -20,9 +21,7 @@ __all__ = ["command"]
 
 
 def command(
-    artifact: Annotated[
-        Path, typer.Argument(help="The artifact's folder.", metavar="DIR", parser=local_path)
-    ],
+    artifact: ArtifactFolder,
     image: Annotated[Path, typer.Argument(help="A picture.", metavar="IMAGE", parser=local_path)],
     point: Annotated[
         list[str],
@@ -47,24 +46,16 @@ def command(
     ] = True,
     output: Annotated[
         Path,
-        typer.Option(
-            "-o",
-            "--output",
-            help="Folder for the overlay, a PNG with the best mask.",
-            metavar="OUT",
-        ),
+        output_option("Folder for the overlay, a PNG with the best mask.", "OUT"),
     ] = Path("sam3-out"),
     overlay: Annotated[
         bool, typer.Option("--overlay/--no-overlay", help="Draw the best mask, or don't.")
     ] = True,
     as_json: Annotated[
         bool,
-        typer.Option("--json", help="Print one JSON document, masks run-length encoded."),
+        json_option("Print one JSON document, masks run-length encoded."),
     ] = False,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="Threads to compute with; by default every core.", metavar="N"),
-    ] = None,
+    threads: Threads = None,
 ) -> None:
     """Segment the one object that is clicked or boxed.
 

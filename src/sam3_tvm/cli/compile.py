@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from sam3_tvm.cli.options import output_option
 from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.terminal import byte_size, need_extra, reporting, say, show, table
 
@@ -39,9 +40,7 @@ def command(
             metavar="CHECKPOINT",
         ),
     ],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="The artifact's folder.", metavar="DIR")
-    ],
+    output: Annotated[Path, output_option("The artifact's folder.", "DIR")],
     tasks: Annotated[
         str | None,
         typer.Option(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from sam3_tvm.cli.options import json_option, output_option
 from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.terminal import need_extra, reporting, say, say_json
 
@@ -23,9 +24,7 @@ def command(
             metavar="CHECKPOINT",
         ),
     ],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="The folder to write.", metavar="DIR")
-    ],
+    output: Annotated[Path, output_option("The folder to write.", "DIR")],
     config: Annotated[
         Path | None,
         typer.Option(
@@ -33,7 +32,7 @@ def command(
             metavar="FILE",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON document.")] = False,
+    as_json: Annotated[bool, json_option("Print a JSON document.")] = False,
 ) -> None:
     """Write Meta's checkpoint as transformers', or transformers' as Meta's.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sam3_tvm import _COMPILE_EXTRA
+from sam3_tvm.cli.options import JsonForAll
 from sam3_tvm.cli.terminal import (
     Table,
     byte_size,
@@ -47,9 +48,7 @@ def command(
     cases: Annotated[
         bool, typer.Option("--cases", help="List every case of every lesson.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document instead.")
-    ] = False,
+    as_json: JsonForAll = False,
 ) -> None:
     """Say what this machine and these versions can do, lesson by lesson.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sam3_tvm.cli.options import ArtifactFolder, JsonForTables, Threads, output_option
 from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.terminal import (
     complain,
@@ -51,9 +52,7 @@ _COMPARED = {
 
 
 def command(
-    artifact: Annotated[
-        Path, typer.Argument(help="The artifact's folder.", metavar="DIR", parser=local_path)
-    ],
+    artifact: ArtifactFolder,
     data: Annotated[
         Path | None,
         typer.Argument(
@@ -89,12 +88,7 @@ def command(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            help="Where the report goes, as JSON, with every prompt.",
-            metavar="FILE",
-        ),
+        output_option("Where the report goes, as JSON, with every prompt.", "FILE"),
     ] = None,
     sheet: Annotated[
         Path | None,
@@ -106,13 +100,8 @@ def command(
     worst: Annotated[
         int, typer.Option(min=1, max=240, help="So many prompts on the sheet.", metavar="N")
     ] = 24,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document instead of tables.")
-    ] = False,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="Threads to compute with; by default every core.", metavar="N"),
-    ] = None,
+    as_json: JsonForTables = False,
+    threads: Threads = None,
 ) -> None:
     """Measure an artifact on annotated pictures.
 

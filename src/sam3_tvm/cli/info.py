@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from sam3_tvm.cli.paths import local_path
+from sam3_tvm.cli.options import ArtifactFolder, JsonForAll
 from sam3_tvm.cli.terminal import Table, byte_size, say_json, show, table
 
 if TYPE_CHECKING:
@@ -19,12 +16,8 @@ __all__ = ["command"]
 
 
 def command(
-    artifact: Annotated[
-        Path, typer.Argument(help="The artifact's folder.", metavar="DIR", parser=local_path)
-    ],
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document instead.")
-    ] = False,
+    artifact: ArtifactFolder,
+    as_json: JsonForAll = False,
 ) -> None:
     """Say what is in an artifact: where it came from, what it runs on, its functions.
 

@@ -13,8 +13,8 @@ __all__ = ["find_pictures"]
 def find_pictures(paths: Sequence[Path]) -> list[Path]:
     """Files as given, and for a folder the pictures in it, sorted by name, without hidden files.
 
-    A file that is given by name is kept whatever its suffix, and whether or not it exists: the
-    one who reads it says what is wrong with it. A picture that is named twice comes once.
+    A file that is given by name is kept whatever its suffix, and whether or not it exists:
+    reading it says what is wrong with it. A picture that is named twice comes once.
 
     Raises:
         UsageError: a folder without pictures.

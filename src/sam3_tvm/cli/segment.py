@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sam3_tvm.cli.options import ArtifactFolder, Threads, json_option, output_option
 from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.pictures import find_pictures
 from sam3_tvm.cli.prompts import Prompts, parse_prompts
@@ -42,9 +43,7 @@ class _Segmented:
 
 
 def command(
-    artifact: Annotated[
-        Path, typer.Argument(help="The artifact's folder.", metavar="DIR", parser=local_path)
-    ],
+    artifact: ArtifactFolder,
     images: Annotated[
         list[Path],
         typer.Argument(
@@ -86,23 +85,16 @@ def command(
     ] = 0.5,
     output: Annotated[
         Path,
-        typer.Option(
-            "-o", "--output", help="Folder for the overlays, one PNG per phrase.", metavar="OUT"
-        ),
+        output_option("Folder for the overlays, one PNG per phrase.", "OUT"),
     ] = Path("sam3-out"),
     overlay: Annotated[
         bool, typer.Option("--overlay/--no-overlay", help="Draw what was found, or don't.")
     ] = True,
     as_json: Annotated[
         bool,
-        typer.Option(
-            "--json", help="Print one JSON document in COCO's layout, masks run-length encoded."
-        ),
+        json_option("Print one JSON document in COCO's layout, masks run-length encoded."),
     ] = False,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="Threads to compute with; by default every core.", metavar="N"),
-    ] = None,
+    threads: Threads = None,
 ) -> None:
     """Find every object that a phrase names or that looks like those in boxes or under points.
 

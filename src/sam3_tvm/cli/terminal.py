@@ -184,7 +184,7 @@ def need_extra(what: str) -> Iterator[None]:
 def reporting(lines: bool = True) -> Iterator[Progress]:
     """Show progress on stderr: a bar on a terminal, a line per step elsewhere.
 
-    Deprecation warnings of libraries are kept back: they are for us, not for who runs a command.
+    Deprecation warnings of libraries are kept back: they are for this package's developers.
 
     Args:
         lines: whether to print lines where stderr is no terminal.
@@ -239,7 +239,7 @@ def counting(unit: str, total: int | None, done: int = 0) -> Iterator[Callable[[
 
     Args:
         unit: what is counted, in the plural.
-        total: how many there are; None if nobody knows.
+        total: how many there are; None if that isn't known.
         done: how many were done before.
 
     Yields:
@@ -284,7 +284,8 @@ def _counting_bar(unit: str, total: int | None, before: int) -> Iterator[Callabl
         progress.TimeRemainingColumn(),
         progress.TextColumn("left", markup=False),
     )
-    # Frames can take half a minute each: the speed is that of the last ten minutes.
+    # Frames can take half a minute each (two cores, November 2026): the speed is that of the
+    # last ten minutes.
     with progress.Progress(
         *columns, console=console(sys.stderr), transient=True, speed_estimate_period=600
     ) as bar:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sam3_tvm.cli.options import json_option, output_option
 from sam3_tvm.cli.terminal import need_extra, reporting, say, say_json, show, table
 
 if TYPE_CHECKING:
@@ -34,16 +35,14 @@ def command(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            help="The database that gets what was found, for compile --tuned. By default the "
+        output_option(
+            "The database that gets what was found, for compile --tuned. By default the "
             "one that compile looks in by itself: sam3-tvm/tuned.json in $XDG_CACHE_HOME.",
-            metavar="FILE",
+            "FILE",
         ),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document with every trial instead.")
+        bool, json_option("Print one JSON document with every trial instead.")
     ] = False,
 ) -> None:
     """Search the tile sizes that make our kernels fastest on this machine, for compile to use.

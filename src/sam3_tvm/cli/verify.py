@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sam3_tvm.cli.options import JsonForTables, output_option
 from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.pictures import find_pictures
 from sam3_tvm.cli.terminal import (
@@ -55,16 +56,11 @@ def command(
     ] = [],  # noqa: B006
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            help="Where the report goes, as JSON. By default verify.json; with --json nowhere.",
-            metavar="FILE",
+        output_option(
+            "Where the report goes, as JSON. By default verify.json; with --json nowhere.", "FILE"
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document instead of tables.")
-    ] = False,
+    as_json: JsonForTables = False,
     integrity: Annotated[
         bool,
         typer.Option(

@@ -7,22 +7,19 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFilter
 
 from sam3_tvm.evaluate.report import Outcome
 from sam3_tvm.evaluate.segmentation import Rle, decode
 from sam3_tvm.runtime.pictures.image import read_picture
 from sam3_tvm.runtime.pictures.overlay import draw_overlay
+from sam3_tvm.runtime.pictures.sheet import Cells
 
 __all__ = ["contact_sheet"]
 
 _SIDE = 240
-_GAP = 12
-_LINE = 15
-_LINES = 3
-_COLUMNS = 6
+_CELLS = Cells(6, (_SIDE, _SIDE), gap=12, font_size=12, lines=3, line_height=15)
 
-_INK, _PAPER = (30, 30, 30), (250, 250, 250)
 _ALIKE, _UNLIKE = (0, 150, 60), (220, 0, 40)
 
 
@@ -41,19 +38,9 @@ def contact_sheet(outcomes: Sequence[Outcome]) -> Image.Image:
     Raises:
         ImageError: a picture that cannot be read any more.
     """
-    columns = min(_COLUMNS, len(outcomes))
-    rows = math.ceil(len(outcomes) / columns)
-    width, height = _SIDE + _GAP, _SIDE + _LINES * _LINE + _GAP
-    sheet = Image.new("RGB", (columns * width + _GAP, rows * height + _GAP), _PAPER)
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(12)
-    for number, outcome in enumerate(outcomes):
-        left, top = number % columns * width + _GAP, number // columns * height + _GAP
-        sheet.paste(_picture(outcome), (left, top))
-        for row, line in enumerate(_caption(outcome)):
-            at = (left, top + _SIDE + row * _LINE)
-            draw.text(at, _fit(line, font, draw), fill=_INK, font=font)
-    return sheet
+    return _CELLS.draw(
+        [(_picture(one), [_CELLS.fitted(line) for line in _caption(one)]) for one in outcomes]
+    )
 
 
 def _picture(outcome: Outcome) -> Image.Image:
@@ -108,14 +95,3 @@ def _caption(outcome: Outcome) -> tuple[str, ...]:
         result += f"; {extra} too many"
     phrase = "boxes alone" if query.text is None else query.text
     return (phrase, f"{query.kind}{', held out' if query.held_out else ''}", result)
-
-
-def _fit(
-    text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, draw: ImageDraw.ImageDraw
-) -> str:
-    """The text, cut to the width of a cell."""
-    if draw.textlength(text, font=font) <= _SIDE:
-        return text
-    while text and draw.textlength(f"{text}...", font=font) > _SIDE:
-        text = text[:-1]
-    return f"{text}..."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.errors import UsageError
+from sam3_tvm.files import write_whole
 from sam3_tvm.film.frame import to_line
 from sam3_tvm.film.outputs.base import Output, State
 from sam3_tvm.runtime.video.result import FrameResult
@@ -165,15 +165,12 @@ class WorkFolder:
             "arrays": sorted(arrays),
         }
         arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
-        partial = self.path / f".{secrets.token_hex(8)}.part"
-        try:
-            with partial.open("wb") as file:
+
+        def save(partial: Path) -> None:
+            with partial.open("wb") as file:  # savez would add to a name
                 np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
-            partial.replace(self._file)
-        except OSError as error:
-            raise UsageError(f"{self._file}: cannot be written ({error.strerror})") from error
-        finally:
-            partial.unlink(missing_ok=True)
+
+        write_whole(self._file, save)
 
     def load(self, outputs: Sequence[Output]) -> Checkpoint:
         """The checkpoint of an interrupted run.

@@ -13,14 +13,14 @@ from sam3_tvm.errors import UsageError
 from sam3_tvm.runtime.pictures.image import read_picture
 from sam3_tvm.runtime.video.frames import Frames
 
-__all__ = ["Passage", "Shown", "check_fits", "read_mask"]
+__all__ = ["Passage", "ShownPrompt", "check_fits", "read_mask"]
 
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]
 
 
 @dataclass
-class Shown:
+class ShownPrompt:
     """What is said of one object on one frame.
 
     Attributes:
@@ -62,7 +62,7 @@ class Passage:
         forward, backward: the directions; of both, backward comes first.
     """
 
-    shown: Sequence[Shown]
+    shown: Sequence[ShownPrompt]
     first: int
     most: int | None
     forward: bool
@@ -76,7 +76,7 @@ class Passage:
         return (self.backward and ahead) or not self.backward
 
     def total(self, count: int | None) -> int | None:
-        """How many frames are passed of a film of ``count``; None if nobody knows."""
+        """How many frames are passed of a film of ``count``; None if that isn't known."""
         passed = 0
         if self.backward:
             before = self.first if self.forward else self.first + 1
@@ -90,7 +90,7 @@ class Passage:
         return passed
 
 
-def check_fits(shown: Sequence[Shown], film: Frames) -> None:
+def check_fits(shown: Sequence[ShownPrompt], film: Frames) -> None:
     """Refuse early what would be refused when its frame comes.
 
     Args:

@@ -11,7 +11,7 @@ from sam3_tvm.errors import Sam3Error, UsageError
 from sam3_tvm.film.checkpoint import Checkpoint, WorkFolder
 from sam3_tvm.film.frame import from_line
 from sam3_tvm.film.outputs.base import Output
-from sam3_tvm.film.passage import Passage, Shown, read_mask
+from sam3_tvm.film.passage import Passage, ShownPrompt, read_mask
 from sam3_tvm.film.tally import Tally
 from sam3_tvm.runtime.video.frames import Frames
 from sam3_tvm.runtime.video.result import FrameResult
@@ -147,7 +147,7 @@ class Run:
             for shown in self._passage.shown:
                 if self._is_beside(shown.frame) or shown.frame == self._passage.first:
                     self._show(shown)
-            self._folder.remove()  # of an earlier run that nobody goes on with
+            self._folder.remove()  # of an earlier run, which isn't gone on with
         # What may be refused comes before the first output is touched.
         parts = [self._folder.parts(number) for number in range(len(self._outputs))]
         for number, output in enumerate(self._outputs):
@@ -187,7 +187,7 @@ class Run:
         """Whether a checkpoint was written."""
         return self._folder.has_checkpoint
 
-    def unheard(self) -> list[Shown]:
+    def unheard(self) -> list[ShownPrompt]:
         """What is said on frames that the film turned out not to have."""
         forward = self._passage.forward
         return [s for s in self._passage.shown if forward and s.frame >= self._following]
@@ -250,7 +250,7 @@ class Run:
         An object that is new on a frame is shown before the frame is passed, so that it is among
         those found there; what is said of one that was followed so far corrects what was found.
         """
-        by_frame: dict[int, list[Shown]] = {}
+        by_frame: dict[int, list[ShownPrompt]] = {}
         for shown in self._passage.shown:
             by_frame.setdefault(shown.frame, []).append(shown)
         passing = self._session.propagate(first, stop, reverse)
@@ -279,7 +279,7 @@ class Run:
             return False
         return True
 
-    def _show(self, shown: Shown) -> FrameResult:
+    def _show(self, shown: ShownPrompt) -> FrameResult:
         return self._session.add(
             shown.object_id,
             shown.frame,

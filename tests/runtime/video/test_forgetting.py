@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sam3_tvm.rules import VideoRules
-from sam3_tvm.runtime.video.memory import Answer, ObjectMemory, Record, to_bfloat16
+from sam3_tvm.runtime.video.memory import FrameRecord, MaskAnswer, ObjectMemory, to_bfloat16
 
 # Numbers of frames; a film is long enough to be far from where an object was shown.
 PLACES = st.integers(0, 60)
@@ -28,12 +28,12 @@ def some_rules(draw) -> VideoRules:
     )
 
 
-def numbered(number: int, prompted: bool = False, reverse: bool = False) -> Record:
+def numbered(number: int, prompted: bool = False, reverse: bool = False) -> FrameRecord:
     """A record that is told from all others by its number, below 65,536."""
-    answer = Answer(np.zeros((2, 2), np.float32), 1.0) if prompted else None
+    answer = MaskAnswer(np.zeros((2, 2), np.float32), 1.0) if prompted else None
     # Small integers, which bfloat16 holds exactly.
     memory = to_bfloat16(np.array([[number // 256, number % 256]], np.float32))
-    return Record(np.full(2, number, np.float32), memory, reverse, answer)
+    return FrameRecord(np.full(2, number, np.float32), memory, reverse, answer)
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sam3_tvm.rules import VideoRules
-from sam3_tvm.runtime.video.memory import Answer, ObjectMemory, Record, Spans, to_bfloat16
+from sam3_tvm.runtime.video.memory import FrameRecord, MaskAnswer, ObjectMemory, Spans, to_bfloat16
 
 RULES = VideoRules(
     shown_frames=4,
@@ -19,9 +19,9 @@ RULES = VideoRules(
 
 def record(frame, prompted=False, reverse=False):
     """One whose memory and pointer are the frame's number."""
-    answer = Answer(np.zeros((2, 2), np.float32), 1.0) if prompted else None
+    answer = MaskAnswer(np.zeros((2, 2), np.float32), 1.0) if prompted else None
     memory = to_bfloat16(np.full((3, 2), frame, np.float32))
-    return Record(np.full(5, frame, np.float32), memory, reverse, answer)
+    return FrameRecord(np.full(5, frame, np.float32), memory, reverse, answer)
 
 
 def remembering(shown=(), tracked=(), most_pointers=128):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sam3_tvm.cli.options import ArtifactFolder, Threads, json_option, output_option
 from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.terminal import complain, counting, say_json
 from sam3_tvm.cli.track.prompts import parse_passage, parse_shown
@@ -25,9 +26,7 @@ __all__ = ["command"]
 
 
 def command(
-    artifact: Annotated[
-        Path, typer.Argument(help="The artifact's folder.", metavar="DIR", parser=local_path)
-    ],
+    artifact: ArtifactFolder,
     video: Annotated[
         Path,
         typer.Argument(
@@ -63,13 +62,11 @@ def command(
     ] = [],  # noqa: B006
     output: Annotated[
         list[Path] | None,
-        typer.Option(
-            "-o",
-            "--output",
-            help="NAME.mp4: the video with the masks on it. NAME.jsonl: a line of JSON per frame, "
+        output_option(
+            "NAME.mp4: the video with the masks on it. NAME.jsonl: a line of JSON per frame, "
             "masks run-length encoded as in COCO. NAME.png: a contact sheet. A folder: a PNG per "
             "frame and object. Repeatable. By default sam3-out/VIDEO.mp4.",
-            metavar="OUT",
+            "OUT",
         ),
     ] = None,
     backward: Annotated[
@@ -102,13 +99,8 @@ def command(
         bool,
         typer.Option("--resume", help="Go on where the same command was interrupted."),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the summary as one JSON document.")
-    ] = False,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="Threads to compute with; by default every core.", metavar="N"),
-    ] = None,
+    as_json: Annotated[bool, json_option("Print the summary as one JSON document.")] = False,
+    threads: Threads = None,
 ) -> None:
     """Follow the objects that are boxed, clicked or masked through a video.
 

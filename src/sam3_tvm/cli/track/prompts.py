@@ -11,7 +11,7 @@ from sam3_tvm.cli.prompts import parse_box, parse_point
 from sam3_tvm.errors import UsageError
 
 if TYPE_CHECKING:
-    from sam3_tvm.film.passage import Passage, Shown
+    from sam3_tvm.film.passage import Passage, ShownPrompt
 
 __all__ = ["parse_passage", "parse_shown"]
 
@@ -24,7 +24,7 @@ def parse_shown(
     negative_points: Sequence[str],
     masks: Sequence[str],
     frame: int = 0,
-) -> list[Shown]:
+) -> list[ShownPrompt]:
     """What the options show, by frame and object.
 
     Each option's value may end in ``@FRAME`` and in ``:ID``. A box or a mask without an id is an
@@ -58,9 +58,9 @@ def parse_shown(
     numbers = _numbered([(option, number) for option, _what, _frame, number in given])
     objects = {number for number in numbers if number is not None} or {1}
     # Here, so that --help needs neither NumPy nor Pillow.
-    from sam3_tvm.film.passage import Shown
+    from sam3_tvm.film.passage import ShownPrompt
 
-    found: dict[tuple[int, int], Shown] = {}
+    found: dict[tuple[int, int], ShownPrompt] = {}
     for (option, what, at, _), number in zip(given, numbers, strict=True):
         if number is None:
             if len(objects) > 1:
@@ -70,7 +70,7 @@ def parse_shown(
                     f"as {option} {what}@{at}:{min(objects)}"
                 )
             (number,) = objects
-        shown = found.setdefault((at, number), Shown(at, number))
+        shown = found.setdefault((at, number), ShownPrompt(at, number))
         _say(shown, option, what)
     ordered = sorted(found.values(), key=lambda s: (s.frame, s.object_id))
     _check(ordered)
@@ -78,7 +78,7 @@ def parse_shown(
 
 
 def parse_passage(
-    shown: Sequence[Shown], start: int | None, most: int | None, backward: bool, both: bool
+    shown: Sequence[ShownPrompt], start: int | None, most: int | None, backward: bool, both: bool
 ) -> Passage:
     """Which frames the options ask for.
 
@@ -143,7 +143,7 @@ def _numbered(given: Sequence[tuple[str, int | None]]) -> list[int | None]:
     ]
 
 
-def _say(shown: Shown, option: str, what: str) -> None:
+def _say(shown: ShownPrompt, option: str, what: str) -> None:
     """Add a value to what is said of its object on its frame."""
     if option in ("--point", "--negative-point"):
         shown.points.append(parse_point(what, option))
@@ -159,7 +159,7 @@ def _say(shown: Shown, option: str, what: str) -> None:
         shown.mask = Path(what)
 
 
-def _check(ordered: Sequence[Shown]) -> None:
+def _check(ordered: Sequence[ShownPrompt]) -> None:
     for shown in ordered:
         if shown.mask is not None and (shown.box is not None or shown.points):
             raise UsageError(

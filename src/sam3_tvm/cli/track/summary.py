@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sam3_tvm.cli.terminal import say, show, table
 
 if TYPE_CHECKING:
-    from sam3_tvm.film.passage import Shown
+    from sam3_tvm.film.passage import ShownPrompt
     from sam3_tvm.film.tally import Tally
     from sam3_tvm.runtime import Model
     from sam3_tvm.runtime.video.frames import Frames
@@ -45,7 +45,7 @@ def summary(
     tally: Tally,
     model: Model,
     film: Frames,
-    shown: Sequence[Shown],
+    shown: Sequence[ShownPrompt],
     paths: Sequence[Path],
     complete: bool,
 ) -> dict[str, Any]:

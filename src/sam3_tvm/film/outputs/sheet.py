@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from sam3_tvm.files import OutputFile
 from sam3_tvm.film.outputs.base import Output, State
+from sam3_tvm.runtime.pictures.sheet import Cells
 from sam3_tvm.runtime.video.result import FrameResult
 
 __all__ = ["ContactSheet"]
@@ -82,19 +83,9 @@ class ContactSheet(Output):
         return frame.index, np.asarray(image)
 
 
-def _grid(cells: Sequence[tuple[int, NDArray[np.uint8]]], columns: int) -> Any:
+def _grid(cells: Sequence[tuple[int, NDArray[np.uint8]]], columns: int) -> Image.Image:
     """Pictures of one size in rows, their frames' numbers below."""
     height, width = cells[0][1].shape[:2]
-    gap = 8
     text = max(11, width // 22)
-    columns = min(columns, len(cells))
-    rows = -(-len(cells) // columns)
-    step_x, step_y = width + gap, height + gap + 2 * text
-    sheet = Image.new("RGB", (columns * step_x + gap, rows * step_y + gap), (250, 250, 250))
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(text)
-    for place, (index, picture) in enumerate(cells):
-        x, y = gap + place % columns * step_x, gap + place // columns * step_y
-        sheet.paste(Image.fromarray(picture), (x, y))
-        draw.text((x, y + height + text // 4), f"frame {index}", fill=(40, 40, 40), font=font)
-    return sheet
+    layout = Cells(columns, (width, height), 8, text, 1, 2 * text, text // 4, (40, 40, 40))
+    return layout.draw([(Image.fromarray(of), [f"frame {index}"]) for index, of in cells])

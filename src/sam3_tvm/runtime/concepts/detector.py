@@ -105,7 +105,7 @@ class Detector:
                     f"a phrase of more than {self._manifest.sizes.text_tokens} tokens: what is "
                     f"searched is {brief(read)} alone",
                     PhraseWarning,
-                    stacklevel=3,  # who called Model.segment
+                    stacklevel=3,  # the caller of Model.segment
                 )
         return prompts
 

@@ -17,10 +17,10 @@ from sam3_tvm.runtime.concepts.prompts import PromptError
 from sam3_tvm.runtime.execution.functions import FunctionTable
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions
 from sam3_tvm.runtime.pictures.encoder import Encoder
-from sam3_tvm.runtime.video.memory import Answer, Recalled, to_bfloat16
+from sam3_tvm.runtime.video.memory import MaskAnswer, MemoryInputs, to_bfloat16
 from sam3_tvm.runtime.video.prompts import FramePrompt
 
-__all__ = ["Features", "Seen", "VideoFunctions"]
+__all__ = ["Features", "FrameOutput", "VideoFunctions"]
 
 #: What a frame's calls need of its picture, by name.
 Features = Mapping[str, NDArray[Any]]
@@ -34,7 +34,7 @@ _BESIDE, _ON = -10.0, 10.0
 
 
 @dataclass(frozen=True)
-class Seen:
+class FrameOutput:
     """An object that was found on a frame.
 
     Attributes:
@@ -43,7 +43,7 @@ class Seen:
         enlarged: logits of its mask at the size of the model's picture, float32 [1, 1, I, I].
     """
 
-    answer: Answer
+    answer: MaskAnswer
     pointer: NDArray[np.float32]
     enlarged: NDArray[np.float32]
 
@@ -103,8 +103,8 @@ class VideoFunctions:
         return self._encoder(rgb)
 
     def look(
-        self, features: Features, recalled: Recalled | None, prompt: FramePrompt | None = None
-    ) -> Seen:
+        self, features: Features, recalled: MemoryInputs | None, prompt: FramePrompt | None = None
+    ) -> FrameOutput:
         """Find an object on a frame.
 
         Args:
@@ -141,9 +141,9 @@ class VideoFunctions:
             chosen = np.full_like(chosen, self.rules.absent_logit)
         (enlarged,) = self._call("enlarge_masks", np.ascontiguousarray(chosen)[None, None])
         # Copies: views would keep all of the masks that were proposed.
-        return Seen(Answer(chosen.copy(), object_logit), pointer.copy(), enlarged)
+        return FrameOutput(MaskAnswer(chosen.copy(), object_logit), pointer.copy(), enlarged)
 
-    def take(self, features: Features, mask: NDArray[np.bool_]) -> Seen:
+    def take(self, features: Features, mask: NDArray[np.bool_]) -> FrameOutput:
         """An object whose mask is given.
 
         Args:
@@ -158,21 +158,23 @@ class VideoFunctions:
         )
         pointer = pointers[0, 1 + int(iou[0, 1:].argmax())]
         enlarged = shown * np.float32(_ON - _BESIDE) + np.float32(_BESIDE)
-        return Seen(Answer(logits[0, 0].copy(), _ON), pointer.copy(), enlarged)
+        return FrameOutput(MaskAnswer(logits[0, 0].copy(), _ON), pointer.copy(), enlarged)
 
-    def remember(self, features: Features, seen: Seen, prompted: bool) -> NDArray[np.uint16]:
+    def remember(
+        self, features: Features, output: FrameOutput, prompted: bool
+    ) -> NDArray[np.uint16]:
         """What is remembered of a mask: bfloat16 bits [S·S, C].
 
         Args:
             features: the frame's.
-            seen: the object on it.
+            output: the object on it.
             prompted: whether a prompt showed it there.
         """
         (memory,) = self._on_image(
             "memory_encoder",
             features,
-            seen.enlarged,
-            np.array([[seen.answer.object_logit]], np.float32),
+            output.enlarged,
+            np.array([[output.answer.object_logit]], np.float32),
             np.array([prompted]),
         )
         return to_bfloat16(memory[0])

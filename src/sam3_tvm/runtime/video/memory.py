@@ -3,7 +3,7 @@
 The rules are those of SAM 2 (section 4 of its paper, https://arxiv.org/abs/2408.00714) as
 transformers' ``Sam3TrackerVideoModel`` has them for frames that come one by one. (Of a film it
 counts pointers' ages in lengths of the film where that is shorter than what is looked back on:
-then the same frames would give other masks where nobody knows how many come.) A frame looks at
+then the same frames would give other masks where it isn't known how many come.) A frame looks at
 memories of the frames on which the object was shown, the nearest ones, and of the last frames
 before it, and at the object pointers of more. Memories are kept only where a later frame can look
 at them, so that a film of any length takes the memory of a short one.
@@ -21,7 +21,15 @@ from numpy.typing import NDArray
 from sam3_tvm.rules import VideoRules
 from sam3_tvm.runtime.video.prompts import FramePrompt
 
-__all__ = ["Answer", "ObjectMemory", "Recalled", "Record", "Spans", "from_bfloat16", "to_bfloat16"]
+__all__ = [
+    "FrameRecord",
+    "MaskAnswer",
+    "MemoryInputs",
+    "ObjectMemory",
+    "Spans",
+    "from_bfloat16",
+    "to_bfloat16",
+]
 
 
 def to_bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
@@ -37,7 +45,7 @@ def from_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
 
 
 @dataclass(frozen=True)
-class Answer:
+class MaskAnswer:
     """An object on a frame.
 
     Attributes:
@@ -50,7 +58,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Record:
+class FrameRecord:
     """What is remembered of an object on a frame.
 
     Attributes:
@@ -64,11 +72,11 @@ class Record:
     pointer: NDArray[np.float32]
     memory: NDArray[np.uint16] | None
     reverse: bool = False
-    answer: Answer | None = None
+    answer: MaskAnswer | None = None
 
 
 @dataclass(frozen=True)
-class Recalled:
+class MemoryInputs:
     """What a frame looks at, as ``memory_attention`` takes it behind the picture's features.
 
     Attributes:
@@ -125,8 +133,8 @@ class ObjectMemory:
     def __init__(self, rules: VideoRules, most_pointers: int) -> None:
         self._rules = rules
         self._most_pointers = most_pointers
-        self.shown: dict[int, Record] = {}
-        self.tracked: dict[int, Record] = {}
+        self.shown: dict[int, FrameRecord] = {}
+        self.tracked: dict[int, FrameRecord] = {}
         self.passed = Spans()
         self.points: dict[int, FramePrompt] = {}
         self.start: int | None = None
@@ -151,12 +159,12 @@ class ObjectMemory:
         corrected = [place for place, record in self.tracked.items() if record.answer is not None]
         return [*self.shown, *corrected]
 
-    def answer(self, frame: int) -> Answer | None:
+    def answer(self, frame: int) -> MaskAnswer | None:
         """What came of a prompt on this frame, if there was one."""
         record = self.shown.get(frame) or self.tracked.get(frame)
         return record.answer if record is not None else None
 
-    def keep(self, frame: int, record: Record, conditioning: bool) -> None:
+    def keep(self, frame: int, record: FrameRecord, conditioning: bool) -> None:
         """Remember a frame."""
         if conditioning:
             self.shown[frame] = record
@@ -164,7 +172,7 @@ class ObjectMemory:
             self.tracked[frame] = record
             self.passed.add(frame)
 
-    def recall(self, frame: int, reverse: bool) -> Recalled:
+    def recall(self, frame: int, reverse: bool) -> MemoryInputs:
         """What a frame looks at.
 
         Args:
@@ -176,14 +184,14 @@ class ObjectMemory:
         oldest = self._rules.pointer_frames - 1
         kept = [record.memory for _, record in memories if record.memory is not None]
         width = next(iter(self.shown.values())).pointer.size
-        return Recalled(
+        return MemoryInputs(
             from_bfloat16(np.stack(kept))[None],
             np.array([[age for age, r in memories if r.memory is not None]], np.int64),
             np.array([[r.pointer for _, r in pointers]], np.float32).reshape(1, -1, width),
             np.array([[age for age, _ in pointers]], np.float32) / np.float32(max(oldest, 1)),
         )
 
-    def _memories(self, frame: int, reverse: bool) -> Iterable[tuple[int, Record]]:
+    def _memories(self, frame: int, reverse: bool) -> Iterable[tuple[int, FrameRecord]]:
         """Ages and records, the oldest of the last frames first."""
         chosen = _nearest(self.shown, frame, self._rules.shown_frames)
         yield from ((0, self.shown[near]) for near in chosen)
@@ -195,7 +203,7 @@ class ObjectMemory:
             if record is not None:
                 yield age, record
 
-    def _pointers(self, frame: int, reverse: bool) -> list[tuple[int, Record]]:
+    def _pointers(self, frame: int, reverse: bool) -> list[tuple[int, FrameRecord]]:
         """Frames back and records; of frames where the object was shown, those behind this one."""
         sign = -1 if reverse else 1
         found = [

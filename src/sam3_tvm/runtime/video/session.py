@@ -16,7 +16,7 @@ from sam3_tvm.runtime.pictures.image import Picture, own_picture
 from sam3_tvm.runtime.pictures.masks import LazyMasks
 from sam3_tvm.runtime.video.frames import Frames, FramesError, read_only
 from sam3_tvm.runtime.video.functions import Features, VideoFunctions
-from sam3_tvm.runtime.video.memory import Answer, ObjectMemory, Record
+from sam3_tvm.runtime.video.memory import FrameRecord, MaskAnswer, ObjectMemory
 from sam3_tvm.runtime.video.prompts import FramePrompt, build_frame_prompt
 from sam3_tvm.runtime.video.result import FrameResult
 from sam3_tvm.runtime.video.state import pack, unpack
@@ -335,30 +335,30 @@ class TrackSession:
         except IndexError as error:
             raise PromptError(_beyond(index, self._frames)) from error
 
-    def _show(self, memory: ObjectMemory, frame: _Frame, prompt: FramePrompt) -> Answer:
+    def _show(self, memory: ObjectMemory, frame: _Frame, prompt: FramePrompt) -> MaskAnswer:
         """Find an object where a prompt shows it, and remember the frame and the prompt."""
         features = frame.features(self._functions)
         first_time = frame.index not in memory.passed
         before = memory.tracked.get(frame.index)
         reverse = before is not None and before.reverse
         if prompt.mask is not None:
-            seen = self._functions.take(features, prompt.mask)
+            output = self._functions.take(features, prompt.mask)
         else:
             recalled = None if first_time else memory.recall(frame.index, reverse)
-            seen = self._functions.look(features, recalled, prompt)
-        kept = self._functions.remember(features, seen, prompted=True)
-        record = Record(seen.pointer, kept, reverse, seen.answer)
+            output = self._functions.look(features, recalled, prompt)
+        kept = self._functions.remember(features, output, prompted=True)
+        record = FrameRecord(output.pointer, kept, reverse, output.answer)
         memory.keep(frame.index, record, conditioning=first_time)
         if prompt.mask is None:
             memory.points[frame.index] = prompt
         else:
             memory.points.pop(frame.index, None)
-        return seen.answer
+        return output.answer
 
     def _advance(
         self, frame: _Frame, reverse: bool, asked: Sequence[ObjectMemory] = ()
     ) -> FrameResult:
-        answers: dict[int, Answer] = {}
+        answers: dict[int, MaskAnswer] = {}
         once = self._frames is None or self._frames.only_forwards
         for name, memory in self._objects.items():
             if memory not in asked and not memory.is_come_to(frame.index, reverse):
@@ -367,15 +367,15 @@ class TrackSession:
             if answer is None:
                 features = frame.features(self._functions)
                 recalled = memory.recall(frame.index, reverse)
-                seen = self._functions.look(features, recalled)
-                kept = self._functions.remember(features, seen, prompted=False)
-                memory.keep(frame.index, Record(seen.pointer, kept, reverse), False)
-                answer = seen.answer
+                output = self._functions.look(features, recalled)
+                kept = self._functions.remember(features, output, prompted=False)
+                memory.keep(frame.index, FrameRecord(output.pointer, kept, reverse), False)
+                answer = output.answer
             answers[name] = answer
             memory.forget(frame.index, reverse, () if once else memory.anchors, once)
         return self._result(frame, answers)
 
-    def _result(self, frame: _Frame, answers: Mapping[int, Answer]) -> FrameResult:
+    def _result(self, frame: _Frame, answers: Mapping[int, MaskAnswer]) -> FrameResult:
         found = np.array([answer.object_logit for answer in answers.values()], np.float64)
         side = self._functions.mask_side
         logits = np.zeros((len(answers), side, side), np.float32)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sam3_tvm.rules import VideoRules
 from sam3_tvm.runtime.concepts.prompts import PromptError
-from sam3_tvm.runtime.video.memory import Answer, ObjectMemory, Record, Spans
+from sam3_tvm.runtime.video.memory import FrameRecord, MaskAnswer, ObjectMemory, Spans
 from sam3_tvm.runtime.video.prompts import FramePrompt
 
 __all__ = ["pack", "unpack"]
@@ -50,7 +50,7 @@ def pack(
 
 
 def _pack_record(
-    arrays: dict[str, NDArray[Any]], key: str, frame: int, record: Record
+    arrays: dict[str, NDArray[Any]], key: str, frame: int, record: FrameRecord
 ) -> dict[str, Any]:
     arrays[f"{key}.pointer"] = record.pointer
     if record.memory is not None:
@@ -100,9 +100,9 @@ def unpack(
 
 def _unpack_record(
     state: Mapping[str, NDArray[Any]], place: int, item: Mapping[str, Any]
-) -> Record:
+) -> FrameRecord:
     key = f"{place}.{item['frame']}"
     answer = None
     if item["object_logit"] is not None:
-        answer = Answer(state[f"{key}.logits"], item["object_logit"])
-    return Record(state[f"{key}.pointer"], state.get(f"{key}.memory"), item["reverse"], answer)
+        answer = MaskAnswer(state[f"{key}.logits"], item["object_logit"])
+    return FrameRecord(state[f"{key}.pointer"], state.get(f"{key}.memory"), item["reverse"], answer)

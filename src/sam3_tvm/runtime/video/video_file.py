@@ -17,7 +17,7 @@ from sam3_tvm.runtime.video.stream import Extent, choose_stream, shown_as, uprig
 
 __all__ = ["VideoFile", "import_av"]
 
-# Decoded frames kept for who reads backwards: each step back would otherwise decode from the
+# Decoded frames kept for reading backwards: each step back would otherwise decode from the
 # key frame before it anew. So many, and no more bytes than these.
 _KEPT_FRAMES = 32
 _KEPT_BYTES = 128 << 20
@@ -131,7 +131,7 @@ class VideoFile(Frames):
         if self._ahead is None:
             self._ahead = self._pool.submit(next, self._frames, None)
         try:
-            # It stays until it is there: who is interrupted here asks for the same frame again.
+            # It stays until it is there: after an interruption the same frame is asked for.
             decoded = self._ahead.result()
         except FramesError as error:
             # What comes after is not the end.
