@@ -63,10 +63,10 @@ def test_it_is_the_convolution_of_the_upsampled_picture(batch, i, o, height, wid
     x, w, bias, residual = _randoms((batch, i, height, width), (o, i, 3, 3), (o,), out)
     w /= np.float32(3 * sqrt(i))
     kernel = compiled(conv_upsampled_kernel(NATIVE, i, o, height, width, epilogue), NATIVE)
-    extra = [bias] * epilogue.bias + [residual] * epilogue.residual
+    extra = [bias] * epilogue.bias + [residual] * bool(epilogue.residual)
     got = kernel(x, _packed(w, NATIVE), *extra, empty(*out))
     want = _definition(x, w)
-    want = want + bias[:, None, None] * epilogue.bias + residual * epilogue.residual
+    want = want + bias[:, None, None] * epilogue.bias + residual * bool(epilogue.residual)
     if epilogue.activation == "relu":
         want = np.maximum(want, 0)
     if epilogue.activation == "gelu":
