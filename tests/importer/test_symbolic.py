@@ -6,6 +6,7 @@ import pytest
 import torch
 from import_harness import Wrap, check
 from torch.export import Dim
+from torch.nn import functional
 from tvm import tirx
 
 from sam3_tvm.importer import import_module
@@ -110,3 +111,13 @@ def test_size_table_proves_with_bounds():
     assert not table.proven(n >= 3)
     assert table.equal(tirx.min(n, 8), n)
     assert table.simplify(n - n + 1) == 1
+
+
+def test_sizes_that_pass_through_are_the_same_to_the_compiler():
+    """A cast of a size, even to its own type, is no size that kernels can be fused over."""
+    labels = torch.ones(2, 3, dtype=torch.int64)
+
+    sizes = ({0: Dim("batch", min=1, max=9), 1: Dim("clicks", min=2, max=9)},)
+    forward = Wrap(lambda x: functional.pad(x, (0, 1), value=-1))
+    mod, _ = import_module(forward, (labels,), (sizes,))
+    assert "Cast" not in str(mod["main"].ret_ty)

@@ -279,6 +279,35 @@ def test_one_result_for_a_phrase_and_a_list_for_a_list(model, image):
         assert result.text == "dog"
 
 
+def test_several_pictures_give_what_each_gives_by_itself(model, picture, tmp_path):
+    other = np.asarray(picture)[::-1].copy()
+    alone = [model.segment(one, "dog", threshold=0.2) for one in (picture, other)]
+    encoded = model.encode_image([picture, other])
+    for pictures in ([picture, other], (picture, other), encoded, [picture, encoded[1]]):
+        together = model.segment(pictures, "dog", threshold=0.2)
+        assert [len(r) for r in together] == [len(r) for r in alone]
+        for ours, theirs in zip(together, alone, strict=True):
+            np.testing.assert_array_equal(ours.boxes, theirs.boxes)
+    nested = model.segment([picture, other], ["dog", "cat"], threshold=0.2)
+    assert [[r.text for r in of_one] for of_one in nested] == [["dog", "cat"]] * 2
+
+
+def test_a_list_of_pictures_that_could_mean_another_thing_is_refused(model, picture):
+    pictures = [picture, picture]
+    for wrong in ({"boxes": [1, 1, 9, 9]}, {"text": "dog", "boxes": [[1, 1, 9, 9]]}):
+        with pytest.raises(PromptError, match="in one picture's pixels: give one picture a call"):
+            model.segment(pictures, **wrong)
+    with pytest.raises(PromptError, match="several pictures take text"):
+        model.segment(pictures)
+    for numbers in ([[0, 1], [2, 3]], [0.5, 0.5], (1,)):
+        with pytest.raises(ImageError, match="of numbers is no picture: make an array of it"):
+            model.segment(numbers, "dog")
+    with pytest.raises(ImageError, match="an empty list holds no picture"):
+        model.encode_image([])
+    with pytest.raises(ImageError, match="give one picture a call here"):
+        model.click(pictures, [[1, 1]])
+
+
 def test_progress_is_reported_as_steps_begin(model, picture):
     steps = []
     model.segment(picture, PHRASES[:9], threshold=0.2, progress=lambda *step: steps.append(step))

@@ -21,7 +21,7 @@ from sam3_tvm.cli.terminal import (
     show,
     table,
 )
-from sam3_tvm.errors import UsageError
+from sam3_tvm.files import OutputFile
 
 if TYPE_CHECKING:
     from sam3_tvm.verify import VerifyReport
@@ -87,8 +87,7 @@ def command(
     if output is None and not as_json:
         output = Path("verify.json")
     pictures = find_pictures(image)
-    if output is not None and not output.absolute().parent.is_dir():
-        raise UsageError(f"{output}: its folder does not exist; make it, or choose another with -o")
+    report_file = None if output is None else OutputFile(output, "-o")
     with need_extra("comparing with PyTorch"):
         from sam3_tvm.verify import verify
 
@@ -101,11 +100,8 @@ def command(
     else:
         for report in reports:
             _print_report(report)
-    if output is not None:
-        try:
-            output.write_text(json_text(document) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"{output}: cannot be written ({error.strerror})") from error
+    if report_file is not None:
+        report_file.write_text(json_text(document) + "\n")
         if not as_json:
             say(f"wrote {output}")
     if not ok:

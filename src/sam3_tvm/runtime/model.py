@@ -23,7 +23,7 @@ from sam3_tvm.runtime.execution.image_functions import ImageFunctions
 from sam3_tvm.runtime.execution.module import load_functions
 from sam3_tvm.runtime.pictures.encoded import EncodedImage
 from sam3_tvm.runtime.pictures.encoder import Encoder
-from sam3_tvm.runtime.pictures.image import Picture
+from sam3_tvm.runtime.pictures.image import Picture, Pictures, checked_list
 from sam3_tvm.runtime.pictures.kept_picture import KeptPicture, keep_picture
 from sam3_tvm.runtime.video.frames import Frames
 from sam3_tvm.runtime.video.functions import VideoFunctions
@@ -100,16 +100,27 @@ class Model:
         source, target = self.manifest.source, self.manifest.target
         return f"Model({source.checkpoint} from {source.kind}, for {target.level})"
 
-    def encode_image(self, picture: Picture) -> EncodedImage:
+    @overload
+    def encode_image(self, picture: Picture) -> EncodedImage: ...
+
+    @overload
+    def encode_image(self, picture: Pictures[Picture]) -> list[EncodedImage]: ...
+
+    def encode_image(
+        self, picture: Picture | Pictures[Picture]
+    ) -> EncodedImage | list[EncodedImage]:
         """Run the vision encoder: the costly part, which all prompts of a picture share.
 
         Args:
             picture: a path, a PIL image, or an array; see :func:`read_picture` for which. An
                 EXIF orientation is applied, and coordinates are those of the upright picture.
+                A list of pictures gives a list of encodings, one after the other.
 
         Raises:
             ImageError: what cannot be read or is no picture.
         """
+        if isinstance(picture, list | tuple):
+            return [self._encode(*keep_picture(one)) for one in checked_list(picture)]
         return self._encode(*keep_picture(picture))
 
     def load_image(self, path: str | os.PathLike[str]) -> EncodedImage:
@@ -119,6 +130,28 @@ class Model:
             ImageError: no such file, another kind of file, or one that another artifact made.
         """
         return EncodedImage.load(path, self.fingerprint, self._on_image.names)
+
+    @overload
+    def segment(
+        self,
+        image: Pictures[EncodedImage | Picture],
+        text: str,
+        boxes: None = None,
+        box_labels: None = None,
+        threshold: float = 0.5,
+        progress: Progress = silent,
+    ) -> list[Result]: ...
+
+    @overload
+    def segment(
+        self,
+        image: Pictures[EncodedImage | Picture],
+        text: list[str] | tuple[str, ...],
+        boxes: None = None,
+        box_labels: None = None,
+        threshold: float = 0.5,
+        progress: Progress = silent,
+    ) -> list[list[Result]]: ...
 
     @overload
     def segment(
@@ -150,7 +183,7 @@ class Model:
 
     def segment(
         self,
-        image: EncodedImage | Picture,
+        image: EncodedImage | Picture | Pictures[EncodedImage | Picture],
         text: str | list[str] | tuple[str, ...] | None = None,
         boxes: Any = None,
         box_labels: Any = None,
@@ -159,12 +192,13 @@ class Model:
         *,
         points: Any = None,
         point_labels: Any = None,
-    ) -> Result | list[Result]:
+    ) -> Result | list[Result] | list[list[Result]]:
         """Find every object that a phrase names, that looks like those in boxes or under points,
         or several of these.
 
         Args:
-            image: a picture, or one that :meth:`encode_image` made, which saves encoding it.
+            image: a picture, or one that :meth:`encode_image` made, which saves encoding it; or a
+                list of these, to look for phrases in each.
             text: a phrase; a list of them gives a list of results; None with boxes or points
                 alone.
             boxes: examples, x0, y0, x1, y1 in the picture's pixels, [N, 4]; cut at its edges.
@@ -180,16 +214,29 @@ class Model:
                 per point; by default all 1.
 
         Returns:
-            What was found, best first; a list of results if ``text`` is a list. A phrase beyond
+            What was found, best first; a list of results if ``text`` is a list. Of a list of
+            pictures a list of what each gives by itself. A phrase beyond
             the model's tokens (32 of SAM 3) loses its end, as in the reference: a
             ``PhraseWarning`` says so, and ``result.text_read`` what is left.
 
         Raises:
             PromptError: a phrase, box, point, label or threshold that cannot be used, or points
-                for an artifact that takes none.
+                for an artifact that takes none; boxes or points with a list of pictures.
             ImageError: a picture that cannot be read, or that another artifact encoded.
         """
         check_threshold(threshold)
+        if isinstance(image, list | tuple):
+            if not all(given is None for given in (boxes, box_labels, points, point_labels)):
+                raise PromptError(
+                    "boxes and points are in one picture's pixels: give one picture a call"
+                )
+            if text is None:
+                raise PromptError("nothing to look for: several pictures take text")
+            each: list[Any] = [
+                self.segment(one, text, None, None, threshold, progress)
+                for one in checked_list(image)
+            ]
+            return each
         encoded, read, size = self._opened(image)
         prompts = self._detector.build(text, boxes, box_labels, points, point_labels, size)
         if encoded is None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import threading
+import zlib
 from contextlib import suppress
 
 import numpy as np
@@ -147,8 +149,62 @@ def test_a_file_s_content_is_a_picture_too(photo, tmp_path):
             read_picture(given)
 
 
+def png_of_16_bits(values: np.ndarray) -> bytes:
+    """A PNG of two bytes a channel, which Pillow reads but can't write; uint16 [H, W, 3 or 4]."""
+    height, width, channels = values.shape
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    head = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    chunks = chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def tiff_of_16_bits(values: np.ndarray, order: str) -> bytes:
+    """An uncompressed TIFF of two bytes a channel; uint16 [H, W, 3], order < or >."""
+    height, width, channels = values.shape
+    tags = {256: width, 257: height, 258: 16, 259: 1, 262: 2, 277: channels, 278: height}
+    data = values.astype(f"{order}u2").tobytes()
+    entries = {tag: (3, 1, value) for tag, value in tags.items()}
+    begin = 8 + 2 + 12 * 10 + 4
+    entries |= {258: (3, 3, begin), 273: (4, 1, begin + 6), 279: (4, 1, len(data))}
+    made = struct.pack(f"{order}2sHIH", b"II" if order == "<" else b"MM", 42, 8, len(entries) + 1)
+    for tag, (kind, count, value) in sorted((entries | {284: (3, 1, 1)}).items()):
+        packed = struct.pack(
+            f"{order}{'HH' if kind == 3 and count == 1 else 'I'}",
+            *((value, 0) if kind == 3 and count == 1 else (value,)),
+        )
+        made += struct.pack(f"{order}HHI", tag, kind, count) + packed
+    made += struct.pack(f"{order}I", 0) + b"\0" * (begin - len(made) - 4)
+    return made + struct.pack(f"{order}3H", 16, 16, 16) + data
+
+
+@pytest.mark.parametrize("stored_as", ["png", "png with alpha", "tiff <", "tiff >"])
+def test_colours_of_16_bits_are_scaled_and_8_bits_in_them_are_refused(photo, stored_as):
+    """Pillow keeps their high bytes alone, which are all zero then."""
+
+    def store(values: np.ndarray) -> bytes:
+        if stored_as.startswith("tiff"):
+            return tiff_of_16_bits(values, stored_as[-1])
+        if stored_as.endswith("alpha"):
+            values = np.concatenate([values, np.full_like(values[..., :1], 0xFFFF)], -1)
+        return png_of_16_bits(values)
+
+    wide = photo.astype(np.uint16)
+    np.testing.assert_array_equal(read_picture(store(wide * 257)), photo)
+    with pytest.raises(ImageError, match="the bytes: all values are below 256, black by 16 bits"):
+        read_picture(store(wide))
+    black = read_picture(store(wide * 0))
+    assert black.shape == photo.shape
+    assert not black.any()
+
+
 def test_lists_and_urls_say_what_to_do_instead(photo):
-    with pytest.raises(ImageError, match="a list is no picture: give one picture a call"):
+    with pytest.raises(ImageError, match="a list is no picture: of numbers make an array"):
         read_picture([photo, photo])
     for url in ("https://example.org/x.jpg", "https:/example.org/x.jpg"):
         with pytest.raises(ImageError, match=r"URLs \(https://\) are not fetched; download it"):

@@ -47,6 +47,4 @@ def constant_pad(cx: Context, self: relax.Expr, pad: Sequence[Any], value: float
         return te.compute(outs, entry, name="constant_pad")
 
     sizes = [*cx.shape, *(first for first, _ in pairs)]
-    # Symbolic sizes as they are: TVM's FuseTIR matches no cast in a shape.
-    sizes = [tirx.const(size, "int64") if isinstance(size, int) else size for size in sizes]
-    return cx.emit_te(padded, self, *sizes, name="constant_pad")
+    return cx.emit_te(padded, self, *map(as_int64, sizes), name="constant_pad")

@@ -80,7 +80,13 @@ class Axis:
 
 
 def as_int64(value: Any) -> Any:
-    return tirx.const(value, "int64") if isinstance(value, int) else tirx.Cast("int64", value)
+    """An integer or an expression in 64 bits; one that has them stays itself.
+
+    A cast of a size would be another size to the compiler.
+    """
+    if isinstance(value, int):
+        return tirx.const(value, "int64")
+    return value.astype("int64")
 
 
 def table(axis: Axis, name: str, entry: Callable[[Any], Any]) -> te.Tensor:

@@ -6,11 +6,12 @@ import io
 import os
 import re
 import stat
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ from sam3_tvm.runtime.pictures.resample import resize
 __all__ = [
     "ImageError",
     "Picture",
+    "Pictures",
+    "checked_list",
     "own_picture",
     "picture_suffixes",
     "pictures_in",
@@ -37,8 +40,18 @@ Picture = (
     str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[Any]
 )
 
+_T = TypeVar("_T")
+
+#: Several of them, where a call takes several.
+Pictures: TypeAlias = list[_T] | tuple[_T, ...]
+
 _FILES = "a picture file (JPEG, PNG, WebP, TIFF, BMP ...)"
 _ACCEPTED = f"{_FILES}, its bytes, a PIL image or an array"
+
+_EIGHT_IN_SIXTEEN = (
+    "all values are below 256, black by 16 bits: probably 8-bit values in a wider type; convert it "
+    "to 8 bits (uint8, mode L)"
+)
 
 # Formats that Pillow opens and that hold no photographs; to draw some, it starts other programs.
 _NO_PHOTOGRAPHS = frozenset({"EPS", "MPEG", "PDF", "WMF"})
@@ -128,10 +141,23 @@ def read_picture(picture: Picture) -> NDArray[np.uint8]:
             return _from_file(cast(BinaryIO, picture))
     if isinstance(picture, (list, tuple)):
         raise ImageError(
-            f"a {type(picture).__name__} is no picture: give one picture a call; of numbers make "
-            "an array"
+            f"a {type(picture).__name__} is no picture: of numbers make an array, and give one "
+            "picture a call here"
         )
     raise ImageError(f"a {type(picture).__name__} is no picture: give {_ACCEPTED}")
+
+
+def checked_list(pictures: Pictures[_T]) -> Pictures[_T]:
+    """The list, if it can be one of pictures.
+
+    Raises:
+        ImageError: it is empty, or lists of numbers, which might be one picture.
+    """
+    if not pictures:
+        raise ImageError("an empty list holds no picture: give at least one")
+    if isinstance(pictures[0], int | float | list | tuple | np.number):
+        raise ImageError("a list of numbers is no picture: make an array of it")
+    return pictures
 
 
 def own_picture(picture: Picture) -> NDArray[np.uint8]:
@@ -219,15 +245,45 @@ def _decoding() -> Iterator[None]:
 def _from_file(file: BinaryIO) -> NDArray[np.uint8]:
     # Given as a file, and not by name: Pillow maps a TIFF that it opens by name into memory, and
     # where that is turned on its side with height and width exchanged.
+    with _pillow_image(file) as image:
+        colours_of_16_bits = _swap_bytes(image) is not None
+        rgb = _to_rgb(image)
+    if colours_of_16_bits and not rgb.any():
+        with _pillow_image(file) as image:
+            image.tile = _swap_bytes(image) or []
+            if _to_rgb(image).any():
+                raise ImageError(_EIGHT_IN_SIXTEEN)
+    return rgb
+
+
+def _pillow_image(file: BinaryIO) -> ImageFile.ImageFile:
     with _decoding():
         Image.init()
         formats = [name for name in Image.ID if name not in _NO_PHOTOGRAPHS]
         with _filters, warnings.catch_warnings():
             # Large pictures are fine here. Pillow's error stays, at twice the size it warns of.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(file, formats=formats)
-    with image:
-        return _to_rgb(image)
+            return Image.open(file, formats=formats)
+
+
+def _swap_bytes(image: ImageFile.ImageFile) -> list[Any] | None:
+    """How to decode 16-bit colours so that Pillow, which takes their high bytes, takes the low.
+
+    None where nothing of the kind is stored.
+    """
+    swapped = []
+    for tile in image.tile:
+        raw, *others = (tile.args or (None,)) if isinstance(tile.args, tuple) else (tile.args,)
+        if not isinstance(raw, str) or raw[:-1] not in ("RGB;16", "RGBA;16"):
+            return None
+        raw = raw[:-1] + ("L" if _is_big_endian(raw[-1]) else "B")
+        swapped.append(tile._replace(args=(raw, *others) if others else raw))
+    return swapped or None
+
+
+def _is_big_endian(order: str) -> bool:
+    """Of a raw mode's last letter: B, L or N, the machine's own."""
+    return order == "B" or (order == "N" and sys.byteorder == "big")
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
@@ -291,10 +347,7 @@ def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
             array = np.rint(array * 255).astype(np.uint8)
         elif kind == "u" and size == 2:  # in any byte order
             if 0 < array.max() < 256:
-                raise ImageError(
-                    "all values are below 256, black by 16 bits: probably 8-bit values in a wider "
-                    "type; convert it to 8 bits (uint8, mode L)"
-                )
+                raise ImageError(_EIGHT_IN_SIXTEEN)
             # 65535 is 257 x 255.
             array = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
         elif not (kind == "u" and size == 1):
