@@ -15,7 +15,7 @@ from sam3_tvm.components import Component, TensorSpec
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "training" / "README.md"]
-# Pages name files as the reader finds them from the root, or from the package's folder.
+# From which pages name files and folders.
 BASES = (ROOT, ROOT / "src", ROOT / "src" / "sam3_tvm", ROOT / "tests")
 
 SAM3 = Sizes(
@@ -39,12 +39,15 @@ def table(page: str, head: str) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_paths_on_a_page_exist(page):
+    # From the root, the package, or a folder that the page has named.
+    bases = [*BASES, page.parent]
     for span in spans(page):
-        # A Python file, or a folder in one of ours; "frames/" is a reader's own.
         if not re.fullmatch(r"[\w.<>*-]+(/[\w.<>*-]+)*(\.py|/)", span):
             continue
         pattern = re.sub(r"<\w+>", "*", span.rstrip("/"))
-        assert any(any(base.glob(pattern)) for base in (*BASES, page.parent)), span
+        found = [path for base in bases for path in base.glob(pattern)]
+        assert found, span
+        bases += [path for path in found if path.is_dir()]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())

@@ -31,11 +31,11 @@ __all__ = [
     "read_picture",
 ]
 
-#: What is taken as a picture: a file's path, a file's content as bytes or as a file object, a PIL
-#: image, or an array; see :func:`read_picture`.
 Picture = (
     str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[Any]
 )
+"""What is taken as a picture: a file's path, a file's content as bytes or as a file object, a PIL
+image, or an array; see :func:`read_picture`."""
 
 _FILES = "a picture file (JPEG, PNG, WebP, TIFF, BMP ...)"
 _ACCEPTED = f"{_FILES}, its bytes, a PIL image or an array"
