@@ -9,7 +9,7 @@ CHECKPOINT := checkpoints/shapes
 ARTIFACT := out/shapes
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train draw test test-full zoo lint format setup setup-dev clean distclean
+.PHONY: help demo train draw test test-full zoo docs lint format setup setup-dev clean distclean
 
 help:
 	@echo "make demo       compile the demonstration model and segment pictures with it"
@@ -17,6 +17,7 @@ help:
 	@echo "make test       ruff, mypy and the tests"
 	@echo "make test-full  the tests at SAM 3's real size (minutes, gigabytes)"
 	@echo "make zoo        some 280 models through the importer and TVM's own (an hour or more)"
+	@echo "make docs       the API reference, from the docstrings, in out/docs"
 	@echo "make lint       ruff and mypy alone        make format  ruff format"
 	@echo "make clean      remove what was built      make distclean  and .venv"
 
@@ -78,6 +79,9 @@ test-full: $(VENV)/.stamp-dev
 # Goes on where it was stopped; make clean lets it begin anew.
 zoo: $(VENV)/.stamp-dev
 	$(BIN)/python -m tests.zoo --stock --dynamic --json out/zoo.json --resume
+
+docs: $(VENV)/.stamp-dev
+	$(BIN)/python docs/reference.py out/docs
 
 clean:
 	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -51,22 +51,32 @@ __all__ = [
 # The largest batch, and the most masks, are for servers with the memory; a few rows show as well
 # that rows don't mix. Measured is one picture with one phrase or one click, in full HD.
 BATCH = Dim("batch", 1, 64, example=2, odd=3, usual=1, largest=2)
+"""Pictures, prompts or objects of one call. Rows don't see each other."""
 BOXES = Dim("boxes", 0, 64, example=3, odd=5, usual=3)
+"""Example boxes of a prompt."""
 POINTS = Dim("points", 0, 31, example=4, odd=4, usual=0)
+"""Example points of a prompt, where the source takes them."""
 PROMPT = Dim("prompt", 1, 128, example=5, odd=37, usual=32)
+"""Tokens of a prompt: of its phrase, its examples, or both."""
 CLICKS = Dim("clicks", 1, 64, example=9, odd=9, usual=1)
+"""Clicks on one object, a box counting as two."""
 TOKENS = Dim("tokens", 2, CLICKS.max + 1, example=10, odd=10, usual=2)
+"""Tokens that the decoder of clicks takes: one more than the clicks."""
 MASKS = Dim("masks", 1, 1024, example=6, odd=3, usual=20, largest=7)
+"""Masks that are resized together."""
 HEIGHT = Dim("height", 1, 32768, example=11, odd=481, usual=1080, largest=1200)
+"""Height of a picture, pixels."""
 WIDTH = Dim("width", 1, 32768, example=13, odd=639, usual=1920, largest=1600)
+"""Width of a picture, pixels."""
 
-# A pointer comes from each of the last 15 frames, and from every frame where an object was shown.
 POINTERS = Dim("pointers", 0, 128, example=5, odd=5, usual=16)
+"""Object pointers: one from each of the last 15 frames, and one from every frame where the object
+was shown."""
 
-# Of a click: 1 on the object, 0 beside it, 2 and 3 for the upper left and lower right corner of a
-# box around it, -1 for no point, and -10 for padding. No point has a learnt embedding and padding
-# one of zeros (transformers' Sam3TrackerPromptEncoder._embed_points); attention masks neither.
 CLICK_LABELS = (-10, -1, 0, 1, 2, 3)
+"""Of a click: 1 on the object, 0 beside it, 2 and 3 for the upper left and lower right corner of a
+box around it, -1 for no point, and -10 for padding. No point has a learnt embedding and padding one
+of zeros (transformers' ``Sam3TrackerPromptEncoder._embed_points``); attention masks neither."""
 
 # Ages of memories that SAM 3 tells apart: shown, and one to six frames back.
 _AGES = 7
@@ -149,7 +159,10 @@ class Sizes:
 
 
 def abi(sizes: Sizes) -> dict[str, Component]:
-    """Every component of a SAM 3 of these sizes, in calling order, by the order of its task."""
+    """Every component of a SAM 3 of these sizes, by name, in calling order and the order of tasks.
+
+    Those of a task that the sizes lack (``clicks`` or ``video`` is None) aren't there.
+    """
     made = {c.name: c for build in _TASK_FUNCTIONS for c in build(sizes)}
     return dict(sorted(made.items(), key=lambda item: TASKS.index(item[1].task)))
 
@@ -160,7 +173,11 @@ def function_names() -> tuple[str, ...]:
 
 
 def task_of(function: str) -> str:
-    """The task that a function is for, of :data:`TASKS`."""
+    """The task that a function is for, of :data:`TASKS`.
+
+    Raises:
+        KeyError: no function of this name.
+    """
     return abi(_FOR_ALL_TASKS)[function].task
 
 

@@ -77,9 +77,16 @@ __all__ = [
 ]
 
 MANIFEST = "manifest.json"
+"""The file that says what the artifact is."""
+
 MODEL = "model.so"
+"""The file with the compiled functions."""
+
 TOKENIZER = "tokenizer.json"
+"""The file with the tokenizer."""
+
 LICENCE = "LICENSE.weights"
+"""The file with the licence of the weights, where there is one."""
 
 # What other commands leave in an artifact; replacing it may take these along.
 _REPORTS = ("verify.json", "bench.json")

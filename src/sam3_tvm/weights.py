@@ -26,12 +26,19 @@ from sam3_tvm.strict_json import parse, place, shown
 __all__ = ["ALIGNMENT", "DATA", "DTYPES", "INDEX", "Weights", "WeightsWriter", "open_weights"]
 
 ALIGNMENT = 64
+"""Bytes to a multiple of which every tensor is placed in the file."""
+
 DATA = "weights.bin"
+"""The file with the tensors."""
+
 INDEX = "weights.json"
+"""The file that says where each tensor is, and which function takes it."""
+
 # NumPy's arrays have no more.
 _MOST_AXES = 32
 
 DTYPES = ("float32", "float16", "int64", "int32", "int16", "int8", "uint16", "uint8", "bool")
+"""What a stored tensor may be, by NumPy's names."""
 
 
 class WeightsWriter:

@@ -87,15 +87,3 @@ def test_the_artifacts_page_names_every_entry_of_the_manifest():
     classes += (rules.Preprocessing, rules.ClickRules, rules.VideoRules)
     for entry in (f.name for c in classes for f in fields(c)):
         assert re.search(rf"`(\w+\.)?{entry}\b[\w.]*`", page), entry
-
-
-def test_the_architectures_table_names_every_function():
-    from sam3_tvm.abi import ClickSizes, Sizes, VideoSizes, abi
-
-    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
-    (table,) = re.findall(r"^\| function \| inputs \| outputs \|$.*?^$", page, re.M | re.S)
-    sizes = Sizes(14, 1, 8, 8, 1, 1, clicks=ClickSizes(8, 4), video=VideoSizes(8, 2))
-    for component in abi(sizes).values():
-        (row,) = [line for line in table.splitlines() if line.startswith(f"| `{component.name}`")]
-        outputs = [spec.name for spec in component.outputs if spec.name != "backbone"]
-        assert all(f"`{name}`" in row for name in outputs)

@@ -80,6 +80,8 @@ def import_program(
         program: a functional program, as :func:`sam3_tvm.importer.export.export` gives it.
         names: names for symbolic sizes by torch's (``{"s77": "batch"}``); the others are
             named after the first input that has them, ``image_2`` for axis 2 of ``image``.
+
+    What it gives and raises is what :func:`import_module` does.
     """
     _refuse_random(program)
     program = decompose_unknown(program, has_converter)

@@ -120,7 +120,13 @@ class ImportState:
 
 @dataclass(frozen=True)
 class Context:
-    """What a converter may use: the node at hand, TVM's importer, and shorthands."""
+    """What a converter may use: the node at hand, TVM's importer, and shorthands.
+
+    Attributes:
+        node: the call that is converted, in the exported graph.
+        importer: TVM's, whose hook calls converters.
+        state: what the nodes of one import share.
+    """
 
     node: fx.Node
     importer: Any  # tvm.relax.frontend.torch.exported_program_translator.ExportedProgramImporter
@@ -128,6 +134,7 @@ class Context:
 
     @property
     def builder(self) -> relax.BlockBuilder:
+        """The block builder that bindings go to."""
         return self.importer.block_builder
 
     def emit_te(self, function: Callable[..., Any], *args: Any, name: str) -> relax.Var:

@@ -112,8 +112,9 @@ class Model:
         """Run the vision encoder: the costly part, which all prompts of a picture share.
 
         Args:
-            picture: a path, a PIL image, or an array; see :func:`read_picture` for which. An
-                EXIF orientation is applied, and coordinates are those of the upright picture.
+            picture: a path, a file's bytes or file object, a PIL image, or an array; see
+                :func:`~sam3_tvm.runtime.pictures.image.read_picture`. An EXIF orientation is
+                applied, and coordinates are those of the upright picture.
                 A list of pictures gives a list of encodings, one after the other.
 
         Raises:

@@ -14,8 +14,8 @@ from sam3_tvm.runtime.video.result import FrameResult
 
 __all__ = ["Output", "State", "unwritable"]
 
-#: What an output needs to go on, as arrays by name; kept in checkpoints.
 State = dict[str, NDArray[Any]]
+"""What an output needs to go on, as arrays by name; kept in checkpoints."""
 
 
 class Output(ABC):

@@ -34,11 +34,11 @@ __all__ = [
     "read_picture",
 ]
 
-#: What is taken as a picture: a file's path, a file's content as bytes or as a file object, a PIL
-#: image, or an array; see :func:`read_picture`.
 Picture = (
     str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[Any]
 )
+"""What is taken as a picture: a file's path, a file's content as bytes or as a file object, a PIL
+image, or an array; see :func:`read_picture`."""
 
 _T = TypeVar("_T")
 

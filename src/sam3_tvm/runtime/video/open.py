@@ -27,8 +27,8 @@ __all__ = ["FrameSource", "open_frames"]
 
 _ACCEPTED = "a video file, a folder of pictures, a sequence of pictures or an iterator of frames"
 
-#: What is taken as a video; see :func:`open_frames`.
 FrameSource = str | os.PathLike[str] | Sequence[Picture] | Iterable[Picture] | NDArray[Any]
+"""What is taken as a video; see :func:`open_frames`."""
 
 
 def open_frames(source: FrameSource | Frames) -> Frames:

@@ -81,6 +81,9 @@ class FrameResult(PictureResult):
         Args:
             opacity: of the masks' colour, 0 to 1.
             labels: write each object's id at its mask.
+
+        Raises:
+            ResultError: an opacity that is no number from 0 to 1.
         """
         return draw_tracked(self.rgb, self.objects, self.masks, opacity=opacity, labels=labels)
 

@@ -249,7 +249,8 @@ class TrackSession:
         Without objects the frame is kept for :meth:`add`, and not looked at.
 
         Args:
-            frame: an array [H, W, 3] of uint8, a PIL image or a path.
+            frame: what :func:`~sam3_tvm.runtime.pictures.image.read_picture` takes, such as an
+                array [H, W, 3] of uint8, a PIL image or a path.
 
         Raises:
             PromptError: a session of a film.
