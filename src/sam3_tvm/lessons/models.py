@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -121,18 +121,19 @@ def _roi_align_shape(
 def roi_align_operator() -> Iterator[Any]:
     """roi_align as an operator of torch, for as long as the body runs.
 
-    The CPU wheels of torch come without torchvision. The importers tell operators by their
-    name within a namespace, so one of our own stands for torchvision's.
+    The CPU wheels of torch come without torchvision, so one of our own stands for torchvision's,
+    under its name.
     """
-    library = torch.library.Library("sam3_lessons", "DEF")
+    library = torch.library.Library("torchvision", "FRAGMENT")
     try:
-        library.define(
-            "roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, "
-            "SymInt pooled_width, int sampling_ratio, bool aligned) -> Tensor"
-        )
-        library.impl("roi_align", _roi_align, "CPU")
-        library.impl("roi_align", _roi_align_shape, "Meta")
-        yield torch.ops.sam3_lessons.roi_align.default
+        with suppress(RuntimeError):  # where torchvision is, it has defined it
+            library.define(
+                "roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, "
+                "SymInt pooled_width, int sampling_ratio, bool aligned) -> Tensor"
+            )
+            library.impl("roi_align", _roi_align, "CPU")
+            library.impl("roi_align", _roi_align_shape, "Meta")
+        yield torch.ops.torchvision.roi_align.default
     finally:
         del library  # takes the operator back
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from sam3_tvm import MissingExtraError
+from sam3_tvm.runtime.pictures import image
 from sam3_tvm.runtime.video.frames import FramesError
 from sam3_tvm.runtime.video.open import open_frames
 from tests import video_scenes
@@ -165,14 +166,13 @@ def test_a_path_that_may_not_be_looked_at_says_so(tmp_path, monkeypatch):
 
 def test_a_picture_that_may_not_be_read_is_told_by_its_number(tmp_path, monkeypatch, truth):
     folder = video_scenes.write_folder(tmp_path / "film", 3)
-    real = Image.open
 
     def refuse(path, *rest):
         if Path(path).name == "1.png":
             raise PermissionError(13, "Permission denied")
-        return real(path, *rest)
+        return open(path, *rest)
 
-    monkeypatch.setattr(Image, "open", refuse)
+    monkeypatch.setattr(image, "open", refuse, raising=False)
     with open_frames(folder) as frames:
         with pytest.raises(FramesError, match=r"frame 1: .*\(Permission denied\)") as raised:
             frames.read(1)
