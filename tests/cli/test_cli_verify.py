@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -106,3 +107,21 @@ def test_json_is_all_that_goes_to_stdout(cli, folder, reported):
     assert list(folder.iterdir()) == []
     both = cli("verify", "a", "b", "--json", "-o", "r.json")
     assert both.stdout == (folder / "r.json").read_text()
+
+
+def test_an_older_report_is_whole_after_a_write_that_fails(cli, folder, reported, monkeypatch):
+    reported()
+    (folder / "r.json").write_text("older")
+
+    def fill_the_disk(path, text, **_):
+        with path.open("w") as file:
+            file.write(text[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", fill_the_disk)
+    result = cli("verify", "a", "-o", "r.json")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1] == (
+        "error: r.json: cannot be written (No space left on device)"
+    )
+    assert [(p.name, p.read_text()) for p in folder.iterdir()] == [("r.json", "older")]

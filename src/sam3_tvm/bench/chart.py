@@ -16,7 +16,7 @@ _INK, _FAINT = "#1c2733", "#6b7683"
 
 def draw(report: BenchReport, path: Path) -> None:
     """Write :func:`figure` as a PNG, 1920 pixels wide."""
-    figure(report).savefig(path, dpi=150)
+    figure(report).savefig(path, dpi=150, format="png")
 
 
 def figure(report: BenchReport) -> Any:

@@ -21,6 +21,7 @@ from sam3_tvm.cli.terminal import (
     table,
 )
 from sam3_tvm.errors import UsageError
+from sam3_tvm.files import OutputFile
 
 if TYPE_CHECKING:
     from sam3_tvm.bench import BenchReport
@@ -92,8 +93,8 @@ def command(
     sam3-tvm bench sam3-cpu --functions detr_decoder,mask_decoder
     sam3-tvm bench sam3-cpu --profile --functions vision_encoder -o profile.json
     """
-    if output is not None and not output.absolute().parent.is_dir():
-        raise UsageError(f"{output}: its folder does not exist; make it, or choose another with -o")
+    if output is not None:
+        OutputFile(output, "-o")  # what can't be written to later is said now
     if profile:
         if artifact is None or quick:
             raise UsageError("--profile takes the folder of an artifact, and no --quick")
@@ -138,19 +139,17 @@ def _write(report: BenchReport, output: Path) -> list[Path]:
     from sam3_tvm.bench.report import markdown, to_json
 
     paths = [output, output.with_suffix(".md")]
+    OutputFile(paths[0], "-o").write_text(json_text(to_json(report)) + "\n")
+    OutputFile(paths[1], "-o").write_text(markdown(report))
     try:
-        paths[0].write_text(json_text(to_json(report)) + "\n", encoding="utf-8")
-        paths[1].write_text(markdown(report), encoding="utf-8")
         if report.parts:
             from sam3_tvm.bench.chart import draw
 
             paths.append(output.with_suffix(".png"))
-            draw(report, paths[2])
+            OutputFile(paths[2], "-o").write(lambda path: draw(report, path))
     except ModuleNotFoundError as error:
         paths.pop()
         complain(f"no chart: {error.name} is not installed: pip install 'sam3-tvm[bench]'")
-    except OSError as error:
-        raise UsageError(f"{output}: cannot be written ({error.strerror})") from error
     return paths
 
 
@@ -249,10 +248,7 @@ def _profile(
             _print_profile(one, peak)
         _print_totals(profiles, peak)
     if output is not None:
-        try:
-            output.write_text(json_text(document) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"{output}: cannot be written ({error.strerror})") from error
+        OutputFile(output, "-o").write_text(json_text(document) + "\n")
         if not as_json:
             say(f"wrote {output}")
 
