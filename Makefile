@@ -16,7 +16,7 @@ help:
 	@echo "make train      train the demonstration model anew (hours)    make draw  held-out scenes"
 	@echo "make test       ruff, mypy and the tests"
 	@echo "make test-full  the tests at SAM 3's real size (minutes, gigabytes)"
-	@echo "make zoo        some 280 models through the importer and TVM's own (an hour or more)"
+	@echo "make zoo        some 340 models through the importer and TVM's own (an hour or more)"
 	@echo "make docs       the API reference, from the docstrings, in out/docs"
 	@echo "make lint       ruff and mypy alone        make format  ruff format"
 	@echo "make clean      remove what was built      make distclean  and .venv"

@@ -245,6 +245,20 @@ def test_single_numbers_have_no_axis_to_work_on() -> None:
     )
 
 
+def test_einsum_of_any_number_of_factors() -> None:
+    check_each(
+        {
+            "two complex": lambda x, y: torch.einsum("bi,io->bo", x, y),
+            "three": lambda x, y: torch.einsum("bi,io,bi->o", x, y, x),
+            "four": lambda x, y: torch.einsum("bi,bi,bi,bi->bi", x, x, x, x),
+            "one": lambda x, y: torch.einsum("bi->i", x),
+            "conjugated": lambda x, y: torch.einsum("bi,bi->b", x, x.conj()),
+        },
+        draw(2, 3),
+        draw(3, 4, seed=1),
+    )
+
+
 def test_complex128_keeps_double_precision() -> None:
     x, y = draw(4, 3, dtype=torch.complex128), draw(4, 3, dtype=torch.complex128, seed=1)
     check_complex(lambda x, y: (x * y, x / y, x.abs(), x.sum(-1)), x, y, rtol=1e-13, atol=1e-14)

@@ -11,6 +11,7 @@ from import_harness import Wrap, check
 from torch.export import Dim
 
 from sam3_tvm.importer import import_module
+from sam3_tvm.importer.errors import ConversionError
 
 
 def sample(*shapes: tuple[int, ...], dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
@@ -99,6 +100,44 @@ def test_batch_and_sides_vary() -> None:
         rtol=1e-4,
         atol=1e-5,
     )
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_as_many_groups_as_pictures(rank: int) -> None:
+    """Weights that depend on the picture, by a batch that is one picture in many groups."""
+    convolve = (F.conv1d, F.conv2d, F.conv3d)[rank - 1]
+
+    def modulated(x: Any, w: Any, bias: Any) -> Any:
+        together = x.reshape(1, -1, *x.shape[2:]), w.reshape(-1, *w.shape[2:])
+        plain = convolve(*together, padding=1, groups=x.shape[0])
+        strided = convolve(
+            *together, bias.flatten(), stride=2, dilation=2, padding=2, groups=x.shape[0]
+        )
+        return plain, strided, convolve(*together, padding="same", groups=x.shape[0])
+
+    def args(batch: int) -> Any:
+        return sample((batch, 4, *[5] * rank), (batch, 6, 4, *[3] * rank), (batch, 6))
+
+    batch = Dim("batch", min=1, max=8)
+    check(
+        modulated,
+        *args(2),
+        dynamic_shapes=({0: batch}, {0: batch}, {0: batch}),
+        also=[args(1), args(3)],
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_a_transposed_convolution_in_symbolic_groups_is_refused() -> None:
+    def transposed(x: Any, w: Any) -> Any:
+        return F.conv_transpose2d(x.reshape(1, -1, 5, 5), w.flatten(0, 1), groups=x.shape[0])
+
+    batch = Dim("batch", min=1, max=8)
+    with pytest.raises(ConversionError, match="in as many groups as a symbolic size"):
+        import_module(
+            Wrap(transposed), sample((2, 4, 5, 5), (2, 4, 3, 2, 2)), (({0: batch}, {0: batch}),)
+        )
 
 
 def test_a_convolution_stays_one_operator() -> None:

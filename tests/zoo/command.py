@@ -77,8 +77,7 @@ def operators(context: typer.Context) -> None:
     """The operators that the importer knows, and how each is served."""
     from tests.zoo import operators as table
 
-    sys.argv = [sys.argv[0], *context.args]
-    raise typer.Exit(table.main())
+    raise typer.Exit(table.main(context.args))
 
 
 def _refuse(problem: str) -> None:

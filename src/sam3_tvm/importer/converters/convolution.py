@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from tvm import relax
+from tvm import relax, te, tirx, topi
 
 from sam3_tvm.importer.converters._tensors import accumulator, cast, dtype_of, extents
-from sam3_tvm.importer.registry import Context, converter
+from sam3_tvm.importer.errors import ConversionError
+from sam3_tvm.importer.registry import Context, converter, is_symbolic
 
 aten = torch.ops.aten
 
@@ -56,7 +57,7 @@ def _convolve(
     stride: Sequence[int],
     padding: Sequence[int] | str,
     dilation: Sequence[int],
-    groups: int,
+    groups: Any,
     output_padding: Sequence[int] | None = None,
 ) -> relax.Expr:
     """``x [B, C, *spatial]`` or without the batch; transposed if there is an output padding."""
@@ -66,6 +67,12 @@ def _convolve(
         x = cx.emit(relax.op.expand_dims(x, 0))
     dtype = dtype_of(x)
     steps = _each(dilation, rank)
+    if is_symbolic(groups):
+        if output_padding is not None:
+            raise ConversionError(cx.node, "transposed, in as many groups as a symbolic size")
+        before_after = _both_sides(padding, weight, steps, rank)
+        out = _in_symbolic_groups(cx, x, weight, groups, _each(stride, rank), before_after, steps)
+        return _with_bias(cx, out, bias, dtype, batched)
     spatial = _SPATIAL[rank - 1]
     named: dict[str, Any] = {
         "strides": _each(stride, rank),
@@ -82,11 +89,61 @@ def _convolve(
         named["kernel_layout"] = f"IO{spatial}"
         named["output_padding"] = _each(output_padding, rank)
     out = cx.emit(operators[rank - 1](x, weight, **named))
+    return _with_bias(cx, out, bias, dtype, batched)
+
+
+def _with_bias(
+    cx: Context, out: relax.Expr, bias: relax.Expr | None, dtype: str, batched: bool
+) -> relax.Expr:
+    """The sums of a convolution in the dtype of its input, with or without the batch."""
     if bias is not None:
-        column = cx.emit(relax.op.reshape(bias, (1, extents(bias)[0], *[1] * rank)))
+        ones = [1] * (len(extents(out)) - 2)
+        column = cx.emit(relax.op.reshape(bias, (1, extents(bias)[0], *ones)))
         out = cx.emit(relax.op.add(out, cast(cx, column, dtype_of(out))))
     out = cast(cx, out, dtype)
     return out if batched else cx.emit(relax.op.squeeze(out, [0]))
+
+
+def _in_symbolic_groups(
+    cx: Context,
+    x: relax.Expr,
+    weight: relax.Expr,
+    groups: Any,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+) -> relax.Expr:
+    """``x [B, groups * in, *spatial]`` with ``weight [groups * out, in, *kernel]``.
+
+    Weights that depend on the picture (StyleGAN's) make a batch one picture in as many groups.
+    Relax's operator has a fixed number of them.
+    """
+    rank, wide = len(stride), accumulator(dtype_of(x))
+    per_group = cx.sizes.simplify(tirx.floordiv(extents(weight)[0], groups))
+    padded_sizes = [
+        size + padding[axis] + padding[rank + axis] for axis, size in enumerate(extents(x)[2:])
+    ]
+
+    def convolve(data: te.Tensor, kernel: te.Tensor) -> te.Tensor:
+        taps = [te.reduce_axis((0, size), name=f"k{i}") for i, size in enumerate(kernel.shape[1:])]
+        padded = topi.nn.pad(data, [0, 0, *padding[:rank]], [0, 0, *padding[rank:]])
+        out = [
+            (size - d * (k - 1) - 1) // s + 1
+            for size, d, k, s in zip(padded_sizes, dilation, kernel.shape[2:], stride, strict=True)
+        ]
+
+        def value(n: Any, o: Any, *at: Any) -> Any:
+            channel = tirx.floordiv(o, per_group) * kernel.shape[1] + taps[0]
+            places = [
+                a * s + k * d for a, s, k, d in zip(at, stride, taps[1:], dilation, strict=True)
+            ]
+            return te.sum(
+                padded(n, channel, *places).astype(wide) * kernel(o, *taps).astype(wide), axis=taps
+            )
+
+        return te.compute((data.shape[0], kernel.shape[0], *out), value, name="grouped")
+
+    return cx.emit_te(convolve, x, weight, name="convolution_in_symbolic_groups")
 
 
 @converter(
@@ -105,7 +162,7 @@ def conv(
     stride: Sequence[int],
     padding: Sequence[int] | str,
     dilation: Sequence[int],
-    groups: int,
+    groups: Any,
 ) -> relax.Expr:
     """``weight [out, in / groups, *kernel]``; padding is a number, one per axis, ``"same"`` or
     ``"valid"``."""
@@ -130,7 +187,7 @@ def conv_transpose(
     stride: Sequence[int],
     padding: Sequence[int],
     output_padding: Sequence[int],
-    groups: int,
+    groups: Any,
     dilation: Sequence[int],
 ) -> relax.Expr:
     """``weight [in, out / groups, *kernel]``."""
@@ -158,7 +215,7 @@ def convolution(
     dilation: Sequence[int],
     transposed: bool,
     output_padding: Sequence[int],
-    groups: int,
+    groups: Any,
 ) -> relax.Expr:
     return _convolve(
         cx,
