@@ -6,10 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from sam3_tvm import host
+
+REQUIRE = "SAM3_TVM_REQUIRE"
+"""CPU features whose absence is a failure, such as ``avx512bf16,avx512vnni``."""
 
 # Of a run in the background a shell ignores these, and so would the programs under test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -71,6 +77,30 @@ def shapes_artifact(compiled_once: Callable[..., Path]) -> Path:
     """An artifact of the trained demonstration model, ``checkpoints/shapes``."""
     checkpoint = Path(__file__).parents[1] / "checkpoints" / "shapes"
     return compiled_once("shapes", str(checkpoint)) / "shapes"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what this CPU can't run, or fail it where ``SAM3_TVM_REQUIRE`` asks for the feature."""
+    needed = [name for mark in item.iter_markers("cpu") for name in mark.args]
+    lacking = sorted({*needed} - host.features())
+    if not lacking:
+        return
+    asked = {name.strip().upper() for name in os.environ.get(REQUIRE, "").split(",")}
+    if asked & {name.upper() for name in lacking}:
+        pytest.fail(f"{REQUIRE} asks for {', '.join(lacking)}, which this CPU lacks")
+    pytest.skip(f"this CPU has no {', '.join(lacking)}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name what could not run here, and why: a skip is easily taken for a pass."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in terminalreporter.stats.get("skipped", [])
+        if isinstance(report.longrepr, tuple)
+    )
+    for reason, count in sorted(reasons.items()):
+        tests = "1 test" if count == 1 else f"{count} tests"
+        terminalreporter.write_line(f"not run here: {tests}: {reason}")
 
 
 class _lock:  # noqa: N801 - reads as a statement

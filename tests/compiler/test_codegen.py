@@ -86,6 +86,20 @@ def test_a_kernel_gets_the_feature_that_it_states():
         codegen.generate(byte_products(), CpuTarget.parse("x86-64-v4"))
 
 
+@pytest.mark.cpu("X86_V4", "AVX512VNNI")
+def test_products_of_bytes_are_exact_where_the_cpu_has_them():
+    rng = np.random.default_rng(0)
+    # The instruction takes its first operand's bytes for unsigned.
+    a, b = rng.integers(0, 128, 64, np.int8), rng.integers(-128, 128, 64, np.int8)
+    total = rng.integers(-1000, 1000, 16, np.int32)
+    target = CpuTarget.parse("x86-64-v4+avx512vnni")
+    out = tvm.runtime.tensor(total)
+    run = codegen.generate(byte_products(), target)["main"]
+    run(tvm.runtime.tensor(a), tvm.runtime.tensor(b), out)
+    products = a.astype(np.int64) * b.astype(np.int64)
+    np.testing.assert_array_equal(out.numpy(), total + products.reshape(16, 4).sum(1))
+
+
 def test_code_that_uses_no_feature_is_that_of_the_level():
     func = linear_kernel(TARGET, 5, 8, Epilogue()).with_attr("global_symbol", "main")
     mod = tvm.IRModule({"main": func})
