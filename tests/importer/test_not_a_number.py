@@ -83,8 +83,8 @@ def test_divisions_that_round(dtype: torch.dtype, tolerance: float) -> None:
     check(divided, x.contiguous(), y.contiguous(), rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16], ids=str)
-def test_order_and_extremes(dtype: torch.dtype) -> None:
+@DTYPES
+def test_order_and_extremes(dtype: torch.dtype, tolerance: float) -> None:
     def ordered(x: Any) -> Any:
         columns = torch.zeros(8, 4, dtype=torch.int64)
         return (
@@ -104,7 +104,7 @@ def test_order_and_extremes(dtype: torch.dtype) -> None:
             ),
         )
 
-    check(ordered, ROWS.to(dtype), rtol=2e-3)
+    check(ordered, ROWS.to(dtype), rtol=tolerance)
 
 
 def test_infinite_fills_of_static_and_symbolic_sizes() -> None:

@@ -153,8 +153,9 @@ def position_of_extreme(
 ) -> relax.Expr:
     """The first position of the largest (or ``least``) entry along an axis, int64; of the
     first NaN where there is one."""
-    if dtype_of(x) == "bool":
-        x = cx.cast(x, "uint8")
+    dtype = dtype_of(x)
+    # Halves are compared in float32: TVM can't build a search for a position in bfloat16.
+    x = cx.cast(x, "uint8" if dtype == "bool" else accumulator(dtype))
     if dim is None or x.ty.ndim == 0:
         x, dim = cx.reshape(x, (count_of(extents(x)),)), 0
     search = relax.op.argmin if least else relax.op.argmax
