@@ -42,8 +42,8 @@ image, or an array; see :func:`read_picture`."""
 
 _T = TypeVar("_T")
 
-#: Several of them, where a call takes several.
 Pictures: TypeAlias = list[_T] | tuple[_T, ...]
+"""Several pictures, where a call takes several."""
 
 _FILES = "a picture file (JPEG, PNG, WebP, TIFF, BMP ...)"
 _ACCEPTED = f"{_FILES}, its bytes, a PIL image or an array"
