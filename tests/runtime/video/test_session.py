@@ -380,3 +380,8 @@ def test_what_is_no_number_is_refused_in_one_short_line(session, number):
 def test_ids_have_64_bits(session):
     with pytest.raises(PromptError, match="64 bits"):
         session.add(2**63, 0, points=POINT)
+
+
+def test_no_object_at_all_is_refused(session):
+    with pytest.raises(PromptError, match="one object at a time"):
+        session.add(1, 0, box=np.zeros((0, 0), np.int64))
