@@ -346,3 +346,42 @@ def test_masks_are_resized_as_by_the_reference(shape):
         torch.from_numpy(mask)[None, None].float(), size=(168, 168), mode="bilinear", antialias=True
     )
     np.testing.assert_array_equal(resize_mask(mask, 168, 168), wanted[0, 0].numpy() >= 0.5)
+
+
+class Unprintable:
+    def __repr__(self):
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    "number",
+    [np.zeros((40, 40)), [[1] * 900], Unprintable(), True, "1\n2", np.timedelta64(1, "D")],
+    ids=lambda number: type(number).__name__,
+)
+def test_what_is_no_number_is_refused_in_one_short_line(session, number):
+    session.add(1, 0, points=POINT)
+    calls = (
+        lambda: session.add(number, 0, points=POINT),
+        lambda: session.add(1, number, points=POINT),
+        lambda: session.remove(number),
+        lambda: next(session.propagate(number)),
+        lambda: next(session.propagate(0, number)),
+        lambda: session.propagate(reverse=np.ones(2) if number is True else number),
+        lambda: session.add(1, 0, points=POINT, clear=np.ones(2) if number is True else number),
+    )
+    for call in calls:
+        with pytest.raises(PromptError) as refused:
+            call()
+        assert "\n" not in f"{refused.value}"
+        assert len(f"{refused.value}") < 200
+    assert session.objects == [1]
+
+
+def test_ids_have_64_bits(session):
+    with pytest.raises(PromptError, match="64 bits"):
+        session.add(2**63, 0, points=POINT)
+
+
+def test_no_object_at_all_is_refused(session):
+    with pytest.raises(PromptError, match="one object at a time"):
+        session.add(1, 0, box=np.zeros((0, 0), np.int64))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -121,3 +123,39 @@ def test_restored_live_input_begins_with_the_frame_that_comes_next(studio, frame
     ours, wanted = second.step(frames[2]), first.step(frames[2])
     assert (ours.index, ours.objects) == (2, [7])
     np.testing.assert_array_equal(ours.logits, wanted.logits)
+
+
+@pytest.fixture
+def kept(studio, frames):
+    session = studio.model.track(frames)
+    session.add(7, 0, points=POINT)
+    list(session.propagate(stop=2))
+    return session.state()
+
+
+@pytest.mark.parametrize("name", ["session", "0.0.memory", "0.0.pointer", "0.1.pointer"])
+@pytest.mark.parametrize("value", [None, 5, np.uint64(2**63), "text", np.zeros((2, 3), ">f8")])
+def test_a_state_with_something_else_in_it_is_refused(studio, frames, kept, name, value):
+    session = studio.model.track(frames)
+    session.add(1, 0, points=POINT)
+    with pytest.raises(PromptError, match="no state of a session, or a damaged one") as refused:
+        session.restore({**kept, name: value})
+    assert "\n" not in f"{refused.value}"
+    assert session.objects == [1]
+
+
+@pytest.mark.parametrize("value", [3, np.float16(3), [1], None])
+def test_what_has_no_names_is_no_state(studio, frames, value):
+    with pytest.raises(PromptError, match=r"what state\(\) gives, arrays by name"):
+        studio.model.track(frames).restore(value)
+
+
+@pytest.mark.parametrize(
+    "change", [("id", "7"), ("shown", []), ("tracked", [{"frame": "1"}]), ("passed", [[0]])]
+)
+def test_a_state_whose_header_says_something_else_is_refused(studio, frames, kept, change):
+    header = json.loads(kept["session"].tobytes())
+    header["objects"][0][change[0]] = change[1]
+    damaged = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    with pytest.raises(PromptError, match="a damaged one"):
+        studio.model.track(frames).restore({**kept, "session": damaged})

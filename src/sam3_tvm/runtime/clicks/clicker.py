@@ -14,7 +14,7 @@ from sam3_tvm.errors import ResultError
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.rules import ClickRules
 from sam3_tvm.runtime.clicks.prompts import Click, build_clicks
-from sam3_tvm.runtime.concepts.prompts import PromptError, brief
+from sam3_tvm.runtime.concepts.prompts import PromptError, brief, is_integer
 from sam3_tvm.runtime.concepts.results import sigmoid
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions
 from sam3_tvm.runtime.pictures.image import Picture
@@ -100,8 +100,7 @@ class ClickResult(PictureResult):
         return int(self.iou.argmax())
 
     def _chosen(self, mask: Any) -> int:
-        known = isinstance(mask, int | np.integer) and not isinstance(mask, bool)
-        if not known or not -len(self) <= mask < len(self):
+        if not is_integer(mask) or not -len(self) <= mask < len(self):
             raise ResultError(f"mask says which of {len(self)}, counted from 0, not {brief(mask)}")
         return int(mask)
 

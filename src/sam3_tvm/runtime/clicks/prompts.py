@@ -135,7 +135,7 @@ def _rank(value: Any, name: str, deep: int = 1) -> int:
     if isinstance(value, np.ndarray):
         return value.ndim
     if isinstance(value, str | bytes):
-        raise PromptError(f"{name} takes numbers, not {value!r}")
+        raise PromptError(f"{name} takes numbers, not {brief(value)}")
     if not isinstance(value, list | tuple):
         try:
             return int(np.ndim(value))

@@ -21,6 +21,7 @@ __all__ = [
     "check_threshold",
     "checked_labels",
     "count_entries",
+    "is_integer",
     "is_number",
     "pixel_boxes",
     "pixel_points",
@@ -219,7 +220,15 @@ def is_number(value: Any) -> bool:
     """Whether it is one number, and no list or array with an axis."""
     if isinstance(value, np.ndarray):
         return value.ndim == 0 and value.dtype.kind in "iufb"
-    return isinstance(value, int | float | np.integer | np.floating | np.bool_)
+    # NumPy counts durations among the integers.
+    return isinstance(value, int | float | np.integer | np.floating | np.bool_) and not isinstance(
+        value, np.timedelta64
+    )
+
+
+def is_integer(value: Any) -> bool:
+    """Whether it is one whole number of Python's or NumPy's; booleans and durations are none."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64)
 
 
 def _is_per_phrase(boxes: Any) -> bool:

@@ -42,7 +42,8 @@ def wanted(name: str, flag: object) -> bool:
 
 def _checked_opacity(opacity: object) -> float:
     number = isinstance(opacity, int | float | np.integer | np.floating)
-    if isinstance(opacity, bool) or not number or not 0 <= opacity <= 1:  # type: ignore[operator]
+    # NumPy counts durations among the integers.
+    if isinstance(opacity, bool | np.timedelta64) or not number or not 0 <= opacity <= 1:  # type: ignore[operator]
         said = f"{opacity}" if number else f"a {_kind(opacity)}"
         raise ResultError(f"opacity is a number from 0 (no colour) to 1 (no picture), not {said}")
     return float(opacity)  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.abi import CLICKS, POINTERS
+from sam3_tvm.components import Dim
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.runtime.clicks.clicker import choose_masks
 from sam3_tvm.runtime.concepts.prompts import PromptError
@@ -88,6 +89,17 @@ class VideoFunctions:
     def side(self) -> int:
         """Of the model's picture, pixels."""
         return self._manifest.sizes.image
+
+    @cached_property
+    def remembered(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of what is remembered of a frame: ``pointer``, ``memory`` and ``logits``."""
+        specs = {s.name: s for s in self._manifest.components["memory_encoder"].outputs}
+        pointers = {s.name: s for s in self._manifest.components["click_decoder"].outputs}
+        return {
+            "pointer": _sizes(pointers["pointers"].shape[2:]),
+            "memory": _sizes(specs["memory"].shape[1:]),
+            "logits": (self.mask_side, self.mask_side),
+        }
 
     @property
     def mask_side(self) -> int:
@@ -196,3 +208,8 @@ class VideoFunctions:
         given = np.array([prior is not None])
         points, labels = prompt.points[None], prompt.labels[None]
         return self._call("prompt_encoder", points, labels, mask, given)
+
+
+def _sizes(shape: tuple[int | Dim, ...]) -> tuple[int, ...]:
+    """A shape that has no dynamic axis."""
+    return tuple(size for size in shape if isinstance(size, int))

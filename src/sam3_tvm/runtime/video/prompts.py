@@ -65,11 +65,10 @@ def build_frame_prompt(
         if not square.any():
             raise PromptError("the mask is empty: give one that covers some of the object")
         return FramePrompt(np.zeros((0, 2), np.float32), np.zeros(0, np.int64), square)
-    (click, *more), several = build_clicks(
-        points, point_labels, box, None, size, side=side, most=most
-    )
-    if several or more:
+    clicks, several = build_clicks(points, point_labels, box, None, size, side=side, most=most)
+    if several:
         raise PromptError("one object at a time: give points [N, 2] and a box [4]")
+    (click,) = clicks
     spots, labels = click.points, click.labels
     if click.box is not None:
         if earlier is not None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.locks import Lock
-from sam3_tvm.runtime.concepts.prompts import PromptError
+from sam3_tvm.runtime.concepts.prompts import PromptError, brief, is_integer
 from sam3_tvm.runtime.concepts.results import sigmoid
 from sam3_tvm.runtime.pictures.image import Picture, own_picture
 from sam3_tvm.runtime.pictures.masks import LazyMasks
@@ -22,6 +22,9 @@ from sam3_tvm.runtime.video.result import FrameResult
 from sam3_tvm.runtime.video.state import pack, unpack
 
 __all__ = ["TrackSession"]
+
+# States hold integers of 64 bits.
+_LARGEST_ID = 2**63 - 1
 
 
 class _Frame:
@@ -118,7 +121,7 @@ class TrackSession:
         """Show an object on a frame, or correct what was found there.
 
         Args:
-            object_id: any integer; a new one makes an object.
+            object_id: any integer of 64 bits; a new one makes an object.
             frame: the frame's number, from 0; of live input the latest, or None.
             points: x, y in the frame's pixels, [N, 2].
             point_labels: 1 for a point on the object, 0 for one beside it; by default all 1.
@@ -135,8 +138,11 @@ class TrackSession:
             FramesError: a frame that cannot be read, or the session has been closed.
         """
         name = _whole(object_id, "an object's id")
+        if not -_LARGEST_ID <= name <= _LARGEST_ID:
+            raise PromptError(f"an object's id has 64 bits at most, not {brief(name)}")
         if frame is not None:
             frame = _whole(frame, "a frame's number")
+        clear = _flag(clear, "clear")
         with self._lock:
             self._check_open()
             shown = self._frame_to_show(frame)
@@ -163,11 +169,12 @@ class TrackSession:
         Raises:
             PromptError: no object of this id.
         """
+        name = _whole(object_id, "an object's id")
         with self._lock:
-            if object_id not in self._objects:
+            if name not in self._objects:
                 known = ", ".join(map(str, self._objects)) or "none"
-                raise PromptError(f"no object {object_id!r}; there are: {known}")
-            del self._objects[object_id]
+                raise PromptError(f"no object {brief(name)}; there are: {known}")
+            del self._objects[name]
 
     def propagate(
         self, start: int | None = None, stop: int | None = None, reverse: bool = False
@@ -194,6 +201,7 @@ class TrackSession:
         """
         if self._frames is None:
             raise PromptError("live input has no frames to go through: give them to step()")
+        reverse = _flag(reverse, "reverse")
         with self._lock:
             self._check_open()
             memories = list(self._objects.values())
@@ -296,8 +304,7 @@ class TrackSession:
         """
         with self._lock:
             self._check_open()
-            rules, most = self._functions.rules, self._functions.most_pointers
-            self._objects, self._next = unpack(state, self._fingerprint, rules, most)
+            self._objects, self._next = unpack(state, self._fingerprint, self._functions)
             self._current = None
 
     def _check_open(self) -> None:
@@ -388,9 +395,15 @@ class TrackSession:
 
 
 def _whole(number: Any, what: str) -> int:
-    if isinstance(number, bool | np.bool_) or not isinstance(number, int | np.integer):
-        raise PromptError(f"{what} is an integer, not {number!r}")
+    if not is_integer(number):
+        raise PromptError(f"{what} is an integer, not {brief(number)}")
     return int(number)
+
+
+def _flag(flag: Any, what: str) -> bool:
+    if not isinstance(flag, bool | np.bool_):
+        raise PromptError(f"{what} is True or False, not {brief(flag)}")
+    return bool(flag)
 
 
 def _beyond(index: int, frames: Frames | None) -> str:

@@ -4,20 +4,55 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from sam3_tvm.rules import VideoRules
-from sam3_tvm.runtime.concepts.prompts import PromptError
+from sam3_tvm.errors import ArtifactError, one_line
+from sam3_tvm.runtime.concepts.prompts import PromptError, brief
 from sam3_tvm.runtime.video.memory import FrameRecord, MaskAnswer, ObjectMemory, Spans
 from sam3_tvm.runtime.video.prompts import FramePrompt
+from sam3_tvm.strict_json import expect, parse
+
+if TYPE_CHECKING:
+    from sam3_tvm.runtime.video.functions import VideoFunctions
 
 __all__ = ["pack", "unpack"]
 
 _KIND = "sam3-tvm track state 1"
 _HEADER = "session"
+
+
+@dataclass(frozen=True)
+class _Record:
+    """Of a frame, in the header."""
+
+    frame: int
+    reverse: bool
+    object_logit: float | None
+
+
+@dataclass(frozen=True)
+class _Object:
+    """Of an object, in the header."""
+
+    id: int
+    passed: tuple[tuple[int, int], ...]
+    shown: tuple[_Record, ...]
+    tracked: tuple[_Record, ...]
+    points: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What a state says of its arrays."""
+
+    kind: str
+    artifact: str
+    next: int
+    objects: tuple[_Object, ...]
 
 
 def pack(
@@ -66,43 +101,82 @@ def _pack_record(
 
 
 def unpack(
-    state: Mapping[str, NDArray[Any]], fingerprint: str, rules: VideoRules, most_pointers: int
+    state: Mapping[str, NDArray[Any]], fingerprint: str, functions: VideoFunctions
 ) -> tuple[dict[int, ObjectMemory], int]:
     """The inverse of :func:`pack`: the objects, and the number of the next frame of live input.
 
     Raises:
-        PromptError: a state of another artifact, or something else.
+        PromptError: a state of another artifact, something else, or one that is damaged.
     """
+    if not isinstance(state, Mapping):
+        raise PromptError(f"a state is what state() gives, arrays by name, not {brief(state)}")
     try:
-        header = json.loads(bytes(state[_HEADER]))
-        if header["kind"] != _KIND:
-            raise PromptError(f"a state of {header['kind']!r}, this reads {_KIND!r}")
-        if header["artifact"] != fingerprint:
+        header = json.loads(_array(state, _HEADER, np.uint8, (None,)).tobytes())
+        about = expect(dict, header, _HEADER, "an object")
+        if (kind := about.get("kind")) != _KIND:
+            raise PromptError(f"a state of {brief(kind)}, this reads {_KIND!r}")
+        if about.get("artifact") != fingerprint:
             raise PromptError("the state is of a session with another artifact")
-        objects = {}
-        for place, entry in enumerate(header["objects"]):
-            memory = ObjectMemory(rules, most_pointers)
-            memory.passed = Spans((first, last) for first, last in entry["passed"])
-            for kind, records in (("shown", memory.shown), ("tracked", memory.tracked)):
-                for item in entry[kind]:
-                    records[item["frame"]] = _unpack_record(state, place, item)
-            for frame in entry["points"]:
-                key = f"{place}.{frame}"
-                points, labels = state[f"{key}.points"], state[f"{key}.labels"]
-                memory.points[frame] = FramePrompt(points, labels)
-            objects[entry["id"]] = memory
-        return objects, header["next"]
-    except (KeyError, TypeError, ValueError) as error:
+        found = parse(_Header, about, _HEADER)
+        objects = {
+            entry.id: _unpack_object(state, f"{place}", entry, functions)
+            for place, entry in enumerate(found.objects)
+        }
+    # A RecursionError is of many brackets.
+    except (ArtifactError, RecursionError, ValueError) as error:
         if isinstance(error, PromptError):
             raise
-        raise PromptError(f"this is no state of a session, or a damaged one ({error})") from error
+        raise PromptError(
+            f"this is no state of a session, or a damaged one ({one_line(str(error))})"
+        ) from error
+    return objects, found.next
+
+
+def _unpack_object(
+    state: Mapping[str, NDArray[Any]], place: str, entry: _Object, functions: VideoFunctions
+) -> ObjectMemory:
+    memory = ObjectMemory(functions.rules, functions.most_pointers)
+    memory.passed = Spans(entry.passed)
+    for of, records in ((entry.shown, memory.shown), (entry.tracked, memory.tracked)):
+        for item in of:
+            records[item.frame] = _unpack_record(state, f"{place}.{item.frame}", item, functions)
+    # What was shown is there for as long as the object is, with all that came of it.
+    if not memory.shown or any(r.memory is None or not r.answer for r in memory.shown.values()):
+        raise ValueError(f"object {entry.id} lacks where it was shown")
+    for frame in entry.points:
+        key = f"{place}.{frame}"
+        points = _array(state, f"{key}.points", np.float32, (None, 2))
+        labels = _array(state, f"{key}.labels", np.int64, (len(points),))
+        if len(points) > functions.most_points or not np.isin(labels, (0, 1, 2, 3)).all():
+            raise ValueError(f"{key}.labels are no labels of points")
+        memory.points[frame] = FramePrompt(points, labels)
+    return memory
 
 
 def _unpack_record(
-    state: Mapping[str, NDArray[Any]], place: int, item: Mapping[str, Any]
+    state: Mapping[str, NDArray[Any]], key: str, item: _Record, functions: VideoFunctions
 ) -> FrameRecord:
-    key = f"{place}.{item['frame']}"
+    shapes = functions.remembered
     answer = None
-    if item["object_logit"] is not None:
-        answer = MaskAnswer(state[f"{key}.logits"], item["object_logit"])
-    return FrameRecord(state[f"{key}.pointer"], state.get(f"{key}.memory"), item["reverse"], answer)
+    if item.object_logit is not None:
+        logits = _array(state, f"{key}.logits", np.float32, shapes["logits"])
+        answer = MaskAnswer(logits, item.object_logit)
+    kept = None
+    if f"{key}.memory" in state:
+        kept = _array(state, f"{key}.memory", np.uint16, shapes["memory"])
+    pointer = _array(state, f"{key}.pointer", np.float32, shapes["pointer"])
+    return FrameRecord(pointer, kept, item.reverse, answer)
+
+
+def _array(
+    state: Mapping[str, NDArray[Any]], name: str, dtype: DTypeLike, shape: tuple[int | None, ...]
+) -> NDArray[Any]:
+    """An entry, which must be an array of this type and shape; None is any size."""
+    array = state.get(name)
+    if array is None:
+        raise ValueError(f"{name} is missing")
+    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != len(shape):
+        raise ValueError(f"{name} is {brief(array)}")
+    if any(size not in (None, given) for size, given in zip(shape, array.shape, strict=True)):
+        raise ValueError(f"{name} has the shape {list(array.shape)}")
+    return array
