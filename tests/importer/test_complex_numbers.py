@@ -259,6 +259,15 @@ def test_einsum_of_any_number_of_factors() -> None:
     )
 
 
+def test_a_padded_spectrum_keeps_its_batch_free() -> None:
+    check_complex(
+        lambda x: torch.fft.irfft(torch.nn.functional.pad(torch.fft.rfft(x)[..., :3], (0, 2)), n=8),
+        torch.randn(2, 8),
+        dynamic_shapes=({0: Dim("batch", min=1, max=8)},),
+        also=[(torch.randn(n, 8),) for n in (1, 3)],
+    )
+
+
 def test_complex128_keeps_double_precision() -> None:
     x, y = draw(4, 3, dtype=torch.complex128), draw(4, 3, dtype=torch.complex128, seed=1)
     check_complex(lambda x, y: (x * y, x / y, x.abs(), x.sum(-1)), x, y, rtol=1e-13, atol=1e-14)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import fx
+from torch._dispatch.python import enable_python_dispatcher
 from torch._guards import detect_fake_mode
 from torch.export import ExportedProgram
 from torch.fx.experimental.symbolic_shapes import statically_known_true
@@ -120,7 +121,8 @@ class Emitter:
         fake_args, fake_kwargs = tree_map_only(fx.Node, lambda n: n.meta["val"], (args, kwargs))
         # Where the node comes from (stack trace, module path) stays as it was.
         node.meta = {k: v for k, v in self.source.meta.items() if k not in ("val", "tensor_meta")}
-        with self.fake_mode:
+        # By torch's rules in Python: padding in C++ would fix a symbolic size to its example.
+        with self.fake_mode, enable_python_dispatcher():
             node.meta["val"] = target(*fake_args, **fake_kwargs)
         self.created.append(node)
         return node
