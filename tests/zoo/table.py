@@ -94,7 +94,12 @@ def summary(entries: Iterable[Entry], results: Mapping[Trial, Outcome]) -> list[
         if any(theirs):
             count = sum(o is not None and o.right for o in theirs)
             line += f", {count} by TVM's own importer"
-        lines.append(line)
+        missing = sum(
+            Trial(entry.name, False, dynamic) not in results
+            for entry in entries
+            if entry.dynamic or not dynamic
+        )
+        lines.append(line + (f"; {missing} not run" if missing else ""))
     return lines
 
 
