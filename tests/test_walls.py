@@ -50,12 +50,10 @@ ROOMS: dict[str, set[str]] = {
     "runtime/execution": CONTRACT | FOLDER,
     "runtime/pictures": CONTRACT | FOLDER | {"runtime/execution"},
     "runtime/concepts": CONTRACT | FOLDER | {"runtime/execution", "runtime/pictures"},
-    "runtime/clicks": CONTRACT
-    | FOLDER
-    | {"runtime/execution", "runtime/pictures", "runtime/concepts"},
+    "runtime/clicks": CONTRACT | FOLDER | {"runtime/execution", "runtime/pictures"},
     "runtime/video": CONTRACT
     | FOLDER
-    | {"runtime/execution", "runtime/pictures", "runtime/concepts", "runtime/clicks"},
+    | {"runtime/execution", "runtime/pictures", "runtime/clicks"},
     "runtime": CONTRACT
     | FOLDER
     | {f"runtime/{room}" for room in ("execution", "pictures", "concepts", "clicks", "video")},

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sam3_tvm.runtime.concepts.prompts import PromptError
+from sam3_tvm.runtime.pictures.arguments import PromptError
 from sam3_tvm.runtime.pictures.masks import LazyMasks
 from sam3_tvm.runtime.video.open import open_frames
 from sam3_tvm.runtime.video.result import FrameResult

@@ -22,7 +22,7 @@ from sam3_tvm.evaluate import (
 from sam3_tvm.evaluate.report import ALL, HELD_OUT
 from sam3_tvm.evaluate.segmentation import encode
 from sam3_tvm.evaluate.sheet import contact_sheet
-from sam3_tvm.runtime.concepts.prompts import PromptError
+from sam3_tvm.runtime.pictures.arguments import PromptError
 
 
 def found(*pairs) -> Detections:

@@ -15,8 +15,8 @@ from PIL import Image
 import sam3_tvm
 from sam3_tvm.artifact import ArtifactError
 from sam3_tvm.components import AbiError
-from sam3_tvm.runtime.concepts.prompts import PromptError
 from sam3_tvm.runtime.execution.functions import FunctionTable
+from sam3_tvm.runtime.pictures.arguments import PromptError
 from sam3_tvm.runtime.pictures.image import ImageError, preprocess
 
 SIZE = (40, 60)

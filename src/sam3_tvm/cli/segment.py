@@ -114,7 +114,7 @@ def command(
     pictures = find_pictures(images)
     with output_folder(output if overlay else None, pictures) as folder:
         import sam3_tvm
-        from sam3_tvm.runtime.concepts.prompts import brief
+        from sam3_tvm.runtime.pictures.arguments import brief
 
         model = sam3_tvm.load(artifact, threads=threads)
         if prompts.points and not model.manifest.sizes.points:

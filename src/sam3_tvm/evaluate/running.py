@@ -20,8 +20,8 @@ from sam3_tvm.evaluate.metrics import box_iou, count, count_others, match
 from sam3_tvm.evaluate.report import Detections, Evaluation, Failure, Outcome
 from sam3_tvm.evaluate.segmentation import Rle, decode, iou
 from sam3_tvm.progress import Progress, silent
-from sam3_tvm.runtime.concepts.prompts import PromptError
 from sam3_tvm.runtime.model import Model
+from sam3_tvm.runtime.pictures.arguments import PromptError
 from sam3_tvm.runtime.pictures.image import ImageError, read_picture
 
 __all__ = ["Detections", "Detector", "ModelDetector", "evaluate"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sam3_tvm.runtime.clicks.clicker import ClickResult
 from sam3_tvm.runtime.concepts.detector import PhraseWarning
-from sam3_tvm.runtime.concepts.prompts import PromptError
 from sam3_tvm.runtime.concepts.results import Result
 from sam3_tvm.runtime.model import Model, load
+from sam3_tvm.runtime.pictures.arguments import PromptError
 from sam3_tvm.runtime.pictures.encoded import EncodedImage
 from sam3_tvm.runtime.pictures.image import ImageError
 from sam3_tvm.runtime.video.result import FrameResult

@@ -14,13 +14,14 @@ from sam3_tvm.manifest import Manifest
 from sam3_tvm.progress import Progress, silent
 from sam3_tvm.runtime.clicks.clicker import Clicker, ClickResult
 from sam3_tvm.runtime.concepts.detector import Detector, Tokenize
-from sam3_tvm.runtime.concepts.prompts import PromptError, brief, check_threshold
+from sam3_tvm.runtime.concepts.prompts import check_threshold
 from sam3_tvm.runtime.concepts.results import Result
 from sam3_tvm.runtime.concepts.tokenizer import Tokenizer
 from sam3_tvm.runtime.execution.engine import checked_threads
 from sam3_tvm.runtime.execution.functions import FunctionTable
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions
 from sam3_tvm.runtime.execution.module import load_functions
+from sam3_tvm.runtime.pictures.arguments import PromptError, brief
 from sam3_tvm.runtime.pictures.encoded import EncodedImage
 from sam3_tvm.runtime.pictures.encoder import Encoder
 from sam3_tvm.runtime.pictures.image import Picture, Pictures, checked_list

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sam3_tvm.runtime.concepts.prompts import PromptError, build_prompts, check_threshold
+from sam3_tvm.runtime.concepts.prompts import build_prompts, check_threshold
+from sam3_tvm.runtime.pictures.arguments import PromptError
 
 
 def build(text=None, boxes=None, labels=None, size=(100, 200), **points):
@@ -68,24 +69,12 @@ def test_no_boxes_can_be_said_in_any_way(boxes):
         ({"text": 3}, "text takes phrases, not 3"),
         ({"boxes": np.array(3.0)}, r"shape \[N, 4\]"),
         ({"text": ["a", "b"], "boxes": [np.array(3.0), None]}, r"shape \[N, 4\]"),
-        ({"text": "a", "boxes": [[10**400, 0, 1, 1]]}, "x0, y0, x1, y1 each"),
-        ({"text": "a", "boxes": np.ones((1, 4), complex)}, "x0, y0, x1, y1 each"),
         ({"text": "a", "boxes": [[0, 0, 9, 9]], "labels": [[1], [1, 0]]}, "box_labels are 1 or 0"),
         (
             {"text": ["a", "b"], "boxes": [[[0, 0, 9, 9]], None], "labels": {1}},
             "box_labels has 1 entries",
         ),
         ({"text": "a", "boxes": [[10, 10, 5, 20]]}, r"\(10, 10, 5, 20\) is empty or upside down"),
-        ({"text": "a", "boxes": [[10, 10, 10, 20]]}, "empty or upside down"),
-        ({"text": "a", "boxes": [[0, 0, float("nan"), 20]]}, "no finite number"),
-        ({"text": "a", "boxes": [[0, 0, float("inf"), 20]]}, "no finite number"),
-        ({"text": "a", "boxes": [[200, 0, 210, 20]]}, "outside the picture of 200 x 100 px"),
-        ({"text": "a", "boxes": [[-9, -9, 0, 20]]}, "outside the picture"),
-        ({"text": "a", "boxes": [1, 2, 3]}, r"shape \[N, 4\]"),
-        ({"text": "a", "boxes": 5}, r"shape \[N, 4\]"),
-        ({"text": "a", "boxes": [[1, 2, 3]]}, r"shape \[N, 4\]"),
-        ({"text": "a", "boxes": [[1, 2, 3, 4], [1, 2, 3]]}, "x0, y0, x1, y1 each"),
-        ({"text": "a", "boxes": "1,2,3,4"}, "x0, y0, x1, y1 each"),
         ({"text": "a", "boxes": [[0, 0, 9, 9]] * 5}, "5 boxes for 'a': at most 4"),
         ({"text": "a", "boxes": [[0, 0, 9, 9]], "labels": [1, 0]}, r"shape \(2,\) for 1 boxes"),
         ({"text": "a", "boxes": [[0, 0, 9, 9]], "labels": [2]}, r"1 \(like this\) or 0"),
@@ -134,10 +123,7 @@ def test_points_may_differ_by_phrase_while_boxes_are_for_all():
     ("points", "labels", "says"),
     [
         ([[1, 2, 3]], None, r"points take shape \[M, 2\] \(x, y each\), got \(1, 3\)"),
-        ([["a", 2]], None, "points are x, y each, not"),
         ([[201, 5]], None, r"point \(201, 5\) lies outside the picture of 200 x 100 px"),
-        ([[-1, 5]], None, "lies outside"),
-        ([[float("nan"), 5]], None, r"point \(nan, 5\) lies outside"),
         ([[1, 1]] * 4, None, "4 points for 'dog': at most 3 are taken"),
         ([[1, 1]], [2], r"point_labels are 1 \(like this\) or 0 \(not this\), got \[2\]"),
         ([[1, 1]], [1, 0], r"point_labels has shape \(2,\) for 1 points"),
@@ -155,32 +141,6 @@ def test_points_for_a_model_that_takes_none():
     assert len(build("dog", points=[], max_points=None)) == 1
     with pytest.raises(PromptError, match="nothing to look for"):
         build(points=[])
-
-
-@pytest.mark.parametrize(
-    ("boxes", "says"),
-    [
-        ([[0.1, 0.2, 0.5, 0.6]], r"not fractions of the picture; multiply x by 200 and y by 100"),
-        ([[0, 0, 1, 1]], "not fractions of the picture"),
-        ([[10, 10, 10.4, 40]], "is narrower than a pixel inside the picture of 200 x 100 px"),
-        ([[-30, 10, 0.5, 40]], "is narrower than a pixel inside the picture"),
-        ([[False, False, True, True]], "boxes are x0, y0, x1, y1 each, not"),
-        ([[0, False, 9, 9]], "boxes are x0"),
-        ([["1", "2", "30", "40"]], "boxes are x0"),
-        (np.array([[1, 2, 30, 40]], "M8[s]"), "boxes are x0"),
-        (np.array([[1, 2, 30, 40]], object), "boxes are x0"),
-    ],
-)
-def test_boxes_that_were_probably_meant_otherwise_are_refused(boxes, says):
-    with pytest.raises(PromptError, match=says):
-        build("dog", boxes)
-
-
-def test_points_given_as_fractions_are_refused_but_not_a_corner():
-    with pytest.raises(PromptError, match="points are in pixels, not fractions of the picture"):
-        build(points=[[0.5, 0.4]], max_points=4)
-    assert len(build(points=[[0, 0], [1, 1]], max_points=4)[0].points) == 2
-    assert len(build(points=[[0.5, 0.5]], max_points=4, size=(2, 2))[0].points) == 1
 
 
 def test_one_box_point_or_label_needs_no_list():

@@ -14,14 +14,14 @@ from sam3_tvm.errors import ResultError
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.rules import ClickRules
 from sam3_tvm.runtime.clicks.prompts import Click, build_clicks
-from sam3_tvm.runtime.concepts.prompts import PromptError, brief, is_integer
-from sam3_tvm.runtime.concepts.results import sigmoid
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions
+from sam3_tvm.runtime.pictures.arguments import PromptError, brief, is_integer
 from sam3_tvm.runtime.pictures.image import Picture
 from sam3_tvm.runtime.pictures.kept_picture import KeptPicture
 from sam3_tvm.runtime.pictures.masks import LazyMasks, coco_entry
 from sam3_tvm.runtime.pictures.overlay import draw_overlay
 from sam3_tvm.runtime.pictures.result import PictureResult
+from sam3_tvm.runtime.pictures.scores import sigmoid
 
 __all__ = ["ClickResult", "Clicker", "choose_masks"]
 

@@ -8,16 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam3_tvm.runtime.concepts.prompts import (
+from sam3_tvm.runtime.pictures.arguments import (
     PromptError,
     as_array,
     brief,
-    checked_labels,
     count_entries,
     is_number,
-    pixel_boxes,
-    pixel_points,
 )
+from sam3_tvm.runtime.pictures.coordinates import checked_labels, pixel_boxes, pixel_points
 from sam3_tvm.runtime.pictures.values import PlainValue
 
 __all__ = ["Click", "build_clicks"]

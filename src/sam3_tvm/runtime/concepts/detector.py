@@ -14,11 +14,13 @@ from sam3_tvm.abi import BATCH
 from sam3_tvm.locks import Lock
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.progress import Progress
-from sam3_tvm.runtime.concepts.prompts import Prompt, brief, build_prompts
-from sam3_tvm.runtime.concepts.results import Result, sigmoid
+from sam3_tvm.runtime.concepts.prompts import Prompt, build_prompts
+from sam3_tvm.runtime.concepts.results import Result
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions
+from sam3_tvm.runtime.pictures.arguments import brief
 from sam3_tvm.runtime.pictures.encoded import EncodedImage
 from sam3_tvm.runtime.pictures.masks import LazyMasks
+from sam3_tvm.runtime.pictures.scores import sigmoid
 
 __all__ = ["Detector", "PhraseWarning", "Tokenize"]
 

@@ -7,94 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from sam3_tvm.errors import Sam3Error
+from sam3_tvm.runtime.pictures.arguments import PromptError, brief, count_entries, is_number
+from sam3_tvm.runtime.pictures.coordinates import checked_labels, pixel_boxes, pixel_points
 from sam3_tvm.runtime.pictures.values import PlainValue
 
-__all__ = [
-    "Prompt",
-    "PromptError",
-    "as_array",
-    "brief",
-    "build_prompts",
-    "check_threshold",
-    "checked_labels",
-    "count_entries",
-    "is_integer",
-    "is_number",
-    "pixel_boxes",
-    "pixel_points",
-]
+__all__ = ["Prompt", "build_prompts", "check_threshold"]
 
 
 _SEQUENCES = (list, tuple, np.ndarray)
-
-# Coordinates between 0 and 1 are those of a pixel in the corner, or fractions given by mistake;
-# in pictures this small they can be either.
-_FEW_PIXELS = 4
-
-# A box of a pixel may have lost some of it to rounding.
-_NARROWEST = 1 - 1e-3
-
-
-class PromptError(Sam3Error, ValueError):
-    """A phrase, box, point, label or threshold that cannot be used; the message says why."""
-
-
-def brief(value: Any) -> str:
-    """What was given, for a message of one line."""
-    try:
-        words = " ".join(f"{value!r}".split())
-    except Exception:  # an object's own
-        words = f"a {type(value).__name__}"
-    return words if len(words) <= 100 else f"{words[:97]}..."
-
-
-def as_array(given: Any, takes: str, dtype: DTypeLike | None = None) -> NDArray[Any]:
-    """What was given as an array, in its own type or in ``dtype``.
-
-    Args:
-        given: numbers, nested in lists or in an array; booleans too where no ``dtype`` is asked.
-        takes: how the message begins, such as "points are x, y each".
-        dtype: of the array.
-
-    Raises:
-        PromptError: lists of unequal lengths, or anything but numbers: text, dates, objects,
-            complex numbers.
-    """
-    try:
-        array = np.asarray(given)
-        accepted = "biuf" if dtype is None else "iuf"
-        if array.size and (array.dtype.kind not in accepted or _hides_bools(given, array)):
-            raise TypeError("no numbers")
-        return array if dtype is None else np.asarray(given, dtype)
-    # Besides what NumPy raises, whatever an object's own conversion to an array does.
-    except Exception as error:
-        raise PromptError(f"{takes}, not {brief(given)}") from error
-
-
-def _hides_bools(given: Any, array: NDArray[Any]) -> bool:
-    """Whether lists mix booleans with numbers, of which NumPy makes numbers."""
-    if array.dtype.kind == "b" or isinstance(given, np.ndarray):
-        return False
-    if isinstance(given, list | tuple):
-        return any(_hides_bools(entry, array) for entry in given)
-    return isinstance(given, bool | np.bool_)
-
-
-def count_entries(name: str, given: Any) -> int:
-    """How many entries a list has.
-
-    Raises:
-        PromptError: it is no list.
-    """
-    try:
-        return len(given)
-    except Exception as error:  # an object's own length
-        raise PromptError(
-            f"{name} takes a list with an entry for each, not {brief(given)}"
-        ) from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,21 +138,6 @@ def check_threshold(threshold: float) -> None:
         raise PromptError(f"threshold must be between 0 and 1, got {brief(threshold)}")
 
 
-def is_number(value: Any) -> bool:
-    """Whether it is one number, and no list or array with an axis."""
-    if isinstance(value, np.ndarray):
-        return value.ndim == 0 and value.dtype.kind in "iufb"
-    # NumPy counts durations among the integers.
-    return isinstance(value, int | float | np.integer | np.floating | np.bool_) and not isinstance(
-        value, np.timedelta64
-    )
-
-
-def is_integer(value: Any) -> bool:
-    """Whether it is one whole number of Python's or NumPy's; booleans and durations are none."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64)
-
-
 def _is_per_phrase(boxes: Any) -> bool:
     """Whether there is an array of boxes, or points, for each phrase rather than one for all."""
     if isinstance(boxes, np.ndarray):
@@ -272,91 +179,3 @@ def _prompt(
         (spots / scale).astype(np.float32),
         checked_labels("point", "points", point_labels, len(spots)),
     )
-
-
-def pixel_points(points: ArrayLike | None, size: tuple[int, int]) -> NDArray[np.float64]:
-    """The points in pixels: float64 [M, 2]."""
-    if points is None:
-        return np.zeros((0, 2))
-    array = as_array(points, "points are x, y each", np.float64)
-    if array.size == 0:
-        return np.zeros((0, 2))
-    if array.shape == (2,):  # one point
-        array = array[None]
-    if array.ndim != 2 or array.shape[1] != 2:
-        raise PromptError(f"points take shape [M, 2] (x, y each), got {array.shape}")
-    height, width = size
-    for x, y in array:
-        # Written so that NaN is refused as well.
-        if not (0 <= x <= width and 0 <= y <= height):
-            raise PromptError(
-                f"point ({x:g}, {y:g}) lies outside the picture of {width} x {height} px"
-            )
-    if _are_fractions(array, size) and (array % 1).any():
-        raise PromptError(
-            f"{_shown('point', array[0])} lies in the picture's first pixel: points are in pixels, "
-            f"not fractions of the picture; multiply x by {width} and y by {height}"
-        )
-    return array
-
-
-def pixel_boxes(boxes: ArrayLike | None, size: tuple[int, int]) -> NDArray[np.float64]:
-    """The boxes in pixels, cut at the picture's edges: float64 [N, 4]."""
-    if boxes is None:
-        return np.zeros((0, 4))
-    array = as_array(boxes, "boxes are x0, y0, x1, y1 each", np.float64)
-    if array.size == 0:
-        return np.zeros((0, 4))
-    if array.shape == (4,):  # one box
-        array = array[None]
-    if array.ndim != 2 or array.shape[1] != 4:
-        raise PromptError(f"boxes take shape [N, 4] (x0, y0, x1, y1 each), got {array.shape}")
-    height, width = size
-    for box in array:
-        x0, y0, x1, y1 = box
-        shown = _shown("box", box)
-        if not np.isfinite(box).all():
-            raise PromptError(f"{shown} has a coordinate that is no finite number")
-        if x1 <= x0 or y1 <= y0:
-            raise PromptError(f"{shown} is empty or upside down: x0 < x1 and y0 < y1, in pixels")
-        if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
-            raise PromptError(f"{shown} lies outside the picture of {width} x {height} px")
-    cut: NDArray[np.float64] = array.clip(0, [width, height, width, height])
-    for box, (x0, y0, x1, y1) in zip(array, cut, strict=True):
-        if _are_fractions(box, size):
-            raise PromptError(
-                f"{_shown('box', box)} lies in the picture's first pixel: boxes are in pixels, not "
-                f"fractions of the picture; multiply x by {width} and y by {height}"
-            )
-        if x1 - x0 < _NARROWEST or y1 - y0 < _NARROWEST:
-            raise PromptError(
-                f"{_shown('box', box)} is narrower than a pixel inside the picture of {width} x "
-                f"{height} px: boxes are x0, y0, x1, y1 in pixels"
-            )
-    return cut
-
-
-def _shown(kind: str, numbers: Sequence[float] | NDArray[Any]) -> str:
-    return f"{kind} ({', '.join(f'{v:g}' for v in numbers)})"
-
-
-def _are_fractions(numbers: NDArray[np.float64], size: tuple[int, int]) -> bool:
-    """Whether all lie between 0 and 1 though the picture is larger than a few pixels."""
-    return min(size) > _FEW_PIXELS and bool(((numbers >= 0) & (numbers <= 1)).all())
-
-
-def checked_labels(kind: str, plural: str, labels: Any, count: int) -> NDArray[np.int64]:
-    if labels is None:
-        return np.ones(count, np.int64)
-    array = as_array(labels, f"{kind}_labels are 1 or 0, one for each")
-    if array.ndim == 0:  # the same for all
-        array = np.full(count, array)
-    if array.shape != (count,):
-        raise PromptError(
-            f"{kind}_labels has shape {array.shape} for {count} {plural}: one for each"
-        )
-    if not np.isin(array, (0, 1)).all():
-        raise PromptError(
-            f"{kind}_labels are 1 (like this) or 0 (not this), got {brief(array.tolist())}"
-        )
-    return array.astype(np.int64)

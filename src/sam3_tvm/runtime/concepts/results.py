@@ -17,14 +17,7 @@ from sam3_tvm.runtime.pictures.masks import LazyMasks, coco_entry
 from sam3_tvm.runtime.pictures.overlay import draw_overlay, wanted
 from sam3_tvm.runtime.pictures.result import PictureResult
 
-__all__ = ["Result", "sigmoid"]
-
-
-def sigmoid(x: NDArray[Any]) -> NDArray[Any]:
-    """Of floating point numbers, in their own precision."""
-    with np.errstate(over="ignore"):  # exp of a large number is infinite, and its inverse 0
-        y: NDArray[Any] = 1 / (1 + np.exp(-x))
-    return y
+__all__ = ["Result"]
 
 
 def _whole(name: str, number: Any) -> int:

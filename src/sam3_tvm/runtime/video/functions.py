@@ -14,9 +14,9 @@ from sam3_tvm.abi import CLICKS, POINTERS
 from sam3_tvm.components import Dim
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.runtime.clicks.clicker import choose_masks
-from sam3_tvm.runtime.concepts.prompts import PromptError
 from sam3_tvm.runtime.execution.functions import FunctionTable
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions
+from sam3_tvm.runtime.pictures.arguments import PromptError
 from sam3_tvm.runtime.pictures.encoder import Encoder
 from sam3_tvm.runtime.video.memory import MaskAnswer, MemoryInputs, to_bfloat16
 from sam3_tvm.runtime.video.prompts import FramePrompt

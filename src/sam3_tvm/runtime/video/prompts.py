@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.runtime.clicks.prompts import build_clicks
-from sam3_tvm.runtime.concepts.prompts import PromptError, as_array
+from sam3_tvm.runtime.pictures.arguments import PromptError, as_array
 from sam3_tvm.runtime.pictures.resample import resize_mask
 from sam3_tvm.runtime.pictures.values import PlainValue
 

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.locks import Lock
-from sam3_tvm.runtime.concepts.prompts import PromptError, brief, is_integer
-from sam3_tvm.runtime.concepts.results import sigmoid
+from sam3_tvm.runtime.pictures.arguments import PromptError, brief, is_integer
 from sam3_tvm.runtime.pictures.image import Picture, own_picture
 from sam3_tvm.runtime.pictures.masks import LazyMasks
+from sam3_tvm.runtime.pictures.scores import sigmoid
 from sam3_tvm.runtime.video.frames import Frames, FramesError, read_only
 from sam3_tvm.runtime.video.functions import Features, VideoFunctions
 from sam3_tvm.runtime.video.memory import FrameRecord, MaskAnswer, ObjectMemory

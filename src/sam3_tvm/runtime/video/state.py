@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sam3_tvm.errors import ArtifactError, one_line
-from sam3_tvm.runtime.concepts.prompts import PromptError, brief
+from sam3_tvm.runtime.pictures.arguments import PromptError, brief
 from sam3_tvm.runtime.video.memory import FrameRecord, MaskAnswer, ObjectMemory, Spans
 from sam3_tvm.runtime.video.prompts import FramePrompt
 from sam3_tvm.strict_json import expect, parse
