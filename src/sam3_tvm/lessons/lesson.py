@@ -120,13 +120,6 @@ class LessonReport:
         return any(not c.stock.right for c in self.cases)
 
     @property
-    def as_recorded(self) -> bool:
-        """Whether the installed TVM does what the table says of the one it was made with."""
-        return all(
-            c.stock.kind == c.case.stock and c.case.says in c.stock.detail for c in self.cases
-        )
-
-    @property
     def holds(self) -> bool:
         """Whether this importer gets all of them right."""
         return all(c.ours.right for c in self.cases)
