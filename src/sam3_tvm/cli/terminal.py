@@ -284,8 +284,8 @@ def _counting_bar(unit: str, total: int | None, before: int) -> Iterator[Callabl
         progress.TimeRemainingColumn(),
         progress.TextColumn("left", markup=False),
     )
-    # Frames can take half a minute each (two cores, November 2026): the speed is that of the
-    # last ten minutes.
+    # A frame may take as long as the half minute over which Rich takes the speed by default:
+    # here it is that of the last ten minutes.
     with progress.Progress(
         *columns, console=console(sys.stderr), transient=True, speed_estimate_period=600
     ) as bar:
