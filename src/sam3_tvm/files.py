@@ -15,10 +15,23 @@ from sam3_tvm.errors import UsageError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["OutputFile", "OutputFolder", "output_folder", "write_whole"]
+__all__ = ["OutputFile", "OutputFolder", "PlaceError", "output_folder", "write_whole"]
 
 # File systems take 255 bytes; the suffix, a number and the temporary name need some.
 _LONGEST_NAME = 200
+
+
+class PlaceError(UsageError):
+    """A place that cannot be written to; another is to be chosen.
+
+    Args:
+        text: ends in that.
+        option: the option that named it, for messages; None where there is none.
+    """
+
+    def __init__(self, text: str, option: str | None = None) -> None:
+        super().__init__(text if option is None else f"{text} with {option}")
+        self.option = option
 
 
 def write_whole(path: Path, save: Callable[[Path], object]) -> None:
@@ -43,25 +56,24 @@ class OutputFile:
 
     Args:
         path: where it goes. What is there is replaced.
-        option: the option that named it, for messages.
+        option: the option that named it, for messages; None where there is none.
 
     Raises:
-        UsageError: its folder does not exist or may not be written to, or it is a folder itself.
+        PlaceError: its folder does not exist or may not be written to.
+        UsageError: it is a folder itself.
     """
 
-    def __init__(self, path: Path, option: str) -> None:
+    def __init__(self, path: Path, option: str | None = None) -> None:
         self.path = path
         folder = path.absolute().parent
         if not folder.is_dir():
-            raise UsageError(
-                f"{path}: its folder does not exist; make it, or choose another with {option}"
+            raise PlaceError(
+                f"{path}: its folder does not exist; make it, or choose another", option
             )
         if path.is_dir():
-            raise UsageError(f"{path}: is a folder; {option} takes a file")
+            raise UsageError(f"{path}: is a folder; {option or 'this'} takes a file")
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise UsageError(
-                f"{path}: its folder may not be written to; choose another with {option}"
-            )
+            raise PlaceError(f"{path}: its folder may not be written to; choose another", option)
 
     def write(self, save: Callable[[Path], object]) -> None:
         """Write what ``save`` writes to the path that it is given, whole or not at all.
@@ -88,21 +100,22 @@ class OutputFolder:
     Args:
         path: the folder; made where it does not exist.
         inputs: files that must not be overwritten.
+        option: the option that named it, for messages; None where there is none.
 
     Raises:
-        UsageError: the folder cannot be made or written to.
+        PlaceError: the folder cannot be made or written to.
     """
 
-    def __init__(self, path: Path, inputs: Sequence[Path]) -> None:
+    def __init__(self, path: Path, inputs: Sequence[Path], option: str | None = None) -> None:
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UsageError(
-                f"{path}: cannot be made a folder ({error.strerror}); choose another with -o"
+            raise PlaceError(
+                f"{path}: cannot be made a folder ({error.strerror}); choose another", option
             ) from error
         if not os.access(path, os.W_OK | os.X_OK):
-            raise UsageError(f"{path}: may not be written to; choose another folder with -o")
+            raise PlaceError(f"{path}: may not be written to; choose another folder", option)
         folder = path.resolve()
         # Compared without case: some file systems don't tell names apart that differ in it.
         self._taken = {
@@ -133,22 +146,25 @@ class OutputFolder:
 
 
 @contextmanager
-def output_folder(path: Path | None, inputs: Sequence[Path]) -> Iterator[OutputFolder | None]:
+def output_folder(
+    path: Path | None, inputs: Sequence[Path], option: str | None = None
+) -> Iterator[OutputFolder | None]:
     """A folder to write to, made before the work begins; one that stays empty goes again.
 
     Args:
         path: the folder; None where nothing is to be written.
         inputs: files that must not be overwritten.
+        option: the option that named it, for messages; None where there is none.
 
     Raises:
-        UsageError: the folder cannot be made or written to.
+        PlaceError: the folder cannot be made or written to.
     """
     if path is None:
         yield None
         return
     made = [folder for folder in (path, *path.parents) if not os.path.exists(folder)]
     try:
-        yield OutputFolder(path, inputs)
+        yield OutputFolder(path, inputs, option)
     finally:
         for folder in made:
             # Not empty is how it should be.

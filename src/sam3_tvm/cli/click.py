@@ -74,7 +74,7 @@ def command(
     corners = None if box is None else parse_box(box)
     if not points and corners is None:
         raise UsageError("nothing was clicked: give --point x,y or --box x0,y0,x1,y1")
-    with output_folder(output if overlay else None, [image]) as folder:
+    with output_folder(output if overlay else None, [image], "-o") as folder:
         import sam3_tvm
 
         model = sam3_tvm.load(artifact, threads=threads)

@@ -112,7 +112,7 @@ def command(
     if not 0 <= threshold <= 1:
         raise UsageError(f"--threshold {threshold:g}: scores lie between 0 and 1")
     pictures = find_pictures(images)
-    with output_folder(output if overlay else None, pictures) as folder:
+    with output_folder(output if overlay else None, pictures, "-o") as folder:
         import sam3_tvm
         from sam3_tvm.runtime.pictures.arguments import brief
 

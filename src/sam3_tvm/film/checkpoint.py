@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.errors import UsageError
-from sam3_tvm.files import write_whole
+from sam3_tvm.files import PlaceError, write_whole
+from sam3_tvm.film.faults import NoCheckpoint, OtherRun
 from sam3_tvm.film.frame import to_line
 from sam3_tvm.film.outputs.base import Output, State
 from sam3_tvm.runtime.video.result import FrameResult
@@ -128,14 +129,15 @@ class WorkFolder:
         """A folder for the unfinished parts of the output of this number.
 
         Raises:
-            UsageError: it cannot be made, or a folder of this name holds something else.
+            UsageError: it cannot be made.
+            PlaceError: a folder of this name holds something else.
         """
         path = self.path / f"{number}"
         try:
             if not self._is_ours and self.path.exists() and any(self.path.iterdir()):
-                raise UsageError(
+                raise PlaceError(
                     f"{self.path}: is needed for unfinished work, and holds something else; move "
-                    "it away, or choose another name with -o"
+                    "it away, or choose another name"
                 )
             path.mkdir(parents=True, exist_ok=True)
             (self.path / _MARKER).touch()
@@ -176,11 +178,11 @@ class WorkFolder:
         """The checkpoint of an interrupted run.
 
         Raises:
-            UsageError: there is none, it is damaged, or its run was asked for something else.
+            NoCheckpoint: there is none, or it is damaged.
+            OtherRun: its run was asked for something else.
         """
-        again = "run the command without --resume to begin anew"
         if not self.has_checkpoint:
-            raise UsageError(f"nothing to resume: there is no {self._file}; {again}")
+            raise NoCheckpoint(f"nothing to resume: there is no {self._file}")
         try:
             with np.load(self._file, allow_pickle=False) as file:
                 if any(member.compress_type != ZIP_STORED for member in file.zip.infolist()):
@@ -192,17 +194,14 @@ class WorkFolder:
             following, counts = int(about["following"]), about["counts"]
             whole = form != _FORM or sorted(arrays) == about["arrays"]
         except _UNREADABLE as error:
-            raise UsageError(f"{self._file}: is damaged, or no checkpoint; {again}") from error
+            raise NoCheckpoint(f"{self._file}: is damaged, or no checkpoint") from error
         if not whole:
-            raise UsageError(f"{self._file}: is damaged: parts are missing; {again}")
+            raise NoCheckpoint(f"{self._file}: is damaged: parts are missing")
         if form != _FORM:
-            raise UsageError(f"{self._file}: is of another version of sam3-tvm; {again}")
+            raise NoCheckpoint(f"{self._file}: is of another version of sam3-tvm")
         differing = [k for k, v in self._settings.items() if settings.get(k) != v]
         if differing:
-            raise UsageError(
-                f"{self._file}: the interrupted run differs in {', '.join(differing)}; give the "
-                f"same options and --resume, or {again}"
-            )
+            raise OtherRun(f"{self._file}: the interrupted run differs in {', '.join(differing)}")
         states = [
             {
                 name.partition("/")[2]: array

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.errors import UsageError
+from sam3_tvm.film.faults import Refused
 from sam3_tvm.runtime.pictures.image import read_picture
 from sam3_tvm.runtime.video.frames import Frames
 
@@ -121,9 +122,9 @@ def check_fits(shown: Sequence[ShownPrompt], film: Frames) -> None:
                     f"{width} x {height} px"
                 )
         if one.mask is not None and (found := read_mask(one.mask).shape) != (height, width):
-            raise UsageError(
-                f"--mask {one.mask}: is {found[1]} x {found[0]} px, the frames are "
-                f"{width} x {height} px"
+            raise Refused(
+                "mask",
+                f"{one.mask}: is {found[1]} x {found[0]} px, the frames are {width} x {height} px",
             )
 
 
@@ -131,11 +132,11 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     """A mask from a picture, bool [H, W]: what is lighter than half of its lightest pixel.
 
     Raises:
-        UsageError: the picture is all black.
+        Refused: the picture is all black.
         ImageError: it cannot be read.
     """
     light = read_picture(path).max(-1)
     if not light.any():
-        raise UsageError(f"--mask {path}: is all black; the object is what is light in it")
+        raise Refused("mask", f"{path}: is all black; the object is what is light in it")
     mask: NDArray[np.bool_] = light > light.max() // 2
     return mask

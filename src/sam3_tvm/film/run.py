@@ -9,6 +9,7 @@ from typing import Any
 
 from sam3_tvm.errors import Sam3Error, UsageError
 from sam3_tvm.film.checkpoint import Checkpoint, WorkFolder
+from sam3_tvm.film.faults import Unfinished
 from sam3_tvm.film.frame import from_line
 from sam3_tvm.film.outputs.base import Output
 from sam3_tvm.film.passage import Passage, ShownPrompt, read_mask
@@ -111,9 +112,7 @@ class Run:
             self._give_up()
             if not self.can_resume:
                 raise
-            raise UsageError(
-                f"{error}; when that is mended, the same command with --resume goes on"
-            ) from error
+            raise Unfinished(error) from error
         except Sam3Error as error:
             try:
                 self.finish()

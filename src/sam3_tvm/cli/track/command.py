@@ -13,6 +13,7 @@ import typer
 from sam3_tvm.cli.options import ArtifactFolder, Threads, json_option, output_option
 from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.terminal import complain, counting, say_json
+from sam3_tvm.cli.track.advice import what_to_type
 from sam3_tvm.cli.track.prompts import parse_passage, parse_shown
 from sam3_tvm.cli.track.summary import print_table, summary
 from sam3_tvm.files import output_folder
@@ -125,7 +126,7 @@ def command(
     shown = parse_shown(box, point, negative_point, mask, start or 0)
     passage = parse_passage(shown, start, frames, backward, both)
     paths = output or [Path("sam3-out") / f"{video.stem or 'video'}.mp4"]
-    with output_folder(None if output else paths[0].parent, []):
+    with what_to_type(), output_folder(None if output else paths[0].parent, []):
         outputs = open_outputs(paths, video, fps, resume)
 
         import sam3_tvm

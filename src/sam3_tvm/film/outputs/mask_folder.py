@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sam3_tvm.errors import UsageError
 from sam3_tvm.files import OutputFolder
+from sam3_tvm.film.faults import Refused
 from sam3_tvm.film.outputs.base import Output, State
 from sam3_tvm.runtime.video.result import FrameResult
 
@@ -27,21 +27,24 @@ class MaskFolder(Output):
         self.path = path
         self._folder: OutputFolder | None = None
         if path.exists() and not path.is_dir():
-            raise UsageError(f"-o {path}: is a file; name a new folder, or NAME.mp4, NAME.jsonl")
+            raise Refused(
+                "output", f"{path}: is a file; name a new folder, or NAME.mp4, NAME.jsonl"
+            )
         pattern = re.compile(r"[0-9]{6,}-[0-9]+\.png")
         place = path.absolute()
         while not place.exists():
             place = place.parent
         if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
-            raise UsageError(f"-o {path}: may not be written to; choose another folder")
+            raise Refused("output", f"{path}: may not be written to; choose another folder")
         try:
             before = [p.name for p in path.iterdir()] if path.is_dir() else []
         except OSError as error:
-            raise UsageError(f"-o {path}: cannot be read ({error.strerror})") from error
+            raise Refused("output", f"{path}: cannot be read ({error.strerror})") from error
         if not resume and any(pattern.fullmatch(name) for name in before):
-            raise UsageError(
-                f"-o {path}: holds masks of another run, which would get mixed up with new "
-                "ones; choose another folder"
+            raise Refused(
+                "output",
+                f"{path}: holds masks of another run, which would get mixed up with new ones; "
+                "choose another folder",
             )
 
     def start(self, fps: float | None, parts: Path, state: Mapping[str, NDArray[Any]]) -> None:

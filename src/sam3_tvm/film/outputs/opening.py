@@ -7,8 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from sam3_tvm.errors import UsageError
 from sam3_tvm.film.checkpoint import WorkFolder
+from sam3_tvm.film.faults import Refused
 from sam3_tvm.film.outputs.base import Output
 from sam3_tvm.film.outputs.json_lines import JsonLines
 from sam3_tvm.film.outputs.mask_folder import MaskFolder
@@ -30,24 +30,27 @@ def open_outputs(
         resume: whether what is there is to be gone on with.
 
     Raises:
-        UsageError: one that cannot be written, or frames per second that no film has.
+        UsageError: an output that cannot be written, or frames per second that no film has.
     """
     if fps is not None and not (math.isfinite(fps) and SLOWEST_FPS <= fps <= 1000):
-        raise UsageError(f"--fps {fps:g}: frames per second lie between {SLOWEST_FPS} and 1000")
+        raise Refused("fps", f"{fps:g}: frames per second lie between {SLOWEST_FPS} and 1000")
     source = video.resolve()
     resolved = [path.resolve() for path in paths]
     for path, place in zip(paths, resolved, strict=True):
         if place == source or (os.path.isdir(source) and place.parent == source):
-            raise UsageError(f"-o {path}: would write over or into {video}; choose another place")
+            raise Refused(
+                "output", f"{path}: would write over or into {video}; choose another place"
+            )
         if not place.name:
-            raise UsageError(f"-o {path}: is the root of the file system; name a folder in it")
+            raise Refused("output", f"{path}: is the root of the file system; name a folder in it")
         if resolved.count(place) > 1:
-            raise UsageError(f"-o {path}: is named twice")
+            raise Refused("output", f"{path}: is named twice")
         unfinished = WorkFolder(resolved[0], {}).path
         if unfinished in (place, *place.parents):
-            raise UsageError(
-                f"-o {path}: {unfinished.name} is for unfinished work, and goes when all is done; "
-                "choose another place"
+            raise Refused(
+                "output",
+                f"{path}: {unfinished.name} is for unfinished work, and goes when all is done; "
+                "choose another place",
             )
     return [parse_output(path, fps, resume) for path in paths]
 
@@ -75,8 +78,9 @@ def parse_output(path: Path, fps: float | None = None, resume: bool = False) -> 
         if suffix == ".png":
             return ContactSheet(path)
     except OSError as error:  # a name that is too long, or a folder that may not be looked into
-        raise UsageError(f"-o {path}: cannot be written ({error.strerror or error})") from error
-    raise UsageError(
-        f"-o {path}: not a form that is written; give NAME.mp4 for a video, NAME.jsonl for "
-        "run-length encoded masks, NAME.png for a contact sheet, or a folder for masks as PNG"
+        raise Refused("output", f"{path}: cannot be written ({error.strerror or error})") from error
+    raise Refused(
+        "output",
+        f"{path}: not a form that is written; give NAME.mp4 for a video, NAME.jsonl for "
+        "run-length encoded masks, NAME.png for a contact sheet, or a folder for masks as PNG",
     )

@@ -31,7 +31,7 @@ class ContactSheet(Output):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = OutputFile(path, "-o")
+        self._file = OutputFile(path)
         self._seen = 0
         self._every = 1
         self._kept: list[tuple[int, NDArray[np.uint8]]] = []

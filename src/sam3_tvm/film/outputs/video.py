@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sam3_tvm.errors import UsageError
 from sam3_tvm.files import OutputFile
+from sam3_tvm.film.faults import CannotGoOn
 from sam3_tvm.film.outputs.base import Output, State
 from sam3_tvm.runtime.video.result import FrameResult
 from sam3_tvm.runtime.video.video_file import import_av
@@ -47,7 +48,7 @@ class OverlayVideo(Output):
 
     def __init__(self, path: Path, fps: float | None) -> None:
         self.path = path
-        self._file = OutputFile(path, "-o")
+        self._file = OutputFile(path)
         self._av = import_av()
         self._rate = fps
         self._parts = Path()
@@ -61,7 +62,7 @@ class OverlayVideo(Output):
         self._parts = parts
         self._done = [f"{name}" for name in state.get("parts", ())]
         if missing := [name for name in self._done if not (parts / name).is_file()]:
-            raise UsageError(f"{parts / missing[0]}: is gone; run the command without --resume")
+            raise CannotGoOn(f"{parts / missing[0]}: is gone")
 
     def write(self, frame: FrameResult) -> None:
         picture = np.asarray(frame.overlay())

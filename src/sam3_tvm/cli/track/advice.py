@@ -1,0 +1,48 @@
+"""What to type, added to what kept a film from being followed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sam3_tvm.errors import UsageError
+from sam3_tvm.files import PlaceError
+
+__all__ = ["what_to_type"]
+
+_OPTIONS = {"output": "-o", "fps": "--fps", "mask": "--mask"}
+
+
+@contextmanager
+def what_to_type() -> Iterator[None]:
+    """Errors of the films' library, in terms of the command's options.
+
+    Raises:
+        UsageError: what the library raised, with the option that is meant.
+    """
+    try:
+        yield
+    except UsageError as error:
+        if (text := _told(error)) == f"{error}":
+            raise
+        raise UsageError(text) from error
+
+
+def _told(error: UsageError) -> str:
+    # Here, so that --help needs no library of films.
+    from sam3_tvm.film.faults import CannotGoOn, NoCheckpoint, OtherRun, Refused, Unfinished
+
+    if isinstance(error, Refused):
+        return f"{_OPTIONS[error.given]} {error}"
+    if isinstance(error, PlaceError) and error.option is None:
+        return f"{error} with -o"
+    if isinstance(error, Unfinished):
+        return f"{_told(error.fault)}; when that is mended, the same command with --resume goes on"
+    anew = "run the command without --resume"
+    if isinstance(error, OtherRun):
+        return f"{error}; give the same options and --resume, or {anew} to begin anew"
+    if isinstance(error, NoCheckpoint):
+        return f"{error}; {anew} to begin anew"
+    if isinstance(error, CannotGoOn):
+        return f"{error}; {anew}"
+    return f"{error}"
