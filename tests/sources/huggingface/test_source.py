@@ -27,11 +27,6 @@ DIMS = {
 }
 
 
-@pytest.fixture(scope="module")
-def source():
-    return open_source("random:tiny")
-
-
 def names(source):
     return abi(source.sizes)
 
@@ -175,3 +170,12 @@ def test_a_broken_file_of_a_folder_is_one_line(tmp_path, name, content, message)
     with pytest.raises(SourceError, match=message) as error:
         open_source(str(tmp_path))
     assert "\n" not in str(error.value)
+
+
+def test_a_tracker_that_nobody_wants_is_not_read(both_halves, without, tmp_path):
+    name = "tracker_neck.fpn_layers.0.proj2.bias"
+    faulty = without(both_halves, tmp_path, name)
+    assert open_source(faulty, ("concepts",)).tracker is None
+    assert open_source("random:tiny", ("concepts",)).tracker is None
+    with pytest.raises(SourceError, match="missing"):
+        open_source(faulty, ("concepts", "clicks"))

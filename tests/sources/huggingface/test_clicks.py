@@ -1,4 +1,4 @@
-"""The tracker's components beside transformers' own ``Sam3TrackerModel``."""
+"""The components for clicks beside transformers' own ``Sam3TrackerModel``, and their weights."""
 
 from __future__ import annotations
 
@@ -11,20 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers.models.sam3.modeling_sam3 import Sam3Model
 from transformers.models.sam3_tracker.modeling_sam3_tracker import Sam3TrackerModel
-from transformers.models.sam3_video.configuration_sam3_video import Sam3VideoConfig
-from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoModel
 
-from sam3_tvm.abi import CLICK_LABELS, TASKS, abi, function_names, task_of
+from sam3_tvm.abi import CLICK_LABELS, abi
 from sam3_tvm.runtime.clicks.clicker import choose_masks
 from sam3_tvm.sources import SourceError, open_source
 from sam3_tvm.sources.huggingface.clicks import read_tracker
 from sam3_tvm.sources.random_weights import CONFIGS, randomise
 from sam3_tvm.sources.sampling import sample_inputs
-
-
-@pytest.fixture(scope="module")
-def source():
-    return open_source("random:tiny")
 
 
 @pytest.fixture(scope="module")
@@ -213,60 +206,8 @@ def test_the_trackers_weights_depend_on_the_seed_alone(source):
     assert sum(torch.equal(other.state_dict()[key], same[key]) for key in own) == 0
 
 
-@pytest.mark.parametrize("seed", [0, 5])
-def test_detector_tracker_and_video_are_drawn_apart(seed):
-    """Of one generator, they would have the same draws, only scaled by what each multiplies."""
-    opened = open_source(f"random:tiny:{seed}")
-    own = (opened.model, opened.tracker.vision_encoder.neck, opened.video_tracker.memory_attention)
-    # The first parameters that are filled, in the order of the modules that have them.
-    first = [next(p for m in part.modules() for p in m.parameters(recurse=False)) for part in own]
-    draws = torch.stack([p.detach().flatten()[:1000] for p in first])
-    assert (torch.corrcoef(draws) - torch.eye(3)).abs().max() < 0.2
-
-
 def test_both_halves_share_one_backbone(source):
     assert source.tracker.vision_encoder.backbone is source.model.vision_encoder.backbone
-
-
-def test_only_what_is_wanted_is_in_the_abi(source):
-    concepts = open_source("random:tiny", ("concepts",))
-    assert source.sizes.tasks == TASKS
-    assert concepts.sizes.tasks == ("concepts",)
-    clicks = open_source("random:tiny", ("concepts", "clicks"))
-    assert clicks.sizes.tasks == ("concepts", "clicks")
-    assert tuple(abi(source.sizes)) == function_names()
-    assert [*abi(concepts.sizes)] == [n for n in function_names() if task_of(n) == "concepts"]
-    assert [*abi(clicks.sizes)] == [n for n in function_names() if task_of(n) != "video"]
-    assert [s.name for s in abi(source.sizes)["click_decoder"].outputs][-1] == "pointers"
-    assert [s.name for s in abi(clicks.sizes)["click_decoder"].outputs][-1] == "object_logits"
-    assert [s.name for s in abi(concepts.sizes)["vision_encoder"].outputs][-1] == "fpn_2"
-    with concepts.patched(), torch.no_grad():
-        side = source.sizes.image
-        assert len(concepts.component("vision_encoder")(torch.zeros(1, 3, side, side))) == 3
-
-
-@pytest.fixture(scope="module")
-def both_halves(source, tmp_path_factory):
-    """A folder laid out as facebook/sam3 is: the weights of ``Sam3VideoModel``, which has both."""
-    folder = tmp_path_factory.mktemp("video")
-    config = Sam3VideoConfig(
-        detector_config=source.model.config.to_dict(),
-        tracker_config=source.video_tracker.config.to_dict(),
-    )
-    model = Sam3VideoModel(config)
-    model.detector_model.load_state_dict(source.model.state_dict())
-    model.tracker_neck.load_state_dict(source.tracker.vision_encoder.neck.state_dict())
-    tracker = {
-        key: value
-        for key, value in source.video_tracker.state_dict().items()
-        if not key.startswith("vision_encoder.")
-    }
-    model.tracker_model.load_state_dict(tracker)
-    config.save_pretrained(folder)
-    weights = {key: value.clone() for key, value in model.state_dict().items()}
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    (folder / "tokenizer.json").write_text(source.tokenizer_json())
-    return folder
 
 
 def test_a_checkpoint_of_both_halves_gives_both(source, both_halves, pictures):
@@ -303,22 +244,11 @@ def test_the_prefix_that_saving_again_doubles_is_known(source, both_halves, tmp_
             assert torch.equal(value, read.state_dict()[key]), key
 
 
-def without(folder, path, prefixes):
-    """A copy of a checkpoint without the weights whose names begin so."""
-    tensors = load_file(folder / "model.safetensors")
-    kept = {key: value for key, value in tensors.items() if not key.startswith(prefixes)}
-    assert len(kept) < len(tensors)
-    save_file(kept, path / "model.safetensors", {"format": "pt"})
-    for name in ("config.json", "tokenizer.json"):
-        (path / name).write_text((folder / name).read_text())
-    return str(path)
-
-
 @pytest.mark.parametrize(
     "name",
     ["tracker_neck.fpn_layers.0.proj2.bias", "tracker_model.memory_encoder.projection.bias"],
 )
-def test_a_missing_weight_of_the_tracker_is_an_error(both_halves, tmp_path, name):
+def test_a_missing_weight_of_the_tracker_is_an_error(both_halves, without, tmp_path, name):
     _, _, own = name.partition(".")
     with pytest.raises(SourceError, match=rf"1 weights .*{re.escape(own)}") as caught:
         open_source(without(both_halves, tmp_path, name))
@@ -358,57 +288,4 @@ def test_a_configuration_of_something_else_is_an_error(source, both_halves, tmp_
     (tmp_path / "model.safetensors").symlink_to(both_halves / "model.safetensors")
     with pytest.raises(SourceError, match="tracker_config is no tracker of SAM 3") as caught:
         read_tracker(tmp_path, source.model)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_tracker_that_nobody_wants_is_not_read(both_halves, tmp_path):
-    name = "tracker_neck.fpn_layers.0.proj2.bias"
-    faulty = without(both_halves, tmp_path, name)
-    assert open_source(faulty, ("concepts",)).tracker is None
-    assert open_source("random:tiny", ("concepts",)).tracker is None
-    with pytest.raises(SourceError, match="missing"):
-        open_source(faulty, ("concepts", "clicks"))
-
-
-def test_a_checkpoint_without_memories_serves_clicks(source, both_halves, tmp_path):
-    alone = source.tracker.state_dict().keys()
-    own = [key for key in source.video_tracker.state_dict() if key not in alone]
-    parts = tuple(f"tracker_model.{key}" for key in own)
-    opened = open_source(without(both_halves, tmp_path, parts))
-    assert opened.sizes.tasks == ("concepts", "clicks")
-    assert opened.video is None
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "says"),
-    [
-        ("enable_temporal_pos_encoding_for_object_pointers", False, "must be true"),
-        ("max_cond_frame_num", -1, "must be 1 or more, not -1"),
-        ("num_maskmem", 0, "must be 1 or more, not 0"),
-        ("max_object_pointers_in_encoder", 0, "must be 1 or more, not 0"),
-    ],
-)
-def test_a_configuration_that_is_not_served_is_an_error(both_halves, tmp_path, name, value, says):
-    described = json.loads((both_halves / "config.json").read_text())
-    described["tracker_config"][name] = value
-    (tmp_path / "config.json").write_text(json.dumps(described))
-    for file in ("model.safetensors", "tokenizer.json"):
-        (tmp_path / file).symlink_to(both_halves / file)
-    with pytest.raises(SourceError, match=f"{name} {says}") as caught:
-        open_source(str(tmp_path))
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("tasks", "says"),
-    [
-        (("concepts", "walks"), "concepts, clicks"),
-        (("clicks",), "concepts among them"),
-        (("concepts", "video"), "concepts,clicks,video"),
-    ],
-)
-def test_tasks_that_cannot_be_say_what_is_accepted(tasks, says):
-    with pytest.raises(SourceError, match=says) as caught:
-        # Before anything of that name is looked for, or downloaded.
-        open_source("nowhere/nothing", tasks)
     assert "\n" not in str(caught.value)
