@@ -1,4 +1,4 @@
-"""SAM 3 from Hugging Face transformers: ``Sam3Model``, unmodified, cut into components."""
+"""SAM 3 from Hugging Face transformers: what a name leads to, and the modules of its components."""
 
 from __future__ import annotations
 
@@ -32,6 +32,16 @@ from sam3_tvm.sources.huggingface.clicks import (
     read_tracker,
 )
 from sam3_tvm.sources.huggingface.clicks_reference import TrackerReference
+from sam3_tvm.sources.huggingface.concepts import (
+    DetrDecoder,
+    DetrEncoder,
+    GeometryEncoder,
+    MaskDecoder,
+    ResizeMasks,
+    Scoring,
+    TextEncoder,
+    VisionEncoder,
+)
 from sam3_tvm.sources.huggingface.files import (
     checkpoint_folder,
     model_shapes,
@@ -59,171 +69,10 @@ from sam3_tvm.sources.huggingface.weights import (
     check_weights,
     stored_tensors,
 )
-from sam3_tvm.sources.patches import IntegerShapes
 from sam3_tvm.sources.random_weights import CONFIGS, TRACKERS, VIDEO, byte_tokenizer, randomise
 from sam3_tvm.sources.tensors import check_finite
 
 __all__ = ["TransformersSource"]
-
-
-def _position_encoding(model: Sam3Model, sizes: Sizes) -> torch.Tensor:
-    """The constant position encoding of the coarsest level, ``[1, D, S, S]``."""
-    shape = torch.Size((1, sizes.hidden, sizes.grid, sizes.grid))
-    encoding: torch.Tensor = model.vision_encoder.neck.position_encoding(
-        shape, torch.device("cpu"), torch.float32
-    )
-    return encoding
-
-
-class _VisionEncoder(torch.nn.Module):
-    def __init__(self, model: Sam3Model, backbone: bool) -> None:
-        super().__init__()
-        self.vision_encoder = model.vision_encoder
-        self.backbone = backbone
-
-    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        out = self.vision_encoder(pixel_values)
-        # The fourth, coarsest level is computed by the neck and used by nobody.
-        fpn = tuple(out.fpn_hidden_states[:3])
-        return (*fpn, out.last_hidden_state) if self.backbone else fpn
-
-
-class _TextEncoder(torch.nn.Module):
-    def __init__(self, model: Sam3Model) -> None:
-        super().__init__()
-        self.text_encoder = model.text_encoder
-        self.text_projection = model.text_projection
-
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        hidden = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask)
-        projected: torch.Tensor = self.text_projection(hidden.last_hidden_state)
-        return projected
-
-
-class _WithPosition(torch.nn.Module):
-    """A component that needs the coarsest level's position encoding."""
-
-    position: torch.Tensor
-
-    def __init__(self, model: Sam3Model, sizes: Sizes) -> None:
-        super().__init__()
-        self.sizes = sizes
-        self.register_buffer("position", _position_encoding(model, sizes), persistent=False)
-
-    def position_map(self, batch: int) -> torch.Tensor:
-        return self.position.expand(batch, -1, -1, -1)
-
-
-class _GeometryEncoder(_WithPosition):
-    def __init__(self, model: Sam3Model, sizes: Sizes) -> None:
-        super().__init__(model, sizes)
-        self.geometry_encoder = model.geometry_encoder
-
-    def forward(
-        self,
-        boxes: torch.Tensor,
-        box_labels: torch.Tensor,
-        box_mask: torch.Tensor,
-        fpn_2: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        out = self.geometry_encoder(
-            box_embeddings=boxes,
-            box_mask=box_mask,
-            box_labels=box_labels,
-            img_feats=(fpn_2,),
-            img_pos_embeds=(self.position_map(fpn_2.shape[0]),),
-        )
-        return out.last_hidden_state, out.attention_mask
-
-
-class _DetrEncoder(_WithPosition):
-    def __init__(self, model: Sam3Model, sizes: Sizes) -> None:
-        super().__init__(model, sizes)
-        self.detr_encoder = model.detr_encoder
-
-    def forward(
-        self, fpn_2: torch.Tensor, prompt: torch.Tensor, prompt_mask: torch.Tensor
-    ) -> torch.Tensor:
-        out = self.detr_encoder(
-            vision_features=[fpn_2],
-            text_features=prompt,
-            vision_pos_embeds=[self.position_map(fpn_2.shape[0])],
-            text_mask=prompt_mask,
-        )
-        hidden: torch.Tensor = out.last_hidden_state
-        return hidden
-
-
-class _DetrDecoder(_WithPosition):
-    def __init__(self, model: Sam3Model, sizes: Sizes) -> None:
-        super().__init__(model, sizes)
-        self.detr_decoder = model.detr_decoder
-
-    def forward(
-        self, memory: torch.Tensor, prompt: torch.Tensor, prompt_mask: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        position = self.position_map(memory.shape[0]).flatten(2).transpose(1, 2)
-        out = self.detr_decoder(
-            vision_features=memory,
-            text_features=prompt,
-            vision_pos_encoding=position,
-            text_mask=prompt_mask,
-            spatial_shapes=IntegerShapes(self.sizes.grid, self.sizes.grid),
-        )
-        queries = out.intermediate_hidden_states[-1]
-        # Sam3Model.forward refines the last layer's boxes once more with the shared head.
-        anchors = modeling_sam3.inverse_sigmoid(out.reference_boxes[-1])
-        boxes = (anchors + self.detr_decoder.box_head(queries)).sigmoid()
-        return queries, boxes, out.presence_logits[-1]
-
-
-class _Scoring(torch.nn.Module):
-    def __init__(self, model: Sam3Model) -> None:
-        super().__init__()
-        self.dot_product_scoring = model.dot_product_scoring
-
-    def forward(
-        self, queries: torch.Tensor, prompt: torch.Tensor, prompt_mask: torch.Tensor
-    ) -> torch.Tensor:
-        scores: torch.Tensor = self.dot_product_scoring(
-            decoder_hidden_states=queries[None], text_features=prompt, text_mask=prompt_mask
-        )
-        return scores[0, :, :, 0]
-
-
-class _MaskDecoder(torch.nn.Module):
-    def __init__(self, model: Sam3Model) -> None:
-        super().__init__()
-        self.mask_decoder = model.mask_decoder
-
-    def forward(
-        self,
-        queries: torch.Tensor,
-        fpn_0: torch.Tensor,
-        fpn_1: torch.Tensor,
-        fpn_2: torch.Tensor,
-        memory: torch.Tensor,
-        prompt: torch.Tensor,
-        prompt_mask: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        out = self.mask_decoder(
-            decoder_queries=queries,
-            backbone_features=[fpn_0, fpn_1, fpn_2],
-            encoder_hidden_states=memory,
-            prompt_features=prompt,
-            prompt_mask=prompt_mask,
-        )
-        return out.pred_masks, out.semantic_seg
-
-
-class _ResizeMasks(torch.nn.Module):
-    """Mask logits to the picture's size, as transformers' post-processing does it."""
-
-    def forward(self, masks: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        resized = torch.nn.functional.interpolate(
-            masks.sigmoid()[None], size=size, mode="bilinear", align_corners=False
-        )
-        return resized[0] > 0.5
 
 
 class TransformersSource:
@@ -339,14 +188,14 @@ class TransformersSource:
         """The module of one component; see :class:`~sam3_tvm.sources.base.Source`."""
         model, sizes = self.model, self.sizes
         makers: dict[str, Callable[[], torch.nn.Module]] = {
-            "vision_encoder": lambda: _VisionEncoder(model, sizes.clicks is not None),
-            "text_encoder": lambda: _TextEncoder(model),
-            "geometry_encoder": lambda: _GeometryEncoder(model, sizes),
-            "detr_encoder": lambda: _DetrEncoder(model, sizes),
-            "detr_decoder": lambda: _DetrDecoder(model, sizes),
-            "scoring": lambda: _Scoring(model),
-            "mask_decoder": lambda: _MaskDecoder(model),
-            "resize_masks": _ResizeMasks,
+            "vision_encoder": lambda: VisionEncoder(model, sizes.clicks is not None),
+            "text_encoder": lambda: TextEncoder(model),
+            "geometry_encoder": lambda: GeometryEncoder(model, sizes),
+            "detr_encoder": lambda: DetrEncoder(model, sizes),
+            "detr_decoder": lambda: DetrDecoder(model, sizes),
+            "scoring": lambda: Scoring(model),
+            "mask_decoder": lambda: MaskDecoder(model),
+            "resize_masks": ResizeMasks,
             "tracker_neck": lambda: TrackerNeck(self.tracker),
             "prompt_encoder": lambda: PromptEncoder(self.tracker),
             "click_decoder": lambda: ClickDecoder(
