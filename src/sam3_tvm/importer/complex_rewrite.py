@@ -15,7 +15,12 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.utils._pytree import tree_map_only
 
-from sam3_tvm.importer import complex_rules, einsum_rules, fourier_rules  # noqa: F401 - they register them
+from sam3_tvm.importer import (  # noqa: F401 - they register them
+    complex_rules,
+    complex_shapes,
+    einsum_rules,
+    fourier_rules,
+)
 from sam3_tvm.importer.complex_numbers import RULES, Emitter, Pair, is_complex
 
 __all__ = ["has_rule", "rewrite", "touches_complex"]

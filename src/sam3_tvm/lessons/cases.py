@@ -323,7 +323,11 @@ LESSONS: tuple[Lesson, ...] = (
         "Unsupported function type for view_as_complex and polar",
         "Relax has no complex dtype",
         "complex tensors become real ones with a trailing axis of 2 before conversion",
-        ("importer/complex_rewrite.py", "importer/complex_rules.py"),
+        (
+            "importer/complex_rewrite.py",
+            "importer/complex_rules.py",
+            "importer/complex_shapes.py",
+        ),
         (
             Case(
                 "rotary embedding",

@@ -29,11 +29,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import tvm
-import tvm_ffi
 from tvm import relax, tirx
 from tvm.relax import BlockBuilder
 
-from sam3_tvm.compiler.memory.plan import ALIGNMENT, Bytes, Lifetime, Plan, plan
+from sam3_tvm.compiler.memory.plan import Bytes, Lifetime, Plan, plan
+from sam3_tvm.compiler.memory.sizes import Sizes, bound, bytes_value, int64, tensor_bytes
 
 __all__ = ["MEMORY", "VIEWS", "KillUnplanned", "PlanWorkspace"]
 
@@ -132,7 +132,7 @@ class _Values:
             extents = value.args[0]
             if not isinstance(extents, relax.ShapeExpr):
                 return False
-            self.values[var] = _Value(_bytes(extents.values, value.args[1].value))
+            self.values[var] = _Value(tensor_bytes(extents.values, value.args[1].value))
             self.behind[var] = frozenset({var})
             return True
         shared = self._variables(value)
@@ -173,7 +173,7 @@ class _PlannedFunction:
         count = int(attrs["num_input"]) if "num_input" in attrs else len(func.params)
         self.inputs = list(func.params)[:count]
         lower = {str(k): int(v) for k, v in attrs.get("tir_var_lower_bound", {}).items()}
-        self.sizes = _Sizes(func, lower)
+        self.sizes = Sizes(func, lower)
         self.results = {v: x.size for v, x in found.values.items() if x.escapes}
         inner = {v: x for v, x in found.values.items() if not x.escapes and x.first is not None}
         lifetimes = [
@@ -199,7 +199,9 @@ class _PlannedFunction:
                 raw = relax.Var("buffer", relax.TensorType(ndim=1, dtype="uint8"))
                 bindings.append(relax.VarBinding(raw, _item(results, position[var], raw.ty)))
                 shape, dtype = value.args[0], value.args[1]
-                value = _packed("runtime.TVMTensorCreateView", [raw, shape, dtype, _int(0)], var.ty)
+                value = _packed(
+                    "runtime.TVMTensorCreateView", [raw, shape, dtype, int64(0)], var.ty
+                )
             elif (offset := self._offset(var)) is not None:
                 place = self._place(offset, var.ty)
                 if place in seen:
@@ -243,9 +245,9 @@ class _PlannedFunction:
         builder = BlockBuilder()
         with builder.function(name, list(self.inputs)):
             named = self.sizes.define(builder, self.plan)
-            total: Expr = _int(0)
+            total: Expr = int64(0)
             for end in self.plan.ends:
-                total = tirx.max(total, _value(end, named))
+                total = tirx.max(total, bytes_value(end, named))
             answer = builder.emit(relax.ShapeExpr([total, *self.results.values()]))
             builder.emit_func_output(answer)
         return self._finished(builder, name)
@@ -256,8 +258,8 @@ class _PlannedFunction:
         workspace = relax.Var("workspace", relax.TensorType(ndim=1, dtype="uint8"))
         with builder.function(name, [workspace, *self.inputs]):
             named = self.sizes.define(builder, self.plan)
-            offsets = _bound(
-                builder, "offset", {o: _value(o, named) for _, o, _ in self.places.values()}
+            offsets = bound(
+                builder, "offset", {o: bytes_value(o, named) for _, o, _ in self.places.values()}
             )
             fields = []
             for _, offset, ty in self.places.values():
@@ -278,63 +280,6 @@ class _PlannedFunction:
         return relax.utils.copy_with_new_vars(func)
 
 
-class _Sizes:
-    """The symbolic sizes of a function, and numbers of bytes written in them.
-
-    A number of bytes that is no polynomial, or whose coefficients can't be rounded up to a
-    multiple of the alignment without much waste, gets a name of its own.
-    """
-
-    def __init__(self, func: relax.Function, lower: dict[str, int]) -> None:
-        self.vars = {v.name: v for v in relax.analysis.free_symbolic_vars(func)}
-        self.vars.update({v.name: v for v in relax.analysis.defined_symbolic_vars(func)})
-        self.lower = {name: lower.get(name, 0) for name in self.vars}
-        self.rounded: dict[str, Expr] = {}
-
-    def polynomial(self, size: Expr) -> Bytes:
-        """At least the bytes given, aligned for all sizes."""
-        exact = _polynomial(size)
-        if exact is not None:
-            wasteful = [
-                names
-                for names, c in exact.terms.items()
-                if len(names) > 1 and c % ALIGNMENT and c < 16 * ALIGNMENT
-            ]
-            if not wasteful:
-                return exact.aligned()
-        units = tirx.floordiv(size + (ALIGNMENT - 1), ALIGNMENT)
-        for name, known in self.rounded.items():
-            if tvm_ffi.structural_equal(known, units):
-                return Bytes({(name,): ALIGNMENT})
-        name = f"units_{len(self.rounded)}"
-        self.rounded[name] = units
-        self.lower[name] = 0
-        return Bytes({(name,): ALIGNMENT})
-
-    def define(self, builder: BlockBuilder, plan: Plan) -> dict[str, Expr]:
-        """Compute everything that has a name; returns the variables by name."""
-        named = dict(self.vars)
-        named.update(_bound(builder, "units", self.rounded))
-        for name, choices in plan.maxima.items():
-            largest = _value(choices[0], named)
-            for choice in choices[1:]:
-                largest = tirx.max(largest, _value(choice, named))
-            named.update(_bound(builder, "above", {name: largest}))
-        return named
-
-
-def _bound(builder: BlockBuilder, stem: str, values: dict[Any, Expr]) -> dict[Any, Expr]:
-    """Variables that hold the values, computed all at once. Constants stay as they are."""
-    computed = {k: v for k, v in values.items() if not isinstance(v, tirx.IntImm)}
-    if computed:
-        fresh = {k: tirx.Var(f"{stem}_{i}", "int64") for i, k in enumerate(computed)}
-        # By a variable: TVM computes no shapes that stand in a match_cast itself.
-        shape = builder.emit(relax.ShapeExpr(list(computed.values())))
-        builder.match_cast(shape, relax.ShapeType(list(fresh.values())))
-        return {**values, **fresh}
-    return dict(values)
-
-
 def _substituted(expr: Expr, renamed: dict[Expr, Expr]) -> Expr:
     """A bound value with other variables in place of some."""
     if isinstance(expr, relax.Var):
@@ -347,41 +292,6 @@ def _substituted(expr: Expr, renamed: dict[Expr, Expr]) -> Expr:
     return expr
 
 
-def _value(number: Bytes, named: dict[str, Expr]) -> Expr:
-    """A number of bytes as an expression."""
-    total: Expr = _int(0)
-    for names, coefficient in number.terms.items():
-        term: Expr = _int(coefficient)
-        for name in names:
-            term = term * named[name]
-        total = total + term
-    return tvm.sym.Analyzer().simplify(total)
-
-
-def _polynomial(expr: Expr) -> Bytes | None:
-    """An expression as a polynomial with coefficients >= 0, or None if it isn't one."""
-    if isinstance(expr, tirx.IntImm):
-        return Bytes.of(int(expr.value))
-    if isinstance(expr, tirx.Var):
-        return Bytes.named(expr.name)
-    if isinstance(expr, tirx.Cast):
-        return _polynomial(expr.value)
-    if isinstance(expr, (tirx.Add, tirx.Mul)):
-        a, b = _polynomial(expr.a), _polynomial(expr.b)
-        if a is None or b is None:
-            return None
-        result = a + b if isinstance(expr, tirx.Add) else a * b
-        return result if all(c > 0 for c in result.terms.values()) else None
-    return None
-
-
-def _bytes(extents: Any, dtype: str) -> Expr:
-    size: Expr = _int((tvm.DataType(dtype).bits + 7) // 8)
-    for extent in extents:
-        size = size * extent
-    return size
-
-
 def _bindings(func: relax.Function) -> Iterator[Expr]:
     for block in func.body.blocks:
         yield from block.bindings
@@ -391,12 +301,8 @@ def _is_call(value: Expr, op: str) -> bool:
     return isinstance(value, relax.Call) and value.op == tvm.ir.Op.get(op)
 
 
-def _int(value: int) -> Expr:
-    return tirx.IntImm("int64", value)
-
-
 def _item(items: Expr, position: int, ty: Expr) -> Expr:
-    return _packed("vm.builtin.tuple_getitem", [items, _int(position)], ty)
+    return _packed("vm.builtin.tuple_getitem", [items, int64(position)], ty)
 
 
 def _packed(function: str, args: list[Expr], ty: Expr) -> Expr:

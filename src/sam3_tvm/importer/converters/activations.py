@@ -9,7 +9,8 @@ import torch
 from tvm import relax
 
 from sam3_tvm.importer.converters._tensors import accumulator, cast, dtype_of, extents
-from sam3_tvm.importer.converters.arithmetic import clamp, product_or_quotient
+from sam3_tvm.importer.converters.arithmetic import product_or_quotient
+from sam3_tvm.importer.converters.comparisons import clamp
 from sam3_tvm.importer.registry import Context, converter
 
 aten = torch.ops.aten

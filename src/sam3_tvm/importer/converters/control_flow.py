@@ -15,7 +15,8 @@ from torch import fx
 from tvm import relax
 
 from sam3_tvm.importer.converters._tensors import dtype_of
-from sam3_tvm.importer.converters.arithmetic import is_tensor, truth
+from sam3_tvm.importer.converters.arithmetic import is_tensor
+from sam3_tvm.importer.converters.comparisons import truth
 from sam3_tvm.importer.registry import Context, convert, converter, is_symbolic
 
 aten = torch.ops.aten

@@ -8,7 +8,8 @@ import torch
 from tvm import relax, tirx
 
 from sam3_tvm.importer.converters._tensors import dtype_of, extents
-from sam3_tvm.importer.converters.arithmetic import is_float, is_tensor, truth
+from sam3_tvm.importer.converters.arithmetic import is_float, is_tensor
+from sam3_tvm.importer.converters.comparisons import truth
 from sam3_tvm.importer.converters.indexing import iota, is_constant
 from sam3_tvm.importer.converters.shapes import broadcast
 from sam3_tvm.importer.registry import Context, converter

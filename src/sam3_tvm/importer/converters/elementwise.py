@@ -10,7 +10,8 @@ import torch
 from tvm import relax
 
 from sam3_tvm.importer.converters._tensors import accumulator, dtype_of
-from sam3_tvm.importer.converters.arithmetic import is_float, isnan, truth
+from sam3_tvm.importer.converters.arithmetic import is_float
+from sam3_tvm.importer.converters.comparisons import isnan, truth
 from sam3_tvm.importer.converters.shapes import broadcast
 from sam3_tvm.importer.registry import Context, converter
 

@@ -14,7 +14,8 @@ import torch
 from tvm import relax
 
 from sam3_tvm.importer.converters._tensors import accumulator, dtype_of, extents
-from sam3_tvm.importer.converters.arithmetic import is_float, isnan, truth
+from sam3_tvm.importer.converters.arithmetic import is_float
+from sam3_tvm.importer.converters.comparisons import isnan, truth
 from sam3_tvm.importer.converters.creation import convert_dtype
 from sam3_tvm.importer.converters.indexing import count_of
 from sam3_tvm.importer.converters.shapes import axis_of

@@ -10,7 +10,8 @@ import torch
 from tvm import relax
 
 from sam3_tvm.importer.converters._tensors import extents
-from sam3_tvm.importer.converters.arithmetic import is_float, isnan
+from sam3_tvm.importer.converters.arithmetic import is_float
+from sam3_tvm.importer.converters.comparisons import isnan
 from sam3_tvm.importer.converters.indexing import (
     MergedIndex,
     count_of,

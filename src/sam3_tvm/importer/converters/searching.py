@@ -10,7 +10,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from sam3_tvm.importer.converters._tensors import extents, product
-from sam3_tvm.importer.converters.arithmetic import common_dtype
+from sam3_tvm.importer.converters.comparisons import common_dtype
 from sam3_tvm.importer.converters.shapes import broadcast
 from sam3_tvm.importer.registry import Context, converter
 from sam3_tvm.importer.sizes import static_value

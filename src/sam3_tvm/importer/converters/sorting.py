@@ -13,7 +13,8 @@ import torch
 from tvm import relax, te, tirx
 
 from sam3_tvm.importer.converters._tensors import accumulator, dtype_of, extents
-from sam3_tvm.importer.converters.arithmetic import common_dtype, is_float, is_tensor, isnan
+from sam3_tvm.importer.converters.arithmetic import is_float, is_tensor
+from sam3_tvm.importer.converters.comparisons import common_dtype, isnan
 from sam3_tvm.importer.converters.indexing import count_of
 from sam3_tvm.importer.converters.resampling import as_int64
 from sam3_tvm.importer.converters.shapes import axis_of, piece

@@ -47,8 +47,7 @@ value or NaN spoils the row half a task away as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tvm import tirx
@@ -64,7 +63,16 @@ from sam3_tvm.compiler.kernels.emit import (
     prefetch,
     scratch,
     store,
-    when,
+)
+from sam3_tvm.compiler.kernels.product.strassen_sums import (
+    PRODUCTS,
+    RESULTS,
+    SIGNS,
+    SUMS_OF_A,
+    SUMS_OF_B,
+    quarters_of,
+    signed,
+    when_sign,
 )
 from sam3_tvm.compiler.kernels.product.task import GemmBlocks, copy_rows
 from sam3_tvm.compiler.kernels.product.tile import STEPS_AHEAD, gemm_tile, update_tile
@@ -99,97 +107,6 @@ def fewest_rows(blocks: GemmBlocks) -> int:
     """A task with fewer rows is faster as an ordinary one: half its tiles, rounded up, are
     computed seven times, against all of them four times."""
     return blocks.rows // 2
-
-
-@dataclass(frozen=True)
-class _QuarterSum:
-    """A quarter of a matrix, ``first``, plus ``sign`` (-1, 0 or 1) times ``second``.
-
-    Quarters are (lower, right), each 0 or 1.
-    """
-
-    first: tuple[int, int]
-    sign: int
-    second: tuple[int, int]
-
-    @classmethod
-    def of(
-        cls, first: tuple[int, int], sign: int = 0, second: tuple[int, int] | None = None
-    ) -> _QuarterSum:
-        return cls(first, sign, second or first)
-
-
-_11, _12, _21, _22 = (0, 0), (0, 1), (1, 0), (1, 1)
-_SUMS_OF_A = (
-    _QuarterSum.of(_11, 1, _22),
-    _QuarterSum.of(_21, 1, _22),
-    _QuarterSum.of(_11),
-    _QuarterSum.of(_22),
-    _QuarterSum.of(_11, 1, _12),
-    _QuarterSum.of(_21, -1, _11),
-    _QuarterSum.of(_12, -1, _22),
-)
-_SUMS_OF_B = (
-    _QuarterSum.of(_11, 1, _22),
-    _QuarterSum.of(_11),
-    _QuarterSum.of(_12, -1, _22),
-    _QuarterSum.of(_21, -1, _11),
-    _QuarterSum.of(_22),
-    _QuarterSum.of(_11, 1, _12),
-    _QuarterSum.of(_21, 1, _22),
-)
-_PRODUCTS = len(_SUMS_OF_A)
-# A quarter of C as sums and differences of products, a positive one first.
-_RESULTS = (
-    (_11, ((1, 0), (1, 3), (-1, 4), (1, 6))),
-    (_12, ((1, 2), (1, 4))),
-    (_21, ((1, 1), (1, 3))),
-    (_22, ((1, 0), (-1, 1), (1, 2), (1, 5))),
-)
-_SIGNS = (0, 1, -1)
-
-
-def _bit(flags: Iterable[int], i: Expr) -> Expr:
-    """``flags[i]``, 0 or 1, where ``i`` is known at run time only.
-
-    The products are a loop, not unrolled: seven copies of everything would take TVM five times
-    as long, and as many instructions.
-    """
-    bits = sum(flag << index for index, flag in enumerate(flags))
-    return (as_index(bits) >> i) & as_index(1)
-
-
-def _when_sign(sums: Sequence[_QuarterSum], i: Expr, sign: int) -> AbstractContextManager[None]:
-    """Statements for those of the sums that have the sign."""
-    return when(_bit((int(s.sign == sign) for s in sums), i) == as_index(1))
-
-
-def _places(
-    sums: Sequence[_QuarterSum], i: Expr, across: int, extent: Expr, k: Expr, steps: Expr
-) -> list[tuple[Expr, Expr]]:
-    """Where the two quarters of sum ``i`` start: across the reduction, and along it.
-
-    Args:
-        sums: those of A or of B.
-        i: which.
-        across: the axis of a quarter that is not reduced: 0 for A, 1 for B.
-        extent: what the second half starts at, across.
-        k: where the first half starts, along.
-        steps: its length.
-    """
-    return [
-        (
-            bind(_bit((q[across] for q in quarters), i) * extent),
-            bind(k + _bit((q[1 - across] for q in quarters), i) * steps),
-        )
-        for quarters in ([s.first for s in sums], [s.second for s in sums])
-    ]
-
-
-def _signed(first: Expr, sign: int, second: Callable[[], Expr]) -> Expr:
-    if sign == 0:
-        return first
-    return first + second() if sign > 0 else first - second()
 
 
 @dataclass(frozen=True)
@@ -235,16 +152,16 @@ class _Task:
     def sum_a(self, i: Expr, places: list[tuple[Expr, Expr]], steps: Expr) -> None:
         """Sum ``i`` of A's quarters to scratch; rows past the end repeat the last one."""
         (row1, k1), (row2, k2) = places
-        for sign in _SIGNS:
+        for sign in SIGNS:
 
             def value(r: Expr, k: Expr, lanes: int, sign: int = sign) -> Expr:
-                return _signed(
+                return signed(
                     self.load_a(tirx.min(row1 + r, self.last_row), k1 + k, lanes),
                     sign,
                     lambda: self.load_a(tirx.min(row2 + r, self.last_row), k2 + k, lanes),
                 )
 
-            with _when_sign(_SUMS_OF_A, i, sign):
+            with when_sign(SUMS_OF_A, i, sign):
                 copy_rows(
                     self.a_block,
                     self.stride,
@@ -293,12 +210,12 @@ class _Task:
                 ahead=next_things,
             )
 
-        for sign in _SIGNS:
-            with _when_sign(_SUMS_OF_B, i, sign):
+        for sign in SIGNS:
+            with when_sign(SUMS_OF_B, i, sign):
                 b1, b2 = self.load_b(bind(left + column1)), self.load_b(bind(left + column2))
 
                 def summed(k: Expr, j: int, sign: int = sign, b1: Expr = b1, b2: Expr = b2) -> Expr:
-                    value = bind(_signed(b1(k1 + k, j), sign, lambda: b2(k2 + k, j)))
+                    value = bind(signed(b1(k1 + k, j), sign, lambda: b2(k2 + k, j)))
                     store(self.b_panel, value, self.panel_at(k, j), lanes=tile.lanes)
                     return value
 
@@ -383,26 +300,26 @@ def emit_strassen_task(
         panels=bind(tirx.min(as_index(blocks.columns), left_over) // as_index(2 * tile.columns)),
         a_block=scratch(half * (blocks.depth // 2 + tile.lanes)),
         b_panel=scratch(blocks.depth // 2 * tile.columns),
-        products=scratch(_PRODUCTS * half * per_half),
+        products=scratch(PRODUCTS * half * per_half),
         load_a=load_a,
         load_b=load_b,
         prefetch_a=prefetch_a,
         prefetch_b=prefetch_b,
     )
-    fill(task.products, 0, as_index(_PRODUCTS * half * per_half), tile.lanes)
+    fill(task.products, 0, as_index(PRODUCTS * half * per_half), tile.lanes)
     with loop(ceil_div(depth, blocks.depth)) as block:
         k0 = bind(block * as_index(blocks.depth))
         k_after = k0 + as_index(blocks.depth)
         # After the last block: that of the next task, which mostly has the same rows.
         k_after = bind(tirx.Select(k_after < as_index(depth), k_after, as_index(0)))
         steps = bind(tirx.min(as_index(blocks.depth), as_index(depth) - k0) // as_index(2))
-        with loop(_PRODUCTS) as i:
-            next_i = bind((i + as_index(1)) % as_index(_PRODUCTS))
+        with loop(PRODUCTS) as i:
+            next_i = bind((i + as_index(1)) % as_index(PRODUCTS))
             next_k0 = bind(tirx.Select(next_i > as_index(0), k0, k_after))
-            a = _places(_SUMS_OF_A, i, 0, task.half_rows, k0, steps)
-            next_a = _places(_SUMS_OF_A, next_i, 0, task.half_rows, next_k0, steps)
-            b = _places(_SUMS_OF_B, i, 1, task.half_columns, k0, steps)
-            next_b = _places(_SUMS_OF_B, next_i, 1, task.half_columns, next_k0, steps)
+            a = quarters_of(SUMS_OF_A, i, 0, task.half_rows, k0, steps)
+            next_a = quarters_of(SUMS_OF_A, next_i, 0, task.half_rows, next_k0, steps)
+            b = quarters_of(SUMS_OF_B, i, 1, task.half_columns, k0, steps)
+            next_b = quarters_of(SUMS_OF_B, next_i, 1, task.half_columns, next_k0, steps)
             task.sum_a(i, a, steps)
             with loop(task.panels) as p:
                 task.sweep_panel(i, p, b, steps, task.prefetcher(p, next_a, b, next_b))
@@ -412,7 +329,7 @@ def emit_strassen_task(
 def _write_results(task: _Task, rows: Expr, write: Callable[[Expr, Expr, Expr, int], None]) -> None:
     """C's quarters from the products."""
     tile = task.blocks.tile
-    for (lower, right), terms in _RESULTS:
+    for (lower, right), terms in RESULTS:
         top = task.half_rows if lower else as_index(0)
         left = task.first_column + task.half_columns if right else task.first_column
         with loop(tirx.min(task.half_rows, rows - top)) as r, loop(task.panels) as p:
