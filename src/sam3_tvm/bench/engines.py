@@ -31,7 +31,15 @@ from sam3_tvm.bench.parts import (
 )
 from sam3_tvm.components import Component, abi_from_json
 
-__all__ = ["ENGINES", "OURS", "Engine", "EngineInfo", "installed", "open_engine", "select_engines"]
+__all__ = [
+    "ENGINES",
+    "OURS",
+    "EngineInfo",
+    "MeasuredEngine",
+    "installed",
+    "open_engine",
+    "select_engines",
+]
 
 OURS = "sam3-tvm"
 
@@ -92,7 +100,7 @@ def select_engines(names: Sequence[str] | None) -> list[EngineInfo]:
     return chosen
 
 
-class Engine:
+class MeasuredEngine:
     """One engine in its process.
 
     Args:
@@ -148,7 +156,7 @@ class Engine:
         return lambda: run_part(chosen, self.components, given, self.call, kept)
 
 
-class Ours(Engine):
+class Ours(MeasuredEngine):
     """An artifact, through the runtime that users run, as if it were all that is installed."""
 
     packages = ("sam3-tvm", "apache-tvm-ffi")
@@ -258,7 +266,7 @@ class _Remembering:
 _PHRASES = ("dog", "cat", "cup", "tree", "car", "shoe", "door", "hand")
 
 
-class Torch(Engine):
+class Torch(MeasuredEngine):
     """PyTorch eager: the source's modules, as they are."""
 
     packages = ("torch", "transformers")
@@ -296,7 +304,7 @@ class TorchCompile(Torch):
         return self._torch.compile(module, dynamic=False)
 
 
-class OnnxRuntime(Engine):
+class OnnxRuntime(MeasuredEngine):
     """ONNX Runtime's CPU provider, all its graph optimisations on."""
 
     packages = ("onnxruntime",)
@@ -329,7 +337,7 @@ class OnnxRuntime(Engine):
         return given
 
 
-class OpenVino(Engine):
+class OpenVino(MeasuredEngine):
     """OpenVINO's CPU plug-in, made for latency; float32, which it would leave where it can."""
 
     packages = ("openvino",)
@@ -358,7 +366,7 @@ class OpenVino(Engine):
         return [given[i] for i in range(len(given))]
 
 
-_CLASSES: dict[str, type[Engine]] = {
+_CLASSES: dict[str, type[MeasuredEngine]] = {
     OURS: Ours,
     "torch": Torch,
     "torch-compile": TorchCompile,
@@ -367,7 +375,7 @@ _CLASSES: dict[str, type[Engine]] = {
 }
 
 
-def open_engine(job: Mapping[str, Any]) -> Engine:
+def open_engine(job: Mapping[str, Any]) -> MeasuredEngine:
     """Load the engine that a job names."""
     return _CLASSES[job["engine"]](job)
 

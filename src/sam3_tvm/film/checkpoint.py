@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from sam3_tvm.errors import UsageError
 from sam3_tvm.files import PlaceError, write_whole
-from sam3_tvm.film.faults import NoCheckpoint, OtherRun
+from sam3_tvm.film.faults import NothingSaved, OtherRun
 from sam3_tvm.film.frame import to_line
 from sam3_tvm.film.outputs.base import Output, State
 from sam3_tvm.runtime.video.result import FrameResult
 
-__all__ = ["Checkpoint", "Spool", "WorkFolder"]
+__all__ = ["SavedRun", "Spool", "WorkFolder"]
 
 _FORM = 2
 
@@ -36,8 +36,8 @@ _UNREADABLE = (
 _MARKER = "sam3-tvm-track"
 
 
-class Checkpoint:
-    """A moment between two frames.
+class SavedRun:
+    """A run as it stood between two frames, from where it can be gone on with.
 
     Attributes:
         following: the number of the frame that comes next.
@@ -149,20 +149,20 @@ class WorkFolder:
         """A place for frames until they can be written."""
         return Spool(self.path / "spool.jsonl")
 
-    def save(self, checkpoint: Checkpoint) -> None:
+    def save(self, saved: SavedRun) -> None:
         """Write a checkpoint in place of the one before, whole or not at all.
 
         Raises:
             UsageError: the disk is full, or the folder has become unwritable.
         """
-        arrays = {f"session/{name}": array for name, array in checkpoint.session.items()}
-        for number, state in enumerate(checkpoint.outputs):
+        arrays = {f"session/{name}": array for name, array in saved.session.items()}
+        for number, state in enumerate(saved.outputs):
             arrays |= {f"{number}/{name}": array for name, array in state.items()}
         about = {
             "form": _FORM,
             "settings": self._settings,
-            "following": checkpoint.following,
-            "counts": checkpoint.counts,
+            "following": saved.following,
+            "counts": saved.counts,
             # Damage to an archive's directory can hide members without a fault.
             "arrays": sorted(arrays),
         }
@@ -174,15 +174,15 @@ class WorkFolder:
 
         write_whole(self._file, save)
 
-    def load(self, outputs: Sequence[Output]) -> Checkpoint:
+    def load(self, outputs: Sequence[Output]) -> SavedRun:
         """The checkpoint of an interrupted run.
 
         Raises:
-            NoCheckpoint: there is none, or it is damaged.
+            NothingSaved: there is none, or it is damaged.
             OtherRun: its run was asked for something else.
         """
         if not self.has_checkpoint:
-            raise NoCheckpoint(f"nothing to resume: there is no {self._file}")
+            raise NothingSaved(f"nothing to resume: there is no {self._file}")
         try:
             with np.load(self._file, allow_pickle=False) as file:
                 if any(member.compress_type != ZIP_STORED for member in file.zip.infolist()):
@@ -194,11 +194,11 @@ class WorkFolder:
             following, counts = int(about["following"]), about["counts"]
             whole = form != _FORM or sorted(arrays) == about["arrays"]
         except _UNREADABLE as error:
-            raise NoCheckpoint(f"{self._file}: is damaged, or no checkpoint") from error
+            raise NothingSaved(f"{self._file}: is damaged, or no checkpoint") from error
         if not whole:
-            raise NoCheckpoint(f"{self._file}: is damaged: parts are missing")
+            raise NothingSaved(f"{self._file}: is damaged: parts are missing")
         if form != _FORM:
-            raise NoCheckpoint(f"{self._file}: is of another version of sam3-tvm")
+            raise NothingSaved(f"{self._file}: is of another version of sam3-tvm")
         differing = [k for k, v in self._settings.items() if settings.get(k) != v]
         if differing:
             raise OtherRun(f"{self._file}: the interrupted run differs in {', '.join(differing)}")
@@ -215,7 +215,7 @@ class WorkFolder:
             for name, array in arrays.items()
             if name.startswith("session/")
         }
-        return Checkpoint(following, session, states, counts)
+        return SavedRun(following, session, states, counts)
 
     def remove(self) -> None:
         """Remove the folder, if it is there; one that holds something else stays."""

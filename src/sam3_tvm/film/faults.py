@@ -9,7 +9,7 @@ from typing import Literal
 
 from sam3_tvm.errors import UsageError
 
-__all__ = ["CannotGoOn", "NoCheckpoint", "OtherRun", "Refused", "Unfinished"]
+__all__ = ["CannotGoOn", "NothingSaved", "OtherRun", "Refused", "Unfinished"]
 
 
 class Refused(UsageError):
@@ -29,7 +29,7 @@ class CannotGoOn(UsageError):
     """An interrupted run cannot be gone on with; it can be begun anew."""
 
 
-class NoCheckpoint(CannotGoOn):
+class NothingSaved(CannotGoOn):
     """There is nothing to go on from, or nothing that can be read."""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sam3_tvm.errors import Sam3Error, UsageError
-from sam3_tvm.film.checkpoint import Checkpoint, WorkFolder
+from sam3_tvm.film.checkpoint import SavedRun, WorkFolder
 from sam3_tvm.film.faults import Unfinished
 from sam3_tvm.film.frame import from_line
 from sam3_tvm.film.outputs.base import Output
@@ -87,22 +87,22 @@ class Run:
         self.tally = Tally()
         self.last: int | None = None
 
-    def carry_out(self, checkpoint: Checkpoint | None) -> bool:
+    def carry_out(self, saved: SavedRun | None) -> bool:
         """Go through the film and leave the outputs whole; whether the end was reached.
 
         What is needed to go on is kept beside the outputs where they can be gone on with.
 
         Args:
-            checkpoint: where to go on; None to begin anew.
+            saved: where to go on; None to begin anew.
 
         Raises:
             Sam3Error: as :meth:`prepare` and :meth:`go`; what was found before is written.
         """
         try:
-            self.prepare(checkpoint)
+            self.prepare(saved)
         except Sam3Error:
             self.abandon()
-            if checkpoint is None:
+            if saved is None:
                 self._folder.remove()
             raise
         try:
@@ -128,18 +128,18 @@ class Run:
             self._folder.remove()
         return complete
 
-    def prepare(self, checkpoint: Checkpoint | None) -> None:
+    def prepare(self, saved: SavedRun | None) -> None:
         """Show the first objects, then begin to write; what is wrong with either shows here.
 
         Raises:
             Sam3Error: a prompt that cannot be used, or an output that cannot be written.
         """
-        if checkpoint is not None:
-            self._session.restore(checkpoint.session)
-            self._following = checkpoint.following
+        if saved is not None:
+            self._session.restore(saved.session)
+            self._following = saved.following
             self.last = self._following - 1
             self._resumed = True
-            self.tally = Tally(**checkpoint.counts)
+            self.tally = Tally(**saved.counts)
             self._done = self.tally.frames
         else:
             # Those beside the way are heard before it begins.
@@ -150,7 +150,7 @@ class Run:
         # What may be refused comes before the first output is touched.
         parts = [self._folder.parts(number) for number in range(len(self._outputs))]
         for number, output in enumerate(self._outputs):
-            state = {} if checkpoint is None else checkpoint.outputs[number]
+            state = {} if saved is None else saved.outputs[number]
             output.start(self._frames.fps, parts[number], state)
 
     def go(self) -> bool:
@@ -323,5 +323,5 @@ class Run:
         states = [output.state() for output in self._outputs]
         counts = {"frames": self.tally.frames, "objects": self.tally.objects}
         session = self._session.state()
-        self._folder.save(Checkpoint(self._following, session, states, counts))
+        self._folder.save(SavedRun(self._following, session, states, counts))
         self._saved = time.monotonic()

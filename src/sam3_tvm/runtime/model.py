@@ -13,7 +13,7 @@ from sam3_tvm import artifact
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.progress import Progress, silent
 from sam3_tvm.runtime.clicks.clicker import Clicker, ClickResult
-from sam3_tvm.runtime.concepts.detector import Detector, Tokenize
+from sam3_tvm.runtime.concepts.detector import ConceptDetector, Tokenize
 from sam3_tvm.runtime.concepts.prompts import check_threshold
 from sam3_tvm.runtime.concepts.results import Result
 from sam3_tvm.runtime.concepts.tokenizer import Tokenizer
@@ -95,7 +95,7 @@ class Model:
         self._on_image = ImageFunctions(functions, manifest, pictured)
         self._encoder = Encoder(functions, manifest, self._on_image)
         self._clicker = Clicker(functions, self._on_image, manifest)
-        self._detector = Detector(functions, self._on_image, tokenizer, manifest)
+        self._detector = ConceptDetector(functions, self._on_image, tokenizer, manifest)
 
     def __repr__(self) -> str:
         source, target = self.manifest.source, self.manifest.target

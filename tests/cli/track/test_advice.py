@@ -9,7 +9,7 @@ import pytest
 from sam3_tvm.cli.track.advice import what_to_type
 from sam3_tvm.errors import UsageError
 from sam3_tvm.files import OutputFile, PlaceError
-from sam3_tvm.film.faults import CannotGoOn, NoCheckpoint, OtherRun, Refused, Unfinished
+from sam3_tvm.film.faults import CannotGoOn, NothingSaved, OtherRun, Refused, Unfinished
 from sam3_tvm.film.outputs.opening import open_outputs
 
 AGAIN = "run the command without --resume"
@@ -24,7 +24,7 @@ AGAIN = "run the command without --resume"
         (PlaceError("x: is full; choose another"), "x: is full; choose another with -o"),
         (PlaceError("x: is full; choose another", "-o"), "x: is full; choose another with -o"),
         (CannotGoOn("part.mp4: is gone"), f"part.mp4: is gone; {AGAIN}"),
-        (NoCheckpoint("x: is damaged"), f"x: is damaged; {AGAIN} to begin anew"),
+        (NothingSaved("x: is damaged"), f"x: is damaged; {AGAIN} to begin anew"),
         (
             OtherRun("x: differs in fps"),
             f"x: differs in fps; give the same options and --resume, or {AGAIN} to begin anew",

@@ -30,7 +30,7 @@ def what_to_type() -> Iterator[None]:
 
 def _told(error: UsageError) -> str:
     # Here, so that --help needs no library of films.
-    from sam3_tvm.film.faults import CannotGoOn, NoCheckpoint, OtherRun, Refused, Unfinished
+    from sam3_tvm.film.faults import CannotGoOn, NothingSaved, OtherRun, Refused, Unfinished
 
     if isinstance(error, Refused):
         return f"{_OPTIONS[error.given]} {error}"
@@ -41,7 +41,7 @@ def _told(error: UsageError) -> str:
     anew = "run the command without --resume"
     if isinstance(error, OtherRun):
         return f"{error}; give the same options and --resume, or {anew} to begin anew"
-    if isinstance(error, NoCheckpoint):
+    if isinstance(error, NothingSaved):
         return f"{error}; {anew} to begin anew"
     if isinstance(error, CannotGoOn):
         return f"{error}; {anew}"

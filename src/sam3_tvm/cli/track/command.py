@@ -139,12 +139,12 @@ def command(
             model: Model = sam3_tvm.load(artifact, threads=threads)
             session: Any = model.track(film)
             folder = WorkFolder(paths[0], settings(model.fingerprint, video, passage, paths, fps))
-            checkpoint = folder.load(outputs) if resume else None
+            saved = folder.load(outputs) if resume else None
             with _Interrupts() as interrupted:
-                done = checkpoint.counts["frames"] if checkpoint else 0
+                done = saved.counts["frames"] if saved else 0
                 with counting("frames", passage.total(film.count), done) as report:
                     run = Run(session, film, passage, outputs, folder, interrupted, report)
-                    complete = run.carry_out(checkpoint)
+                    complete = run.carry_out(saved)
             if as_json:
                 say_json(summary(run.tally, model, film, shown, paths, complete))
             else:

@@ -22,7 +22,7 @@ from sam3_tvm.runtime.pictures.encoded import EncodedImage
 from sam3_tvm.runtime.pictures.masks import LazyMasks
 from sam3_tvm.runtime.pictures.scores import sigmoid
 
-__all__ = ["Detector", "PhraseWarning", "Tokenize"]
+__all__ = ["ConceptDetector", "PhraseWarning", "Tokenize"]
 
 # Prompts that go through the detector together. More gain little: by then every matrix
 # product is large, and memory grows with each.
@@ -49,7 +49,7 @@ class PhraseWarning(UserWarning):
 _Features = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 
-class Detector:
+class ConceptDetector:
     """Finds what prompts ask for in encoded pictures.
 
     Args:
