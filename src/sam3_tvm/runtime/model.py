@@ -21,7 +21,7 @@ from sam3_tvm.runtime.execution.engine import checked_threads
 from sam3_tvm.runtime.execution.functions import FunctionTable
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions
 from sam3_tvm.runtime.execution.module import load_functions
-from sam3_tvm.runtime.pictures.arguments import PromptError, brief
+from sam3_tvm.runtime.pictures.arguments import PromptError, checked_flag
 from sam3_tvm.runtime.pictures.encoded import EncodedImage
 from sam3_tvm.runtime.pictures.encoder import Encoder
 from sam3_tvm.runtime.pictures.image import Picture, Pictures, checked_list
@@ -280,8 +280,7 @@ class Model:
             ImageError: a picture that cannot be read, or that another artifact encoded.
         """
         encoded, read, size = self._opened(image)
-        if not isinstance(multimask, bool | np.bool_):
-            raise PromptError(f"multimask is True or False, not {brief(multimask)}")
+        multimask = checked_flag("multimask", multimask)
         clicks, several = self._clicker.build(points, point_labels, box, mask, size)
         if encoded is None:
             assert read is not None

@@ -9,7 +9,16 @@ from numpy.typing import DTypeLike, NDArray
 
 from sam3_tvm.errors import Sam3Error
 
-__all__ = ["PromptError", "as_array", "brief", "count_entries", "is_integer", "is_number"]
+__all__ = [
+    "PromptError",
+    "as_array",
+    "brief",
+    "checked_flag",
+    "checked_integer",
+    "count_entries",
+    "is_integer",
+    "is_number",
+]
 
 
 class PromptError(Sam3Error, ValueError):
@@ -84,3 +93,25 @@ def is_number(value: Any) -> bool:
 def is_integer(value: Any) -> bool:
     """Whether it is one whole number of Python's or NumPy's; booleans and durations are none."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64)
+
+
+def checked_integer(what: str, given: Any) -> int:
+    """One whole number.
+
+    Raises:
+        PromptError: it is none, as :func:`is_integer` has it.
+    """
+    if not is_integer(given):
+        raise PromptError(f"{what} is an integer, not {brief(given)}")
+    return int(given)
+
+
+def checked_flag(what: str, given: Any) -> bool:
+    """True or False.
+
+    Raises:
+        PromptError: it is neither.
+    """
+    if not isinstance(given, bool | np.bool_):
+        raise PromptError(f"{what} is True or False, not {brief(given)}")
+    return bool(given)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.locks import Lock
-from sam3_tvm.runtime.pictures.arguments import PromptError, brief, is_integer
+from sam3_tvm.runtime.pictures.arguments import PromptError, brief, checked_flag, checked_integer
 from sam3_tvm.runtime.pictures.image import Picture, own_picture
 from sam3_tvm.runtime.pictures.masks import LazyMasks
 from sam3_tvm.runtime.pictures.scores import sigmoid
@@ -137,12 +137,12 @@ class TrackSession:
             PromptError: a prompt that cannot be used, or a frame that isn't there.
             FramesError: a frame that cannot be read, or the session has been closed.
         """
-        name = _whole(object_id, "an object's id")
+        name = checked_integer("an object's id", object_id)
         if not -_LARGEST_ID <= name <= _LARGEST_ID:
             raise PromptError(f"an object's id has 64 bits at most, not {brief(name)}")
         if frame is not None:
-            frame = _whole(frame, "a frame's number")
-        clear = _flag(clear, "clear")
+            frame = checked_integer("a frame's number", frame)
+        clear = checked_flag("clear", clear)
         with self._lock:
             self._check_open()
             shown = self._frame_to_show(frame)
@@ -169,7 +169,7 @@ class TrackSession:
         Raises:
             PromptError: no object of this id.
         """
-        name = _whole(object_id, "an object's id")
+        name = checked_integer("an object's id", object_id)
         with self._lock:
             if name not in self._objects:
                 known = ", ".join(map(str, self._objects)) or "none"
@@ -201,19 +201,19 @@ class TrackSession:
         """
         if self._frames is None:
             raise PromptError("live input has no frames to go through: give them to step()")
-        reverse = _flag(reverse, "reverse")
+        reverse = checked_flag("reverse", reverse)
         with self._lock:
             self._check_open()
             memories = list(self._objects.values())
         if not memories:
             raise PromptError("no objects yet: add() one with points, a box or a mask")
         if start is not None:
-            first = _whole(start, "a frame's number")
+            first = checked_integer("a frame's number", start)
         else:
             entries = [memory.first_shown for memory in memories]
             first = max(entries) if reverse else min(entries)
         if stop is not None:
-            stop = _whole(stop, "a frame's number")
+            stop = checked_integer("a frame's number", stop)
         if first < 0:
             raise PromptError(_beyond(first, self._frames))
         indices: Iterable[int]
@@ -392,18 +392,6 @@ class TrackSession:
         masks = LazyMasks(frame.size, logits, self._functions.resize)
         scores: NDArray[np.float32] = sigmoid(found).astype(np.float32)
         return FrameResult(frame.index, list(answers), scores, masks, frame.rgb)
-
-
-def _whole(number: Any, what: str) -> int:
-    if not is_integer(number):
-        raise PromptError(f"{what} is an integer, not {brief(number)}")
-    return int(number)
-
-
-def _flag(flag: Any, what: str) -> bool:
-    if not isinstance(flag, bool | np.bool_):
-        raise PromptError(f"{what} is True or False, not {brief(flag)}")
-    return bool(flag)
 
 
 def _beyond(index: int, frames: Frames | None) -> str:
