@@ -64,7 +64,7 @@ ROOMS: dict[str, set[str]] = {
     "sources/sampling": CONTRACT,
     "sources/tensors": {"sources/base"},
     "sources/roi_align": set(),
-    "sources/patches": {"sources/roi_align"},
+    "sources/patches": {"locks", "sources/roi_align"},
     "sources/random_weights": set(),
     "sources/huggingface": CONTRACT | SOURCE,
     # The tokenizer of a checkpoint of Meta's may lie beside it as Hugging Face writes them.

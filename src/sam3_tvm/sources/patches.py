@@ -7,21 +7,50 @@ and does so as a whole, in a scope: :mod:`sam3_tvm.sources.huggingface.patches`,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
+from sam3_tvm.locks import Lock
 from sam3_tvm.sources.roi_align import roi_align
 
 __all__ = [
     "IntegerShapes",
     "KeepBoxesWhole",
+    "PatchScope",
     "attribute",
     "roi_align_of_batch",
 ]
+
+
+class PatchScope:
+    """Holds what a source replaces.
+
+    Re-entrant: an inner use changes nothing and undoes nothing. One thread at a time holds
+    it, since what is replaced belongs to the process.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._depth = 0
+
+    @contextmanager
+    def entered(self, replace: Callable[[ExitStack], None]) -> Iterator[None]:
+        """Run the body with everything replaced that ``replace`` enters into a stack."""
+        with self._lock:
+            self._depth += 1
+            try:
+                if self._depth > 1:
+                    yield
+                    return
+                with ExitStack() as stack:
+                    replace(stack)
+                    yield
+            finally:
+                self._depth -= 1
 
 
 class IntegerShapes:

@@ -5,7 +5,6 @@ import tvm
 
 from sam3_tvm.abi import abi
 from sam3_tvm.importer import import_module
-from sam3_tvm.sources import open_source
 from sam3_tvm.sources.huggingface.patches import patched
 from sam3_tvm.sources.sampling import dynamic_shapes, sample_inputs
 
@@ -46,11 +45,6 @@ def test_entering_again_changes_nothing_and_leaving_undoes_nothing():
         with patched(modeling_sam3):
             assert state_of_the_process() == inside
         assert state_of_the_process() == inside
-
-
-@pytest.fixture(scope="module")
-def source():
-    return open_source("random:tiny")
 
 
 def test_importing_in_any_order_and_twice_gives_equal_modules_and_leaves_torch_alone(source):

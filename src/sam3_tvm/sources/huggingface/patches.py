@@ -30,8 +30,7 @@ from typing import Any
 
 import torch
 
-from sam3_tvm.locks import Lock
-from sam3_tvm.sources.patches import KeepBoxesWhole, attribute, roi_align_of_batch
+from sam3_tvm.sources.patches import KeepBoxesWhole, PatchScope, attribute, roi_align_of_batch
 
 __all__ = ["all_masks", "patched", "pointers_of_any_width"]
 
@@ -70,30 +69,21 @@ def pointers_of_any_width(model: Any) -> Iterator[None]:
         yield
 
 
-_lock = Lock()
-_depth = 0
+_scope = PatchScope()
 
 
 @contextmanager
 def patched(module: ModuleType) -> Iterator[None]:
-    """Run the body with everything above replaced.
-
-    Re-entrant: an inner use changes nothing and undoes nothing. One thread at a time holds
-    it, since what is replaced belongs to the process.
+    """Run the body with everything above replaced, as a
+    :class:`~sam3_tvm.sources.patches.PatchScope`.
 
     Args:
         module: the Python module that holds the model's code.
     """
-    global _depth
-    with _lock:
-        _depth += 1
-        try:
-            if _depth > 1:
-                yield
-                return
-            with ExitStack() as stack:
-                stack.enter_context(attribute(module, "torchvision", _TORCHVISION))
-                stack.enter_context(KeepBoxesWhole())
-                yield
-        finally:
-            _depth -= 1
+
+    def replace(stack: ExitStack) -> None:
+        stack.enter_context(attribute(module, "torchvision", _TORCHVISION))
+        stack.enter_context(KeepBoxesWhole())
+
+    with _scope.entered(replace):
+        yield

@@ -33,10 +33,9 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from sam3_tvm.locks import Lock
 from sam3_tvm.sources.base import Licence, SourceError, read_licence
 from sam3_tvm.sources.meta.stand_ins import PACKAGES, StandIns
-from sam3_tvm.sources.patches import KeepBoxesWhole
+from sam3_tvm.sources.patches import KeepBoxesWhole, PatchScope
 
 __all__ = [
     "PACKAGE",
@@ -145,31 +144,22 @@ def _import() -> dict[str, ModuleType]:
     return imported
 
 
-_lock = Lock()
-_depth = 0
+_scope = PatchScope()
 
 
 @contextmanager
 def meta_environment() -> Iterator[None]:
-    """Run the body where ``sam3`` can be imported, built, run and exported on the CPU.
-
-    Re-entrant: an inner use changes nothing and undoes nothing. One thread at a time holds
-    it, since what is replaced belongs to the process.
+    """Run the body where ``sam3`` can be imported, built, run and exported on the CPU, as a
+    :class:`~sam3_tvm.sources.patches.PatchScope`.
 
     Raises:
         SourceError: the package, or one that it needs, isn't installed.
     """
-    global _depth
-    with _lock:
-        _depth += 1
-        try:
-            if _depth > 1:
-                yield
-                return
-            with ExitStack() as stack:
-                stack.enter_context(_package())
-                stack.enter_context(_Traceable())
-                stack.enter_context(KeepBoxesWhole())
-                yield
-        finally:
-            _depth -= 1
+
+    def replace(stack: ExitStack) -> None:
+        stack.enter_context(_package())
+        stack.enter_context(_Traceable())
+        stack.enter_context(KeepBoxesWhole())
+
+    with _scope.entered(replace):
+        yield
