@@ -22,6 +22,7 @@ MODULES = (
     "sam3_tvm.film.run",
     "sam3_tvm.film.passage",
     "sam3_tvm.film.checkpoint",
+    "sam3_tvm.film.faults",
     "sam3_tvm.film.frame",
     "sam3_tvm.film.tally",
     "sam3_tvm.film.outputs.base",
