@@ -57,7 +57,7 @@ ROOMS: dict[str, set[str]] = {
     "runtime": CONTRACT
     | FOLDER
     | {f"runtime/{room}" for room in ("execution", "pictures", "concepts", "clicks", "video")},
-    "film": {"errors", "files", "runtime"},
+    "film": {"errors", "files", "locks", "runtime"},
     "importer": {"errors", "progress"},
     "lessons": {"errors", "progress", "importer"},
     "sources/base": CONTRACT,

@@ -2,21 +2,27 @@
 
 A forked child has the memory of its parent but only the thread that forked. What another thread
 held would stay locked for ever, and a thread that should do the work isn't there. So every lock
-is made here, and no other module makes one (a test sees to it).
+is made here, and no other module makes one (a test sees to it). What has threads of a library's
+own says here what becomes of it in a child.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Protocol, TypeVar
 from weakref import WeakSet
 
-__all__ = ["Lock", "Worker"]
+__all__ = ["Lock", "Worker", "never_free", "renew_in_children"]
 
 _T = TypeVar("_T")
+
+
+class _Renewed(Protocol):
+    def _renew(self) -> None: ...
 
 
 class Lock:
@@ -29,7 +35,7 @@ class Lock:
         self._lock = threading.RLock()
         self._owner: int | None = None
         self._depth = 0
-        _locks.add(self)
+        renew_in_children(self)
 
     def __enter__(self) -> None:
         self._lock.acquire()
@@ -75,12 +81,23 @@ class Worker:
         return executor.submit(call).result()
 
 
-_locks: WeakSet[Lock] = WeakSet()
+def renew_in_children(held: _Renewed) -> None:
+    """Let ``held._renew()`` be called first of all in every forked child; it is held weakly."""
+    _renewed.add(held)
+
+
+def never_free(value: object) -> None:
+    """Keep what a child inherited, to its very end: freeing it would wait for threads that
+    aren't there, at the interpreter's exit, too."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
+
+
+_renewed: WeakSet[_Renewed] = WeakSet()
 
 
 def _renew_all() -> None:
-    for lock in list(_locks):
-        lock._renew()
+    for held in list(_renewed):
+        held._renew()
 
 
 if hasattr(os, "register_at_fork"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,9 @@ from sam3_tvm.film.outputs.json_lines import JsonLines
 from sam3_tvm.film.outputs.opening import parse_output
 from sam3_tvm.film.outputs.sheet import ContactSheet
 from sam3_tvm.runtime.pictures.masks import LazyMasks
+from sam3_tvm.runtime.video.open import open_frames
 from sam3_tvm.runtime.video.result import FrameResult
+from tests import video_scenes
 
 
 def tracked(index: int) -> FrameResult:
@@ -147,3 +151,52 @@ def test_a_spool_on_a_full_disk_is_one_line(folder):
         Spool(folder / "spool") as spool,
     ):
         spool.add(tracked(0))
+
+
+FORKS = """
+import gc, os, signal, sys
+from pathlib import Path
+from types import SimpleNamespace
+import numpy as np
+from sam3_tvm.film.outputs.video import OverlayVideo
+from tests import video_scenes
+
+folder = Path(sys.argv[1])
+ONES = np.ones((8, 8, 1), np.uint8)  # enough rows for the encoder to have threads
+film = OverlayVideo(folder / "film.mp4", 25)
+film.start(25, folder, {})
+
+def write(*numbers):
+    for number in numbers:
+        film.write(SimpleNamespace(overlay=lambda: np.kron(video_scenes.frame(number).rgb, ONES)))
+
+write(*range(30))
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    del film
+    gc.collect()
+    sys.exit(0)
+status = os.waitpid(child, 0)[1]
+write(*range(30, 40))
+film.finish()
+sys.exit(status)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_forked_while_a_film_is_written_ends_and_leaves_it_whole(tmp_path):
+    root = Path(video_scenes.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKS, tmp_path],
+        cwd=root,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    with open_frames(tmp_path / "film.mp4") as frames:
+        for index in range(40):
+            found = frames.read(index)[::8, ::8].astype(int)
+            difference = np.abs(found - video_scenes.frame(index).rgb)
+            assert difference.mean() < 6
+        assert frames.count == 40

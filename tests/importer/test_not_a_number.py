@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from import_harness import check
+from import_harness import check, compare, compile_module
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 INF, NAN = math.inf, math.nan
 EDGES = torch.tensor([-INF, -1e4, -7, -2.5, -1, -0.5, -0.0, 0.0, 0.5, 1, 2.5, 6, 7, 88, INF, NAN])
@@ -118,3 +119,16 @@ def test_infinite_fills_of_static_and_symbolic_sizes() -> None:
     check(filled, torch.ones(3, 2))
     rows = torch.export.Dim("rows", min=1, max=9)
     check(filled, torch.ones(3, 2), dynamic_shapes=({0: rows},), also=[(torch.ones(5, 2),)])
+
+
+def test_attention_of_a_row_with_nan() -> None:
+    """As by PyTorch's formula; its default kernel gives zeros for a NaN in the query."""
+    made = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(1, 2, 5, 8, generator=made) for _ in range(3)]
+    run = compile_module(F.scaled_dot_product_attention, inputs)
+    for place in range(3):
+        given = [x.clone() for x in inputs]
+        given[place][0, 0, 1] = NAN
+        with sdpa_kernel(SDPBackend.MATH):
+            wanted = F.scaled_dot_product_attention(*given)
+        compare(run(*given), wanted, 1e-5, 1e-6)

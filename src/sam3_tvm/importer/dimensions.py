@@ -101,15 +101,21 @@ def _user_inputs(program: ExportedProgram) -> list[tuple[str, Any]]:
 
 def default_names(program: ExportedProgram) -> dict[str, str]:
     """A name for every symbol from the first input that has it: ``image_2`` for axis 2 of
-    ``image``, ``size_0`` for an entry of a tuple of ints ``size``."""
+    ``image``, ``size_0`` for an entry of a tuple of ints ``size``, ``image_2_by_4`` for what an
+    axis is four times of."""
     names: dict[str, str] = {}
+    derived: dict[str, str] = {}
     for name, fake in _user_inputs(program):
         sizes = enumerate(fake.shape) if isinstance(fake, torch.Tensor) else [(None, fake)]
         for axis, size in sizes:
             if isinstance(size, torch.SymInt) and size.node.expr.is_Symbol:
                 label = name if axis is None else f"{name}_{axis}"
                 names.setdefault(str(size.node.expr), label)
-    return names
+            elif isinstance(size, torch.SymInt) and len(size.node.expr.free_symbols) == 1:
+                factor, symbol = size.node.expr.as_coeff_Mul()
+                if symbol.is_Symbol:
+                    derived.setdefault(str(symbol), f"{name}_{axis}_by_{factor}")
+    return {**derived, **names}
 
 
 def bounds_by_symbol(program: ExportedProgram) -> dict[str, tuple[int, int | None]]:

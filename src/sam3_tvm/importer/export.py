@@ -17,6 +17,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from sam3_tvm.importer import decompositions
 from sam3_tvm.importer.even_splits import EvenSplits
 from sam3_tvm.importer.known_values import KnownValues
+from sam3_tvm.importer.multiples import write_multiples
 
 __all__ = ["decompose_unknown", "draws", "export", "nodes"]
 
@@ -50,11 +51,23 @@ def export(
     try:
         with torch.no_grad():
             program = _trace(module, tuple(example_args), dynamic_shapes)
-            # An empty table functionalises and decomposes nothing.
-            return program.run_decompositions({})
+            write_multiples(program)
+            # A table of nothing else functionalises and decomposes nothing.
+            return program.run_decompositions(_transforms(program))
     finally:
         for m in training:
             m.training = True
+
+
+def _transforms(program: ExportedProgram) -> dict[Any, Any]:
+    """The decompositions of a program's Fourier transforms.
+
+    Left whole, one with ``norm="ortho"`` has its sizes fixed to those of the example, without a
+    word: torch's function for its fake result takes the root of a size.
+    """
+    table = torch.export.default_decompositions()
+    found = {node.target for node in nodes(program) if str(node.target).startswith("aten.fft_")}
+    return {target: table[target] for target in found if target in table}
 
 
 def _trace(module: torch.nn.Module, args: tuple[Any, ...], dynamic_shapes: Any) -> ExportedProgram:

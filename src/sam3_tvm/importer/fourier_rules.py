@@ -83,13 +83,31 @@ def complex_to_real(
         e.call(aten.cat.default, [e.call(aten.slice.Tensor, part, last, 0, half), mirror], last)
         for part, mirror in zip((real, imag), mirrored, strict=True)
     )
-    found, _ = _along(e, (whole[0], whole[1]), last, False)
+    found, _ = _along(e, (whole[0], _without_own_mirrors(e, whole[1], last)), last, False)
     counts = [
         last_dim_size if axis % self.rank == last else _size(e, real, axis % self.rank)
         for axis in dim
     ]
     found, _ = _scaled(e, (found, None), dim, normalization, counts)
     return found
+
+
+def _without_own_mirrors(e: Emitter, imag: fx.Node, axis: int) -> fx.Node:
+    """The imaginary part with zeros for the entries that are their own mirrors: 0, and n/2.
+
+    They count for nothing. Factors of 0 would do for numbers, and not for NaN.
+    """
+    n = _size(e, imag, axis)
+    twice = e.call(aten.mul.Scalar, e.call(aten.arange.default, n, dtype=torch.int64), 2)
+    if isinstance(n, int):
+        turns = e.call(aten.remainder.Scalar, twice, n)
+    else:
+        count = e.call(aten.scalar_tensor.default, n, dtype=torch.int64)
+        turns = e.call(aten.remainder.Tensor, twice, count)
+    own = e.call(aten.eq.Scalar, turns, 0)
+    beyond = imag.meta["val"].ndim - 1 - axis
+    own = e.call(aten.reshape.default, own, [-1, *[1] * beyond]) if beyond else own
+    return e.call(aten.masked_fill.Scalar, imag, own, 0.0)
 
 
 def _number(e: Emitter, function: Any, a: Any, b: int) -> Any:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +142,44 @@ def test_a_closed_file_and_one_that_went_away_say_so(tmp_path):
                 frames.read(0)
     with pytest.raises(FramesError, match="has been closed"):
         frames.read(40)
+
+
+FORKS = """
+import gc, os, signal, sys
+from pathlib import Path
+import numpy as np
+from sam3_tvm.runtime.video.open import open_frames
+from tests import video_scenes
+
+frames, untouched = open_frames(Path(sys.argv[1])), open_frames(Path(sys.argv[1]))
+frames.read(3)
+
+def right(*numbers):
+    return all(np.array_equal(frames.read(i), video_scenes.frame(i).rgb) for i in numbers)
+
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    good = right(3, 4, 20, 2)
+    frames.close()
+    del untouched  # never used here, and freed
+    gc.collect()
+    sys.exit(0 if good else 1)
+good = right(*range(4, 50))
+sys.exit(os.waitpid(child, 0)[1] if good else "the parent's frames are others")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_reads_the_film_on_its_own_and_ends(films):
+    root = Path(video_scenes.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKS, films["lossless.mkv"]],
+        cwd=root,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_folder_that_may_not_be_listed_says_so(tmp_path, monkeypatch):

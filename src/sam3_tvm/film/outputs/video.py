@@ -15,6 +15,7 @@ from sam3_tvm.errors import UsageError
 from sam3_tvm.files import OutputFile
 from sam3_tvm.film.faults import CannotGoOn
 from sam3_tvm.film.outputs.base import Output, State
+from sam3_tvm.locks import never_free, renew_in_children
 from sam3_tvm.runtime.video.result import FrameResult
 from sam3_tvm.runtime.video.video_file import import_av
 
@@ -56,6 +57,11 @@ class OverlayVideo(Output):
         self._container: Any = None
         self._stream: Any = None
         self._count = 0
+        renew_in_children(self)
+
+    def _renew(self) -> None:
+        """In a forked child: the film is the parent's to write and to end."""
+        never_free((self._container, self._stream))
 
     def start(self, fps: float | None, parts: Path, state: Mapping[str, NDArray[Any]]) -> None:
         self._rate = max(self._rate or fps or _DEFAULT_FPS, SLOWEST_FPS)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.errors import MissingExtraError
+from sam3_tvm.locks import never_free, renew_in_children
 from sam3_tvm.runtime.video.file_size import missing_bytes
 from sam3_tvm.runtime.video.frames import Frames, FramesError
 from sam3_tvm.runtime.video.stream import Extent, choose_stream, shown_as, upright
@@ -56,6 +57,9 @@ class VideoFile(Frames):
     frame was met, its time stamp leads back to it. Frames are turned and mirrored as the file asks
     for.
 
+    A forked child has neither that thread nor FFmpeg's, and its file is where the parent has read
+    to. At its first use there it opens the file anew, and leaves what it inherited alone.
+
     Raises:
         FramesError: the file is no video, is a still picture, has no frames, or its first frame
             cannot be read.
@@ -69,6 +73,8 @@ class VideoFile(Frames):
         self._av = import_av()
         self._container: Any = None
         self._open()
+        # One for all frames: each would have its own, with threads.
+        self._reformatter = self._av.video.reformatter.VideoReformatter()
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.fps = float(rate) if rate else None
         self.count = self._stream.frames or None
@@ -81,6 +87,7 @@ class VideoFile(Frames):
         self._ahead: Future[_Decoded | None] | None = None
         self._fault: FramesError | None = None
         self._closed = False
+        renew_in_children(self)
         try:
             self.size  # noqa: B018 - the first frame's faults show here
         except BaseException:
@@ -90,13 +97,24 @@ class VideoFile(Frames):
     def close(self) -> None:
         self._wait()
         self._pool.shutdown()
-        self._container.close()
+        if self._container is not None:
+            self._container.close()
         self._closed = True
+
+    def _renew(self) -> None:
+        """In a forked child: the file is to be opened anew."""
+        never_free((self._container, self._stream, self._reformatter, self._frames))
+        never_free((self._ahead, self._pool))
+        self._container = self._ahead = None
+        self._reformatter = self._av.video.reformatter.VideoReformatter()
+        self._frames, self._fault = iter(()), None
+        self._pool = ThreadPoolExecutor(1, "video-frames")
 
     def _open(self) -> None:
         """Open the file, at its beginning."""
         if self._container is not None:
             self._container.close()
+            self._container = None
         try:
             self._container = self._av.open(str(self._path.absolute()))
         except (self._av.error.FFmpegError, OSError) as error:
@@ -115,7 +133,7 @@ class VideoFile(Frames):
             raise FramesError(f"{self.name}: has been closed")
         if index in self._kept:
             return self._kept[index]
-        if index < self._next:
+        if index < self._next or self._container is None:
             self._rewind(index)
         while True:
             decoded = self._take()
@@ -212,7 +230,8 @@ class VideoFile(Frames):
                         f"{self.name}: frame {number} is broken: the file is damaged there, or "
                         "cut off"
                     )
-                rgb = upright(frame.to_ndarray(format="rgb24"), shown_as(frame))
+                rgb = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
+                rgb = upright(rgb, shown_as(frame))
                 extent.add_frame(frame)
                 self._start = extent.start
                 yield _Decoded(number, rgb, frame.pts, bool(frame.key_frame))
