@@ -18,11 +18,12 @@ from sam3_tvm.errors import UsageError
 from sam3_tvm.files import write_whole
 from sam3_tvm.film.frame import to_line
 from sam3_tvm.film.outputs.base import Output, State
+from sam3_tvm.film.settings import differences
 from sam3_tvm.runtime.video.result import FrameResult
 
 __all__ = ["Checkpoint", "Spool", "WorkFolder"]
 
-_FORM = 2
+_FORM = 3
 
 # What reading a damaged archive raises. A RuntimeError is zipfile's for a member that seems
 # encrypted, or its NotImplementedError for one that seems to be of a later version.
@@ -191,17 +192,17 @@ class WorkFolder:
             form, settings = about["form"], about["settings"]
             following, counts = int(about["following"]), about["counts"]
             whole = form != _FORM or sorted(arrays) == about["arrays"]
+            differing = differences(settings, self._settings) if form == _FORM else []
         except _UNREADABLE as error:
             raise UsageError(f"{self._file}: is damaged, or no checkpoint; {again}") from error
         if not whole:
             raise UsageError(f"{self._file}: is damaged: parts are missing; {again}")
         if form != _FORM:
             raise UsageError(f"{self._file}: is of another version of sam3-tvm; {again}")
-        differing = [k for k, v in self._settings.items() if settings.get(k) != v]
         if differing:
             raise UsageError(
-                f"{self._file}: the interrupted run differs in {', '.join(differing)}; give the "
-                f"same options and --resume, or {again}"
+                f"{self._file}: the interrupted run differs in {' and '.join(differing)}; give "
+                f"the same and --resume, or {again}"
             )
         states = [
             {
