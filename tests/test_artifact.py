@@ -207,3 +207,15 @@ class TestCreate:
         with pytest.raises(ArtifactError, match="described"), artifact.create(tmp_path / "a"):
             pass
         assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_an_artifact_is_refused_before_the_work(tmp_path):
+    (tmp_path / "round").symlink_to("round")
+    for name, reason in (("round", "exists and is not a folder"), ("x" * 300, "File name too")):
+        with pytest.raises(ArtifactError, match=reason), artifact.create(tmp_path / name):
+            raise AssertionError("not begun")
+    with pytest.raises(ArtifactError, match=r"cannot be read \(File name too long\)"):
+        artifact.open(tmp_path / ("x" * 300))
+    with pytest.raises(ArtifactError, match=r"round: cannot be read \(Too many levels"):
+        artifact.open(tmp_path / "round")
+    assert [p.name for p in tmp_path.iterdir()] == ["round"]

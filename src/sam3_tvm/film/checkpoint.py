@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.errors import UsageError
-from sam3_tvm.files import write_whole
+from sam3_tvm.files import real_path, write_whole
 from sam3_tvm.film.frame import to_line
 from sam3_tvm.film.outputs.base import Output, State
 from sam3_tvm.film.settings import differences
@@ -121,7 +121,7 @@ class WorkFolder:
 
     def __init__(self, beside: Path, settings: dict[str, Any]) -> None:
         # "." and ".." are no names.
-        named = beside if beside.name not in ("", "..") else beside.resolve()
+        named = beside if beside.name not in ("", "..") else real_path(beside)
         self.path = named.with_name(f"{named.name}.resume")
         self._settings = settings
 

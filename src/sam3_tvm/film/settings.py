@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sam3_tvm.errors import UsageError
+from sam3_tvm.files import real_path
 from sam3_tvm.film.passage import Passage, ShownPrompt
 from sam3_tvm.runtime.pictures.image import pictures_in
 
@@ -38,7 +39,7 @@ def settings(
         "direction": _DIRECTIONS.get((passage.backward, passage.forward), "forward"),
         "first": passage.first,
         "frames": passage.most,
-        "outputs": [f"{path.resolve()}" for path in paths],
+        "outputs": [f"{real_path(path)}" for path in paths],
         "fps": fps,
     }
 
@@ -75,13 +76,13 @@ def _known_by(path: Path) -> list[str | int]:
     try:
         if not path.is_dir():
             about = path.stat()
-            return [f"{path.resolve()}", about.st_size, about.st_mtime_ns]
+            return [f"{real_path(path)}", about.st_size, about.st_mtime_ns]
         digest = hashlib.sha256()
         pictures = sorted(pictures_in(path))
         for picture in pictures:
             about = picture.stat()
             digest.update(f"{picture.name!a} {about.st_size} {about.st_mtime_ns}\n".encode())
-        return [f"{path.resolve()}", len(pictures), digest.hexdigest()]
+        return [f"{real_path(path)}", len(pictures), digest.hexdigest()]
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from error
 

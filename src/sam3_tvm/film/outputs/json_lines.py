@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.errors import UsageError
-from sam3_tvm.files import OutputFile
+from sam3_tvm.files import OutputFile, real_path
 from sam3_tvm.film.frame import to_line
 from sam3_tvm.film.outputs.base import Output, State, unwritable
 from sam3_tvm.runtime.video.result import FrameResult
@@ -33,7 +33,7 @@ class JsonLines(Output):
         OutputFile(path, "-o")
         if path.exists() and not os.access(path, os.W_OK):
             raise UsageError(f"-o {path}: may not be written to; choose another file")
-        self._place = path.resolve()  # what a link leads to is written, and the link stays
+        self._place = real_path(path)  # what a link leads to is written, and the link stays
         self._file: Any = None
         self._fps: float | None = None
         self._length = 0
@@ -70,8 +70,7 @@ class JsonLines(Output):
             self._begin(line)
             return
         try:
-            if self._file.write(line) < len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            _write_all(self._file, line)
         except OSError as error:
             with suppress(OSError):
                 self._file.truncate(self._length)  # half a line would spoil the others
@@ -86,8 +85,7 @@ class JsonLines(Output):
         partial = self._place.with_name(f".{secrets.token_hex(8)}.part")
         try:
             self._file = open(partial, "xb", buffering=0)  # noqa: SIM115
-            if self._file.write(line) < len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            _write_all(self._file, line)
             partial.replace(self._place)
         except OSError as error:
             self.abandon()
@@ -108,3 +106,18 @@ class JsonLines(Output):
     def abandon(self) -> None:
         if self._file is not None:
             self._file.close()
+
+
+def _write_all(file: Any, data: bytes) -> None:
+    """Write to an unbuffered file what it may take in parts.
+
+    Raises:
+        OSError: it can't take all: the disk is full, or the file may not grow further.
+    """
+    rest = memoryview(data)
+    while rest:
+        # Why a part was left over is what the next attempt says.
+        taken = file.write(rest)
+        if not taken:  # a pipe that doesn't wait, and is full
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        rest = rest[taken:]

@@ -90,7 +90,7 @@ class EncodedImage(PlainValue):
             ImageError: no such file, another kind of file, or one that another artifact made.
         """
         name = os.fspath(path)
-        if not Path(path).is_file():
+        if not os.path.isfile(path):
             raise ImageError(f"{name}: no such file; EncodedImage.save makes one")
         try:
             with safe_open(name, framework="numpy") as file:
