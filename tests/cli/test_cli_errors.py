@@ -153,7 +153,7 @@ def test_an_error_of_several_lines_is_printed_as_one(cli, toy_artifact, monkeypa
         raise Sam3Error("first\n  second\n\tthird")
 
     monkeypatch.setattr(artifact, "open", fail)
-    assert one_line(cli("info", "x")) == "error: first second third"
+    assert one_line(cli("info", "x")) == r"error: first\n  second\n\tthird"
 
 
 def test_a_bug_keeps_its_traceback(cli, monkeypatch):
