@@ -18,11 +18,12 @@ import hashlib
 import json
 import os
 import platform
+import re
 import secrets
 import shutil
 import stat
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -212,8 +213,8 @@ def create(path: str | os.PathLike[str]) -> Iterator[ArtifactWriter]:
     _check_replaceable(final)
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        folder = final.with_name(f".{final.name}.{secrets.token_hex(4)}.part")
-        folder.mkdir()
+        _remove_left_over(final)
+        folder, lock = _begin(final)
     except OSError as error:
         raise ArtifactError(f"{final}: cannot be written ({error.strerror})") from error
     try:
@@ -233,6 +234,56 @@ def create(path: str | os.PathLike[str]) -> Iterator[ArtifactWriter]:
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _begin(final: Path) -> tuple[Path, int]:
+    """A temporary folder beside ``final``, and a lock on it, which ends with this process.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    name = f".{final.name}.{secrets.token_hex(4)}"
+    # Locked before it has the name that is looked for.
+    new = final.with_name(f"{name}.new")
+    new.mkdir()
+    lock = os.open(new, os.O_RDONLY)
+    try:
+        _lock(lock)
+        return new.rename(final.with_name(f"{name}.part")), lock
+    except BaseException:
+        os.close(lock)
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+
+
+def _remove_left_over(final: Path) -> None:
+    """Remove what writers left beside ``final`` that were killed before they could."""
+    pattern = re.compile(rf"\.{re.escape(final.name)}\.[0-9a-f]{{8}}\.part")
+    for path in final.parent.iterdir():
+        if not (pattern.fullmatch(path.name) and path.is_dir()):
+            continue
+        with suppress(OSError):
+            lock = os.open(path, os.O_RDONLY)
+            try:
+                if _lock(lock):
+                    shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a folder, if nobody else has; whether it is locked now.
+
+    Where folders can't be locked (some network file systems, Windows) it is not.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def open(path: str | os.PathLike[str], integrity: str = "sizes") -> Artifact:
