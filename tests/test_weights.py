@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import mmap
+import os
 
 import numpy as np
 import pytest
@@ -104,4 +107,22 @@ def test_a_broken_index_is_refused(tmp_path, text):
     write(tmp_path, {})
     (tmp_path / "weights.json").write_text(text)
     with pytest.raises(ArtifactError, match=r"weights\.json"):
+        open_weights(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("number", "raised", "said"),
+    [
+        (errno.ENOMEM, MemoryError, r"for .*weights\.bin$"),
+        (errno.ENODEV, ArtifactError, r"weights\.bin: No such device; compile it again"),
+    ],
+)
+def test_data_that_cannot_be_mapped_is_named(tmp_path, monkeypatch, number, raised, said):
+    write(tmp_path, {"a": np.zeros(3, np.float32)})
+
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))  # as mmap does, of no file
+
+    monkeypatch.setattr(mmap, "mmap", refuse)
+    with pytest.raises(raised, match=said):
         open_weights(tmp_path)

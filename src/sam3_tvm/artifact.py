@@ -18,11 +18,12 @@ import hashlib
 import json
 import os
 import platform
+import re
 import secrets
 import shutil
 import stat
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -208,12 +209,12 @@ def create(path: str | os.PathLike[str]) -> Iterator[ArtifactWriter]:
         ArtifactError: ``path`` is something else, holds files that are no part of an
             artifact, or cannot be written.
     """
-    final = Path(path).resolve()
+    final = Path(os.path.realpath(path))
     _check_replaceable(final)
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        folder = final.with_name(f".{final.name}.{secrets.token_hex(4)}.part")
-        folder.mkdir()
+        _remove_left_over(final)
+        folder, lock = _begin(final)
     except OSError as error:
         raise ArtifactError(f"{final}: cannot be written ({error.strerror})") from error
     try:
@@ -233,6 +234,56 @@ def create(path: str | os.PathLike[str]) -> Iterator[ArtifactWriter]:
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _begin(final: Path) -> tuple[Path, int]:
+    """A temporary folder beside ``final``, and a lock on it, which ends with this process.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    name = f".{final.name}.{secrets.token_hex(4)}"
+    # Locked before it has the name that is looked for.
+    new = final.with_name(f"{name}.new")
+    new.mkdir()
+    lock = os.open(new, os.O_RDONLY)
+    try:
+        _lock(lock)
+        return new.rename(final.with_name(f"{name}.part")), lock
+    except BaseException:
+        os.close(lock)
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+
+
+def _remove_left_over(final: Path) -> None:
+    """Remove what writers left beside ``final`` that were killed before they could."""
+    pattern = re.compile(rf"\.{re.escape(final.name)}\.[0-9a-f]{{8}}\.part")
+    for path in final.parent.iterdir():
+        if not (pattern.fullmatch(path.name) and path.is_dir()):
+            continue
+        with suppress(OSError):
+            lock = os.open(path, os.O_RDONLY)
+            try:
+                if _lock(lock):
+                    shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a folder, if nobody else has; whether it is locked now.
+
+    Where folders can't be locked (some network file systems, Windows) it is not.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def open(path: str | os.PathLike[str], integrity: str = "sizes") -> Artifact:
@@ -251,16 +302,16 @@ def open(path: str | os.PathLike[str], integrity: str = "sizes") -> Artifact:
     if integrity not in ("sizes", "full"):
         raise ValueError(f"integrity is 'sizes' or 'full', not {integrity!r}")
     folder = Path(path)
-    if not folder.is_dir():
-        what = "is a file, and an artifact is a folder" if folder.exists() else "does not exist"
+    if not os.path.isdir(folder):
         raise ArtifactError(
-            f"{folder}: {what}; 'sam3-tvm compile CHECKPOINT -o {folder.name}' makes an artifact"
+            f"{folder}: {_no_folder(folder)}; 'sam3-tvm compile CHECKPOINT -o {folder.name}' makes "
+            "an artifact"
         )
     try:
         raw = read_regular(folder / MANIFEST)
     except OSError as error:
-        hint = "compile it first" if (folder / "config.json").exists() else "compile one there"
-        kind = "a checkpoint" if (folder / "config.json").exists() else "a folder"
+        hint = "compile it first" if os.path.exists(folder / "config.json") else "compile one there"
+        kind = "a checkpoint" if os.path.exists(folder / "config.json") else "a folder"
         raise ArtifactError(
             f"{folder}: {kind} without a readable {MANIFEST}, so not an artifact; {hint} with "
             "'sam3-tvm compile CHECKPOINT -o DIR'"
@@ -280,6 +331,17 @@ def open(path: str | os.PathLike[str], integrity: str = "sizes") -> Artifact:
         full = integrity == "full" or name == weights_format.INDEX
         _check_file(folder / name, stored, full=full)
     return Artifact(folder, manifest, hashlib.sha256(raw).hexdigest())
+
+
+def _no_folder(path: Path) -> str:
+    """What a path that is no folder is instead."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return "does not exist"
+    except OSError as error:  # such as a name that is too long
+        return f"cannot be read ({error.strerror})"
+    return "is a file, and an artifact is a folder"
 
 
 def check_host(
@@ -358,12 +420,16 @@ def _sha256(path: Path) -> str:
 
 def _check_replaceable(path: Path) -> None:
     """Refuse whatever replacing would destroy and that isn't an artifact."""
-    if not path.exists():
-        return
     advice = "choose another folder"
-    if not path.is_dir():
-        raise ArtifactError(f"{path}: exists and is not a folder; {advice}")
-    present = {p.name for p in path.iterdir()}
+    try:
+        # Of links there are only those in a circle left.
+        if not stat.S_ISDIR(path.lstat().st_mode):
+            raise ArtifactError(f"{path}: exists and is not a folder; {advice}")
+        present = {p.name for p in path.iterdir()}
+    except FileNotFoundError:
+        return
+    except OSError as error:  # such as a name that is too long
+        raise ArtifactError(f"{path}: cannot be written ({error.strerror}); {advice}") from error
     if not present:
         return
     try:

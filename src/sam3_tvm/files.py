@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,7 +17,14 @@ from sam3_tvm.errors import UsageError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["OutputFile", "OutputFolder", "PlaceError", "output_folder", "write_whole"]
+__all__ = [
+    "OutputFile",
+    "OutputFolder",
+    "PlaceError",
+    "output_folder",
+    "real_path",
+    "write_whole",
+]
 
 # File systems take 255 bytes; the suffix, a number and the temporary name need some.
 _LONGEST_NAME = 200
@@ -34,8 +43,21 @@ class PlaceError(UsageError):
         self.option = option
 
 
-def write_whole(path: Path, save: Callable[[Path], object]) -> None:
+def real_path(path: Path) -> Path:
+    """Where a path leads to. Of links in a circle no more than that they are there is known.
+
+    :meth:`Path.resolve` raises a RuntimeError for those before Python 3.13.
+    """
+    return Path(os.path.realpath(path))
+
+
+def write_whole(path: Path, save: Callable[[Path], object], named: Path | None = None) -> None:
     """Let ``save`` write under a temporary name beside the file, then rename.
+
+    Args:
+        path: the file.
+        save: writes to the path that it is given.
+        named: how the file is called in messages, where that isn't its path.
 
     Raises:
         UsageError: the disk is full, or the folder has become unwritable.
@@ -45,17 +67,34 @@ def write_whole(path: Path, save: Callable[[Path], object]) -> None:
         save(partial)
         partial.replace(path)
     except OSError as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise _unwritable(named or path, error) from error
     finally:
         with suppress(OSError):  # a disk that has become read-only says so even of nothing
             partial.unlink(missing_ok=True)
+
+
+def _pour(path: Path, save: Callable[[Path], object]) -> None:
+    """Hand what ``save`` writes to a device or a pipe, which can't be put in another's place."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            whole = Path(folder) / path.name
+            save(whole)
+            with whole.open("rb") as made, path.open("wb") as stream:
+                shutil.copyfileobj(made, stream)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> UsageError:
+    return UsageError(f"{path}: cannot be written ({error.strerror or error})")
 
 
 class OutputFile:
     """A file to be written when the work is done.
 
     Args:
-        path: where it goes. What is there is replaced.
+        path: where it goes. A file that is there is replaced; a link stays, and what it leads to
+            is replaced; a device or a pipe gets what is written.
         option: the option that named it, for messages; None where there is none.
 
     Raises:
@@ -65,13 +104,27 @@ class OutputFile:
 
     def __init__(self, path: Path, option: str | None = None) -> None:
         self.path = path
-        folder = path.absolute().parent
-        if not folder.is_dir():
-            raise PlaceError(
-                f"{path}: its folder does not exist; make it, or choose another", option
-            )
-        if path.is_dir():
+        self._is_stream = os.path.exists(path) and not os.path.isfile(path)
+        self._place = real_path(path)
+        folder = self._place.parent
+        if os.path.isdir(path):
             raise UsageError(f"{path}: is a folder; {option or 'this'} takes a file")
+        if self._is_stream:
+            if not os.access(path, os.W_OK):
+                raise PlaceError(f"{path}: may not be written to; choose another", option)
+            return
+        if not os.path.isdir(folder):
+            link = f" (a link to {self._place})" if path.is_symlink() else ""
+            raise PlaceError(
+                f"{path}{link}: its folder does not exist; make it, or choose another", option
+            )
+        try:
+            with suppress(FileNotFoundError):
+                path.lstat()
+        except OSError as error:  # such as a name that is too long
+            raise PlaceError(
+                f"{path}: cannot be written ({error.strerror}); choose another", option
+            ) from error
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PlaceError(f"{path}: its folder may not be written to; choose another", option)
 
@@ -81,7 +134,10 @@ class OutputFile:
         Raises:
             UsageError: as :func:`write_whole`.
         """
-        write_whole(self.path, save)
+        if self._is_stream:
+            _pour(self.path, save)
+        else:
+            write_whole(self._place, save, self.path)
 
     def write_text(self, text: str) -> None:
         """Write text in UTF-8, whole or not at all.
@@ -116,11 +172,11 @@ class OutputFolder:
             ) from error
         if not os.access(path, os.W_OK | os.X_OK):
             raise PlaceError(f"{path}: may not be written to; choose another folder", option)
-        folder = path.resolve()
-        # Compared without case: some file systems don't tell names apart that differ in it.
-        self._taken = {
-            p.name.casefold() for p in (q.resolve() for q in inputs) if p.parent == folder
-        }
+        folder = real_path(path)
+        # Those of links, too. Compared without case: some file systems don't tell names apart
+        # that differ in it.
+        places = [real_path(q.parent) / q.name for q in inputs] + [real_path(q) for q in inputs]
+        self._taken = {place.name.casefold() for place in places if place.parent == folder}
 
     def name(self, picture: Path, text: str | None = None) -> Path:
         """A path for what was drawn on ``picture``, for one of several phrases if ``text``."""

@@ -7,6 +7,7 @@ into memory, so that nothing is copied and processes share the pages.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -151,6 +152,7 @@ def open_weights(folder: Path) -> Weights:
     Raises:
         ArtifactError: a file that is missing, an index that cannot be read, or a tensor that
             does not fit the data.
+        MemoryError: the process may not have so many addresses (``ulimit -v``).
     """
     index = folder / INDEX
     try:
@@ -159,7 +161,10 @@ def open_weights(folder: Path) -> Weights:
             size = file.seek(0, 2)
             mapped: Any = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
     except OSError as error:
-        raise ArtifactError(f"{error.filename}: {error.strerror}; compile it again") from error
+        if error.errno == errno.ENOMEM:
+            raise MemoryError(f"for {folder / DATA}") from error
+        named = error.filename or folder / DATA  # what is read or mapped is not named
+        raise ArtifactError(f"{named}: {error.strerror}; compile it again") from error
     except ValueError as error:
         raise ArtifactError(f"{index}: not readable JSON ({error}); compile it again") from error
     try:

@@ -74,6 +74,37 @@ def test_without_arguments_the_help_is_shown(cli):
     assert "segment" in cli().output
 
 
+TOO_LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        f"segment artifact {TOO_LONG} --text dog",
+        f"segment artifact photo.png --text dog -o {TOO_LONG}",
+        f"click artifact {TOO_LONG} --point 1,1",
+        f"click artifact photo.png --point 1,1 -o {TOO_LONG}",
+        f"track artifact {TOO_LONG} --point 1,1",
+        f"track artifact film --point 1,1 -o {TOO_LONG}.jsonl",
+        f"track artifact film --mask {TOO_LONG}",
+        f"evaluate artifact {TOO_LONG}",
+        f"evaluate artifact data -o {TOO_LONG}",
+        f"evaluate artifact data --sheet {TOO_LONG}",
+        f"info {TOO_LONG}",
+        f"verify {TOO_LONG} --integrity",
+        f"verify artifact -o {TOO_LONG}",
+    ],
+)
+def test_a_name_that_no_file_can_have_is_one_line(cli, folder, picture, model, command):
+    picture(folder / "photo.png")
+    picture(folder / "film" / "1.png")
+    result = cli(*command.split())
+    assert result.exit_code in (1, 2)
+    assert isinstance(result.exception, SystemExit)
+    assert f"{TOO_LONG}" in result.stderr
+    assert not list(folder.glob("sam3-out"))
+
+
 @pytest.mark.parametrize("command", ["info", "verify --integrity", "segment"])
 def test_a_missing_artifact_is_one_line(cli, folder, picture, command):
     name, *options = command.split()
@@ -122,7 +153,7 @@ def test_an_error_of_several_lines_is_printed_as_one(cli, toy_artifact, monkeypa
         raise Sam3Error("first\n  second\n\tthird")
 
     monkeypatch.setattr(artifact, "open", fail)
-    assert one_line(cli("info", "x")) == "error: first second third"
+    assert one_line(cli("info", "x")) == r"error: first\n  second\n\tthird"
 
 
 def test_a_bug_keeps_its_traceback(cli, monkeypatch):

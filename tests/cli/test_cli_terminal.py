@@ -83,3 +83,20 @@ def test_what_moves_the_cursor_is_spelt_out_in_cells(capsys):
     assert all(line.isprintable() for line in shown.splitlines()), shown
     for said in (r"red \x1b[31m[red]\u202e", r"a\nb ", r"c\td", "[bold]of[/bold]", r"wrote a\nb"):
         assert said in shown
+
+
+def test_names_in_complaints_are_as_they_are_on_one_line(capsys):
+    terminal.complain("error: a\nb  c\x1b[31m [/red] %s {0}.png: damaged\n")
+    shown = capsys.readouterr().err
+    assert shown == "error: a\\nb  c\\x1b[31m [/red] %s {0}.png: damaged\n"
+
+
+def test_names_beside_a_bar_do_not_move_the_cursor(monkeypatch):
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    with terminal.reporting() as progress:
+        progress("[/red] a\nb\x1b[31m.png", 0, 2)
+    shown = screen.getvalue()
+    assert r"[/red] a\nb\x1b[31m.png" in shown
+    assert "\x1b[31m.png" not in shown

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +100,65 @@ def test_older_lines_stay_until_the_first_new_one(folder, monkeypatch):
     assert {p.name for p in folder.iterdir()} == {"real.jsonl", "x.jsonl"}
 
 
+def write_many(output: JsonLines, count: int) -> None:
+    for index in range(count):
+        output.write(tracked(index % 256))
+
+
+@pytest.fixture
+def small_files():
+    """Files of this process may grow to a kilobyte."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, ignored)
+
+
+def test_lines_that_may_not_grow_further_stay_whole_and_say_so(folder, small_files):
+    path = folder / "x.jsonl"
+    path.write_text("older")
+    output = JsonLines(path)
+    output.start(25, folder, {})
+    with pytest.raises(UsageError, match=r"x.jsonl: cannot be written \(File too large\)"):
+        write_many(output, 100)
+    output.abandon()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["frame"] for line in lines] == list(range(len(lines)))
+    assert len(lines) > 1
+
+
+def test_older_lines_stay_where_not_one_may_be_written(folder, small_files):
+    path = folder / "x.jsonl"
+    path.write_text("older")
+    output = JsonLines(path)
+    output.start(25, folder, {})
+    many = FrameResult(
+        0,
+        list(range(99)),
+        np.ones(99, np.float32),
+        LazyMasks((6, 8), None, made=np.ones((99, 6, 8), np.bool_)),
+        np.zeros((6, 8, 3), np.uint8),
+    )
+    with pytest.raises(UsageError, match=r"x.jsonl: cannot be written \(File too large\)"):
+        output.write(many)
+    assert path.read_text() == "older"
+    assert list(folder.iterdir()) == [path]
+
+
+def test_lines_to_a_pipe_that_nobody_empties_are_one_line(folder):
+    os.mkfifo(folder / "x.jsonl")
+    reader = os.open(folder / "x.jsonl", os.O_RDONLY | os.O_NONBLOCK)
+    output = JsonLines(folder / "x.jsonl")
+    output.start(25, folder, {})
+    os.set_blocking(output._file.fileno(), False)
+    with pytest.raises(UsageError, match=r"cannot be written \(Resource temporarily unavail"):
+        write_many(output, 10_000)
+    output.abandon()
+    os.close(reader)
+
+
 def test_lines_that_are_gone_are_not_gone_on_with(folder):
     output = JsonLines(folder / "x.jsonl")
     with pytest.raises(UsageError, match="is gone; run the command without --resume"):
@@ -121,7 +183,9 @@ def test_lines_are_refused_where_they_may_not_be_written(folder, monkeypatch):
 def test_lines_that_turn_out_not_to_be_writable_are_one_line(folder):
     path = folder / "x.jsonl"
     path.symlink_to(folder / "none" / "x.jsonl")
+    (folder / "none").mkdir()
     output = parse_output(path)
+    (folder / "none").rmdir()
     with pytest.raises(UsageError, match=r"x.jsonl: cannot be written \(No such file"):
         output.start(25, folder, {})
     output.abandon()

@@ -180,7 +180,15 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
         convert("random:tiny", tmp_path / "out")
     with pytest.raises(SourceError, match=r"sam3\.pt: no such file"):
         convert(str(tmp_path / "sam3.pt"), tmp_path / "out")
-    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+    (tmp_path / "round").symlink_to("round")
+    with pytest.raises(SourceError, match="round: cannot be written"):
+        convert("sam3.pt", tmp_path / "round")
+    (tmp_path / "gone").symlink_to("none")
+    with pytest.raises(SourceError, match="gone: is a link that leads nowhere"):
+        convert("sam3.pt", tmp_path / "gone")
+    with pytest.raises(SourceError, match=r"cannot be written \(File name too long"):
+        convert("sam3.pt", tmp_path / ("x" * 300))
+    assert {p.name for p in tmp_path.iterdir()} == {"mine.txt", "round", "gone"}
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
@@ -191,7 +199,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, before[1]))
-        with pytest.raises(SourceError, match="cannot be written") as caught:
+        with pytest.raises(SourceError, match=r"cannot be written \(File too large\)") as caught:
             convert(str(Path(__file__).parents[2] / "checkpoints" / "shapes"), tmp_path / "out")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

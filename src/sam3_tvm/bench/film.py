@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -170,9 +171,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"{given.output}: names a folder, not files; try {given.output / 'film-memory'}"
         )
     table, plot = (given.output.with_name(f"{name}{suffix}") for suffix in (".json", ".png"))
-    if not table.absolute().parent.is_dir():
+    if not os.path.isdir(table.absolute().parent):
         parser.error(f"{given.output}: its folder does not exist")
-    if found := [path for path in (table, plot) if path.is_dir()]:
+    if found := [path for path in (table, plot) if os.path.isdir(path)]:
         parser.error(f"{found[0]}: is a folder")
     try:
         import matplotlib  # noqa: F401 - the plot's

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
-from sam3_tvm.errors import Sam3Error, one_line, printable
+from sam3_tvm.errors import Sam3Error, one_line
 from sam3_tvm.progress import Progress
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def say(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Print a line to stderr, whatever line breaks the text had."""
-    print(printable(" ".join(text.split())), file=sys.stderr, flush=True)
+    """Print a line to stderr; line breaks in it are spelt out."""
+    print(one_line(text.strip()), file=sys.stderr, flush=True)
 
 
 def say_json(data: Any) -> None:
@@ -226,7 +226,7 @@ def _bar() -> Iterator[Progress]:
         task = bar.add_task("", total=None)
 
         def move(step: str, done: int, total: int) -> None:
-            bar.update(task, description=step, completed=done, total=total)
+            bar.update(task, description=one_line(step), completed=done, total=total)
 
         yield move
 

@@ -62,8 +62,7 @@ def command(
     from sam3_tvm.host import cpu_model
 
     path = tuning.user_file() if output is None else output
-    if path.exists():
-        tuning.read(path)  # what can't be written to later is said now
+    tuning.check_writable(path)  # what can't be written to later is said now
     names = None if functions is None else [n.strip() for n in functions.split(",") if n.strip()]
     with reporting() as progress:
         report = tune(budget, names, threads, progress)

@@ -9,6 +9,7 @@ is to be found; empty for nothing), ``kind`` (a name to group figures by) and ``
 from __future__ import annotations
 
 import math
+import os
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -209,7 +210,7 @@ class _Document:
             said = f"{image.get('height')} and {image.get('width')}"
             raise self.error(f"picture {image_id}: its height and width are {said}")
         path = folder / name
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise DatasetError(f"{path}: no such picture; {self.path} names it, see --images")
         size = (height, width)
         masks: dict[Any, Rle] = {}

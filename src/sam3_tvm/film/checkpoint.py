@@ -15,15 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.errors import UsageError
-from sam3_tvm.files import PlaceError, write_whole
+from sam3_tvm.files import PlaceError, real_path, write_whole
 from sam3_tvm.film.faults import NothingSaved, OtherRun
 from sam3_tvm.film.frame import to_line
 from sam3_tvm.film.outputs.base import Output, State
+from sam3_tvm.film.settings import differences
 from sam3_tvm.runtime.video.result import FrameResult
 
 __all__ = ["SavedRun", "Spool", "WorkFolder"]
 
-_FORM = 2
+_FORM = 3
 
 # What reading a damaged archive raises. A RuntimeError is zipfile's for a member that seems
 # encrypted, or its NotImplementedError for one that seems to be of a later version.
@@ -121,7 +122,7 @@ class WorkFolder:
 
     def __init__(self, beside: Path, settings: dict[str, Any]) -> None:
         # "." and ".." are no names.
-        named = beside if beside.name not in ("", "..") else beside.resolve()
+        named = beside if beside.name not in ("", "..") else real_path(beside)
         self.path = named.with_name(f"{named.name}.resume")
         self._settings = settings
 
@@ -193,15 +194,17 @@ class WorkFolder:
             form, settings = about["form"], about["settings"]
             following, counts = int(about["following"]), about["counts"]
             whole = form != _FORM or sorted(arrays) == about["arrays"]
+            differing = differences(settings, self._settings) if form == _FORM else []
         except _UNREADABLE as error:
             raise NothingSaved(f"{self._file}: is damaged, or no checkpoint") from error
         if not whole:
             raise NothingSaved(f"{self._file}: is damaged: parts are missing")
         if form != _FORM:
             raise NothingSaved(f"{self._file}: is of another version of sam3-tvm")
-        differing = [k for k, v in self._settings.items() if settings.get(k) != v]
         if differing:
-            raise OtherRun(f"{self._file}: the interrupted run differs in {', '.join(differing)}")
+            raise OtherRun(
+                f"{self._file}: the interrupted run differs in {' and '.join(differing)}"
+            )
         states = [
             {
                 name.partition("/")[2]: array

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
 from sam3_tvm.errors import Sam3Error, UsageError
 from sam3_tvm.film.checkpoint import SavedRun, WorkFolder
@@ -18,36 +16,11 @@ from sam3_tvm.runtime.video.frames import Frames
 from sam3_tvm.runtime.video.result import FrameResult
 from sam3_tvm.runtime.video.session import TrackSession
 
-__all__ = ["Run", "settings"]
+__all__ = ["Run"]
 
 # A checkpoint after so many frames, or after so many seconds if that comes first.
 _CHECKPOINT_FRAMES = 100
 _CHECKPOINT_SECONDS = 60.0
-
-
-def settings(
-    artifact: str, video: Path, passage: Passage, paths: Sequence[Path], fps: float | None
-) -> dict[str, Any]:
-    """What must be the same for a run to be gone on with, as plain data.
-
-    Args:
-        artifact: the model's fingerprint.
-        video: the film's file or folder.
-        passage: what is passed.
-        paths: of the outputs.
-        fps: of the video that is written, where it isn't to be the film's.
-    """
-    about = video.stat()
-    return {
-        "artifact": artifact,
-        "video": [f"{video.resolve()}", about.st_size, about.st_mtime_ns],
-        "objects": [one.described() for one in passage.shown],
-        "direction": [passage.backward, passage.forward],
-        "start": passage.first,
-        "frames": passage.most,
-        "outputs": [f"{path.resolve()}" for path in paths],
-        "fps": fps,
-    }
 
 
 class Run:

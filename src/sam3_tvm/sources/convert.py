@@ -92,8 +92,7 @@ def convert(
         SourceError: a checkpoint that can't be read or whose tensors aren't SAM 3's, no tokenizer
             for it, or an output folder that isn't empty.
     """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise SourceError(f"{output}: exists and is not an empty folder; choose another with -o")
+    _check_empty(output)
     if checkpoint.startswith("random:"):
         raise SourceError(
             f"{checkpoint}: has no file to convert; give Meta's {FILE}, a folder in Hugging Face's "
@@ -103,6 +102,20 @@ def convert(
     if path is not None:
         return _to_transformers(read_checkpoint(path), output, config, progress)
     return _to_meta(checkpoint_folder(checkpoint), output, progress)
+
+
+def _check_empty(output: Path) -> None:
+    advice = "choose another with -o"
+    try:
+        if any(output.iterdir()):
+            raise SourceError(f"{output}: exists and is not an empty folder; {advice}")
+    except FileNotFoundError:
+        if output.is_symlink():
+            raise SourceError(f"{output}: is a link that leads nowhere; {advice}") from None
+    except NotADirectoryError as error:
+        raise SourceError(f"{output}: exists and is not an empty folder; {advice}") from error
+    except OSError as error:  # such as a name that is too long
+        raise SourceError(f"{output}: cannot be written ({error.strerror}); {advice}") from error
 
 
 @contextmanager
@@ -119,7 +132,9 @@ def _folder(final: Path) -> Iterator[Path]:
             made.rename(final)
     # What is inside writes: torch and safetensors have errors of their own for a full disk.
     except (OSError, RuntimeError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+        # Where torch is handed a file, what that says is the cause of what torch does.
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error
+        reason = getattr(cause, "strerror", None) or " ".join(str(cause).split())[:200]
         raise SourceError(
             f"{final}: cannot be written ({reason}); choose another with -o"
         ) from error
@@ -246,7 +261,8 @@ def _to_meta(folder: Path, output: Path, progress: Progress) -> Conversion:
         tensors[f"detector.{name}"] = _meta_tensor(entry, parts)
     with _folder(output) as made:
         progress(f"writing {FILE}", len(entries), len(entries) + 1)
-        torch.save(tensors, made / FILE)
+        with (made / FILE).open("wb") as file:
+            torch.save(tensors, file)
         (made / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
         _write_licence(made, read_licence(folder))
     progress("done", 1, 1)

@@ -131,8 +131,9 @@ def test_what_cannot_be_resumed_is_one_line(cli, folder, tracker, film):
     assert "nothing to resume: there is no x.jsonl.resume" in refused()
     tracker.watch = interrupt_at(4)
     assert cli(*command).exit_code == 130
-    assert "the interrupted run differs in objects" in refused("--point", "64,34:3")
-    assert "the interrupted run differs in frames" in refused("--frames", "20")
+    differs = "checkpoint.npz: the interrupted run differs in"
+    assert f"{differs} what is shown of object 3 on frame 0" in refused("--point", "64,34:3")
+    assert f"{differs} --frames (not given then); give the same and" in refused("--frames", "20")
     checkpoint = folder / "x.jsonl.resume" / "checkpoint.npz"
     checkpoint.write_bytes(checkpoint.read_bytes()[:-40])
     assert "is damaged, or no checkpoint" in refused()
@@ -140,6 +141,26 @@ def test_what_cannot_be_resumed_is_one_line(cli, folder, tracker, film):
     assert cli(*command).exit_code == 0
     assert files(folder) == {"x.jsonl"}
     assert len(lines(folder / "x.jsonl")) == COUNT
+
+
+def test_a_picture_that_was_replaced_meanwhile_is_noticed(cli, folder, tracker):
+    video_scenes.write_folder(folder / "frames", 6)
+    command = ["track", "artifact", "frames", *SHOW, "-o", "x.jsonl"]
+    tracker.watch = interrupt_at(2)
+    assert cli(*command).exit_code == 130
+    before = contents(folder)
+    picture = folder / "frames" / "4.png"
+    kept = picture.stat()
+    Image.new("RGB", (128, 96)).save(picture)
+    result = cli(*command, "--resume")
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert "differs in the film (its pictures have changed since)" in line
+    picture.write_bytes(before["frames/4.png"])
+    os.utime(picture, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+    assert contents(folder) == before
+    assert cli(*command, "--resume").exit_code == 0
+    assert len(lines(folder / "x.jsonl")) == 6
 
 
 # In an entry of a ZIP archive's directory: where a field lies, and what damage makes of it.

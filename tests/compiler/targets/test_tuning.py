@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import fields
 
 import pytest
@@ -82,6 +83,18 @@ def test_a_damaged_file_is_one_line_that_names_it_and_is_left_alone(tmp_path, te
     assert path.read_text() == text
     with pytest.raises(TuningError, match="cannot be read"):
         tuning.read(tmp_path / "none.json")
+
+
+def test_a_database_that_cannot_be_written_is_refused_before_the_search(tmp_path, monkeypatch):
+    tuning.check_writable(tmp_path / "new" / "folder" / "tuned.json")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "mine").write_text("mine")
+    for name in ("mine", "mine/tuned.json", "x" * 300):
+        with pytest.raises(TuningError, match=r"is no JSON|cannot be"):
+            tuning.check_writable(tmp_path / name)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(TuningError, match="its folder may not be written to"):
+        tuning.check_writable(tmp_path / "new" / "tuned.json")
 
 
 def test_native_takes_the_tiles_of_its_cpu_and_named_levels_the_defaults(tmp_path):

@@ -15,6 +15,7 @@ from toy import HERE, run_python
 
 from sam3_tvm.artifact import ArtifactError
 from sam3_tvm.components import AbiError
+from sam3_tvm.runtime.execution import module
 from sam3_tvm.runtime.execution.functions import aligned
 from sam3_tvm.runtime.execution.module import load_functions
 
@@ -220,3 +221,25 @@ def test_weights_are_mapped_not_copied(compiled):
     if not Path("/proc/self/smaps").exists():
         pytest.skip("tells mappings on Linux only")
     assert segment_elsewhere(compiled, after=after)[1] == "0"
+
+
+@pytest.mark.parametrize(
+    ("said", "lacks"),
+    [
+        ("std::bad_alloc", True),
+        ("libtvm_runtime.so: cannot map: Cannot allocate memory", True),
+        ("model.so: failed to map segment from shared object", True),
+        ("model.so: failed to map segment from shared object: Operation not permitted", False),
+        ("model.so: undefined symbol: TVMFFIGetVersion", False),
+    ],
+)
+def test_a_lack_of_memory_is_told_from_other_faults(toy_artifact, monkeypatch, said, lacks):
+    import tvm_ffi
+
+    def fail(path):
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(module, "load_runtime", lambda artifact: None)
+    monkeypatch.setattr(tvm_ffi, "load_module", fail)
+    with pytest.raises(MemoryError if lacks else ArtifactError, match=r"model\.so"):
+        module.Machine(toy_artifact)

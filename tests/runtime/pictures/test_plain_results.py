@@ -175,6 +175,20 @@ def test_a_corrected_frame_has_the_other_ones_objects(results, picture):
     np.testing.assert_allclose(frame.scores, [0.9, 0.2])
 
 
+@pytest.mark.parametrize("kind", ["found", "clicked", "nothing", "another size"])
+def test_a_frame_is_not_corrected_by_what_is_no_frame_of_it(results, kind):
+    frame = results["frame"]
+    rgb = np.zeros((2, 3, 3), np.uint8)
+    none = LazyMasks((2, 3), None, made=np.zeros((0, 2, 3), np.bool_))
+    others = {
+        "nothing": None,
+        "another size": FrameResult(7, [], np.zeros(0, np.float32), none, rgb),
+    }
+    says = "corrected by another FrameResult|81x40 cannot be corrected by one of 3x2"
+    with pytest.raises(ResultError, match=says):
+        frame.corrected(results.get(kind, others.get(kind)))
+
+
 def test_masks_alone_are_equal_by_themselves_and_have_no_logits(picture):
     def frame(on: int) -> FrameResult:
         made = np.zeros((1, HEIGHT, WIDTH), np.bool_)

@@ -131,7 +131,8 @@ def command(
 
         import sam3_tvm
         from sam3_tvm.film.checkpoint import WorkFolder
-        from sam3_tvm.film.run import Run, settings
+        from sam3_tvm.film.run import Run
+        from sam3_tvm.film.settings import settings
         from sam3_tvm.runtime.video.open import open_frames
 
         with open_frames(video) as film:

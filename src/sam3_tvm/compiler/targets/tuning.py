@@ -20,7 +20,7 @@ from typing import Any
 from sam3_tvm.compiler.targets.tiles import Tiles
 from sam3_tvm.errors import Sam3Error
 
-__all__ = ["Entry", "TuningError", "find", "read", "user_file", "write"]
+__all__ = ["Entry", "TuningError", "check_writable", "find", "read", "user_file", "write"]
 
 _FORMAT = 1
 
@@ -78,7 +78,7 @@ def find(cpu: str, level: str, path: Path | None = None) -> tuple[Tiles, str]:
 
 
 def _known() -> Iterator[tuple[str, Entry]]:
-    if user_file().is_file():
+    if os.path.isfile(user_file()):
         yield from (("the user's database", entry) for entry in read(user_file()))
     for path in sorted((Path(__file__).parent / "tuned").glob("*.json")):
         yield from ((f"sam3-tvm's {path.name}", entry) for entry in read(path))
@@ -107,13 +107,33 @@ def read(path: Path) -> list[Entry]:
         raise TuningError(f"{path} is no database of tile sizes: {error}") from error
 
 
+def check_writable(path: Path) -> None:
+    """Refuse what :func:`write` would refuse after a search, as far as it can be told before.
+
+    Raises:
+        TuningError: as :func:`write`.
+    """
+    try:
+        path.lstat()
+        read(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:  # such as a name that is too long
+        raise TuningError(f"{path}: cannot be written ({error.strerror})") from error
+    folder = path.absolute().parent
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    if not (os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)):
+        raise TuningError(f"{path}: cannot be written (its folder may not be written to)")
+
+
 def write(path: Path, entry: Entry) -> None:
     """Add an entry to a file, in the place of an older one for the same CPU; whole or not at all.
 
     Raises:
         TuningError: a file that is there and no database, or that can't be written.
     """
-    before = read(path) if path.exists() else []
+    before = read(path) if os.path.exists(path) else []
     kept = [e for e in before if (e.cpu, e.level) != (entry.cpu, entry.level)]
     text = json.dumps({"format": _FORMAT, "entries": [_plain(e) for e in (*kept, entry)]}, indent=2)
     temporary = ""

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam3_tvm.errors import UsageError
-from sam3_tvm.files import OutputFile
+from sam3_tvm.files import OutputFile, real_path
+from sam3_tvm.film.faults import CannotGoOn, Refused
 from sam3_tvm.film.frame import to_line
 from sam3_tvm.film.outputs.base import Output, State, unwritable
 from sam3_tvm.runtime.video.result import FrameResult
@@ -30,10 +30,10 @@ class JsonLines(Output):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        OutputFile(path, "-o")
+        OutputFile(path)
         if path.exists() and not os.access(path, os.W_OK):
-            raise UsageError(f"-o {path}: may not be written to; choose another file")
-        self._place = path.resolve()  # what a link leads to is written, and the link stays
+            raise Refused("output", f"{path}: may not be written to; choose another file")
+        self._place = real_path(path)  # what a link leads to is written, and the link stays
         self._file: Any = None
         self._fps: float | None = None
         self._length = 0
@@ -51,16 +51,13 @@ class JsonLines(Output):
             # Lines after the checkpoint are of frames that are done again.
             self._length = int(state["length"])
             if self._file.seek(0, os.SEEK_END) < self._length:
-                raise UsageError(
-                    f"{self.path}: is shorter than the interrupted run left it; run the "
-                    "command without --resume"
-                )
+                raise CannotGoOn(f"{self.path}: is shorter than the interrupted run left it")
             self._file.truncate(self._length)
             self._file.seek(0, os.SEEK_END)
         except FileNotFoundError as error:
             if not state:
                 raise unwritable(self.path, error) from error
-            raise UsageError(f"{self.path}: is gone; run the command without --resume") from error
+            raise CannotGoOn(f"{self.path}: is gone") from error
         except OSError as error:
             raise unwritable(self.path, error) from error
 
@@ -70,8 +67,7 @@ class JsonLines(Output):
             self._begin(line)
             return
         try:
-            if self._file.write(line) < len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            _write_all(self._file, line)
         except OSError as error:
             with suppress(OSError):
                 self._file.truncate(self._length)  # half a line would spoil the others
@@ -86,8 +82,7 @@ class JsonLines(Output):
         partial = self._place.with_name(f".{secrets.token_hex(8)}.part")
         try:
             self._file = open(partial, "xb", buffering=0)  # noqa: SIM115
-            if self._file.write(line) < len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            _write_all(self._file, line)
             partial.replace(self._place)
         except OSError as error:
             self.abandon()
@@ -108,3 +103,18 @@ class JsonLines(Output):
     def abandon(self) -> None:
         if self._file is not None:
             self._file.close()
+
+
+def _write_all(file: Any, data: bytes) -> None:
+    """Write to an unbuffered file what it may take in parts.
+
+    Raises:
+        OSError: it can't take all: the disk is full, or the file may not grow further.
+    """
+    rest = memoryview(data)
+    while rest:
+        # Why a part was left over is what the next attempt says.
+        taken = file.write(rest)
+        if not taken:  # a pipe that doesn't wait, and is full
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        rest = rest[taken:]

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from sam3_tvm.files import real_path
 from sam3_tvm.film.checkpoint import WorkFolder
 from sam3_tvm.film.faults import Refused
 from sam3_tvm.film.outputs.base import Output
@@ -34,8 +35,8 @@ def open_outputs(
     """
     if fps is not None and not (math.isfinite(fps) and SLOWEST_FPS <= fps <= 1000):
         raise Refused("fps", f"{fps:g}: frames per second lie between {SLOWEST_FPS} and 1000")
-    source = video.resolve()
-    resolved = [path.resolve() for path in paths]
+    source = real_path(video)
+    resolved = [real_path(path) for path in paths]
     for path, place in zip(paths, resolved, strict=True):
         if place == source or (os.path.isdir(source) and place.parent == source):
             raise Refused(

@@ -65,6 +65,7 @@ class Machine:
             self._last = {name: _last(weights.function(name)) for name in compiled}
             self._start()
         except (AttributeError, RuntimeError, OSError, ValueError) as error:
+            _raise_lack_of_memory(error, path)
             reason = " ".join(str(error).split())
             raise ArtifactError(f"{path}: cannot be loaded ({reason}); compile it again") from error
 
@@ -94,6 +95,9 @@ class Machine:
         """
         try:
             return [np.from_dlpack(t) for t in self._function(name)(_arguments(inputs))]
+        except RuntimeError as error:
+            _raise_lack_of_memory(error, self._path)
+            raise
         except (TypeError, ValueError) as error:
             # Inputs keep the contract by now, so it is weights or a stage that don't fit the code.
             reason = " ".join(str(error).split())[:200]
@@ -162,6 +166,7 @@ def load_runtime(artifact: Artifact) -> None:
             try:
                 ctypes.CDLL(str(path.resolve()), mode=ctypes.RTLD_GLOBAL)
             except OSError as error:
+                _raise_lack_of_memory(error, path)
                 built = artifact.manifest.versions.get("apache-tvm-ffi")
                 here = _installed("apache-tvm-ffi")
                 raise ArtifactError(
@@ -169,6 +174,20 @@ def load_runtime(artifact: Artifact) -> None:
                     f"{built}, and {here} is installed"
                 ) from error
         _loaded_version = wanted
+
+
+def _raise_lack_of_memory(error: Exception, path: Path) -> None:
+    """Raise a MemoryError where that is what native code or the linker means.
+
+    Neither says it by a type: C++'s exception comes as a RuntimeError, and where a library can't
+    be mapped the linker gives a reason (such as a file system without programs) for all but this.
+    """
+    said = str(error).strip()
+    lacking = ("bad_alloc", "Cannot allocate memory")
+    if any(words in said for words in lacking) or said.endswith(
+        "failed to map segment from shared object"
+    ):
+        raise MemoryError(f"for {path}") from error
 
 
 def _arguments(inputs: Sequence[Input]) -> list[Any]:

@@ -63,7 +63,7 @@ class EncodedImage(PlainValue):
             "artifact": self.fingerprint,
         }
         tensors = {name: np.ascontiguousarray(array) for name, array in self.features.items()}
-        target = Path(path)
+        target = Path(os.fsdecode(path))
         partial = target.with_name(f".{secrets.token_hex(8)}.part")
         try:
             save_file(tensors, partial, metadata)
@@ -89,8 +89,8 @@ class EncodedImage(PlainValue):
         Raises:
             ImageError: no such file, another kind of file, or one that another artifact made.
         """
-        name = os.fspath(path)
-        if not Path(path).is_file():
+        name = os.fsdecode(path)
+        if not os.path.isfile(name):
             raise ImageError(f"{name}: no such file; EncodedImage.save makes one")
         try:
             with safe_open(name, framework="numpy") as file:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sam3_tvm.errors import ResultError
 from sam3_tvm.runtime.pictures.kept_picture import KeptPicture
 from sam3_tvm.runtime.pictures.masks import LazyMasks, coco_entry
 from sam3_tvm.runtime.pictures.overlay import draw_tracked
@@ -51,7 +52,19 @@ class FrameResult(PictureResult):
         return {**{name: getattr(self, name) for name in named}, **super().to_dict()}
 
     def corrected(self, by: FrameResult) -> FrameResult:
-        """This frame with the objects of ``by`` as they are there."""
+        """This frame with the objects of ``by`` as they are there.
+
+        Raises:
+            ResultError: ``by`` is no :class:`FrameResult`, or of a frame of another size.
+        """
+        if not isinstance(by, FrameResult):
+            raise ResultError(
+                f"a frame is corrected by another FrameResult, such as add() gives, not by a "
+                f"{type(by).__name__}"
+            )
+        if by.size != self.size:
+            (height, width), (h, w) = self.size, by.size
+            raise ResultError(f"a frame of {width}x{height} cannot be corrected by one of {w}x{h}")
         rows = {name: row for row, name in enumerate(by.objects)}
         masks, scores = self.masks.copy(), self.scores.copy()
         both = self._masks.logits is not None and by._masks.logits is not None

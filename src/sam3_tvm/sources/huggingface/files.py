@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def read_config(path: Path) -> Sam3Config:
     Raises:
         SourceError: one that can't be read or isn't SAM 3's.
     """
-    file = path / "config.json" if path.is_dir() else path
+    file = path / "config.json" if os.path.isdir(path) else path
     try:
         described = _detector(parse_file(file))
         _check_counts(described)
@@ -148,7 +149,7 @@ def read_pad_id(folder: Path, tokenizer: str) -> int:
     """
     token: Any = None
     path = folder / "tokenizer_config.json"
-    if path.is_file():
+    if os.path.isfile(path):
         token = read_json(path).get("pad_token")
         token = token.get("content") if isinstance(token, dict) else token
         if not (token is None or isinstance(token, str)):
@@ -169,9 +170,9 @@ def checkpoint_folder(checkpoint: str) -> Path:
         SourceError: a file, or nothing of that name; see :func:`download`.
     """
     path = Path(checkpoint)
-    if path.is_dir():
+    if os.path.isdir(path):
         return path
-    if path.exists():
+    if os.path.exists(path):
         raise SourceError(
             f"{checkpoint}: is a file, and a checkpoint is the folder that holds it with its "
             f"config.json and tokenizer.json: give {path.parent}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,9 +41,10 @@ def checkpoint_file(checkpoint: str) -> Path | None:
     """The file of Meta's that ``checkpoint`` names: itself, or ``sam3.pt`` in a folder that has
     no ``config.json``, by which transformers' are known. None if it names no such file."""
     path = Path(checkpoint)
-    if path.is_dir():
+    if os.path.isdir(path):
         path = path / FILE
-        return path if path.is_file() and not (path.parent / "config.json").exists() else None
+        ours = os.path.isfile(path) and not os.path.exists(path.parent / "config.json")
+        return path if ours else None
     return path if path.suffix in (".pt", ".pth") else None
 
 
@@ -52,7 +54,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         SourceError: no such file, one that isn't a checkpoint, or one that would run code.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise SourceError(f"{path}: no such file; give the path of Meta's {FILE}")
     try:
         data = _load(path)
