@@ -9,12 +9,13 @@ CHECKPOINT := checkpoints/shapes
 ARTIFACT := out/shapes
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train draw test test-full zoo docs lint format setup setup-dev clean distclean
+.PHONY: help demo train draw test test-slow test-full zoo docs lint format setup setup-dev clean distclean
 
 help:
 	@echo "make demo       compile the demonstration model and segment pictures with it"
 	@echo "make train      train the demonstration model anew (hours)    make draw  held-out scenes"
 	@echo "make test       ruff, mypy and the tests"
+	@echo "make test-slow  the tests that take longest and fail rarely; CI runs them after the others"
 	@echo "make test-full  the tests at SAM 3's real size (minutes, gigabytes)"
 	@echo "make zoo        some 340 models through the importer and TVM's own (an hour or more)"
 	@echo "make docs       the API reference, from the docstrings, in out/docs"
@@ -70,8 +71,13 @@ format: $(VENV)/.stamp-dev
 
 # A worker for each core, with one thread: more would only get in each other's way. Four take
 # some 8 GiB; who is done first takes over what others have left.
+PYTEST := TVM_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal
+
 test: lint
-	TVM_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal
+	$(PYTEST)
+
+test-slow: $(VENV)/.stamp-dev
+	$(PYTEST) -m slow
 
 test-full: $(VENV)/.stamp-dev
 	$(BIN)/pytest -m full

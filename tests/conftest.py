@@ -79,6 +79,15 @@ def shapes_artifact(compiled_once: Callable[..., Path]) -> Path:
     return compiled_once("shapes", str(checkpoint)) / "shapes"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put first what needs an artifact.
+
+    Workers begin with stretches of the list: one compiles the artifacts while the others test
+    what needs none, and nobody waits.
+    """
+    items.sort(key=lambda item: "compiled_once" not in getattr(item, "fixturenames", ()))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what this CPU can't run, or fail it where ``SAM3_TVM_REQUIRE`` asks for the feature."""
     needed = [name for mark in item.iter_markers("cpu") for name in mark.args]

@@ -161,7 +161,7 @@ def test_lines_to_a_pipe_that_nobody_empties_are_one_line(folder):
 
 def test_lines_that_are_gone_are_not_gone_on_with(folder):
     output = JsonLines(folder / "x.jsonl")
-    with pytest.raises(UsageError, match="is gone; run the command without --resume"):
+    with pytest.raises(UsageError, match="is gone$"):
         output.start(25, folder, {"length": np.array(9)})
     assert list(folder.iterdir()) == []
 
@@ -171,7 +171,7 @@ def test_lines_are_refused_where_they_may_not_be_written(folder, monkeypatch):
     path.write_text("older")
     access = os.access
     monkeypatch.setattr(os, "access", lambda p, mode: p != path and access(p, mode))
-    with pytest.raises(UsageError, match=r"-o .*x\.jsonl: may not be written to"):
+    with pytest.raises(UsageError, match=r"x\.jsonl: may not be written to"):
         parse_output(path)
     assert path.read_text() == "older"
     monkeypatch.setattr(os, "access", lambda p, mode: p != folder and access(p, mode))

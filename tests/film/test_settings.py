@@ -52,11 +52,11 @@ def one_moved(**otherwise) -> list[ShownPrompt]:
     [
         ({"artifact": "b"}, "the artifact, which is another or compiled anew"),
         ({"video": "seen.png"}, "the film ({folder}/frames then)"),
-        ({"outputs": ["x.jsonl"]}, "-o ({folder}/x.jsonl, {folder}/x.png then)"),
-        ({"outputs": ["x.png", "x.jsonl"]}, "-o ({folder}/x.jsonl, {folder}/x.png then)"),
-        ({"fps": 12.5}, "--fps (not given then)"),
-        ({"most": 3}, "--frames (9 then)"),
-        ({"most": None}, "--frames (9 then)"),
+        ({"outputs": ["x.jsonl"]}, "the outputs ({folder}/x.jsonl, {folder}/x.png then)"),
+        ({"outputs": ["x.png", "x.jsonl"]}, "the outputs ({folder}/x.jsonl, {folder}/x.png then)"),
+        ({"fps": 12.5}, "the frames per second (not given then)"),
+        ({"most": 3}, "the number of frames (9 then)"),
+        ({"most": None}, "the number of frames (9 then)"),
         ({"first": 0}, "the first frame (1 then)"),
         ({"backward": True}, "the direction (forward then)"),
         ({"shown": one_moved(points=[(3.0, 5.0)])}, "what is shown of object 1 on frame 1"),
@@ -73,7 +73,7 @@ def one_moved(**otherwise) -> list[ShownPrompt]:
         ),
         (
             {"shown": [SHOWN[0], ShownPrompt(1, 4, mask=Path("frames/0.png"))]},
-            "what is shown of object 4 on frame 1 (--mask: {folder}/seen.png then)",
+            "what is shown of object 4 on frame 1 (the mask: {folder}/seen.png then)",
         ),
     ],
 )
@@ -84,9 +84,9 @@ def test_what_was_asked_otherwise_is_named(asked, folder, otherwise, said):
 
 def test_what_was_otherwise_before_is_named_in_its_words(asked):
     assert differences(asked(fps=12.5, most=None, backward=True), asked()) == [
-        "the direction (--both then)",
-        "--frames (not given then)",
-        "--fps (12.5 then)",
+        "the direction (both ways then)",
+        "the number of frames (not given then)",
+        "the frames per second (12.5 then)",
     ]
 
 
@@ -128,7 +128,7 @@ def test_files_that_have_changed_are_named(asked):
         in_place_of_another(Path(name))
     assert differences(before, asked(video="film.png")) == [
         "the film (film.png has changed since)",
-        "what is shown of object 4 on frame 1 (--mask: seen.png has changed since)",
+        "what is shown of object 4 on frame 1 (the mask: seen.png has changed since)",
     ]
 
 

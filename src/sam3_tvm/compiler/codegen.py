@@ -3,8 +3,9 @@
 TVM's own pipeline for TIR serves every kind of device. On a CPU its passes for threads of a GPU
 find nothing, yet read every statement, and what shrinks buffers to the part in use takes half of
 the time that remains: it looks at each of the thousands of unrolled accesses of a kernel, whose
-buffers are as large as they must be to begin with. The pipeline here leaves those out, and
-generates the same code in a third of the time.
+buffers are as large as they must be to begin with. What hoists conditions takes a third of what is
+left, and finds none there to hoist. The pipeline here leaves those out, and generates the same code
+in a quarter of the time.
 """
 
 from __future__ import annotations
@@ -54,23 +55,27 @@ def used_features(mod: tvm.IRModule) -> frozenset[str]:
     )
 
 
-@tvm.transform.module_pass(opt_level=0, name="CompactScheduled")
-class _CompactScheduled:
-    """CompactBufferAllocation for the functions that a schedule gave loops and buffers: an
-    intermediate result computed at a loop needs only what one iteration reads."""
+def _of_schedules(step: Any) -> Any:
+    """A pass for the functions that a schedule gave loops and buffers, alone.
 
-    def transform_module(self, mod: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
-        """Return ``mod`` with smaller buffers."""
+    Kernels written here come with buffers as large as they must be, and conditions where they
+    belong; to look through their thousands of statements finds nothing.
+    """
+
+    @tvm.transform.module_pass(opt_level=0, name=f"{step.info.name}OfSchedules")
+    def transform(mod: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
         chosen = {
             gvar: func
             for gvar, func in mod.functions_items()
             if isinstance(func, tirx.PrimFunc) and EXACT_BUFFERS not in (func.attrs or {})
         }
         result = mod.clone()
-        compacted = s_tir.transform.CompactBufferAllocation()(tvm.IRModule(chosen))
+        changed = step(tvm.IRModule(chosen))
         for gvar in chosen:
-            result.update_func(gvar, compacted[gvar.name_hint])
+            result.update_func(gvar, changed[gvar.name_hint])
         return result
+
+    return transform
 
 
 def _passes() -> list[Any]:
@@ -81,7 +86,8 @@ def _passes() -> list[Any]:
         s.LowerInitBlock(),
         s.PlanAndUpdateBufferAllocationLocation(),
         s.ConvertBlocksToOpaque(),
-        _CompactScheduled(),
+        # An intermediate result computed at a loop needs only what one iteration reads.
+        _of_schedules(s.CompactBufferAllocation()),
         s.LowerMatchBuffer(),
         s.StmtSimplify(),
         s.LowerOpaqueBlock(),
@@ -91,7 +97,7 @@ def _passes() -> list[Any]:
         s.LoopPartition(),
         t.VectorizeLoop(True),
         t.StorageRewrite(),
-        s.HoistIfThenElse(),
+        _of_schedules(s.HoistIfThenElse()),
         t.UnrollLoop(),
         s.RenormalizeSplitPattern(),
         t.StmtSimplify(),

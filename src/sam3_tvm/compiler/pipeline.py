@@ -140,6 +140,8 @@ def _lower(options: Options) -> list[Any]:
     planned = [transform.CanonicalizeBindings(), PlanWorkspace()] if options.plan_memory else []
     return [
         transform.RewriteDataflowReshape(),
+        # The kernels of reshapes that are views now, hundreds of them.
+        transform.DeadCodeElimination(),
         transform.ToNonDataflow(),
         transform.RemovePurityChecking(),
         transform.CallTIRRewrite(),

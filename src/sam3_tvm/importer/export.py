@@ -26,17 +26,20 @@ def export(
     module: torch.nn.Module,
     example_args: Sequence[Any],
     dynamic_shapes: Any = None,
+    known: Callable[[Any], bool] = lambda target: True,
 ) -> ExportedProgram:
     """Export ``module`` for inference.
 
-    The graph is functional (no in-place operators) and nothing in it is decomposed:
-    attention, layer norm, gelu, interpolate and their like stay one node each, so that
+    The graph is functional (no in-place operators) and nothing in it is decomposed that is
+    known: attention, layer norm, gelu, interpolate and their like stay one node each, so that
     a later pass can give them one kernel.
 
     Args:
         module: any module whose forward takes positional arguments; it isn't changed.
         example_args: tensors, Python numbers, or tuples of them.
         dynamic_shapes: as for :func:`torch.export.export`.
+        known: whether a graph node's target has a converter. The others are decomposed as
+            :func:`decompose_unknown` does it, save those that draw random numbers.
 
     A condition on sizes that torch can't decide, such as ``min(n + 1, 4 * n + 4) == n + 1``, is
     no error if it holds for every size that ``dynamic_shapes`` allows, which is tried. Nor is
@@ -52,8 +55,10 @@ def export(
         with torch.no_grad():
             program = _trace(module, tuple(example_args), dynamic_shapes)
             write_multiples(program)
-            # A table of nothing else functionalises and decomposes nothing.
-            return program.run_decompositions(_transforms(program))
+            # A table of nothing else would functionalise and decompose nothing. A run costs most
+            # by what it does before it sees the graph, so the unknown is decomposed in the same.
+            table = {**_decompositions(program, known), **_transforms(program)}
+            return program.run_decompositions(table)
     finally:
         for m in training:
             m.training = True
@@ -160,23 +165,37 @@ def decompose_unknown(program: ExportedProgram, known: Callable[[Any], bool]) ->
         known: whether a graph node's target has a converter.
 
     Returns:
-        An equivalent program, in which an operator that isn't known has no decomposition.
+        An equivalent program, in which an operator that isn't known has no decomposition, or
+        draws random numbers.
     """
-    table = {**torch.export.default_decompositions(), **decompositions.TABLE}
     chosen: dict[Any, Any] = {}
     while True:
-        unknown = {
-            node.target
-            for node in nodes(program)
-            if isinstance(node.target, torch._ops.OpOverload) and not known(node.target)
-        }
-        further = {op: table[op] for op in unknown - chosen.keys() if op in table}
-        if not further:
+        further = _decompositions(program, known)
+        if further.keys() <= chosen.keys():
             return program
         # The earlier ones again: a further operator may decompose into them.
         chosen.update(further)
         with torch.no_grad():
             program = program.run_decompositions(chosen)
+
+
+def _decompositions(program: ExportedProgram, known: Callable[[Any], bool]) -> dict[Any, Any]:
+    """The table's entries for what the graph calls and isn't known.
+
+    What draws is left, so that it can be refused by the name that the model's author wrote.
+    """
+    calls = [
+        node
+        for node in nodes(program)
+        if isinstance(node.target, torch._ops.OpOverload) and not known(node.target)
+    ]
+    drawn = {node.target for node in calls if draws(node)}
+    # Operators that write in place are replaced before a table is asked.
+    unknown = {n.target for n in calls if not n.target._schema.is_mutable} - drawn
+    if not unknown:
+        return {}
+    table = {**torch.export.default_decompositions(), **decompositions.TABLE}
+    return {op: table[op] for op in unknown if op in table}
 
 
 def nodes(program: ExportedProgram) -> Iterator[fx.Node]:

@@ -63,7 +63,7 @@ def import_module(
         UnsupportedOperators: operators without a converter, all listed with source lines; as
             RandomOperators those that draw random numbers.
     """
-    program = export(module, example_args, dynamic_shapes)
+    program = export(module, example_args, dynamic_shapes, has_converter)
     names = names_by_symbol(module, example_args, dynamic_shapes, program)
     return import_program(program, names)
 

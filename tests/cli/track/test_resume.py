@@ -133,7 +133,8 @@ def test_what_cannot_be_resumed_is_one_line(cli, folder, tracker, film):
     assert cli(*command).exit_code == 130
     differs = "checkpoint.npz: the interrupted run differs in"
     assert f"{differs} what is shown of object 3 on frame 0" in refused("--point", "64,34:3")
-    assert f"{differs} --frames (not given then); give the same and" in refused("--frames", "20")
+    fewer = "the number of frames (not given then); give the same options and --resume"
+    assert f"{differs} {fewer}" in refused("--frames", "20")
     checkpoint = folder / "x.jsonl.resume" / "checkpoint.npz"
     checkpoint.write_bytes(checkpoint.read_bytes()[:-40])
     assert "is damaged, or no checkpoint" in refused()

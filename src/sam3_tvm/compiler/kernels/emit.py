@@ -30,7 +30,9 @@ __all__ = [
     "loop",
     "parallel",
     "prefetch",
+    "quotient",
     "ramp",
+    "remainder",
     "scratch",
     "size_var",
     "splat",
@@ -59,6 +61,22 @@ def size_var(name: str) -> Expr:
 def ceil_div(a: Expr | int, b: int) -> Expr:
     """Smallest integer not below ``a / b``, of Python ints or index expressions."""
     return -(-a // b) if isinstance(a, int) else (a + as_index(b - 1)) // as_index(b)
+
+
+def quotient(a: Expr, b: Expr | int) -> Expr:
+    """``a // b`` of an index that isn't negative and a positive one.
+
+    It is truncated, which is the same. TVM can't prove that where the divisor varies: it lowers a
+    floored quotient to choices between expressions that hold the next one, and going through those
+    took nearly all of the time that a kernel took to compile. By a constant ``//`` is simplified
+    better.
+    """
+    return tirx.truncdiv(a, as_index(b))
+
+
+def remainder(a: Expr, b: Expr | int) -> Expr:
+    """``a % b`` of an index that isn't negative and a positive one; see :func:`quotient`."""
+    return tirx.truncmod(a, as_index(b))
 
 
 class _Kernel:

@@ -25,6 +25,8 @@ from sam3_tvm.compiler.kernels.emit import (
     load,
     loop,
     parallel,
+    quotient,
+    remainder,
     scratch,
     size_var,
     splat,
@@ -89,8 +91,8 @@ def matmul_kernel(target: CpuTarget, spec: MatmulSpec) -> Expr:
         row_blocks = bind(ceil_div(m, blocks.rows))
 
         with parallel(batch * row_blocks * chunks) as task:
-            index = bind(task // (row_blocks * chunks))
-            row0 = bind(task // chunks % row_blocks * as_index(blocks.rows))
+            index = bind(quotient(task, row_blocks * chunks))
+            row0 = bind(remainder(quotient(task, chunks), row_blocks) * as_index(blocks.rows))
             packed = scratch(blocks.depth * width)
             in_a = index if spec.a_batched else as_index(0)
             in_b = index if spec.b_batched else as_index(0)
@@ -114,7 +116,7 @@ def matmul_kernel(target: CpuTarget, spec: MatmulSpec) -> Expr:
                 blocks,
                 rows=bind(tirx.min(as_index(blocks.rows), m - row0)),
                 columns=n,
-                first_column=bind(task % chunks * as_index(blocks.columns)),
+                first_column=bind(remainder(task, chunks) * as_index(blocks.columns)),
                 depth=k,
                 load_a=lambda row, kk, lanes: load(a, in_a, row0 + row, kk, lanes=lanes),
                 panel=panel,
