@@ -11,6 +11,8 @@ from sam3_tvm import artifact
 from sam3_tvm.arithmetic import FLOAT32, PRECISIONS, storing
 from sam3_tvm.verify import Bounds, verify
 
+pytestmark = pytest.mark.slow  # an artifact is compiled for each precision
+
 NARROW = [p for p in PRECISIONS if p != "float32"]
 
 # The coarser rounding is held to its bounds in all that an artifact can do; for the other a task

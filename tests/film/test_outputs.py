@@ -161,7 +161,7 @@ def test_lines_to_a_pipe_that_nobody_empties_are_one_line(folder):
 
 def test_lines_that_are_gone_are_not_gone_on_with(folder):
     output = JsonLines(folder / "x.jsonl")
-    with pytest.raises(UsageError, match="is gone$"):
+    with pytest.raises(UsageError, match=r"is gone$"):
         output.start(25, folder, {"length": np.array(9)})
     assert list(folder.iterdir()) == []
 

@@ -21,6 +21,8 @@ from sam3_tvm.compiler.kernels.product.matmul import MatmulSpec, matmul_kernel
 from sam3_tvm.compiler.kernels.product.stored_weights import widens
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
+pytestmark = pytest.mark.slow
+
 AFTER, BEFORE = Epilogue(True, "gelu", "after"), Epilogue(True, "relu", "before")
 SHAPE = ConvShape(40, 17, 19, 23, (3, 3), padding=(1, 1, 1, 1))
 WINDOWS = Windows(3, 3, 24, 24)
