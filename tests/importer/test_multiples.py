@@ -51,7 +51,7 @@ MULTIPLES = {
 }
 
 
-@pytest.mark.parametrize(("function", "factor"), MULTIPLES.items(), ids=lambda v: str(v)[:40])
+@pytest.mark.parametrize(("function", "factor"), MULTIPLES.items())
 def test_a_program_for_multiples_takes_them_and_refuses_others(function, factor):
     free = {2: Dim.AUTO, 3: Dim.DYNAMIC}
     run = compile_module(function, (X,), (free,))
