@@ -70,8 +70,10 @@ def _transforms(program: ExportedProgram) -> dict[Any, Any]:
     Left whole, one with ``norm="ortho"`` has its sizes fixed to those of the example, without a
     word: torch's function for its fake result takes the root of a size.
     """
-    table = torch.export.default_decompositions()
     found = {node.target for node in nodes(program) if str(node.target).startswith("aten.fft_")}
+    if not found:
+        return {}
+    table = torch.export.default_decompositions()
     return {target: table[target] for target in found if target in table}
 
 
