@@ -15,6 +15,7 @@ def run(*arguments: object):
     return CliRunner().invoke(app, ["bench", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_ours_and_pytorch_are_compared_and_timed_in_every_part(tiny_artifact, tmp_path):
     output = tmp_path / "result.json"
     options = ("--against", "torch", "--rounds", 1, "--threads", 1, "-o", output)

@@ -102,6 +102,7 @@ with termination_unwinds(), tempfile.TemporaryDirectory(dir=sys.argv[1]) as fold
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGINT, -signal.SIGINT)]
 )

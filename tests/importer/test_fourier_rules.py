@@ -35,6 +35,7 @@ def transforms(x, z):
     )
 
 
+@pytest.mark.slow
 def test_transforms():
     check_complex(transforms, X, Z, rtol=1e-4, atol=2e-5)
 

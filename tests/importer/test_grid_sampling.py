@@ -45,6 +45,7 @@ def sampler() -> Any:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "count"), [((2, 3, 5, 7), (4, 6)), ((1, 3, 1, 9), (1, 1)), ((3, 3, 8, 2), (5, 1))]
 )

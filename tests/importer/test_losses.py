@@ -13,6 +13,7 @@ from torch.export import Dim
 WEIGHT = torch.tensor([0.5, 1.0, 2.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_cross_entropy_of_class_numbers(reduction: Any) -> None:
     def losses(x: torch.Tensor, t: torch.Tensor) -> Any:

@@ -49,6 +49,7 @@ def test_triangles_and_symmetric_matrices():
     check(forward, A, B, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_orthogonal_factors_and_exponentials():
     def forward(a, b):
         return (

@@ -25,6 +25,7 @@ def sample(dtype: torch.dtype, *shapes: tuple[int, ...]) -> list[torch.Tensor]:
     return [torch.randn(s).to(dtype) for s in shapes]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), DTYPES, ids=str)
 def test_every_norm(dtype: torch.dtype, tolerance: float) -> None:
     def norms(x: Any, w: Any, b: Any, y: Any, u: Any, v: Any) -> Any:

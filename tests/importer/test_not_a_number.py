@@ -84,6 +84,7 @@ def test_divisions_that_round(dtype: torch.dtype, tolerance: float) -> None:
     check(divided, x.contiguous(), y.contiguous(), rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.slow
 @DTYPES
 def test_order_and_extremes(dtype: torch.dtype, tolerance: float) -> None:
     def ordered(x: Any) -> Any:

@@ -33,6 +33,7 @@ LAYERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
 def test_a_recurrent_layer_of_any_batch(layer: tuple[Any, dict[str, Any]]) -> None:
     kind, settings = layer

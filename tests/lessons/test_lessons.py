@@ -32,6 +32,7 @@ def test_ours_is_right(lesson: Lesson, case: Case) -> None:
     assert outcome.right, f"lesson {lesson.id}, {case.name}: {outcome}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("lesson", "case"), FAULTS)
 def test_stock_tvm_still_has_the_fault(lesson: Lesson, case: Case) -> None:
     outcome = reproduce(case, stock=True)
@@ -46,6 +47,7 @@ def test_stock_tvm_still_has_the_fault(lesson: Lesson, case: Case) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("lesson", "case"), SOUND)
 def test_stock_tvm_still_gets_it_right(lesson: Lesson, case: Case) -> None:
     outcome = reproduce(case, stock=True)

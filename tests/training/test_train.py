@@ -45,6 +45,7 @@ def run(tokenizer: str, batches: list[Batch]) -> Run:
     return made
 
 
+@pytest.mark.slow
 def test_resuming_goes_on_as_if_nothing_had_happened(
     run: Run, batches: list[Batch], tmp_path: Path
 ) -> None:

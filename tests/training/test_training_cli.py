@@ -38,6 +38,7 @@ def test_without_a_run_there_is_nothing_to_go_on_with(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_training_stops_when_the_time_is_up_and_does_not_begin_twice(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

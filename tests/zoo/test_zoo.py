@@ -28,6 +28,7 @@ REPRESENTATIVE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REPRESENTATIVE)
 def test_a_varying_batch_is_right(name: str) -> None:
     (entry,) = (e for e in entries() if e.name == name)

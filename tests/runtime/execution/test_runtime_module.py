@@ -179,6 +179,7 @@ def test_it_runs_where_only_the_runtime_is_installed(compiled, tmp_path):
     assert segment_elsewhere(compiled)[0] == lines[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["tvm", "artifact"])
 def test_it_shares_a_process_with_tvm_in_either_order(compiled, first):
     use = (

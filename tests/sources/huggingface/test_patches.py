@@ -47,6 +47,7 @@ def test_entering_again_changes_nothing_and_leaving_undoes_nothing():
         assert state_of_the_process() == inside
 
 
+@pytest.mark.slow
 def test_importing_in_any_order_and_twice_gives_equal_modules_and_leaves_torch_alone(source):
     """Lesson 8 on the components that touch what is replaced, and one that doesn't."""
     components = abi(source.sizes)

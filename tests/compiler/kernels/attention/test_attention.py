@@ -57,6 +57,7 @@ def test_awkward_sizes_with_one_compiled_kernel_for_all_lengths(head_dim):
     check("native", AttentionSpec(2, head_dim, head_dim, head_dim**-0.5), SIZES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("head_dim", "value_dim"), [(1, 1), (3, 5), (256, 256), (16, 100)])
 def test_unusual_head_sizes(head_dim, value_dim):
     check("native", AttentionSpec(3, head_dim, value_dim, 0.25), SIZES)
@@ -69,6 +70,7 @@ def test_axes_in_any_order_that_ends_in_components(layout):
     check("native", spec, SIZES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "varies",
     [(0, 0, 0, 0), (1, 0, 0, 1), (0, 1, 0, 0), (1, 1, 1, 1), (0, 0, 1, 1), (0, 1, 1, 0)],
