@@ -3,10 +3,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
-import signal
-import subprocess
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -222,34 +219,3 @@ def test_a_place_that_cannot_be_an_artifact_is_refused_before_the_work(tmp_path)
     with pytest.raises(ArtifactError, match=r"round: cannot be read \(Too many levels"):
         artifact.open(tmp_path / "round")
     assert [p.name for p in tmp_path.iterdir()] == ["round"]
-
-
-@pytest.mark.skipif(os.name != "posix", reason="folders cannot be locked")
-def test_what_a_killed_writer_left_goes_and_what_another_writes_stays(tmp_path):
-    code = (
-        "import os, signal, sys\n"
-        "from sam3_tvm import artifact\n"
-        "with artifact.create(sys.argv[1]) as writer:\n"
-        "    (writer.folder / 'model.so').write_bytes(b'half')\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    place = tmp_path / "made"
-    killed = subprocess.run([sys.executable, "-c", code, str(place)], check=False)
-    assert killed.returncode == -signal.SIGKILL
-    (left,) = tmp_path.iterdir()
-    assert (left / "model.so").read_bytes() == b"half"
-    other = tmp_path / ".made-2.01234567.part"  # of an artifact of another name
-    other.mkdir()
-    undone = "nothing was described"
-    with ExitStack() as until_the_end:
-        until_the_end.enter_context(pytest.raises(ArtifactError, match=undone))
-        one = until_the_end.enter_context(artifact.create(place))
-        assert not left.exists()
-        until_the_end.enter_context(pytest.raises(ArtifactError, match=undone))
-        two = until_the_end.enter_context(artifact.create(place))
-        assert {p.name for p in tmp_path.iterdir()} == {
-            one.folder.name,
-            two.folder.name,
-            other.name,
-        }
-    assert list(tmp_path.iterdir()) == [other]

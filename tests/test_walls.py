@@ -17,7 +17,7 @@ SRC = Path(__file__).parents[1] / "src"
 PACKAGE = SRC / "sam3_tvm"
 
 CONTRACT = {"errors", "progress", "locks", "values", "components", "abi", "arithmetic", "rules"}
-FILES = {"json_file", "tokenizer_file"}
+FILES = {"json_file", "tokenizer_file", "unfinished"}
 FOLDER = FILES | {"strict_json", "manifest", "weights", "artifact"}
 SOURCE = {
     f"sources/{name}"
@@ -40,6 +40,7 @@ ROOMS: dict[str, set[str]] = {
     "rules": {"errors"},
     "json_file": set(),
     "tokenizer_file": {"json_file"},
+    "unfinished": set(),
     "strict_json": {"errors"},
     "manifest": CONTRACT | {"strict_json"},
     "weights": {"errors", "json_file", "strict_json"},

@@ -18,12 +18,10 @@ import hashlib
 import json
 import os
 import platform
-import re
-import secrets
 import shutil
 import stat
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -47,6 +45,7 @@ from sam3_tvm.manifest import (
     TokenizerRules,
 )
 from sam3_tvm.rules import ClickRules, Preprocessing, ReferenceRules, VideoRules
+from sam3_tvm.unfinished import unfinished_folder
 from sam3_tvm.weights import Weights, WeightsWriter, open_weights
 
 __all__ = [
@@ -211,79 +210,26 @@ def create(path: str | os.PathLike[str]) -> Iterator[ArtifactWriter]:
     """
     final = Path(os.path.realpath(path))
     _check_replaceable(final)
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        _remove_left_over(final)
-        folder, lock = _begin(final)
-    except OSError as error:
-        raise ArtifactError(f"{final}: cannot be written ({error.strerror})") from error
-    try:
-        writer = ArtifactWriter(folder)
+    with ExitStack() as until_the_end:
         try:
-            yield writer
-        finally:
-            writer.weights.close()
-        if not writer._described:
-            raise ArtifactError(f"{final}: nothing was described, so no artifact was written")
-        _check_replaceable(final)
-        _replace(folder, final)
-    except OSError as error:
-        # Those of the place written to. Others, such as an unreadable source, are not ours.
-        if error.errno in _NO_ROOM:
+            folder = until_the_end.enter_context(unfinished_folder(final))
+        except OSError as error:
             raise ArtifactError(f"{final}: cannot be written ({error.strerror})") from error
-        raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
-
-
-def _begin(final: Path) -> tuple[Path, int]:
-    """A temporary folder beside ``final``, and a lock on it, which ends with this process.
-
-    Raises:
-        OSError: it cannot be made.
-    """
-    name = f".{final.name}.{secrets.token_hex(4)}"
-    # Locked before it has the name that is looked for.
-    new = final.with_name(f"{name}.new")
-    new.mkdir()
-    lock = os.open(new, os.O_RDONLY)
-    try:
-        _lock(lock)
-        return new.rename(final.with_name(f"{name}.part")), lock
-    except BaseException:
-        os.close(lock)
-        shutil.rmtree(new, ignore_errors=True)
-        raise
-
-
-def _remove_left_over(final: Path) -> None:
-    """Remove what writers left beside ``final`` that were killed before they could."""
-    pattern = re.compile(rf"\.{re.escape(final.name)}\.[0-9a-f]{{8}}\.part")
-    for path in final.parent.iterdir():
-        if not (pattern.fullmatch(path.name) and path.is_dir()):
-            continue
-        with suppress(OSError):
-            lock = os.open(path, os.O_RDONLY)
+        try:
+            writer = ArtifactWriter(folder)
             try:
-                if _lock(lock):
-                    shutil.rmtree(path, ignore_errors=True)
+                yield writer
             finally:
-                os.close(lock)
-
-
-def _lock(descriptor: int) -> bool:
-    """Lock a folder, if nobody else has; whether it is locked now.
-
-    Where folders can't be locked (some network file systems, Windows) it is not.
-    """
-    try:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (ImportError, OSError):
-        return False
-    return True
+                writer.weights.close()
+            if not writer._described:
+                raise ArtifactError(f"{final}: nothing was described, so no artifact was written")
+            _check_replaceable(final)
+            _replace(folder, final)
+        except OSError as error:
+            # Those of the place written to. Others, such as an unreadable source, are not ours.
+            if error.errno in _NO_ROOM:
+                raise ArtifactError(f"{final}: cannot be written ({error.strerror})") from error
+            raise
 
 
 def open(path: str | os.PathLike[str], integrity: str = "sizes") -> Artifact:

@@ -102,6 +102,7 @@ def test_what_is_left_out_is_said(meta_file, config_file, tmp_path):
     assert len(done.tracker) == 2
     assert len(done.left_out) == 6
     assert len(done.computed) == 4
+    (tmp_path / ".meta.01234567.part").mkdir()  # as a killed one leaves it
     again = convert(str(tmp_path / "out"), tmp_path / "meta")
     assert again.format == "meta"
     assert any("points" in line for line in again.filled)

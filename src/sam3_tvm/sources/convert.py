@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,6 +39,7 @@ from sam3_tvm.sources.meta.keys import (
 )
 from sam3_tvm.sources.meta.vocabulary import find_tokenizer
 from sam3_tvm.sources.tensors import examples
+from sam3_tvm.unfinished import unfinished_folder
 
 __all__ = ["Conversion", "convert"]
 
@@ -122,10 +122,7 @@ def _check_empty(output: Path) -> None:
 def _folder(final: Path) -> Iterator[Path]:
     """A folder beside ``final`` that becomes it at the end."""
     try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=final.parent, prefix=f".{final.name}.") as temporary:
-            made = Path(temporary) / "made"
-            made.mkdir()
+        with unfinished_folder(final) as made:
             yield made
             if final.exists():
                 final.rmdir()

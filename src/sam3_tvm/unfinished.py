@@ -1,0 +1,80 @@
+"""Folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+__all__ = ["unfinished_folder"]
+
+
+@contextmanager
+def unfinished_folder(final: Path) -> Iterator[Path]:
+    """A temporary folder beside ``final``, to be renamed to it when all is there.
+
+    What is not renamed by the end of the body is removed. So is what writers of the same ``final``
+    left that were killed before they could; a lock tells those from writers that are at work.
+
+    Args:
+        final: where the folder is to be; those that lead there are made.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    _remove_left_over(final)
+    folder, lock = _begin(final)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _begin(final: Path) -> tuple[Path, int]:
+    """The folder, and the descriptor of a lock on it, which ends with this process."""
+    name = f".{final.name}.{secrets.token_hex(4)}"
+    # Locked before it has the name that is looked for.
+    new = final.with_name(f"{name}.new")
+    new.mkdir()
+    lock = os.open(new, os.O_RDONLY)
+    try:
+        _lock(lock)
+        return new.rename(final.with_name(f"{name}.part")), lock
+    except BaseException:
+        os.close(lock)
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+
+
+def _remove_left_over(final: Path) -> None:
+    pattern = re.compile(rf"\.{re.escape(final.name)}\.[0-9a-f]{{8}}\.part")
+    for path in final.parent.iterdir():
+        if not (pattern.fullmatch(path.name) and path.is_dir()):
+            continue
+        with suppress(OSError):
+            lock = os.open(path, os.O_RDONLY)
+            try:
+                if _lock(lock):
+                    shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a folder, if nobody else has; whether it is locked now.
+
+    Where folders can't be locked (some network file systems, Windows) it is not.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
