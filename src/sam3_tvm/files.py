@@ -23,6 +23,7 @@ __all__ = [
     "PlaceError",
     "output_folder",
     "real_path",
+    "unwritable",
     "write_whole",
 ]
 
@@ -67,7 +68,7 @@ def write_whole(path: Path, save: Callable[[Path], object], named: Path | None =
         save(partial)
         partial.replace(path)
     except OSError as error:
-        raise _unwritable(named or path, error) from error
+        raise unwritable(named or path, error) from error
     finally:
         with suppress(OSError):  # a disk that has become read-only says so even of nothing
             partial.unlink(missing_ok=True)
@@ -82,10 +83,11 @@ def _pour(path: Path, save: Callable[[Path], object]) -> None:
             with whole.open("rb") as made, path.open("wb") as stream:
                 shutil.copyfileobj(made, stream)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
-def _unwritable(path: Path, error: OSError) -> UsageError:
+def unwritable(path: Path, error: OSError) -> UsageError:
+    """The error of a file that could not be written (further)."""
     return UsageError(f"{path}: cannot be written ({error.strerror or error})")
 
 

@@ -9,10 +9,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from sam3_tvm.errors import UsageError
 from sam3_tvm.runtime.video.result import FrameResult
 
-__all__ = ["Output", "State", "unwritable"]
+__all__ = ["Output", "State"]
 
 State = dict[str, NDArray[Any]]
 """What an output needs to go on, as arrays by name; kept in checkpoints."""
@@ -52,8 +51,3 @@ class Output(ABC):
     def abandon(self) -> None:
         """Close files after a failure, without writing more."""
         return  # for what holds none
-
-
-def unwritable(path: Path, error: OSError) -> UsageError:
-    """The error of a file that could not be written (further)."""
-    return UsageError(f"{path}: cannot be written ({error.strerror or error})")

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam3_tvm.files import OutputFile, real_path
+from sam3_tvm.files import OutputFile, real_path, unwritable
 from sam3_tvm.film.faults import CannotGoOn, Refused
 from sam3_tvm.film.frame import to_line
-from sam3_tvm.film.outputs.base import Output, State, unwritable
+from sam3_tvm.film.outputs.base import Output, State
 from sam3_tvm.runtime.video.result import FrameResult
 
 __all__ = ["JsonLines"]
