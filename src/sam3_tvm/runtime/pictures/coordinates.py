@@ -21,7 +21,15 @@ _NARROWEST = 1 - 1e-3
 
 
 def pixel_points(points: ArrayLike | None, size: tuple[int, int]) -> NDArray[np.float64]:
-    """The points in pixels: float64 [M, 2]."""
+    """Points in pixels, float64 [M, 2]: x, y each.
+
+    Args:
+        points: [M, 2], one point [2], or None for none.
+        size: height and width of the picture, pixels.
+
+    Raises:
+        PromptError: other shapes, no numbers, a point outside the picture, or fractions.
+    """
     if points is None:
         return np.zeros((0, 2))
     array = as_array(points, "points are x, y each", np.float64)
@@ -47,7 +55,16 @@ def pixel_points(points: ArrayLike | None, size: tuple[int, int]) -> NDArray[np.
 
 
 def pixel_boxes(boxes: ArrayLike | None, size: tuple[int, int]) -> NDArray[np.float64]:
-    """The boxes in pixels, cut at the picture's edges: float64 [N, 4]."""
+    """Boxes in pixels, cut at the picture's edges, float64 [N, 4]: x0, y0, x1, y1 each.
+
+    Args:
+        boxes: [N, 4], one box [4], or None for none.
+        size: height and width of the picture, pixels.
+
+    Raises:
+        PromptError: other shapes, no finite numbers, a box that is empty, upside down, outside the
+            picture or narrower than a pixel in it, or fractions.
+    """
     if boxes is None:
         return np.zeros((0, 4))
     array = as_array(boxes, "boxes are x0, y0, x1, y1 each", np.float64)
@@ -92,6 +109,16 @@ def _are_fractions(numbers: NDArray[np.float64], size: tuple[int, int]) -> bool:
 
 
 def checked_labels(kind: str, plural: str, labels: Any, count: int) -> NDArray[np.int64]:
+    """Labels, int64 [count]: 1 for what is meant, 0 for what is not.
+
+    Args:
+        kind, plural: what is labelled, for messages: "box", "boxes".
+        labels: one for each, one for all, or None for all 1.
+        count: how many are labelled.
+
+    Raises:
+        PromptError: another number of labels, or others than 1 and 0.
+    """
     if labels is None:
         return np.ones(count, np.int64)
     array = as_array(labels, f"{kind}_labels are 1 or 0, one for each")
