@@ -83,7 +83,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put first what needs an artifact.
 
     Workers begin with stretches of the list: one compiles the artifacts while the others test
-    what needs none, and nobody waits.
+    what needs none, rather than wait.
     """
     items.sort(key=lambda item: "compiled_once" not in getattr(item, "fixturenames", ()))
 

@@ -54,6 +54,8 @@ MULTIPLES = {
 @pytest.mark.parametrize(("function", "factor"), MULTIPLES.items())
 def test_a_program_for_multiples_takes_them_and_refuses_others(function, factor):
     free = {2: Dim.AUTO, 3: Dim.DYNAMIC}
+    mod, _ = import_module(Wrap(function), (X,), ((free,),))
+    assert f"args_0_2_by_{factor}" in symbolic_bounds(mod)
     run = compile_module(function, (X,), (free,))
     for x in (X, SMALLER, LARGER):
         (found,) = run(x)

@@ -84,6 +84,8 @@ def _factor(environment: Any, symbol: sympy.Symbol) -> int:
         return all(c.xreplace({symbol: sympy.Integer(size)}) == sympy.true for c in conditions)
 
     allowed = [size for size in range(low, high + 1) if holds(size)]
+    if not allowed:  # conditions that don't come down to true or false by sizes
+        return 1
     factor = math.gcd(*allowed)
     # All multiples, or it is another condition.
     return factor if len(allowed) == high // factor - (low - 1) // factor > 1 else 1
