@@ -45,7 +45,7 @@ ROOMS: dict[str, set[str]] = {
     "manifest": CONTRACT | {"strict_json"},
     "weights": {"errors", "json_file", "strict_json"},
     "artifact": CONTRACT | {"host"} | FOLDER - {"artifact"},
-    "files": {"errors"},
+    "files": {"errors", "unfinished"},
     "machine": {"host"},
     "assets": set(),
     "runtime/execution": CONTRACT | FOLDER,

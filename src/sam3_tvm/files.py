@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sam3_tvm.errors import UsageError
+from sam3_tvm.unfinished import in_the_making
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -65,8 +66,9 @@ def write_whole(path: Path, save: Callable[[Path], object], named: Path | None =
     """
     partial = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        save(partial)
-        partial.replace(path)
+        with in_the_making(partial):
+            save(partial)
+            partial.replace(path)
     except OSError as error:
         raise unwritable(named or path, error) from error
     finally:

@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all."""
+"""Folders that appear whole or not at all, and what is known of all that isn't whole yet."""
 
 from __future__ import annotations
 
@@ -10,7 +10,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["unfinished_folder"]
+__all__ = ["in_the_making", "remove_unfinished", "unfinished_folder"]
+
+_making: set[Path] = set()
+
+
+@contextmanager
+def in_the_making(path: Path) -> Iterator[None]:
+    """Say of a file or folder that it is of no use if this process ends before the body does."""
+    _making.add(path)
+    try:
+        yield
+    finally:
+        _making.discard(path)
+
+
+def remove_unfinished() -> None:
+    """Remove what is in the making, for a process that ends where it can't unwind."""
+    for path in tuple(_making):
+        with suppress(OSError):
+            path.unlink() if not path.is_dir() else shutil.rmtree(path)
 
 
 @contextmanager
@@ -30,7 +49,8 @@ def unfinished_folder(final: Path) -> Iterator[Path]:
     _remove_left_over(final)
     folder, lock = _begin(final)
     try:
-        yield folder
+        with in_the_making(folder):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)

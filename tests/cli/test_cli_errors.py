@@ -287,7 +287,7 @@ def test_the_entry_point_is_the_installed_script():
 )
 def test_an_end_from_outside_is_one_line(cli, monkeypatch, stop, code, says):
     from sam3_tvm import artifact
-    from sam3_tvm.cli import end_on_signals
+    from sam3_tvm.cli.ending import end_on_signals
 
     tidied = []
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import signal
 import sys
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +14,7 @@ from sam3_tvm.cli.click import command as _click
 from sam3_tvm.cli.compile import command as _compile
 from sam3_tvm.cli.convert import command as _convert
 from sam3_tvm.cli.doctor import command as _doctor
+from sam3_tvm.cli.ending import INTERRUPTED, Ended, end_in_native_code, end_on_signals
 from sam3_tvm.cli.evaluate import command as _evaluate
 from sam3_tvm.cli.info import command as _info
 from sam3_tvm.cli.segment import command as _segment
@@ -25,22 +24,7 @@ from sam3_tvm.cli.tune import command as _tune
 from sam3_tvm.cli.verify import command as _verify
 from sam3_tvm.errors import Sam3Error
 
-__all__ = ["app", "end_on_signals", "main"]
-
-
-class _Ended(BaseException):
-    """A signal that asks the process to end, raised where it was, so that folders in the making
-    are removed on the way out."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    # One is enough: a second would cut the tidying short.
-    signal.signal(number, signal.SIG_IGN)
-    raise _Ended(number)
+__all__ = ["app", "main"]
 
 
 class _Commands(TyperGroup):
@@ -60,10 +44,10 @@ class _Commands(TyperGroup):
             )
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
-            complain("interrupted")
+            complain(INTERRUPTED)
             raise typer.Exit(130) from error
-        except _Ended as error:
-            complain("ended by a signal")
+        except Ended as error:
+            complain(error.said)
             raise typer.Exit(128 + error.number) from error
 
 
@@ -115,18 +99,10 @@ app.command("info")(_info)
 app.command("doctor")(_doctor)
 
 
-def end_on_signals() -> None:
-    """Let SIGTERM and SIGHUP end a command as Ctrl-C does: what is half-written is removed."""
-    for name in ("SIGTERM", "SIGHUP"):
-        # Windows has the first alone, and what a parent has ignored (nohup) stays so.
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, _end)
-
-
 def main() -> None:
     """The entry point ``sam3-tvm``."""
     end_on_signals()
+    end_in_native_code()
     # A name or a phrase that the terminal's encoding lacks is spelt out.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
