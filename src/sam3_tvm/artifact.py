@@ -32,7 +32,7 @@ from sam3_tvm import weights as weights_format
 from sam3_tvm.abi import Sizes
 from sam3_tvm.arithmetic import FLOAT32
 from sam3_tvm.components import Component
-from sam3_tvm.errors import ArtifactError
+from sam3_tvm.errors import ArtifactError, as_argument
 from sam3_tvm.json_file import parse_json, read_json, read_regular
 from sam3_tvm.manifest import (
     FORMAT,
@@ -250,8 +250,8 @@ def open(path: str | os.PathLike[str], integrity: str = "sizes") -> Artifact:
     folder = Path(path)
     if not os.path.isdir(folder):
         raise ArtifactError(
-            f"{folder}: {_no_folder(folder)}; 'sam3-tvm compile CHECKPOINT -o {folder.name}' makes "
-            "an artifact"
+            f"{folder}: {_no_folder(folder)}; 'sam3-tvm compile CHECKPOINT -o "
+            f"{as_argument(folder.name)}' makes an artifact"
         )
     try:
         raw = read_regular(folder / MANIFEST)

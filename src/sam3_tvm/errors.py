@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from pathlib import PurePath
 
 __all__ = [
     "ArtifactError",
@@ -10,6 +12,7 @@ __all__ = [
     "ResultError",
     "Sam3Error",
     "UsageError",
+    "as_argument",
     "one_line",
     "printable",
 ]
@@ -29,6 +32,13 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """Text as :func:`printable`, with line breaks and tabs spelt out, too."""
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def as_argument(path: str | PurePath) -> str:
+    """A path as a shell takes it in a command that is suggested: quoted where it must be, and
+    never taken for an option."""
+    text = f"{path}"
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 class Sam3Error(Exception):

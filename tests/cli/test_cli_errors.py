@@ -277,12 +277,18 @@ def test_the_entry_point_is_the_installed_script():
     assert done.stdout.startswith("sam3-tvm ")
 
 
+def no_thread() -> None:
+    """What the threading module raises at its limit."""
+    raise RuntimeError("can't start new thread")
+
+
 @pytest.mark.parametrize(
     ("stop", "code", "says"),
     [
         (lambda: os.kill(os.getpid(), signal.SIGTERM), 143, "ended by a signal"),
         (lambda: os.kill(os.getpid(), signal.SIGHUP), 129, "ended by a signal"),
         (lambda: bytearray(1 << 60), 2, "error: not enough memory"),
+        (no_thread, 2, "error: no thread can be started; end other programs"),
     ],
 )
 def test_an_end_from_outside_is_one_line(cli, monkeypatch, stop, code, says):

@@ -43,6 +43,15 @@ class _Commands(TyperGroup):
                 "smaller pictures"
             )
             raise typer.Exit(2) from error
+        except RuntimeError as error:
+            # Of the threading module, which has no error of its own for it.
+            if "can't start new thread" not in f"{error}":
+                raise
+            complain(
+                "error: no thread can be started; end other programs, or raise the limits "
+                "of processes and memory (ulimit -u, ulimit -v)"
+            )
+            raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             complain(INTERRUPTED)
             raise typer.Exit(130) from error

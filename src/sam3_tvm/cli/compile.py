@@ -11,6 +11,7 @@ import typer
 from sam3_tvm.cli.options import output_option
 from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.terminal import byte_size, need_extra, reporting, say, show, table
+from sam3_tvm.errors import as_argument
 
 __all__ = ["command"]
 
@@ -123,4 +124,4 @@ def command(
         f"{report.parameters / 1e6:.1f} million parameters; artifact "
         f"{byte_size(report.artifact_bytes)}; peak memory {byte_size(report.peak_bytes)}"
     )
-    say(f"next: sam3-tvm segment {report.path} PICTURE --text PHRASE")
+    say(f"next: sam3-tvm segment {as_argument(report.path)} PICTURE --text PHRASE")

@@ -11,6 +11,7 @@ import typer
 from sam3_tvm.cli.options import json_option, output_option
 from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.terminal import need_extra, reporting, say, say_json
+from sam3_tvm.errors import as_argument
 
 __all__ = ["command"]
 
@@ -69,4 +70,4 @@ def command(
             say(f"{len(names)} {what}, such as {names[0]}")
     for line in done.filled:
         say(line)
-    say(f"next: sam3-tvm compile {done.path} -o sam3-cpu")
+    say(f"next: sam3-tvm compile {as_argument(done.path)} -o sam3-cpu")

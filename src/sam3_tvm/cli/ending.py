@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from types import FrameType
 
 from sam3_tvm.cli.terminal import complain
@@ -72,7 +73,9 @@ def end_in_native_code() -> None:
     heard, told = os.pipe()
     os.set_blocking(told, False)
     signal.set_wakeup_fd(told, warn_on_full_buffer=False)
-    threading.Thread(target=_listen, args=(heard,), name="signals", daemon=True).start()
+    listener = threading.Thread(target=_listen, args=(heard,), name="signals", daemon=True)
+    with suppress(RuntimeError):  # no thread more: then native code is waited for
+        listener.start()
 
 
 def _listen(heard: int) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from sam3_tvm.cli.options import json_option, output_option
 from sam3_tvm.cli.terminal import need_extra, reporting, say, say_json, show, table
+from sam3_tvm.errors import as_argument
 
 if TYPE_CHECKING:
     from sam3_tvm.compiler.targets.tuning import Entry
@@ -74,7 +75,7 @@ def command(
     _print_trials(report)
     _print_found(report)
     say(f"wrote {path}")
-    option = "" if output is None else f" --tuned {output}"
+    option = "" if output is None else f" --tuned {as_argument(output)}"
     say(f"next: sam3-tvm compile CHECKPOINT -o DIR{option}")
 
 

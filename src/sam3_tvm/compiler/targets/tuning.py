@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sam3_tvm.compiler.targets.tiles import Tiles
-from sam3_tvm.errors import Sam3Error
+from sam3_tvm.errors import Sam3Error, as_argument
 
 __all__ = ["Entry", "TuningError", "check_writable", "find", "read", "user_file", "write"]
 
@@ -70,7 +70,9 @@ def find(cpu: str, level: str, path: Path | None = None) -> tuple[Tiles, str]:
         for entry in read(path):
             if (entry.cpu, entry.level) == (cpu, level):
                 return entry.tiles, f"tuned, {path.name}"
-        raise TuningError(f"{path} has no entry for {level} of {cpu}: run sam3-tvm tune -o {path}")
+        raise TuningError(
+            f"{path} has no entry for {level} of {cpu}: run sam3-tvm tune -o {as_argument(path)}"
+        )
     for origin, entry in _known():
         if (entry.cpu, entry.level) == (cpu, level):
             return entry.tiles, f"tuned, {origin}"
