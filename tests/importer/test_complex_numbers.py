@@ -113,6 +113,7 @@ ARITHMETIC = {
 }
 
 
+@pytest.mark.slow
 def test_arithmetic_broadcasts() -> None:
     args = (draw(3, 1, 4), draw(2, 4, seed=1), torch.randn(3, 2, 4))
     more = (draw(5, 1, 4), draw(2, 4, seed=2), torch.randn(5, 2, 4))
@@ -177,7 +178,10 @@ SHAPE = {
 }
 
 
-@pytest.mark.parametrize("symbolic", [False, True], ids=["static", "symbolic"])
+@pytest.mark.parametrize(
+    "symbolic",
+    [pytest.param(False, id="static", marks=pytest.mark.slow), pytest.param(True, id="symbolic")],
+)
 def test_shape_operators_keep_the_pair(symbolic: bool) -> None:
     indices = torch.tensor([2, 0, 1])
     check_each(

@@ -58,6 +58,7 @@ def test_many_points(count):
     check_complex(forward, x, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_symbolic_number_of_points():
     def forward(x):
         spectrum = fft.rfft(x, norm="ortho")
@@ -131,6 +132,7 @@ def with_nan(place: int, points: int = 10) -> tuple[torch.Tensor, torch.Tensor]:
     return x, z
 
 
+@pytest.mark.slow
 def test_a_row_with_nan_is_lost_as_a_whole_and_alone():
     # The last place is cropped by some, and the first has an imaginary part that counts for none.
     check_lost(rows, 1, *(with_nan(place) for place in (1, 8, 0, 5)))

@@ -13,6 +13,7 @@ B = torch.randn(2, 3, 5, 2, generator=DRAW, dtype=torch.float64)
 BATCH = Dim("batch", min=1, max=4)
 
 
+@pytest.mark.slow
 def test_solutions_and_determinants():
     def forward(a, b):
         lu, pivots = torch.linalg.lu_factor(a)

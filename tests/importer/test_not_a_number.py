@@ -27,7 +27,12 @@ ROWS = torch.tensor(
 )
 DTYPES = pytest.mark.parametrize(
     ("dtype", "tolerance"),
-    [(torch.float32, 1e-5), (torch.float64, 1e-9), (torch.float16, 2e-3), (torch.bfloat16, 1.6e-2)],
+    [
+        (torch.float32, 1e-5),
+        pytest.param(torch.float64, 1e-9, marks=pytest.mark.slow),
+        pytest.param(torch.float16, 2e-3, marks=pytest.mark.slow),
+        (torch.bfloat16, 1.6e-2),
+    ],
     ids=str,
 )
 

@@ -32,6 +32,7 @@ def test_statistics_with_nan_and_a_symbolic_axis():
     check(statistics, X, dynamic_shapes=({0: N},), also=others)
 
 
+@pytest.mark.slow
 def test_statistics_of_ints():
     def forward(x):
         # Which of several equal entries is named isn't laid down.

@@ -30,6 +30,7 @@ def reduce_floats(x):
     )
 
 
+@pytest.mark.slow
 def test_floats():
     check(reduce_floats, X)
 
@@ -39,6 +40,7 @@ def test_floats_over_a_symbolic_axis():
     check(reduce_floats, X, dynamic_shapes=({0: N},), also=others, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_halves_are_summed_in_float32():
     check(reduce_floats, X.half(), rtol=4e-3, atol=4e-3)
     check(lambda x: (x.sum(), x.mean(0), x.cumsum(0)), torch.full((400,), 1.0).bfloat16())

@@ -33,6 +33,7 @@ def picture(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     return torch.randn(shape).to(dtype)
 
 
+@pytest.mark.slow
 def test_static_sizes_and_factors() -> None:
     def resize(x: Any) -> Any:
         return [

@@ -11,7 +11,11 @@ import sympy  # type: ignore[import-untyped]
 import torch
 from torch import fx
 from torch._dynamo.exc import TorchDynamoException, UserError, UserErrorType
-from torch.export import ExportedProgram
+from torch._export.utils import (
+    _collect_all_valid_cia_ops_for_aten_namespace as whole_operators,
+)
+from torch._export.utils import _is_preservable_cia_op
+from torch.export import ExportedProgram, exported_program
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from sam3_tvm.importer import decompositions
@@ -58,7 +62,7 @@ def export(
             # A table of nothing else would functionalise and decompose nothing. A run costs most
             # by what it does before it sees the graph, so the unknown is decomposed in the same.
             table = {**_decompositions(program, known), **_transforms(program)}
-            return program.run_decompositions(table)
+            return _decomposed(program, table, known)
     finally:
         for m in training:
             m.training = True
@@ -178,7 +182,27 @@ def decompose_unknown(program: ExportedProgram, known: Callable[[Any], bool]) ->
         # The earlier ones again: a further operator may decompose into them.
         chosen.update(further)
         with torch.no_grad():
-            program = program.run_decompositions(chosen)
+            program = _decomposed(program, chosen, known)
+
+
+def _decomposed(
+    program: ExportedProgram, table: dict[Any, Any], known: Callable[[Any], bool]
+) -> ExportedProgram:
+    """``program.run_decompositions(table)``, which keeps whole what is known or called.
+
+    torch prepares to keep every operator that it has, one by one, which takes most of the time
+    that a module of ordinary size takes; what neither stands in the graph nor has a converter
+    may as well be decomposed where another's decomposition calls it.
+    """
+    called = {node.target for node in nodes(program)}
+    kept = {op for op in whole_operators() if known(op)}
+    kept |= {op for op in called | table.keys() if _is_preservable_cia_op(op)}
+    every = exported_program._collect_all_valid_cia_ops
+    exported_program._collect_all_valid_cia_ops = lambda: kept
+    try:
+        return program.run_decompositions(table)
+    finally:
+        exported_program._collect_all_valid_cia_ops = every
 
 
 def _decompositions(program: ExportedProgram, known: Callable[[Any], bool]) -> dict[Any, Any]:

@@ -106,7 +106,11 @@ def arguments(b):
 
 
 @pytest.mark.parametrize(
-    ("rotary", "pad"), [(False, None), (True, [0] * 8)], ids=["plain", "rotary, padded by nothing"]
+    ("rotary", "pad"),
+    [
+        pytest.param(False, None, id="plain", marks=pytest.mark.slow),
+        pytest.param(True, [0] * 8, id="rotary, padded by nothing"),
+    ],
 )
 def test_a_block_is_three_kernels_on_the_map(rotary, pad):
     tables_of = (tables(), tables()) if rotary else (None, None)

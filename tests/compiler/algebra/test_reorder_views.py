@@ -52,7 +52,10 @@ class Windowed(torch.nn.Module):
         return x + y.reshape(x.shape)
 
 
-@pytest.mark.parametrize("turned", [True, False], ids=["rotary", "plain"])
+@pytest.mark.parametrize(
+    "turned",
+    [pytest.param(True, id="rotary"), pytest.param(False, id="plain", marks=pytest.mark.slow)],
+)
 def test_a_block_is_three_kernels_on_the_map(turned):
     torch.manual_seed(0)
     module = Windowed(turned).eval()

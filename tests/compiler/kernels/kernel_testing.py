@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import tvm
 
 from sam3_tvm import host
@@ -11,6 +12,11 @@ from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 LEVELS = list(host.LEVELS)
 RUNNABLE = [level for level in LEVELS if CpuTarget.parse(level).runs_here()]
+# What a kernel does wrong it mostly does on every level: the highest goes first.
+FIRST_HIGHEST = [
+    pytest.param(level, marks=() if level == RUNNABLE[-1] else pytest.mark.slow)
+    for level in RUNNABLE
+]
 
 
 def compiled(func, target):

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from kernel_testing import RUNNABLE, assert_close, compiled, empty
+from kernel_testing import FIRST_HIGHEST, assert_close, compiled, empty
 
 from sam3_tvm.compiler.kernels.attention.attention import AttentionSpec, attention_kernel
 from sam3_tvm.compiler.kernels.attention.bias import Separable
@@ -85,7 +85,7 @@ def test_bias_broadcast_along_any_axes(varies):
     check("native", spec, SIZES, bias)
 
 
-@pytest.mark.parametrize("level", RUNNABLE)
+@pytest.mark.parametrize("level", FIRST_HIGHEST)
 @pytest.mark.parametrize(("rows", "columns", "first"), [(1, 1, 0), (9, 17, 1), (12, 11, 3)])
 def test_separable_bias_from_the_first_biased_query_on(level, rows, columns, first):
     spec = AttentionSpec(2, 16, 16, 0.25, bias=Separable(rows, columns, first))
@@ -105,7 +105,7 @@ def test_separable_bias_from_the_first_biased_query_on(level, rows, columns, fir
         assert_close(got, reference(q, k, v, 0.25, bias.transpose(0, 3, 1, 2)), 1e-5)
 
 
-@pytest.mark.parametrize("level", RUNNABLE)
+@pytest.mark.parametrize("level", FIRST_HIGHEST)
 def test_masked_keys_and_fully_masked_rows(level):
     def mask(rng, b, n, m):
         bias = np.where(rng.random((b, 1, n, m)) < 0.5, -np.inf, 0).astype("float32")

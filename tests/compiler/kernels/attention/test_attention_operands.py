@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernel_testing import RUNNABLE, assert_close, compiled, empty
+from kernel_testing import FIRST_HIGHEST, assert_close, compiled, empty
 
 from sam3_tvm.compiler.kernels.attention.attention import AttentionSpec, attention_kernel
 from sam3_tvm.compiler.kernels.attention.operands import Layout, Windows
@@ -76,7 +76,7 @@ def check(level, dim, windows, images, length, rotary=False):
     assert_close(got.reshape(want.shape), want, 1e-5)
 
 
-@pytest.mark.parametrize("level", RUNNABLE)
+@pytest.mark.parametrize("level", FIRST_HIGHEST)
 def test_queries_keys_and_values_in_one_array(level):
     check(level, 16, None, 2, 131)
 
@@ -94,7 +94,7 @@ def test_rotated_queries_and_keys(dim):
     check("native", dim, None, 1, 77, rotary=True)
 
 
-@pytest.mark.parametrize("level", RUNNABLE)
+@pytest.mark.parametrize("level", FIRST_HIGHEST)
 def test_levels_that_run_here(level):
     check(level, 16, Windows(2, 2, 5, 3), 1, 0, rotary=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernel_testing import RUNNABLE, assert_close, compiled, empty
+from kernel_testing import FIRST_HIGHEST, assert_close, compiled, empty
 
 from sam3_tvm.arithmetic import storing
 from sam3_tvm.compiler.kernels.conv.strips import conv_layout
@@ -74,7 +74,7 @@ def test_it_is_the_convolution_of_the_upsampled_picture(batch, i, o, height, wid
     assert_close(got, want)
 
 
-@pytest.mark.parametrize("level", RUNNABLE)
+@pytest.mark.parametrize("level", FIRST_HIGHEST)
 def test_it_runs_on_every_level_that_runs_here(level):
     target = CpuTarget.parse(level)
     x, w = _randoms((1, 33, 6, 50), (11, 33, 3, 3))

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from kernel_testing import LEVELS, RUNNABLE, assert_close, compiled, empty
+from kernel_testing import FIRST_HIGHEST, LEVELS, assert_close, compiled, empty
 
 from sam3_tvm.arithmetic import storing
 from sam3_tvm.compiler.kernels.emit import as_index
@@ -58,7 +58,7 @@ def test_awkward_sizes_with_one_compiled_kernel_for_all_row_counts(n, k):
     check("native", ROWS, n, k, Epilogue(bias=True))
 
 
-@pytest.mark.parametrize("level", RUNNABLE)
+@pytest.mark.parametrize("level", FIRST_HIGHEST)
 def test_every_level_that_runs_here(level):
     check(level, ROWS, 33, 257, Epilogue(bias=True, activation="gelu"))
 

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from kernel_testing import RUNNABLE, assert_close, compiled, empty
+from kernel_testing import FIRST_HIGHEST, assert_close, compiled, empty
 
 from sam3_tvm.compiler.kernels.product.matmul import MatmulSpec, kernel_name, matmul_kernel
 from sam3_tvm.compiler.targets.cpu import CpuTarget
@@ -34,7 +34,7 @@ SIZES = [
 ]
 
 
-@pytest.mark.parametrize("level", RUNNABLE)
+@pytest.mark.parametrize("level", FIRST_HIGHEST)
 @pytest.mark.parametrize("transposed", [False, True])
 def test_every_size_symbolic(level, transposed):
     check(level, MatmulSpec(None, None, transposed), SIZES)

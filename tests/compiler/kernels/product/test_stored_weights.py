@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 import tvm
-from kernel_testing import LEVELS, RUNNABLE, assert_close, compiled, empty
+from kernel_testing import FIRST_HIGHEST, LEVELS, assert_close, compiled, empty
 
 from sam3_tvm.arithmetic import storing
 from sam3_tvm.compiler.codegen import generate
@@ -76,7 +76,7 @@ def test_linear_layers_of_awkward_sizes(n, k, precision):
 
 
 @pytest.mark.parametrize("precision", NARROW)
-@pytest.mark.parametrize("level", RUNNABLE)
+@pytest.mark.parametrize("level", FIRST_HIGHEST)
 def test_linear_layers_on_every_level_that_runs_here(level, precision):
     epilogue = Epilogue(bias=True, activation="relu", residual="after")
     check_linear(CpuTarget.parse(level), 33, 257, precision, (1, 8, 32, 40), epilogue)

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from kernel_testing import LEVELS, RUNNABLE, assert_close, compiled, empty
+from kernel_testing import FIRST_HIGHEST, LEVELS, assert_close, compiled, empty
 
 from sam3_tvm.arithmetic import storing
 from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
@@ -47,7 +47,7 @@ def check_exact(level, row_counts, precision="float32", epilogue=Epilogue()):  #
         np.testing.assert_array_equal(kernel(*arguments, empty(m, N)), want)
 
 
-@pytest.mark.parametrize("level", RUNNABLE)
+@pytest.mark.parametrize("level", FIRST_HIGHEST)
 def test_few_rows_whole_tasks_and_tails_give_exact_integers(level):
     check_exact(level, ROWS)
 

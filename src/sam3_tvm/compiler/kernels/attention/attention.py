@@ -65,7 +65,9 @@ from sam3_tvm.compiler.kernels.emit import (
     load,
     loop,
     parallel,
+    quotient,
     ramp,
+    remainder,
     scratch,
     size_var,
     splat,
@@ -206,14 +208,14 @@ class _Attention:
             panels = bind(ceil_div(self.lq, self.width))
             # Tasks of equal length, and some for every core.
             heads = tirx.max(batch * as_index(spec.heads), as_index(1))
-            enough = tirx.min(panels, (as_index(4 * self.target.cores) + heads - 1) // heads)
+            enough = tirx.min(panels, quotient(as_index(4 * self.target.cores) + heads - 1, heads))
             tiles = bind(tirx.max(enough, ceil_div(panels, self.most_panels)))
-            each = bind((panels + tiles - 1) // tirx.max(tiles, as_index(1)))
+            each = bind(quotient(panels + tiles - 1, tirx.max(tiles, as_index(1))))
             with parallel(batch * as_index(spec.heads) * tiles) as task:
-                head = bind(task // tiles)
+                head = bind(quotient(task, tiles))
                 self.b = bind(head // as_index(spec.heads))
                 self.h = bind(head % as_index(spec.heads))
-                self.q0 = bind(task % tiles * each * as_index(self.width))
+                self.q0 = bind(remainder(task, tiles) * each * as_index(self.width))
                 here = tirx.min(each * as_index(self.width), self.lq - self.q0)
                 # Equal tasks may leave the last ones nothing.
                 self._task(bind(tirx.max(here, as_index(0))))
