@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from contextlib import suppress
 from types import FrameType
 
@@ -25,7 +26,8 @@ INTERRUPTED = "interrupted"
 _PATIENCE = 2.0
 """Seconds for Python to run a handler of ours before the thread ends the process."""
 
-_taken = threading.Event()
+_taken: set[int] = set()
+"""Signals that a handler of ours has taken."""
 
 
 class Ended(BaseException):
@@ -42,12 +44,12 @@ class Ended(BaseException):
 def _end(number: int, frame: FrameType | None) -> None:
     # One is enough: a second would cut the tidying short.
     signal.signal(number, signal.SIG_IGN)
-    _taken.set()
+    _taken.add(number)
     raise Ended(number)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    _taken.set()
+    _taken.add(number)
     signal.default_int_handler(number, frame)
 
 
@@ -81,11 +83,8 @@ def end_in_native_code() -> None:
 def _listen(heard: int) -> None:
     """End the process on a signal that one of our handlers should have taken long ago."""
     while number := os.read(heard, 1)[0]:
-        handler = signal.getsignal(number)
-        if handler not in (_end, _interrupt) or _taken.wait(_PATIENCE):
-            continue
-        # The handler may have been replaced, or have run, at the last moment.
-        if signal.getsignal(number) is handler and not _taken.is_set():
+        time.sleep(_PATIENCE)
+        if signal.getsignal(number) in (_end, _interrupt) and number not in _taken:
             _leave(number)
 
 
