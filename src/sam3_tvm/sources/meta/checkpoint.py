@@ -29,11 +29,13 @@ class Checkpoint:
         path: the file.
         tensors: the image model's, by the names that it has for them. They are mapped: a page is
             read when it is touched.
+        tracker: the tracker's, by the names of :mod:`sam3_tvm.sources.meta.keys`; mapped, too.
         keys: all names in the file, by whose they are.
     """
 
     path: Path
     tensors: dict[str, torch.Tensor]
+    tracker: dict[str, torch.Tensor]
     keys: SplitKeys
 
 
@@ -78,11 +80,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
     check_names(path, data)
     keys = split_meta_keys(data)
     tensors = {name: data[key] for name, key in keys.model.items()}
-    if other := [name for name, value in tensors.items() if not isinstance(value, torch.Tensor)]:
+    tracker = {name: data[key] for name, key in keys.tracker.items()}
+    known = tensors | tracker
+    if other := [name for name, value in known.items() if not isinstance(value, torch.Tensor)]:
         raise SourceError(f"{path}: no tensors but something else: {examples(other)}")
-    dtypes = ((name, str(tensor.dtype).removeprefix("torch.")) for name, tensor in tensors.items())
+    dtypes = ((name, str(tensor.dtype).removeprefix("torch.")) for name, tensor in known.items())
     check_dtypes(path, dtypes)
-    return Checkpoint(path, tensors, keys)
+    return Checkpoint(path, tensors, tracker, keys)
 
 
 def _load(path: Path) -> Any:
