@@ -79,9 +79,9 @@ class VideoFunctions:
         self._choice = manifest.clicks
         self.rules = manifest.video
         components = manifest.components
-        followed = [c.name for c in components.values() if c.task == "video"]
+        followed = [n for n, c in components.items() if c.task == "video" or n == "without_memory"]
         self._on_image = ImageFunctions(call, manifest, followed)
-        self._encoder = Encoder(call, manifest, self._on_image, _LEVELS)
+        self._encoder = Encoder(call, manifest, self._on_image, _LEVELS, frames=True)
         self.most_points = components["prompt_encoder"].dims[CLICKS.name].max
         self.most_pointers = components["memory_attention"].dims[POINTERS.name].max
 
@@ -168,8 +168,12 @@ class VideoFunctions:
         _, iou, _, pointers = self._call(
             "click_decoder", *(features[level] for level in _LEVELS), sparse, dense
         )
-        pointer = pointers[0, 1 + int(iou[0, 1:].argmax())]
-        enlarged = shown * np.float32(_ON - _BESIDE) + np.float32(_BESIDE)
+        if self.rules.masks_like_points:
+            pointer = pointers[0, 0]
+            (enlarged,) = self._call("enlarge_masks", logits)
+        else:
+            pointer = pointers[0, 1 + int(iou[0, 1:].argmax())]
+            enlarged = shown * np.float32(_ON - _BESIDE) + np.float32(_BESIDE)
         return FrameOutput(MaskAnswer(logits[0, 0].copy(), _ON), pointer.copy(), enlarged)
 
     def remember(
