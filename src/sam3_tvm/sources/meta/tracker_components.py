@@ -20,7 +20,7 @@ __all__ = ["TRACKER_COMPONENTS", "click_rules", "click_sizes", "video_rules", "v
 
 
 class _TrackerNeck(torch.nn.Module):
-    """The backbone's features to the tracker's; the finer two as narrow as the decoder adds them."""
+    """The backbone's features to the tracker's; the finer two as the decoder adds them."""
 
     def __init__(self, model: Any, tracker: Any, sizes: Sizes) -> None:
         super().__init__()
