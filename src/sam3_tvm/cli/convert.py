@@ -39,7 +39,7 @@ def command(
     sam3.pt becomes a folder with config.json, model.safetensors and tokenizer.json; such a folder
     becomes one with sam3.pt. Both can be compiled. The tracker goes along if it is whole. Values
     aren't changed. Each tensor is accounted for: what is missing or unknown is an error. Tokenizers
-    are taken from beside sam3.pt (tokenizer.json, or CLIP's bpe_simple_vocab_16e6.txt.gz), else from
+    come from beside sam3.pt (tokenizer.json, or CLIP's bpe_simple_vocab_16e6.txt.gz), else from
     an installed sam3 or open_clip.
 
     [bold]Examples[/bold]
