@@ -124,10 +124,13 @@ class VideoSizes:
         channels: width of what is remembered of a frame (64).
         memories: frames that are looked at together, at most: those where the object was shown
             (4), and the last ones (6).
+        shown: side of the square in which a mask that shows an object is taken, pixels; 0 if it is
+            the picture's (1008).
     """
 
     channels: int
     memories: int
+    shown: int = 0
 
 
 @dataclass(frozen=True)
@@ -363,6 +366,7 @@ def _video_components(sizes: Sizes) -> Iterable[Component]:
     conditioned = TensorSpec("conditioned", "float32", (b, d, s, s))
     among_clicks = sizes.clicks is not None and sizes.clicks.without_memory
     logits = TensorSpec("mask_logits", "float32", (b, 1, 4 * s, 4 * s))
+    taken = video.shown or side
     memories = _memories(video)
     # No older than the memories that a model takes.
     ages = Integers(0, min(_AGES, video.memories))
@@ -386,7 +390,7 @@ def _video_components(sizes: Sizes) -> Iterable[Component]:
         ),
         Component(
             "shown_mask",
-            (TensorSpec("shown", "float32", (b, 1, side, side), values=Binary()),),
+            (TensorSpec("shown", "float32", (b, 1, taken, taken), values=Binary()),),
             (TensorSpec("mask_prior", "float32", (b, 1, 4 * s, 4 * s)), logits),
         ),
         Component(

@@ -103,8 +103,9 @@ class VideoRules:
         multimask_tracking: whether that goes for frames without a prompt and corrections, too.
         absent_logit: every logit of the mask of an object that isn't there.
         masks_like_points: whether a mask that shows an object is remembered as one that came of
-            points is: at the decoder's size, and with the first mask's object pointer. Else it is
-            remembered at the picture's size, with the pointer of the best of all but the first.
+            points is: brought from the frame's size to the decoder's, and with the first mask's
+            object pointer. Else it is brought to the size of the model's picture, remembered so,
+            and with the pointer of the best of all but the first.
         pointers_of_chosen: whether frames on which the object was shown give object pointers only
             where their memories are looked at, too, or as one of the last frames do.
     """

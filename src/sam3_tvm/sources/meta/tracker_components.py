@@ -198,24 +198,23 @@ class _ShownMask(torch.nn.Module):
     """A mask that shows the object, of zeros and ones, to what the prompt encoder takes of it, and
     to logits for it, as ``add_new_mask`` and ``_use_mask_as_output`` make them.
 
-    Meta's predictor enlarges a mask of any size; here it is one of the model's picture.
+    It comes in the size that Meta's predictor brings masks of any size to.
     """
 
     def __init__(self, model: Any, tracker: Any, sizes: Sizes) -> None:
         super().__init__()
         self.mask_downsample = tracker.mask_downsample
-        self.given = (tracker.input_mask_size, tracker.input_mask_size)
         self.size = (tracker.low_res_mask_size, tracker.low_res_mask_size)
 
     def forward(self, shown: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        def resized(masks: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-            return F.interpolate(
-                masks, size=size, mode="bilinear", align_corners=False, antialias=True
-            )
-
-        return self.mask_downsample(resized(shown, self.given)), resized(
-            shown * 20.0 - 10.0, self.size
+        logits = F.interpolate(
+            shown * 20.0 - 10.0,
+            size=self.size,
+            mode="bilinear",
+            align_corners=False,
+            antialias=True,
         )
+        return self.mask_downsample(shown), logits
 
 
 class _MemoryEncoder(torch.nn.Module):
@@ -259,7 +258,8 @@ def click_sizes(model: Any, tracker: Any) -> ClickSizes:
 
 def video_sizes(tracker: Any) -> VideoSizes:
     """The sizes that the ABI needs."""
-    return VideoSizes(tracker.mem_dim, tracker.max_cond_frames_in_attn + tracker.num_maskmem - 1)
+    memories = tracker.max_cond_frames_in_attn + tracker.num_maskmem - 1
+    return VideoSizes(tracker.mem_dim, memories, tracker.input_mask_size)
 
 
 def click_rules(tracker: Any) -> ClickRules:
