@@ -1,9 +1,15 @@
+from pathlib import Path
+
 import pytest
 import torch
 from meta_tiny import checkpoint_of, matching_video_config, needs_meta
+from transformers import Sam3Config
 from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoModel
 
 from sam3_tvm.sources import SourceError, open_source
+from sam3_tvm.sources.huggingface.files import read_tracker_config, tracker_shapes
+from sam3_tvm.sources.meta.build import CONFIGS, build_tracker
+from sam3_tvm.sources.meta.changes import transformers_tensors
 from sam3_tvm.sources.meta.keys import (
     POINTS,
     Change,
@@ -125,3 +131,16 @@ def test_two_names_for_one_tensor_are_refused():
 def test_long_lists_are_cut():
     assert examples("dbca") == "a, b, c and 1 more"
     assert examples("ba") == "a, b"
+
+
+@needs_meta
+def test_sam_3_s_own_tracker_has_the_shapes_of_transformers_default():
+    """At the real size, with no config.json named; the neck is like the detector's."""
+    tracker = build_tracker(CONFIGS["meta"]()).state_dict()
+    tracker = {f"tracker.{name}": tensor for name, tensor in tracker.items()}
+    shapes = tracker_shapes(read_tracker_config(None, Sam3Config()), {}, Path("none"))
+    made = {}
+    for entry in {meta_entry(name) for name in tracker}:
+        assert entry is not None
+        made |= transformers_tensors(entry, [tracker[name] for name in entry.meta])
+    assert {name: tensor.shape for name, tensor in made.items()} == shapes
