@@ -5,6 +5,8 @@ Prints the numbers of docs/reference-implementations.md (pytest -s).
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from meta_tiny import needs_meta
 from track_harness import moving_shapes, shape
 
 from sam3_tvm.sources import open_source
-from sam3_tvm.sources.base import ShowSpec
+from sam3_tvm.sources.base import ShowSpec, pixel_values
 from sam3_tvm.sources.huggingface.video_reference import ReferenceFilm
 from sam3_tvm.sources.meta.environment import meta_environment
 from sam3_tvm.sources.meta.tracker_reference import MetaFilm
@@ -121,3 +123,53 @@ def test_the_pointer_of_a_shown_mask_is_another_mask_s(theirs, metas):
     with torch.no_grad(), meta_environment():
         *_, pointer, _ = metas.tracker._use_mask_as_output(features[2], features[:2], masks)
     assert (out.object_pointer.flatten() - pointer.flatten()).abs().max() > 0.1
+
+
+def test_of_more_than_16_points_meta_takes_the_first_8_and_the_last_8(metas, frames):
+    spots = np.random.default_rng(0).uniform(10, 170, (20, 2)).tolist()
+    labels = (1, 0) * 10
+    found = []
+    for taken in (range(20), [*range(8), *range(12, 20)], range(16)):
+        film = film_of(metas, frames[:1])
+        film.show(
+            ShowSpec(1, 0, tuple(tuple(spots[i]) for i in taken), tuple(labels[i] for i in taken))
+        )
+        (only,) = film.propagate(0)
+        found.append(only)
+    every, chosen, others = found
+    np.testing.assert_array_equal(every.scores, chosen.scores)
+    np.testing.assert_array_equal(every.masks, chosen.masks)
+    assert (every.scores != others.scores).all()
+
+
+def test_logits_of_a_click_are_cut_by_meta_s_predictor(metas, frames):
+    clicker = metas.reference_clicker()
+    heads = metas.tracker.sam_mask_decoder.output_hypernetworks_mlps
+    lasts = [head.layers[-1].weight for head in heads]
+    with meta_environment(), torch.no_grad():
+        for weight in lasts:
+            weight *= 64
+        try:
+            pixels = pixel_values(frames[0], metas.preprocessing)
+            out = metas.model.backbone.forward_image(pixels)["sam2_backbone_out"]
+            state = {
+                "original_height": frames[0].shape[0],
+                "original_width": frames[0].shape[1],
+                "backbone_out": {"sam2_backbone_out": narrowed(metas.tracker, out)},
+            }
+            predictor = clicker._predictor()
+            owner = SimpleNamespace(inst_interactive_predictor=predictor)
+            given = {"point_coords": np.array([[34.0, 65.0]]), "point_labels": np.array([1])}
+            _, _, logits = type(metas.model).predict_inst(owner, state, **given)
+            shown, _, _ = type(metas.model).predict_inst(owner, state, **given, return_logits=True)
+        finally:
+            for weight in lasts:
+                weight /= 64
+    assert np.abs(logits).max() == 32 < np.abs(shown).max()
+
+
+def narrowed(tracker, features):
+    """The finer two levels as the decoder takes them."""
+    decoder, levels = tracker.sam_mask_decoder, features["backbone_fpn"]
+    features["backbone_fpn"] = [decoder.conv_s0(levels[0]), decoder.conv_s1(levels[1]), levels[2]]
+    return features
