@@ -106,10 +106,14 @@ class ClickSizes:
         backbone: width of the vision backbone, whose last features the tracker's neck takes (1024).
         masks: masks that are proposed for a click: one, and those among which an ambiguous click
             chooses (1 + 3).
+        without_memory: whether a picture's features are told that there is no memory of earlier
+            frames, as those of a film's first frame are. By the function ``without_memory``, which
+            is a function for clicks then.
     """
 
     backbone: int
     masks: int
+    without_memory: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,10 +124,13 @@ class VideoSizes:
         channels: width of what is remembered of a frame (64).
         memories: frames that are looked at together, at most: those where the object was shown
             (4), and the last ones (6).
+        shown: side of the square in which a mask that shows an object is taken, pixels; 0 if it is
+            the picture's (1008).
     """
 
     channels: int
     memories: int
+    shown: int = 0
 
 
 @dataclass(frozen=True)
@@ -318,6 +325,7 @@ def _click_components(sizes: Sizes) -> Iterable[Component]:
         pointers = (TensorSpec("pointers", "float32", (b, clicks.masks, d)),)
     return (
         Component("tracker_neck", (backbone,), features),
+        *(_without_memory(sizes) if clicks.without_memory else ()),
         Component(
             "prompt_encoder",
             (
@@ -356,12 +364,14 @@ def _video_components(sizes: Sizes) -> Iterable[Component]:
     s, d, b, side = sizes.grid, sizes.hidden, BATCH, sizes.image
     features = TensorSpec("tracker_2", "float32", (b, d, s, s), per_image=True)
     conditioned = TensorSpec("conditioned", "float32", (b, d, s, s))
+    among_clicks = sizes.clicks is not None and sizes.clicks.without_memory
     logits = TensorSpec("mask_logits", "float32", (b, 1, 4 * s, 4 * s))
+    taken = video.shown or side
     memories = _memories(video)
     # No older than the memories that a model takes.
     ages = Integers(0, min(_AGES, video.memories))
     return (
-        Component("without_memory", (features,), (conditioned,)),
+        *(() if among_clicks else _without_memory(sizes)),
         Component(
             "memory_attention",
             (
@@ -380,7 +390,7 @@ def _video_components(sizes: Sizes) -> Iterable[Component]:
         ),
         Component(
             "shown_mask",
-            (TensorSpec("shown", "float32", (b, 1, side, side), values=Binary()),),
+            (TensorSpec("shown", "float32", (b, 1, taken, taken), values=Binary()),),
             (TensorSpec("mask_prior", "float32", (b, 1, 4 * s, 4 * s)), logits),
         ),
         Component(
@@ -394,6 +404,14 @@ def _video_components(sizes: Sizes) -> Iterable[Component]:
             (TensorSpec("memory", "float32", (b, s * s, video.channels)),),
         ),
     )
+
+
+def _without_memory(sizes: Sizes) -> Iterable[Component]:
+    """From a picture's features to those to decode, where nothing is remembered."""
+    shape = (BATCH, sizes.hidden, sizes.grid, sizes.grid)
+    features = TensorSpec("tracker_2", "float32", shape, per_image=True)
+    conditioned = TensorSpec("conditioned", "float32", shape)
+    return (Component("without_memory", (features,), (conditioned,)),)
 
 
 def _for_task(

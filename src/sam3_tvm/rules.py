@@ -102,6 +102,12 @@ class VideoRules:
             first is taken; others get the first, if it is stable.
         multimask_tracking: whether that goes for frames without a prompt and corrections, too.
         absent_logit: every logit of the mask of an object that isn't there.
+        masks_like_points: whether a mask that shows an object is remembered as one that came of
+            points is: brought from the frame's size to the decoder's, and with the first mask's
+            object pointer. Else it is brought to the size of the model's picture, remembered so,
+            and with the pointer of the best of all but the first.
+        pointers_of_chosen: whether frames on which the object was shown give object pointers only
+            where their memories are looked at, too, or as one of the last frames do.
     """
 
     shown_frames: int
@@ -110,6 +116,8 @@ class VideoRules:
     multimask_points: tuple[int, int]
     multimask_tracking: bool
     absent_logit: float
+    masks_like_points: bool = False
+    pointers_of_chosen: bool = False
 
     def __post_init__(self) -> None:
         least = {"shown_frames": 1, "last_frames": 0, "pointer_frames": 1}

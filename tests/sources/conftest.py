@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from meta_tiny import matching_config
+from meta_tiny import checkpoint_of, matching_video_config
 
 from sam3_tvm.sources import open_source
 from sam3_tvm.sources.convert import convert
@@ -14,13 +14,8 @@ from sam3_tvm.sources.convert import convert
 
 @pytest.fixture(scope="session")
 def meta_weights() -> dict[str, torch.Tensor]:
-    """The weights of ``random:meta-tiny`` as ``sam3.pt`` names them, and two of a tracker."""
-    model = open_source("random:meta-tiny").model
-    tracker = {
-        "tracker.maskmem_tpos_enc": torch.zeros(3),
-        "detector.backbone.vision_backbone.sam2_convs.0.conv_1x1.bias": torch.zeros(3),
-    }
-    return {f"detector.{name}": value for name, value in model.state_dict().items()} | tracker
+    """The weights of ``random:meta-tiny`` as ``sam3.pt`` names them, the tracker's among them."""
+    return checkpoint_of(open_source("random:meta-tiny"))
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +32,7 @@ def meta_file(meta_weights, tmp_path_factory) -> Path:
 def config_file(tmp_path_factory) -> Path:
     """``config.json`` of the same sizes."""
     folder = tmp_path_factory.mktemp("config")
-    matching_config().save_pretrained(folder)
+    matching_video_config().save_pretrained(folder)
     return folder / "config.json"
 
 

@@ -1,27 +1,32 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from meta_tiny import needs_meta
+from meta_tiny import checkpoint_of, needs_meta
 from safetensors.torch import load_file, save_file
 from transformers import Sam3Config
+from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoModel
 
 from sam3_tvm.abi import abi
 from sam3_tvm.sources import SourceError, open_source
 from sam3_tvm.sources.convert import convert
 from sam3_tvm.sources.sampling import sample_inputs
 
-DIMS = {"batch": 2, "boxes": 3, "prompt": 5, "queries": 20, "masks": 3, "height": 30, "width": 20}
-WITHOUT_BOXES = {**DIMS, "batch": 1, "boxes": 0}
+DIMS = {
+    **{"batch": 2, "boxes": 3, "prompt": 5, "queries": 20, "masks": 3, "height": 30, "width": 20},
+    **{"clicks": 9, "tokens": 10, "memories": 3, "pointers": 5},
+}
+WITHOUT_BOXES = {**DIMS, "batch": 1, "boxes": 0, "memories": 1, "pointers": 0}
 
 
 @needs_meta
 def test_to_transformers_and_back_gives_every_tensor_again(meta_weights, meta_folder):
     back = torch.load(meta_folder / "sam3.pt", weights_only=True)
     lost = {n for n in meta_weights if n not in back}
-    assert all(("freqs_cis" in n or "points_" in n or "track" in n or "sam2" in n) for n in lost)
-    assert len(lost) == 4 + 6 + 2
+    assert all("freqs_cis" in n or "points_" in n for n in lost)
+    assert len(lost) == 4 + 6
     for name, value in back.items():
         if name.endswith("pos_embed"):
             assert torch.equal(value[:, 1:], meta_weights[name][:, 1:])
@@ -34,7 +39,8 @@ def differences(ours, meta, dims):
     """What the components of two sources give for the same inputs: for each output its name, the
     largest and the mean difference and the largest value."""
     for name, component in abi(ours.sizes).items():
-        if name == "resize_masks":  # the rule in which they differ
+        # The rule in which they differ, and masks of different sizes.
+        if name in ("resize_masks", "shown_mask"):
             continue
         inputs = sample_inputs(component, dims, ours.vocabulary_size(), seed=3)
         with torch.no_grad(), ours.patched():
@@ -57,9 +63,44 @@ def differences(ours, meta, dims):
 def test_both_references_are_the_same_network(transformers_folder, meta_folder, dims):
     """With the same weights and the same inputs, each component gives the same in both."""
     ours, meta = open_source(str(transformers_folder)), open_source(str(meta_folder))
-    assert (ours.sizes, ours.licence) == (meta.sizes, meta.licence)
+    told = replace(
+        ours.sizes,
+        clicks=replace(ours.sizes.clicks, without_memory=True),
+        video=replace(ours.sizes.video, shown=16 * ours.sizes.grid),
+    )
+    assert (told, ours.licence) == (meta.sizes, meta.licence)
     for name, error, _, scale in differences(ours, meta, dims):
-        assert error <= 2e-6 * scale, f"{name}: {error:.1e} of {scale:.1e}"
+        if name == "memory_encoder.memory":
+            assert error > 0.01 * scale, f"{name}: {error:.1e} of {scale:.1e}"
+        else:
+            assert error <= 2e-6 * scale, f"{name}: {error:.1e} of {scale:.1e}"
+
+
+@needs_meta
+def test_memories_of_a_mask_of_one_value_are_the_same(transformers_folder, meta_folder):
+    """Elsewhere they differ: transformers resizes logits, Meta what it makes of them."""
+    found = []
+    for folder in (transformers_folder, meta_folder):
+        source = open_source(str(folder))
+        component = abi(source.sizes)["memory_encoder"]
+        features, enlarged, *others = sample_inputs(component, DIMS, 600, seed=3)
+        plain = torch.tensor([-0.5, 2.0])[:, None, None, None].expand_as(enlarged).contiguous()
+        with torch.no_grad(), source.patched():
+            found.append(source.component("memory_encoder")(features, plain, *others))
+    torch.testing.assert_close(*found, rtol=0, atol=1e-5)
+
+
+@needs_meta
+def test_a_shown_mask_of_one_value_is_the_same(transformers_folder, meta_folder):
+    found = []
+    for folder in (transformers_folder, meta_folder):
+        source = open_source(str(folder))
+        (shown,) = abi(source.sizes)["shown_mask"].inputs
+        plain = torch.tensor([0.0, 1.0])[:, None, None, None].expand(2, *shown.shape[1:])
+        with torch.no_grad(), source.patched():
+            found.append(source.component("shown_mask")(plain.contiguous()))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
 @needs_meta
@@ -67,7 +108,7 @@ def test_both_references_are_the_same_network(transformers_folder, meta_folder, 
 def test_both_references_are_the_same_network_at_the_real_size(tmp_path):
     """Prints the table of docs/reference-implementations.md (pytest -s)."""
     source = open_source("random:meta")
-    state = {f"detector.{name}": value for name, value in source.model.state_dict().items()}
+    state = checkpoint_of(source)
     torch.save(state, tmp_path / "sam3.pt")
     (tmp_path / "tokenizer.json").write_text(source.tokenizer_json(), encoding="utf-8")
     del source, state
@@ -77,7 +118,7 @@ def test_both_references_are_the_same_network_at_the_real_size(tmp_path):
     dims = {**DIMS, "batch": 1, "prompt": 36, "queries": 200}
     for name, error, mean, scale in differences(ours, meta, dims):
         print(f"{name:30}{error:10.1e}{mean:10.1e}{scale:10.1f}")
-        assert error <= 5e-6 * scale, name
+        assert error <= 5e-6 * scale or name == "memory_encoder.memory", name
 
 
 @needs_meta
@@ -88,18 +129,16 @@ def test_the_epsilon_of_meta_s_vision_encoder_is_carried_over(transformers_folde
         return config["vision_config"]["backbone_config"]["layer_norm_eps"]
 
     written = json.loads((transformers_folder / "config.json").read_text())
-    assert (
-        epsilon(written)
-        == open_source("random:meta-tiny").model.backbone.vision_backbone.trunk.ln_pre.eps
-    )
-    assert epsilon(Sam3Config().to_dict()) < epsilon(written)
+    theirs = open_source("random:meta-tiny").model.backbone.vision_backbone.trunk.ln_pre.eps
+    assert epsilon(written["detector_config"]) == epsilon(written["tracker_config"]) == theirs
+    assert epsilon(Sam3Config().to_dict()) < theirs
 
 
 @needs_meta
 def test_what_is_left_out_is_said(meta_file, config_file, tmp_path):
     done = convert(str(meta_file), tmp_path / "out", config=config_file)
-    assert (done.format, done.tensors) == ("transformers", 430)
-    assert len(done.tracker) == 2
+    assert (done.format, done.tensors) == ("transformers", 707)
+    assert not done.tracker
     assert len(done.left_out) == 6
     assert len(done.computed) == 4
     (tmp_path / ".meta.01234567.part").mkdir()  # as a killed one leaves it
@@ -115,13 +154,21 @@ def broken(folder, to, how):
         (to / path.name).write_bytes(path.read_bytes())
     weights = load_file(to / "model.safetensors")
     if how == "missing":
-        del weights["text_projection.bias"]
+        del weights["detector_model.text_projection.bias"]
     elif how == "unknown":
-        weights["text_projection.extra"] = torch.zeros(2)
+        weights["detector_model.text_projection.extra"] = torch.zeros(2)
     elif how == "shape":
-        weights["detr_decoder.query_embed.weight"] = torch.zeros(3, 64)
+        weights["detector_model.detr_decoder.query_embed.weight"] = torch.zeros(3, 64)
     elif how == "third":
-        del weights["detr_encoder.layers.0.self_attn.k_proj.weight"]
+        del weights["detector_model.detr_encoder.layers.0.self_attn.k_proj.weight"]
+    elif how == "tracker unknown":
+        weights["tracker_model.extra"] = torch.zeros(2)
+    elif how == "tracker shape":
+        weights["tracker_model.no_object_pointer"] = torch.zeros(1, 3)
+    elif how == "tracker third":
+        del weights["tracker_model.memory_attention.layers.0.self_attn.k_proj.weight"]
+    elif how == "two of one":
+        weights["tracker_model.shared_image_embedding.positional_embedding"] += 1
     save_file(weights, to / "model.safetensors")
     if how == "cut":
         (to / "model.safetensors").write_bytes((to / "model.safetensors").read_bytes()[:500])
@@ -135,7 +182,10 @@ def broken(folder, to, how):
     ("how", "message"),
     [
         ("missing", "1 tensors are missing: text_projection.bias"),
-        ("unknown", "1 tensors that SAM 3 hasn't: text_projection.extra"),
+        ("unknown", "1 tensors that SAM 3 hasn't: detector_model.text_projection.extra"),
+        ("tracker unknown", "1 tensors that SAM 3 hasn't: tracker_model.extra"),
+        ("tracker shape", r"no_object_pointer is \[1, 3\], and \[1, 64\] by config.json"),
+        ("two of one", "positional_embedding differ, and are one tensor in Meta's format"),
         ("third", "1 tensors are missing: detr_encoder.layers.0.self_attn.k_proj.weight"),
         ("shape", r"query_embed.weight is \[3, 64\], and \[20, 64\] by config.json"),
         ("cut", "its weights can't be read"),
@@ -151,10 +201,36 @@ def test_a_folder_that_does_not_fit_is_refused(transformers_folder, tmp_path, ho
 
 
 @needs_meta
+def test_transformers_own_model_loads_both_halves(transformers_folder):
+    model, said = Sam3VideoModel.from_pretrained(transformers_folder, output_loading_info=True)
+    assert not any(said.values()), said
+    assert model.config.tracker_config.image_size == 168
+
+
+@needs_meta
+def test_a_tracker_that_is_not_whole_is_left_out_and_said(
+    meta_weights, meta_file, transformers_folder, config_file, tmp_path
+):
+    there = tmp_path / "there"
+    there.mkdir()
+    cut = {n: v for n, v in meta_weights.items() if n != "tracker.no_obj_ptr"}
+    torch.save(cut, there / "sam3.pt")
+    (there / "tokenizer.json").write_bytes((meta_file.parent / "tokenizer.json").read_bytes())
+    done = convert(str(there / "sam3.pt"), tmp_path / "out", config=config_file)
+    assert len(done.tracker) == sum("tracker." in n or "sam2_convs" in n for n in cut)
+    assert done.filled == ("no tracker: 1 of its tensors are missing: tracker.no_obj_ptr",)
+    assert open_source(str(tmp_path / "out")).sizes.tasks == ("concepts",)
+    folder = broken(transformers_folder, tmp_path / "in", "tracker third")
+    back = convert(str(folder), tmp_path / "back")
+    assert any("no tracker: 1 of its tensors" in line for line in back.filled)
+    assert open_source(str(tmp_path / "back")).sizes.tasks == ("concepts",)
+
+
+@needs_meta
 def test_another_epsilon_is_said(transformers_folder, tmp_path):
     folder = broken(transformers_folder, tmp_path / "in", "nothing")
     config = json.loads((folder / "config.json").read_text())
-    config["vision_config"]["backbone_config"]["layer_norm_eps"] = 1e-6
+    config["detector_config"]["vision_config"]["backbone_config"]["layer_norm_eps"] = 1e-6
     (folder / "config.json").write_text(json.dumps(config))
     done = convert(str(folder), tmp_path / "out")
     assert any("add 1e-05 to variances in Meta's code, and 1e-06" in line for line in done.filled)

@@ -38,10 +38,10 @@ def command(
     """Write Meta's checkpoint as transformers', or transformers' as Meta's.
 
     sam3.pt becomes a folder with config.json, model.safetensors and tokenizer.json; such a folder
-    becomes one with sam3.pt. Both can be compiled. Values aren't changed. Each tensor is
-    accounted for: what is missing or unknown is an error. A tokenizer is taken from beside sam3.pt
-    (tokenizer.json, or CLIP's bpe_simple_vocab_16e6.txt.gz), else from an installed sam3 or
-    open_clip.
+    becomes one with sam3.pt. Both can be compiled. The tracker goes along if it is whole. Values
+    aren't changed. Each tensor is accounted for: what is missing or unknown is an error. Tokenizers
+    come from beside sam3.pt (tokenizer.json, or CLIP's bpe_simple_vocab_16e6.txt.gz), else from
+    an installed sam3 or open_clip.
 
     [bold]Examples[/bold]
 
@@ -62,7 +62,7 @@ def command(
         f"as {done.format} names them"
     )
     for what, names in (
-        ("the tracker's, left out", done.tracker),
+        ("of a tracker that isn't whole, left out", done.tracker),
         ("without a counterpart, left out", done.left_out),
         ("computed by the model, left out", done.computed),
     ):

@@ -91,7 +91,12 @@ class Model:
         self.manifest = manifest
         self.fingerprint = fingerprint
         self._call = functions
-        pictured = [c.name for c in manifest.components.values() if c.task != "video"]
+        # The encoder calls without_memory itself.
+        pictured = [
+            c.name
+            for c in manifest.components.values()
+            if c.task != "video" and c.name != "without_memory"
+        ]
         self._on_image = ImageFunctions(functions, manifest, pictured)
         self._encoder = Encoder(functions, manifest, self._on_image)
         self._clicker = Clicker(functions, self._on_image, manifest)

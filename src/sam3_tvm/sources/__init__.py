@@ -68,14 +68,14 @@ def _open(checkpoint: str, tracked: bool) -> Source:
     if checkpoint.startswith("random:meta"):
         from sam3_tvm.sources.meta import MetaSource
 
-        return MetaSource.random(checkpoint)
+        return MetaSource.random(checkpoint, tracked)
     from sam3_tvm.sources.meta.checkpoint import checkpoint_file
 
     file = None if checkpoint.startswith("random:") else checkpoint_file(checkpoint)
     if file is not None:
         from sam3_tvm.sources.meta import MetaSource
 
-        return MetaSource.open(file)
+        return MetaSource.open(file, tracked)
     from sam3_tvm.sources.huggingface.source import TransformersSource
 
     return TransformersSource.open(checkpoint, tracked)

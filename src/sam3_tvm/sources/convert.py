@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import Sam3Config
+from transformers.models.sam3_video.configuration_sam3_video import Sam3VideoConfig
 
 from sam3_tvm.progress import Progress, silent
 from sam3_tvm.sources.base import Licence, SourceError, read_licence
@@ -19,6 +20,8 @@ from sam3_tvm.sources.huggingface.files import (
     model_shapes,
     read_config,
     read_json,
+    read_tracker_config,
+    tracker_shapes,
     write_processing,
 )
 from sam3_tvm.sources.huggingface.weights import (
@@ -28,12 +31,14 @@ from sam3_tvm.sources.huggingface.weights import (
     read_tensor,
     stored_tensors,
 )
+from sam3_tvm.sources.meta.changes import meta_tensors, transformers_tensors
 from sam3_tvm.sources.meta.checkpoint import FILE, Checkpoint, checkpoint_file, read_checkpoint
 from sam3_tvm.sources.meta.environment import installed_licence
 from sam3_tvm.sources.meta.keys import (
     POINTS,
     Change,
     Entry,
+    file_name,
     meta_entry,
     transformers_entry,
 )
@@ -56,7 +61,7 @@ class Conversion:
         format: ``"transformers"`` or ``"meta"``.
         tensors: how many were written.
         parameters: numbers in them.
-        tracker: names that were left out because they are the tracker's.
+        tracker: names that were left out because they are a tracker's that isn't whole.
         left_out: names that were left out because the other format has no such layers.
         computed: names that were left out because the model computes them.
         filled: what was filled in, and with what.
@@ -77,15 +82,18 @@ def convert(
 ) -> Conversion:
     """Write a checkpoint of one format in the other.
 
-    Meta's ``sam3.pt`` becomes a folder in Hugging Face's layout; such a folder, or a hub id,
-    becomes a folder with ``sam3.pt``. The folder carries tokenizer and licence, too, and
+    Meta's ``sam3.pt`` becomes a folder in Hugging Face's layout, of ``Sam3VideoModel`` if the file
+    has the tracker and of ``Sam3Model`` if it hasn't; such a folder, or a hub id, becomes a folder
+    with ``sam3.pt``. A tracker some of whose tensors are missing is left out, and reported. The
+    folder carries tokenizer and licence, too, and
     appears whole or not at all. Values and dtypes are not changed; ``config.json`` gets the epsilon
     of layer norms in Meta's vision encoder.
 
     Args:
         checkpoint: what :func:`sam3_tvm.sources.open_source` takes, but for random weights.
         output: the folder to write; absent or empty.
-        config: transformers' ``config.json`` of a model of other sizes than SAM 3's.
+        config: transformers' ``config.json`` of a model of other sizes than SAM 3's; one with a
+            ``tracker_config`` if the tracker's differ, too.
         progress: hears of each tensor.
 
     Raises:
@@ -151,25 +159,32 @@ def _to_transformers(
     known = read_config(config) if config is not None else Sam3Config()
     # transformers' default is 1e-6, and shows in the features' fifth digit.
     known.vision_config.backbone_config.layer_norm_eps = _VISION_EPS
+    where = config or checkpoint.path
+    followed = read_tracker_config(config, known)
     tokenizer = find_tokenizer(checkpoint.path.parent)
     licence = read_licence(checkpoint.path.parent) or installed_licence()
-    tensors: dict[str, torch.Tensor] = {}
-    left_out, unknown = [], []
-    for name, tensor in checkpoint.tensors.items():
-        entry = meta_entry(name)
-        if entry is not None:
-            tensors |= _transformers_tensors(entry, tensor)
-        elif name in POINTS:
-            left_out.append(checkpoint.keys.model[name])
-        else:
-            unknown.append(checkpoint.keys.model[name])
-    _check_unknown(checkpoint.path, unknown)
-    _check_in_meta_s_names(checkpoint.path, tensors, model_shapes(known, config or checkpoint.path))
+    left_out = [key for name, key in checkpoint.keys.model.items() if name in POINTS]
+    detector = {n: t for n, t in checkpoint.tensors.items() if n not in POINTS}
+    shapes = model_shapes(known, where)
+    tensors = _mapped(checkpoint, detector)
+    _check_in_meta_s_names(checkpoint.path, tensors, shapes)
+    of_tracker = tracker_shapes(followed, shapes, where)
+    entries = {entry for entry in map(transformers_entry, of_tracker) if entry is not None}
+    lacking = {n for entry in entries for n in entry.meta} - checkpoint.tracker.keys()
+    _check_unknown(
+        checkpoint.path,
+        [key for name, key in checkpoint.keys.tracker.items() if meta_entry(name) is None],
+    )
+    if whole := bool(checkpoint.tracker) and not lacking:
+        followers = _mapped(checkpoint, checkpoint.tracker)
+        _check_in_meta_s_names(checkpoint.path, followers, of_tracker)
+        tensors = {f"detector_model.{name}": tensor for name, tensor in tensors.items()} | followers
+    written = Sam3VideoConfig(detector_config=known, tracker_config=followed) if whole else known
+    written.architectures = ["Sam3VideoModel" if whole else "Sam3Model"]
     with _folder(output) as made:
         progress(f"writing {WEIGHTS}", 0, 1)
         save_file(tensors, made / WEIGHTS, {"format": "pt"})
-        known.architectures = ["Sam3Model"]
-        known.save_pretrained(made)
+        written.save_pretrained(made)
         tokens = known.text_config.max_position_embeddings
         write_processing(made, tokenizer, tokens, known.image_size)
         _write_licence(made, licence)
@@ -179,26 +194,30 @@ def _to_transformers(
         "transformers",
         len(tensors),
         sum(t.numel() for t in tensors.values()),
-        tuple(checkpoint.keys.tracker),
+        () if whole else tuple(checkpoint.keys.tracker.values()),
         tuple(left_out),
         tuple(checkpoint.keys.computed),
+        tuple(_not_whole(checkpoint.tracker, lacking)),
     )
 
 
-def _transformers_tensors(entry: Entry, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Views of Meta's tensor, which may lie in a mapped file."""
-    parts: tuple[torch.Tensor, ...] = (tensor,)
-    if entry.change is Change.THREE:
-        if tensor.shape[0] % 3:
-            raise SourceError(
-                f"{entry.meta} has {tensor.shape[0]} rows, not as many for query, key and value"
-            )
-        parts = tensor.chunk(3)
-    elif entry.change is Change.TRANSPOSED:
-        parts = (tensor.t().contiguous(),)
-    elif entry.change is Change.WITHOUT_CLASS:
-        parts = (tensor[:, 1:],)
-    return dict(zip(entry.transformers, parts, strict=True))
+def _not_whole(tracker: Collection[str], lacking: Collection[str]) -> Iterator[str]:
+    """Why a tracker was left out, in words."""
+    if tracker and lacking:
+        yield f"no tracker: {len(lacking)} of its tensors are missing: {examples(lacking)}"
+
+
+def _mapped(checkpoint: Checkpoint, given: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """transformers' tensors of some of Meta's, which may lie in a mapped file."""
+    entries = {name: meta_entry(name) for name in given}
+    keys = checkpoint.keys.model | checkpoint.keys.tracker
+    _check_unknown(checkpoint.path, [keys[n] for n, entry in entries.items() if entry is None])
+    tensors: dict[str, torch.Tensor] = {}
+    for entry in {entry for entry in entries.values() if entry is not None}:
+        if missing := [name for name in entry.meta if name not in given]:
+            raise SourceError(f"{checkpoint.path}: {examples(missing)} is missing")
+        tensors |= transformers_tensors(entry, [given[name] for name in entry.meta])
+    return tensors
 
 
 def _check_unknown(path: Path, unknown: list[str]) -> None:
@@ -217,7 +236,7 @@ def _check_in_meta_s_names(
 
     def named(names: Iterable[str]) -> set[str]:
         entries = (transformers_entry(name) for name in names)
-        return {entry.meta for entry in entries if entry is not None}
+        return {name for entry in entries if entry is not None for name in entry.meta}
 
     if missing := named(expected.keys() - tensors.keys()):
         raise SourceError(
@@ -241,23 +260,32 @@ def _to_meta(folder: Path, output: Path, progress: Progress) -> Conversion:
     tokenizer = find_tokenizer(folder)
     check_quantisation(folder, read_json(folder / "config.json"))
     stored = stored_tensors(folder)
-    split = check_weights(folder, stored, model_shapes(config, folder))
-    entries: dict[str, Entry] = {}
-    unknown = []
-    for name, key in split.model.items():
-        entry = transformers_entry(name)
-        if entry is None:
-            unknown.append(key)
-        else:
-            entries[entry.meta] = entry
-    _check_unknown(folder, unknown)
-    tensors = {}
-    for done, (name, entry) in enumerate(sorted(entries.items())):
-        progress("reading tensors", done, len(entries) + 1)
-        parts = [read_tensor(stored, split.model[part]) for part in entry.transformers]
-        tensors[f"detector.{name}"] = _meta_tensor(entry, parts)
+    shapes = model_shapes(config, folder)
+    split = check_weights(folder, stored, shapes)
+    keys = split.model | split.tracker
+    entries = {name: transformers_entry(name) for name in keys}
+    _check_unknown(folder, [keys[name] for name, entry in entries.items() if entry is None])
+    lacking: set[str] = set()
+    if split.tracker:
+        of_tracker = tracker_shapes(read_tracker_config(folder, config), shapes, folder)
+        lacking = of_tracker.keys() - split.tracker.keys()
+        for name in () if lacking else split.tracker:
+            if name not in of_tracker or stored[keys[name]].shape != tuple(of_tracker[name]):
+                raise SourceError(
+                    f"{folder}: {keys[name]} is {list(stored[keys[name]].shape)}, and "
+                    f"{list(of_tracker.get(name, ()))} by config.json; one of the two belongs to "
+                    "another checkpoint"
+                )
+    carried = split.model if lacking else keys
+    wanted = {entry for name, entry in entries.items() if entry is not None and name in carried}
+    tensors: dict[str, torch.Tensor] = {}
+    for done, entry in enumerate(sorted(wanted, key=lambda entry: entry.meta)):
+        progress("reading tensors", done, len(wanted) + 1)
+        parts = [read_tensor(stored, keys[part]) for part in entry.transformers]
+        for name, tensor in meta_tensors(entry, parts).items():
+            tensors[file_name(name)] = tensor
     with _folder(output) as made:
-        progress(f"writing {FILE}", len(entries), len(entries) + 1)
+        progress(f"writing {FILE}", len(wanted), len(wanted) + 1)
         with (made / FILE).open("wb") as file:
             torch.save(tensors, file)
         (made / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
@@ -268,18 +296,20 @@ def _to_meta(folder: Path, output: Path, progress: Progress) -> Conversion:
         "meta",
         len(tensors),
         sum(t.numel() for t in tensors.values()),
-        tuple(split.tracker),
+        tuple(split.tracker.values()) if lacking else (),
         (),
         tuple(split.computed),
-        tuple(_filled(entries, config)),
+        (*_filled(wanted, config), *_not_whole(split.tracker, lacking)),
     )
 
 
-def _filled(entries: Mapping[str, Entry], config: Sam3Config) -> Iterator[str]:
+def _filled(entries: Iterable[Entry], config: Sam3Config) -> Iterator[str]:
     """What is otherwise in Meta's format, in words."""
-    for name, entry in entries.items():
+    for entry in entries:
         if entry.change is Change.WITHOUT_CLASS:
-            yield f"detector.{name}: zeros for the class token, which SAM 3 doesn't use"
+            yield (
+                f"{file_name(entry.meta[0])}: zeros for the class token, which SAM 3 doesn't use"
+            )
     yield "no layers for points, which transformers' checkpoints haven't"
     epsilon = config.vision_config.backbone_config.layer_norm_eps
     if epsilon != _VISION_EPS:
@@ -287,15 +317,3 @@ def _filled(entries: Mapping[str, Entry], config: Sam3Config) -> Iterator[str]:
             f"layer norms of the vision encoder add {_VISION_EPS:g} to variances in Meta's code, "
             f"and {epsilon:g} by this config.json: features differ in the fifth digit"
         )
-
-
-def _meta_tensor(entry: Entry, parts: list[torch.Tensor]) -> torch.Tensor:
-    first = parts[0]
-    if entry.change is Change.THREE:
-        return torch.cat(parts)
-    if entry.change is Change.TRANSPOSED:
-        return first.t().contiguous()
-    if entry.change is Change.WITHOUT_CLASS:
-        return torch.cat([torch.zeros_like(first[:, :1]), first], dim=1)
-    # A tensor of its own: torch.save writes the whole storage that a tensor is a part of.
-    return first.clone()

@@ -100,6 +100,8 @@ def check_finite(where: Path, tensors: Iterable[tuple[str, torch.Tensor]]) -> No
 
 _TRANSFORMERS_PREFIXES = re.compile(r"^(?:module\.|_orig_mod\.|detector_model\.)+")
 _TRANSFORMERS_TRACKER = re.compile(r"^tracker_model\.|^tracker_neck\.")
+# Saved again by transformers 5.23, the tracker's have their prefix twice.
+_TRANSFORMERS_AGAIN = {re.compile(r"^(?:tracker_model\.)+"): "tracker_model."}
 _TRANSFORMERS_COMPUTED = re.compile(r"\.rope_embeddings(?:_cos|_sin)?$|\.position_ids$")
 
 
@@ -109,12 +111,12 @@ class SplitKeys:
 
     Attributes:
         model: from the name that the image model has for it to the file's.
-        tracker: of the video tracker, which is no part of the image model.
+        tracker: the same of the tracker, which is no part of the image model.
         computed: tables that the model computes itself.
     """
 
     model: dict[str, str]
-    tracker: list[str]
+    tracker: dict[str, str]
     computed: list[str]
 
 
@@ -130,19 +132,18 @@ def split_keys(
     Raises:
         SourceError: two names for one tensor.
     """
-    split = SplitKeys({}, [], [])
+    split = SplitKeys({}, {}, [])
     for key in keys:
         name = prefixes.sub("", key)
         for pattern, new in old.items():
             name = pattern.sub(new, name)
-        if tracker.search(name):
-            split.tracker.append(key)
-        elif computed.search(name):
+        if computed.search(name):
             split.computed.append(key)
-        elif name in split.model:
-            raise SourceError(f"{split.model[name]} and {key} are the same tensor's names")
-        else:
-            split.model[name] = key
+            continue
+        named = split.tracker if tracker.search(name) else split.model
+        if name in named:
+            raise SourceError(f"{named[name]} and {key} are the same tensor's names")
+        named[name] = key
     return split
 
 
@@ -153,5 +154,9 @@ def split_transformers_keys(keys: Iterable[str]) -> SplitKeys:
         SourceError: two names for one tensor.
     """
     return split_keys(
-        keys, _TRANSFORMERS_PREFIXES, _TRANSFORMERS_TRACKER, _TRANSFORMERS_COMPUTED, {}
+        keys,
+        _TRANSFORMERS_PREFIXES,
+        _TRANSFORMERS_TRACKER,
+        _TRANSFORMERS_COMPUTED,
+        _TRANSFORMERS_AGAIN,
     )

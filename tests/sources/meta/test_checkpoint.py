@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 import torch
-from meta_tiny import needs_meta
+from meta_tiny import checkpoint_of, needs_meta
 
 from sam3_tvm.sources import SourceError, open_source
 from sam3_tvm.sources.meta.checkpoint import checkpoint_file, read_checkpoint
@@ -24,8 +24,10 @@ def test_the_file_is_known_by_its_name_or_by_its_folder(tmp_path):
 def test_a_checkpoint_gives_the_model_it_was_saved_from(meta_file):
     opened, saved = open_source(str(meta_file)), open_source("random:meta-tiny")
     assert opened.sizes == saved.sizes
-    for name, value in saved.model.state_dict().items():
-        assert torch.equal(opened.model.state_dict()[name], value), name
+    assert (opened.clicks, opened.video) == (saved.clicks, saved.video)
+    again = checkpoint_of(opened)
+    for name, value in checkpoint_of(saved).items():
+        assert torch.equal(again[name], value), name
     assert opened.tokenizer_json() == saved.tokenizer_json()
     assert opened.licence.name == "SAM License"
 
@@ -50,6 +52,14 @@ def changed(weights, how):
         return {**weights, "detector.extra.weight": torch.zeros(2)}
     if how == "shape":
         return {**weights, name: torch.zeros(3)}
+    if how == "tracker missing":
+        return {n: v for n, v in weights.items() if n != "tracker.no_obj_ptr"}
+    if how == "tracker unknown":
+        return {**weights, "tracker.extra": torch.zeros(2)}
+    if how == "tracker shape":
+        return {**weights, "tracker.no_obj_ptr": torch.zeros(1, 3)}
+    if how == "tracker infinite":
+        return {**weights, "tracker.no_obj_ptr": torch.full((1, 64), float("inf"))}
     some = {n: v for n, v in weights.items() if n != f"detector.{POINTS[0]}"}
     assert how == "some of the points'"
     return some
@@ -62,6 +72,10 @@ def changed(weights, how):
         ("missing", "1 tensors are missing .geometry_encoder.norm.weight.*nothing is filled in"),
         ("unknown", "1 tensors that SAM 3 hasn't: detector.extra.weight"),
         ("shape", r"geometry_encoder.norm.weight is \[3\], and \[64\] in SAM 3"),
+        ("tracker missing", "1 tensors are missing .tracker.no_obj_ptr.*nothing is filled in"),
+        ("tracker unknown", "1 tensors that SAM 3 hasn't: tracker.extra"),
+        ("tracker shape", r"tracker.no_obj_ptr is \[1, 3\], and \[1, 64\] in SAM 3"),
+        ("tracker infinite", "tracker.no_obj_ptr holds NaN or infinities"),
         ("some of the points'", "1 tensors are missing .geometry_encoder.points_direct"),
     ],
 )
@@ -71,6 +85,28 @@ def test_a_checkpoint_that_does_not_fit_is_refused(meta_weights, meta_file, tmp_
     with pytest.raises(SourceError, match=message) as error:
         open_source(str(tmp_path))
     assert "\n" not in str(error.value)
+
+
+@needs_meta
+def test_a_checkpoint_of_the_detector_alone_serves_concepts(meta_weights, meta_file, tmp_path):
+    neck = "detector.backbone.vision_backbone.sam2_convs."
+    alone = {n: v for n, v in meta_weights.items() if not n.startswith(("tracker.", neck))}
+    torch.save(alone, tmp_path / "sam3.pt")
+    (tmp_path / "tokenizer.json").write_bytes((meta_file.parent / "tokenizer.json").read_bytes())
+    opened = open_source(str(tmp_path))
+    assert opened.sizes.tasks == ("concepts",)
+    assert (opened.tracker, opened.clicks, opened.video) == (None, None, None)
+    assert opened.reference_clicker() is None
+    assert opened.reference_tracker() is None
+    with pytest.raises(SourceError, match="has no weights for clicks; it serves concepts"):
+        open_source(str(tmp_path), ("concepts", "clicks"))
+
+
+@needs_meta
+def test_a_part_of_a_tracker_is_no_matter_to_concepts(meta_weights, meta_file, tmp_path):
+    torch.save(changed(meta_weights, "tracker missing"), tmp_path / "sam3.pt")
+    (tmp_path / "tokenizer.json").write_bytes((meta_file.parent / "tokenizer.json").read_bytes())
+    assert open_source(str(tmp_path), ("concepts",)).sizes.tasks == ("concepts",)
 
 
 @needs_meta

@@ -43,5 +43,7 @@ def test_every_function_and_photograph_agrees_with_meta_s_own(tmp_path):
     compile("random:meta-tiny", tmp_path / "meta")
     report = verify(tmp_path / "meta")
     assert {row.name for row in report.functions} == set(abi(open_source("random:meta-tiny").sizes))
-    assert all(row.ok for row in (*report.functions, *report.end_to_end))
+    assert all(row.ok for row in report.rows)
+    assert report.clicks
+    assert len(report.frames) == 10
     assert any("points" in row.prompt for row in report.end_to_end)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from meta_tiny import needs_meta
+from meta_tiny import checkpoint_of, needs_meta
 
 from sam3_tvm.abi import abi
 from sam3_tvm.components import Dim, bind
@@ -20,8 +20,16 @@ DIMS = {
     "masks": 3,
     "height": 30,
     "width": 20,
+    "clicks": 9,
+    "tokens": 10,
+    "memories": 3,
+    "pointers": 5,
 }
-SMALLEST = {**DIMS, "batch": 1, "boxes": 0, "points": 0, "prompt": 1, "masks": 1}
+SMALLEST = {
+    **DIMS,
+    **{"batch": 1, "boxes": 0, "points": 0, "prompt": 1, "masks": 1},
+    **{"clicks": 1, "tokens": 2, "memories": 1, "pointers": 0},
+}
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +47,7 @@ def test_every_component_takes_and_gives_what_the_abi_says(source, dims):
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         assert len(outputs) == len(component.outputs)
         values = {**dims, "boxes + points + 1": dims["boxes"] + dims["points"] + 1}
+        values["clicks + 1"] = dims["clicks"] + 1
         for spec, out in zip(component.outputs, outputs, strict=True):
             want = tuple(values[d.name] if isinstance(d, Dim) else d for d in spec.shape)
             assert tuple(out.shape) == want, f"{name}.{spec.name}"
@@ -71,7 +80,7 @@ def test_components_chained_equal_the_whole_model(source, prompt):
     attention = (ids != 0).long()
     c = source.component
     with source.patched(), torch.no_grad():
-        fpn = c("vision_encoder")(pixel_values(rgb, reference.preprocessing))
+        *fpn, _ = c("vision_encoder")(pixel_values(rgb, reference.preprocessing))
         text = c("text_encoder")(ids, attention)
         geometry, mask = c("geometry_encoder")(
             *(boxes, labels, torch.ones_like(labels, dtype=torch.bool)),
@@ -95,16 +104,29 @@ def test_components_chained_equal_the_whole_model(source, prompt):
 
 def test_a_seed_decides_the_weights_and_every_parameter_counts(source):
     again, other = open_source("random:meta-tiny"), open_source("random:meta-tiny:7")
-    for (name, a), b, c in zip(
-        source.model.named_parameters(),
-        again.model.parameters(),
-        other.model.parameters(),
-        strict=True,
-    ):
+    weights = [checkpoint_of(one) for one in (source, again, other)]
+    for name, a in weights[0].items():
+        if name.endswith("freqs_cis"):
+            continue
+        b, c = (one[name] for one in weights[1:])
         assert torch.equal(a, b), name
         assert not torch.equal(a, c), name
         assert a.isfinite().all(), name
         assert a.numel() == 1 or a.std() > 0, name
+
+
+def test_the_detector_s_weights_are_the_same_without_a_tracker(source):
+    alone = open_source("random:meta-tiny", ("concepts",))
+    assert (alone.tracker, alone.sizes.tasks) == (None, ("concepts",))
+    whole = source.model.state_dict()
+    for name, value in alone.model.state_dict().items():
+        assert torch.equal(value, whole[name]), name
+
+
+def test_building_the_tracker_leaves_the_process_as_it_was(source):
+    # Its constructor enters autocast to bfloat16 on CUDA, for good.
+    assert source.tracker.bf16_context.prev is torch.is_autocast_enabled("cuda")
+    assert torch.get_autocast_dtype("cuda") == torch.float16
 
 
 def test_the_rules_are_meta_s(source):

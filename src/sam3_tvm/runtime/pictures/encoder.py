@@ -24,6 +24,9 @@ class Encoder:
         manifest: how a picture is preprocessed.
         on_image: the functions that take features of the picture.
         levels: features that are kept beside those that ``on_image`` takes, by name.
+        frames: whether what is encoded are frames of a film, of which it is said later whether
+            there is memory of earlier ones. A picture's features are told that there is none, where
+            the artifact's reference does so.
     """
 
     def __init__(
@@ -32,11 +35,14 @@ class Encoder:
         manifest: Manifest,
         on_image: ImageFunctions,
         levels: Collection[str] = (),
+        frames: bool = False,
     ) -> None:
         self._call = call
         self._preprocessing = manifest.preprocessing
         self._on_image = on_image
         self._levels = tuple(levels)
+        clicks = manifest.sizes.clicks
+        self._without_memory = clicks is not None and clicks.without_memory and not frames
 
     def __call__(
         self, rgb: NDArray[np.uint8], functions: Collection[str] | None = None
@@ -52,5 +58,7 @@ class Encoder:
         named = self._call.named("vision_encoder", preprocess(rgb, self._preprocessing))
         if not {*self._levels, *self._on_image.features(functions)} <= named.keys():
             named |= self._call.named("tracker_neck", named["backbone"])
+            if self._without_memory:
+                (named["tracker_2"],) = self._call("without_memory", named["tracker_2"])
         kept = self._on_image.keep(named, functions)
         return {**{level: named[level] for level in self._levels}, **kept}

@@ -18,6 +18,7 @@ from sam3_tvm.runtime.execution.functions import FunctionTable
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions
 from sam3_tvm.runtime.pictures.arguments import PromptError
 from sam3_tvm.runtime.pictures.encoder import Encoder
+from sam3_tvm.runtime.pictures.resample import resize_values
 from sam3_tvm.runtime.video.memory import MaskAnswer, MemoryInputs, to_bfloat16
 from sam3_tvm.runtime.video.prompts import FramePrompt
 
@@ -79,9 +80,9 @@ class VideoFunctions:
         self._choice = manifest.clicks
         self.rules = manifest.video
         components = manifest.components
-        followed = [c.name for c in components.values() if c.task == "video"]
+        followed = [n for n, c in components.items() if c.task == "video" or n == "without_memory"]
         self._on_image = ImageFunctions(call, manifest, followed)
-        self._encoder = Encoder(call, manifest, self._on_image, _LEVELS)
+        self._encoder = Encoder(call, manifest, self._on_image, _LEVELS, frames=True)
         self.most_points = components["prompt_encoder"].dims[CLICKS.name].max
         self.most_pointers = components["memory_attention"].dims[POINTERS.name].max
 
@@ -100,6 +101,12 @@ class VideoFunctions:
             "memory": _sizes(specs["memory"].shape[1:]),
             "logits": (self.mask_side, self.mask_side),
         }
+
+    @cached_property
+    def _shown_side(self) -> int:
+        """Of a mask that ``shown_mask`` takes, pixels."""
+        (shown,) = self._manifest.components["shown_mask"].inputs
+        return _sizes(shown.shape[2:])[0]
 
     @property
     def mask_side(self) -> int:
@@ -160,16 +167,29 @@ class VideoFunctions:
 
         Args:
             features: the frame's.
-            mask: bool [I, I], of the model's picture.
+            mask: bool [I, I], of the model's picture; [H, W], of the frame's, by the rule
+                ``masks_like_points``.
         """
-        shown = mask.astype(np.float32)[None, None]
-        prior, logits = self._call("shown_mask", shown)
+        shown = mask.astype(np.float32)
+        if self.rules.masks_like_points:
+            side = self._shown_side
+            prior, _ = self._call("shown_mask", resize_values(shown, side, side)[None, None])
+            bound = np.float32(abs(self.rules.absent_logit))
+            signed = np.where(mask, bound, -bound)
+            logits = resize_values(signed, self.mask_side, self.mask_side)[None, None]
+        else:
+            shown = shown[None, None]
+            prior, logits = self._call("shown_mask", shown)
         sparse, dense = self._encoded(_NOTHING, prior)
         _, iou, _, pointers = self._call(
             "click_decoder", *(features[level] for level in _LEVELS), sparse, dense
         )
-        pointer = pointers[0, 1 + int(iou[0, 1:].argmax())]
-        enlarged = shown * np.float32(_ON - _BESIDE) + np.float32(_BESIDE)
+        if self.rules.masks_like_points:
+            pointer = pointers[0, 0]
+            (enlarged,) = self._call("enlarge_masks", logits)
+        else:
+            pointer = pointers[0, 1 + int(iou[0, 1:].argmax())]
+            enlarged = shown * np.float32(_ON - _BESIDE) + np.float32(_BESIDE)
         return FrameOutput(MaskAnswer(logits[0, 0].copy(), _ON), pointer.copy(), enlarged)
 
     def remember(

@@ -206,13 +206,18 @@ class ObjectMemory:
     def _pointers(self, frame: int, reverse: bool) -> list[tuple[int, FrameRecord]]:
         """Frames back and records; of frames where the object was shown, those behind this one."""
         sign = -1 if reverse else 1
+        chosen = list(self.shown)
+        if self._rules.pointers_of_chosen:
+            chosen = _nearest(self.shown, frame, self._rules.shown_frames)
         found = [
-            (sign * (frame - place), record)
-            for place, record in self.shown.items()
+            (sign * (frame - place), self.shown[place])
+            for place in chosen
             if sign * (frame - place) >= 0
         ]
         for age in range(1, self._rules.pointer_frames):
-            record = self.tracked.get(frame - sign * age)
+            place = frame - sign * age
+            spare = self.shown.get(place) if place not in chosen else None
+            record = self.tracked.get(place, spare)
             if record is not None:
                 found.append((age, record))
         if len(found) <= self._most_pointers:

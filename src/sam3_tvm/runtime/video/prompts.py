@@ -23,7 +23,8 @@ class FramePrompt(PlainValue):
     Attributes:
         points: float32 [N, 2], x and y as fractions of the frame; the corners of a box come first.
         labels: int64 [N], 1 on the object, 0 beside it, 2 and 3 for the corners of a box.
-        mask: bool [I, I], of the model's picture; or None.
+        mask: bool [I, I], of the model's picture, or [H, W] where it is taken in the frame's size;
+            or None.
     """
 
     points: NDArray[np.float32]
@@ -41,6 +42,7 @@ def build_frame_prompt(
     side: int,
     most: int,
     earlier: FramePrompt | None = None,
+    resized: bool = True,
 ) -> FramePrompt:
     """The prompt of one call.
 
@@ -53,6 +55,7 @@ def build_frame_prompt(
         side: of the model's picture, pixels.
         most: points that an object may have, a box counted as two.
         earlier: the prompt to which points are added.
+        resized: whether a mask is brought to the size of the model's picture.
 
     Raises:
         PromptError: nothing to go by, a mask beside points or of another size, or points, labels
@@ -61,10 +64,12 @@ def build_frame_prompt(
     if mask is not None:
         if any(given is not None for given in (points, point_labels, box)):
             raise PromptError("a mask says where the object is: give no points or box beside it")
-        square = resize_mask(_checked_mask(mask, size), side, side)
-        if not square.any():
+        taken = _checked_mask(mask, size)
+        if resized:
+            taken = resize_mask(taken, side, side)
+        if not taken.any():
             raise PromptError("the mask is empty: give one that covers some of the object")
-        return FramePrompt(np.zeros((0, 2), np.float32), np.zeros(0, np.int64), square)
+        return FramePrompt(np.zeros((0, 2), np.float32), np.zeros(0, np.int64), taken)
     clicks, several = build_clicks(points, point_labels, box, None, size, side=side, most=most)
     if several:
         raise PromptError("one object at a time: give points [N, 2] and a box [4]")

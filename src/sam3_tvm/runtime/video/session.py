@@ -156,6 +156,7 @@ class TrackSession:
                 mask,
                 shown.size,
                 side=self._functions.side,
+                resized=not self._functions.rules.masks_like_points,
                 most=self._functions.most_points,
                 earlier=None if clear else memory.points.get(shown.index),
             )

@@ -12,6 +12,12 @@ import torch
 from tokenizers import Tokenizer
 from transformers import Sam3Config
 from transformers.models.sam3.modeling_sam3 import Sam3Model
+from transformers.models.sam3_tracker_video.configuration_sam3_tracker_video import (
+    Sam3TrackerVideoConfig,
+)
+from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
+    Sam3TrackerVideoModel,
+)
 
 from sam3_tvm.json_file import read_json as parse_file
 from sam3_tvm.json_file import read_regular
@@ -26,6 +32,8 @@ __all__ = [
     "read_json",
     "read_pad_id",
     "read_tokenizer",
+    "read_tracker_config",
+    "tracker_shapes",
     "write_processing",
 ]
 
@@ -125,6 +133,63 @@ def model_shapes(config: Sam3Config, where: Path) -> dict[str, torch.Size]:
         raise SourceError(
             f"{where}: no model can be made of its config.json: {_first_line(error)}"
         ) from error
+
+
+def read_tracker_config(path: Path | None, detector: Sam3Config) -> Sam3TrackerVideoConfig:
+    """The configuration of the tracker beside a detector: the ``tracker_config`` in a checkpoint
+    folder or in a file, or where there is none, SAM 3's.
+
+    Args:
+        path: the folder or the file; None for SAM 3's.
+        detector: its configuration, whose vision encoder the tracker shares.
+
+    Raises:
+        SourceError: one that can't be read or isn't of SAM 3's tracker.
+    """
+    described: dict[str, Any] = {}
+    if path is not None:
+        file = path / "config.json" if os.path.isdir(path) else path
+        described = read_json(file).get("tracker_config") or {}
+    try:
+        _check_counts(described)
+        config = Sam3TrackerVideoConfig(**described)
+        config.vision_config = detector.vision_config
+    except Exception as error:  # as of read_config
+        raise SourceError(
+            f"{path}: tracker_config is no tracker of SAM 3: {_first_line(error)}"
+        ) from error
+    return config
+
+
+def tracker_shapes(
+    config: Sam3TrackerVideoConfig, detector: Mapping[str, torch.Size], where: Path
+) -> dict[str, torch.Size]:
+    """The shapes of transformers' own tracker and its neck, by their names beside a detector.
+
+    Args:
+        config: the tracker's configuration.
+        detector: the shapes of the detector, whose neck the tracker's is like.
+        where: the configuration's place, for errors.
+
+    Raises:
+        SourceError: no model can be made of it.
+    """
+    neck = "vision_encoder.neck."
+    try:
+        with torch.device("meta"):
+            model = Sam3TrackerVideoModel(config, remove_vision_encoder=True)
+    except Exception as error:  # as of model_shapes
+        raise SourceError(
+            f"{where}: no model can be made of its tracker_config: {_first_line(error)}"
+        ) from error
+    return {
+        **{f"tracker_model.{name}": t.shape for name, t in model.state_dict().items()},
+        **{
+            f"tracker_neck.{name.removeprefix(neck)}": shape
+            for name, shape in detector.items()
+            if name.startswith(neck)
+        },
+    }
 
 
 def read_tokenizer(path: Path) -> str:

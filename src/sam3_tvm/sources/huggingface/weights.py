@@ -152,7 +152,7 @@ def check_weights(
             f"{examples(names[name] for name in unknown)}; by config.json there is no place for "
             "them, and nothing is left out unsaid"
         )
-    used = (*names.values(), *split.tracker)
+    used = (*names.values(), *split.tracker.values())
     check_dtypes(folder, ((key, _DTYPES.get(stored[key].dtype, stored[key].dtype)) for key in used))
     for name, key in names.items():
         if stored[key].shape != tuple(expected[name]):

@@ -1,4 +1,4 @@
-"""Meta's image model by Meta's own builder, at its real size and at smaller ones.
+"""Meta's image model and tracker by Meta's own builder, at their real size and at smaller ones.
 
 The builder has every size written into its calls. A smaller model is the same builder with other
 values for some arguments of the classes that it calls; nothing else differs.
@@ -6,8 +6,9 @@ values for some arguments of the classes that it calls; nothing else differs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -19,9 +20,18 @@ from sam3_tvm.sources.meta.checkpoint import Checkpoint
 from sam3_tvm.sources.meta.environment import meta_environment
 from sam3_tvm.sources.patches import attribute
 
-__all__ = ["CONFIGS", "Config", "MetaTokenizer", "build", "config_for", "sizes_of"]
+__all__ = [
+    "CONFIGS",
+    "Config",
+    "MetaTokenizer",
+    "build",
+    "build_tracker",
+    "config_for",
+    "sizes_of",
+]
 
 _D, _HEADS, _FFN = 64, 4, 128
+_SIDE, _GRID = 168, 12
 
 Config = Mapping[str, Mapping[str, Any]]
 """What classes get in place of the builder's own arguments, by their name in the builder."""
@@ -39,7 +49,7 @@ def _tiny() -> Config:
     """
     return {
         "ViT": {
-            "img_size": 168,
+            "img_size": _SIDE,
             "pretrain_img_size": 56,
             "embed_dim": 96,
             "depth": 4,
@@ -59,7 +69,7 @@ def _tiny() -> Config:
             "d_model": _D,
             "num_layers": 3,
             "num_queries": 20,
-            "resolution": 168,
+            "resolution": _SIDE,
         },
         "TransformerWrapper": {"d_model": _D},
         "DotProductScoring": {"d_model": _D, "d_proj": _D},
@@ -72,6 +82,16 @@ def _tiny() -> Config:
         "PixelDecoder": {"hidden_dim": _D},
         "UniversalSegmentationHead": {"hidden_dim": _D},
         "SequenceGeometryEncoder": {"d_model": _D, "num_layers": 2},
+        # The tracker's. Its memories are 64 wide, as SAM 3's are.
+        "Sam3TrackerPredictor": {"image_size": _SIDE},
+        "SimpleMaskDownSampler": {"embed_dim": _D, "interpol_size": [16 * _GRID] * 2},
+        "CXBlock": {"dim": _D},
+        "SimpleMaskEncoder": {"in_dim": _D},
+        "RoPEAttention": {"embedding_dim": _D, "feat_sizes": [_GRID, _GRID]},
+        "TransformerDecoderLayerv2": {"d_model": _D, "dim_feedforward": _FFN},
+        "TransformerEncoderCrossAttention": {"d_model": _D, "num_layers": 2},
+        "TwoWayTransformer": {"mlp_dim": _FFN, "num_heads": _HEADS},
+        "MaskDecoder": {"iou_head_hidden_dim": 48},
     }
 
 
@@ -118,32 +138,70 @@ def _with_arguments(call: Callable[..., Any], arguments: Mapping[str, Any]) -> C
     return changed
 
 
-def build(config: Config, tokenizer: Tokenizer) -> Any:
+@contextmanager
+def _builder(config: Config) -> Iterator[Any]:
+    """Meta's builder, with a configuration's values for arguments of the classes that it calls."""
+    with meta_environment(), ExitStack() as stack:
+        from sam3 import model_builder
+        from sam3.model import sam3_tracker_base
+
+        for name, arguments in config.items():
+            # The tracker makes its heads itself.
+            module = model_builder if hasattr(model_builder, name) else sam3_tracker_base
+            replaced = _with_arguments(getattr(module, name), arguments)
+            stack.enter_context(attribute(module, name, replaced))
+        stack.enter_context(no_init_weights())
+        yield model_builder
+
+
+def build(config: Config, tokenizer: Tokenizer, tracked: bool = False) -> Any:
     """Meta's ``Sam3Image`` in float32 on the CPU, for inference.
 
     Args:
         config: what one of :data:`CONFIGS` gives.
         tokenizer: for phrases. The builder would read a file of merges that the package's
             wheel doesn't bring.
+        tracked: with the tracker's neck beside the detector's.
 
     Returns:
         The model, with parameters of no particular value.
     """
-    with meta_environment(), ExitStack() as stack:
-        from sam3 import model_builder
-
-        changes = {name: dict(arguments) for name, arguments in config.items()}
-        # The head would checkpoint activations at inference, too.
-        changes.setdefault("UniversalSegmentationHead", {})["act_ckpt"] = False
-        for name, arguments in changes.items():
-            replaced = _with_arguments(getattr(model_builder, name), arguments)
-            stack.enter_context(attribute(model_builder, name, replaced))
+    changes = {name: dict(arguments) for name, arguments in config.items()}
+    # The head would checkpoint activations at inference, too.
+    changes.setdefault("UniversalSegmentationHead", {})["act_ckpt"] = False
+    # The builder would add it together with a predictor that transforms pictures by torchvision.
+    changes.setdefault("Sam3DualViTDetNeck", {})["add_sam2_neck"] = tracked
+    with _builder(changes) as model_builder:
         made = MetaTokenizer(tokenizer)
-        stack.enter_context(attribute(model_builder, "SimpleTokenizer", lambda bpe_path: made))
-        stack.enter_context(no_init_weights())
-        model = model_builder.build_sam3_image_model(device="cpu", load_from_HF=False)
+        with attribute(model_builder, "SimpleTokenizer", lambda bpe_path: made):
+            model = model_builder.build_sam3_image_model(device="cpu", load_from_HF=False)
         _fill_caches(model)
         return model.requires_grad_(False)
+
+
+def build_tracker(config: Config) -> Any:
+    """Meta's ``Sam3TrackerPredictor``, as its image model has it for clicks, in float32 on the CPU.
+
+    Args:
+        config: what one of :data:`CONFIGS` gives.
+
+    Returns:
+        The tracker without a backbone, with parameters of no particular value.
+    """
+    with _builder(config) as model_builder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*Disabling autocast", category=UserWarning)
+        tracker = model_builder.build_tracker(apply_temporal_disambiguation=False)
+        # Its constructor enters autocast to bfloat16 on CUDA for the whole process.
+        tracker.bf16_context.__exit__(None, None, None)
+        memory = tracker.maskmem_backbone
+        if isinstance(memory.out_proj, torch.nn.Identity):
+            # Meta's class leaves it out where memories are as wide as features, which they are in
+            # the small model alone.
+            width = memory.pix_feat_proj.out_channels
+            memory.out_proj = torch.nn.Conv2d(width, width, kernel_size=1)
+        encoding = memory.position_encoding
+        encoding(torch.zeros(1, 1, *[tracker.sam_image_embedding_size] * 2))
+        return tracker.requires_grad_(False).eval()
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from sam3_tvm.sources.base import SourceError
 from sam3_tvm.sources.meta.keys import POINTS, split_meta_keys
 from sam3_tvm.sources.tensors import SplitKeys, check_dtypes, check_finite, check_names, examples
 
-__all__ = ["FILE", "Checkpoint", "checkpoint_file", "load_into", "read_checkpoint"]
+__all__ = ["FILE", "Checkpoint", "checkpoint_file", "load_into", "load_tracker", "read_checkpoint"]
 
 FILE = "sam3.pt"
 """The file's name on the hub."""
@@ -29,11 +29,13 @@ class Checkpoint:
         path: the file.
         tensors: the image model's, by the names that it has for them. They are mapped: a page is
             read when it is touched.
+        tracker: the tracker's, by the names of :mod:`sam3_tvm.sources.meta.keys`; mapped, too.
         keys: all names in the file, by whose they are.
     """
 
     path: Path
     tensors: dict[str, torch.Tensor]
+    tracker: dict[str, torch.Tensor]
     keys: SplitKeys
 
 
@@ -78,11 +80,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
     check_names(path, data)
     keys = split_meta_keys(data)
     tensors = {name: data[key] for name, key in keys.model.items()}
-    if other := [name for name, value in tensors.items() if not isinstance(value, torch.Tensor)]:
+    tracker = {name: data[key] for name, key in keys.tracker.items()}
+    known = tensors | tracker
+    if other := [name for name, value in known.items() if not isinstance(value, torch.Tensor)]:
         raise SourceError(f"{path}: no tensors but something else: {examples(other)}")
-    dtypes = ((name, str(tensor.dtype).removeprefix("torch.")) for name, tensor in tensors.items())
+    dtypes = ((name, str(tensor.dtype).removeprefix("torch.")) for name, tensor in known.items())
     check_dtypes(path, dtypes)
-    return Checkpoint(path, tensors, keys)
+    return Checkpoint(path, tensors, tracker, keys)
 
 
 def _load(path: Path) -> Any:
@@ -112,7 +116,7 @@ def load_into(model: torch.nn.Module, checkpoint: Checkpoint) -> bool:
     expected = {name: state[name] for name in split_meta_keys(state).model}
     points = any(name in checkpoint.tensors for name in POINTS)
     optional = () if points else POINTS
-    _check_names(checkpoint, expected, optional)
+    _check_names(checkpoint, checkpoint.tensors, checkpoint.keys.model, expected, optional)
     check_finite(checkpoint.path, checkpoint.tensors.items())
     values = {name: tensor.float() for name, tensor in checkpoint.tensors.items()}
     values |= {name: torch.zeros_like(expected[name]) for name in optional}
@@ -120,18 +124,43 @@ def load_into(model: torch.nn.Module, checkpoint: Checkpoint) -> bool:
     return points
 
 
+def load_tracker(tracker: torch.nn.Module, model: Any, checkpoint: Checkpoint) -> None:
+    """Give Meta's tracker, and its neck in the image model, a checkpoint's tensors, in float32.
+
+    Raises:
+        SourceError: tensors that are missing, unknown or of another shape.
+    """
+    neck = model.backbone.vision_backbone.sam2_convs
+    parts = {"tracker.": tracker, "backbone.vision_backbone.sam2_convs.": neck}
+    expected = {
+        f"{prefix}{name}": tensor
+        for prefix, part in parts.items()
+        for name, tensor in part.state_dict().items()
+    }
+    _check_names(checkpoint, checkpoint.tracker, checkpoint.keys.tracker, expected)
+    check_finite(checkpoint.path, checkpoint.tracker.items())
+    for prefix, part in parts.items():
+        given = {n: t for n, t in checkpoint.tracker.items() if n.startswith(prefix)}
+        values = {n.removeprefix(prefix): tensor.float() for n, tensor in given.items()}
+        part.load_state_dict(values, assign=True)
+
+
 def _check_names(
-    checkpoint: Checkpoint, expected: Mapping[str, torch.Tensor], optional: tuple[str, ...] = ()
+    checkpoint: Checkpoint,
+    tensors: Mapping[str, torch.Tensor],
+    keys: Mapping[str, str],
+    expected: Mapping[str, torch.Tensor],
+    optional: tuple[str, ...] = (),
 ) -> None:
     """Refuse a checkpoint that doesn't hold exactly the expected tensors."""
-    path, tensors = checkpoint.path, checkpoint.tensors
+    path = checkpoint.path
     if missing := expected.keys() - tensors.keys() - set(optional):
         raise SourceError(
             f"{path}: {len(missing)} tensors are missing ({examples(missing)}); "
             "nothing is filled in at random"
         )
     if unknown := tensors.keys() - expected.keys():
-        names = examples(checkpoint.keys.model[name] for name in unknown)
+        names = examples(keys[name] for name in unknown)
         raise SourceError(f"{path}: {len(unknown)} tensors that SAM 3 hasn't: {names}")
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:

@@ -32,14 +32,21 @@ class _EveryImage:
 
 
 class _VisionEncoder(torch.nn.Module):
+    """A picture to features, and where the tracker is wanted, to what its neck takes, too."""
+
     def __init__(self, model: Any, sizes: Sizes) -> None:
         super().__init__()
+        self.tracked = sizes.clicks is not None
         self.vision_backbone = model.backbone.vision_backbone
         # A bound method, without making the text encoder a child of this module, too.
         self.forward_image = model.backbone.forward_image
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(self.forward_image(pixel_values)["backbone_fpn"])
+        trunk, seen = self.vision_backbone.trunk, []
+        # Removes itself.
+        with trunk.register_forward_hook(lambda *call: seen.append(call[2][-1])):
+            features = tuple(self.forward_image(pixel_values)["backbone_fpn"])
+        return (*features, seen[0].flatten(2).transpose(1, 2)) if self.tracked else features
 
 
 class _TextEncoder(torch.nn.Module):

@@ -1,8 +1,9 @@
 """What Meta's checkpoint and transformers' call the same tensors.
 
-One table of prefixes, read both ways. Where one side keeps several of the other's tensors as one,
-:class:`Change` says how. Everything else in a checkpoint is either the tracker's, or computed by
-the model itself, or unknown, which is an error.
+One table of prefixes, read both ways; the tracker's part of it is in
+:mod:`sam3_tvm.sources.meta.tracker_keys`. Where one side keeps several of the other's tensors as
+one, :class:`Change` says how. Everything else in a checkpoint is either computed by the model
+itself, or unknown, which is an error.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 
+from sam3_tvm.sources.meta import tracker_keys
 from sam3_tvm.sources.tensors import SplitKeys, split_keys
 
 __all__ = [
     "POINTS",
     "Change",
     "Entry",
+    "file_name",
     "meta_entry",
     "split_meta_keys",
     "transformers_entry",
@@ -26,25 +29,28 @@ __all__ = [
 
 
 class Change(Enum):
-    """How transformers' tensors are made of Meta's one."""
+    """How transformers' tensors are made of Meta's."""
 
     NONE = "the same"
     TRANSPOSED = "the other way round"
     THREE = "query, key and value, one above the other"
     WITHOUT_CLASS = "positions but for the first, the class token's, which SAM 3 doesn't use"
+    TWICE = "the same, in two places"
+    ROWS = "rows of one table, which are tables of their own in Meta's"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A tensor of Meta's and what it is in transformers.
+    """Tensors of Meta's and what they are in transformers.
 
     Attributes:
-        meta: Meta's name.
-        transformers: transformers' names; three for :attr:`Change.THREE`.
+        meta: Meta's names; one, but for :attr:`Change.ROWS`.
+        transformers: transformers' names; three for :attr:`Change.THREE`, two for
+            :attr:`Change.TWICE`.
         change: how the latter are made of the former.
     """
 
-    meta: str
+    meta: tuple[str, ...]
     transformers: tuple[str, ...]
     change: Change = Change.NONE
 
@@ -199,11 +205,11 @@ POINTS = tuple(
 # Spellings seen in the wild. Meta's own loader reads what is below "model", and "detector.".
 _META_PREFIXES = re.compile(r"^(?:module\.|_orig_mod\.|sam3_model\.|detector\.)+")
 _OLD_NAMES = {
-    re.compile(r"^segmentation_head\.mask_embed\."): f"{_HEAD}.mask_predictor.mask_embed."
+    re.compile(r"^segmentation_head\.mask_embed\."): f"{_HEAD}.mask_predictor.mask_embed.",
+    # The tracker of a Sam3Image that answers clicks, saved by itself.
+    re.compile(r"^inst_interactive_predictor\.model\."): "tracker.",
 }
-_META_TRACKER = re.compile(
-    r"^tracker\.|^inst_interactive_predictor\.|^backbone\.vision_backbone\.sam2_convs\."
-)
+_META_TRACKER = re.compile(r"^tracker\.|^backbone\.vision_backbone\.sam2_convs\.")
 # Rotary tables, which the model computes, and has as buffers.
 _META_COMPUTED = re.compile(r"\.attn\.freqs_cis$")
 
@@ -213,25 +219,28 @@ def _table() -> tuple[Entry, ...]:
     """Every entry, with {} for a layer's number."""
 
     def three(meta: str, ours: str, part: str) -> Entry:
-        return Entry(meta, tuple(f"{ours}.{x}_proj.{part}" for x in "qkv"), Change.THREE)
+        return Entry((meta,), tuple(f"{ours}.{x}_proj.{part}" for x in "qkv"), Change.THREE)
 
+    def one(meta: str, ours: str, change: Change = Change.NONE) -> Entry:
+        return Entry((meta,), (ours,), change)
+
+    labels, table = tracker_keys.POINT_ROWS
+    frequencies, places = tracker_keys.POSITIONS
     entries = [
-        Entry(
-            f"{_TRUNK}.pos_embed",
-            (f"{_VIT}.embeddings.position_embeddings",),
-            Change.WITHOUT_CLASS,
-        ),
-        Entry(f"{_VE}.positional_embedding", (f"{_CLIP}.embeddings.position_embedding.weight",)),
-        Entry(
-            f"{_VE}.text_projection", ("text_encoder.text_projection.weight",), Change.TRANSPOSED
-        ),
+        one(f"{_TRUNK}.pos_embed", f"{_VIT}.embeddings.position_embeddings", Change.WITHOUT_CLASS),
+        one(f"{_VE}.positional_embedding", f"{_CLIP}.embeddings.position_embedding.weight"),
+        one(f"{_VE}.text_projection", "text_encoder.text_projection.weight", Change.TRANSPOSED),
+        *(one(meta, ours) for meta, ours in tracker_keys.TENSORS.items()),
+        Entry(labels, (table,), Change.ROWS),
+        Entry((frequencies,), places, Change.TWICE),
     ]
     for part in ("weight", "bias"):
-        entries += [Entry(f"{m}.{part}", (f"{t}.{part}",)) for m, t in _MODULES.items()]
+        modules = _MODULES | tracker_keys.MODULES
+        entries += [one(f"{m}.{part}", f"{t}.{part}") for m, t in modules.items()]
         for meta, ours in (*_ATTENTION.items(), _CLIP_ATTENTION):
             out = "out_proj" if (meta, ours) == _CLIP_ATTENTION else "o_proj"
             entries.append(three(f"{meta}.in_proj_{part}", ours, part))
-            entries.append(Entry(f"{meta}.out_proj.{part}", (f"{ours}.{out}.{part}",)))
+            entries.append(one(f"{meta}.out_proj.{part}", f"{ours}.{out}.{part}"))
         block, layer = f"{_TRUNK}.blocks.{{}}.attn.qkv", f"{_VIT}.layers.{{}}.attention"
         entries.append(three(f"{block}.{part}", layer, part))
     return tuple(entries)
@@ -258,7 +267,7 @@ def _by_template(name_of: Callable[[Entry], tuple[str, ...]]) -> dict[str, list[
 
 
 def _meta_names(entry: Entry) -> tuple[str, ...]:
-    return (entry.meta,)
+    return entry.meta
 
 
 def _transformers_names(entry: Entry) -> tuple[str, ...]:
@@ -270,9 +279,9 @@ def _find(key: str, name_of: Callable[[Entry], tuple[str, ...]]) -> Entry | None
     for entry in _by_template(name_of).get(template, []):
         names = name_of(entry)
         # A number that the table itself names, such as an MLP's layer, must be that one.
-        layer = numbers[: entry.meta.count("{}")]
+        layer = numbers[: entry.meta[0].count("{}")]
         filled = Entry(
-            entry.meta.format(*layer),
+            tuple(n.format(*layer) for n in entry.meta),
             tuple(n.format(*layer) for n in entry.transformers),
             entry.change,
         )
@@ -289,6 +298,11 @@ def meta_entry(key: str) -> Entry | None:
 def transformers_entry(key: str) -> Entry | None:
     """The entry of transformers' name ``key``; None if the table has none."""
     return _find(key, _transformers_names)
+
+
+def file_name(name: str) -> str:
+    """What Meta's own file calls the tensor that the table calls ``name``."""
+    return name if name.startswith("tracker.") else f"detector.{name}"
 
 
 def split_meta_keys(keys: Iterable[str]) -> SplitKeys:

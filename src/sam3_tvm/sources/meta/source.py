@@ -1,4 +1,4 @@
-"""SAM 3 from Meta's own package: ``Sam3Image``, unmodified, cut into components."""
+"""SAM 3 from Meta's own package: ``Sam3Image`` and its tracker, unmodified, cut into components."""
 
 from __future__ import annotations
 
@@ -12,13 +12,21 @@ from tokenizers import Tokenizer
 
 from sam3_tvm.rules import ClickRules, Preprocessing, ReferenceRules, VideoRules
 from sam3_tvm.sources.base import Licence, SourceError, read_licence
-from sam3_tvm.sources.meta.build import CONFIGS, build, config_for, sizes_of
-from sam3_tvm.sources.meta.checkpoint import load_into, read_checkpoint
+from sam3_tvm.sources.meta.build import CONFIGS, build, build_tracker, config_for, sizes_of
+from sam3_tvm.sources.meta.checkpoint import load_into, load_tracker, read_checkpoint
 from sam3_tvm.sources.meta.components import COMPONENTS
 from sam3_tvm.sources.meta.environment import installed_licence, meta_environment
 from sam3_tvm.sources.meta.reference import MetaReference
+from sam3_tvm.sources.meta.tracker_components import (
+    TRACKER_COMPONENTS,
+    click_rules,
+    click_sizes,
+    video_rules,
+    video_sizes,
+)
+from sam3_tvm.sources.meta.tracker_reference import MetaClickReference, MetaVideoReference
 from sam3_tvm.sources.meta.vocabulary import find_tokenizer
-from sam3_tvm.sources.random_weights import byte_tokenizer, randomise
+from sam3_tvm.sources.random_weights import byte_tokenizer, randomise, seed_of
 
 __all__ = ["MetaSource"]
 
@@ -35,6 +43,8 @@ class MetaSource:
         tokenizer: its tokenizer as JSON text.
         licence: that of the weights.
         points: whether the weights have the layers for points.
+        tracker: the ``Sam3TrackerPredictor`` with its weights, whose neck the model has; None
+            where there is none.
     """
 
     kind = "meta"
@@ -54,6 +64,7 @@ class MetaSource:
         tokenizer: str,
         licence: Licence | None,
         points: bool = True,
+        tracker: Any = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.model = model.eval()
@@ -61,34 +72,47 @@ class MetaSource:
         self.sizes = replace(sizes_of(model), points=points)
         self.clicks: ClickRules | None = None
         self.video: VideoRules | None = None
+        self.tracker = tracker
+        if tracker is not None:
+            clicks, video = click_sizes(model, tracker), video_sizes(tracker)
+            self.sizes = replace(self.sizes, clicks=clicks, video=video)
+            with meta_environment():
+                self.clicks, self.video = click_rules(tracker), video_rules(tracker)
         self.preprocessing = Preprocessing(
             self.sizes.image, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 1 / 255
         )
         self._tokenizer = tokenizer
 
     @classmethod
-    def open(cls, path: Path) -> MetaSource:
-        """A checkpoint file of Meta's, such as ``sam3.pt``.
+    def open(cls, path: Path, tracked: bool = True) -> MetaSource:
+        """A checkpoint file of Meta's, such as ``sam3.pt``; ``tracked``: with the tracker, if it
+        has one.
 
         The tokenizer and the licence are looked for beside it, then in what is installed.
 
         Raises:
-            SourceError: a file that isn't a SAM 3 checkpoint, no tokenizer for it, or no ``sam3``
-                package.
+            SourceError: a file that isn't a SAM 3 checkpoint, or has a part of a tracker, no
+                tokenizer for it, or no ``sam3`` package.
         """
         checkpoint = read_checkpoint(path)
         tokenizer = find_tokenizer(path.parent)
-        model = build(config_for(checkpoint), Tokenizer.from_str(tokenizer))
+        config = config_for(checkpoint)
+        tracked = tracked and bool(checkpoint.tracker)
+        model = build(config, Tokenizer.from_str(tokenizer), tracked)
         points = load_into(model, checkpoint)
+        tracker = build_tracker(config) if tracked else None
+        if tracker is not None:
+            load_tracker(tracker, model, checkpoint)
         licence = read_licence(path.parent) or installed_licence()
-        return cls(str(path), model, tokenizer, licence, points)
+        return cls(str(path), model, tokenizer, licence, points, tracker)
 
     @classmethod
-    def random(cls, checkpoint: str) -> MetaSource:
+    def random(cls, checkpoint: str, tracked: bool = True) -> MetaSource:
         """A model with seeded random weights: ``random:meta`` or ``random:meta-tiny``.
 
         Args:
             checkpoint: one of these names, optionally with a seed, such as ``random:meta:7``.
+            tracked: with the tracker.
 
         Raises:
             SourceError: another name, or no ``sam3`` package.
@@ -103,13 +127,23 @@ class MetaSource:
         config = CONFIGS[name]()
         vocabulary = config.get("VETextEncoder", {}).get("vocab_size", _VOCABULARY)
         tokenizer = byte_tokenizer(vocabulary)
-        model = build(config, tokenizer)
-        randomise(model, seed=int(rest[0]) if rest else 0)
-        return cls(checkpoint, model, tokenizer.to_str(), None)
+        model = build(config, tokenizer, tracked)
+        seed = int(rest[0]) if rest else 0
+        # The detector's weights for a seed are what they were before there was a tracker.
+        neck = model.backbone.vision_backbone
+        necks, neck.sam2_convs = neck.sam2_convs, None
+        randomise(model, seed)
+        neck.sam2_convs = necks
+        tracker = build_tracker(config) if tracked else None
+        if tracker is not None:
+            _randomise_tracker(tracker, necks, seed)
+        return cls(checkpoint, model, tokenizer.to_str(), None, tracker=tracker)
 
     def component(self, name: str) -> torch.nn.Module:
         """The module of one component; see :class:`~sam3_tvm.sources.base.Source`."""
         with meta_environment():
+            if name in TRACKER_COMPONENTS:
+                return TRACKER_COMPONENTS[name](self.model, self.tracker, self.sizes).eval()
             return COMPONENTS[name](self.model, self.sizes).eval()
 
     def patched(self) -> AbstractContextManager[None]:
@@ -129,10 +163,25 @@ class MetaSource:
         """``Sam3Image`` end to end."""
         return MetaReference(self.model, self.preprocessing)
 
-    def reference_clicker(self) -> None:
-        """Meta's tracker is not among what is compiled."""
-        return None
+    def reference_clicker(self) -> MetaClickReference | None:
+        """``SAM3InteractiveImagePredictor`` end to end."""
+        if self.sizes.clicks is None:
+            return None
+        return MetaClickReference(self.model, self.tracker, self.preprocessing)
 
-    def reference_tracker(self) -> None:
-        """As for clicks."""
-        return None
+    def reference_tracker(self) -> MetaVideoReference | None:
+        """``Sam3TrackerPredictor`` end to end."""
+        if self.sizes.video is None:
+            return None
+        return MetaVideoReference(self.model, self.tracker, self.preprocessing)
+
+
+@torch.no_grad()
+def _randomise_tracker(tracker: Any, neck: torch.nn.Module, seed: int) -> None:
+    """Fill a tracker and its neck with seeded values, apart from the detector's."""
+    randomise(torch.nn.ModuleList([tracker, neck]), seed_of("tracker", seed))
+    generator = torch.Generator().manual_seed(seed_of("tracker's positions", seed))
+    frequencies = tracker.sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
+    frequencies.normal_(generator=generator)
+    # Most objects are there. Of those that aren't a film has empty masks, whatever is wrong.
+    tracker.sam_mask_decoder.pred_obj_score_head.layers[-1].bias += 1
