@@ -41,12 +41,13 @@ class FrameOutput:
     Attributes:
         answer: its mask.
         pointer: its object pointer, float32 [D].
-        enlarged: logits of its mask at the size of the model's picture, float32 [1, 1, I, I].
+        enlarged: logits of its mask at the size of the model's picture, float32 [1, 1, I, I];
+            None where they are those of ``answer``, enlarged.
     """
 
     answer: MaskAnswer
     pointer: NDArray[np.float32]
-    enlarged: NDArray[np.float32]
+    enlarged: NDArray[np.float32] | None = None
 
 
 class VideoFunctions:
@@ -151,9 +152,8 @@ class VideoFunctions:
         object_logit = float(object_logits[0, 0])
         if object_logit <= 0:
             chosen = np.full_like(chosen, self.rules.absent_logit)
-        (enlarged,) = self._call("enlarge_masks", np.ascontiguousarray(chosen)[None, None])
         # Copies: views would keep all of the masks that were proposed.
-        return FrameOutput(MaskAnswer(chosen.copy(), object_logit), pointer.copy(), enlarged)
+        return FrameOutput(MaskAnswer(chosen.copy(), object_logit), pointer.copy())
 
     def take(self, features: Features, mask: NDArray[np.bool_]) -> FrameOutput:
         """An object whose mask is given.
@@ -182,10 +182,13 @@ class VideoFunctions:
             output: the object on it.
             prompted: whether a prompt showed it there.
         """
+        enlarged = output.enlarged
+        if enlarged is None:
+            (enlarged,) = self._call("enlarge_masks", output.answer.logits[None, None])
         (memory,) = self._on_image(
             "memory_encoder",
             features,
-            output.enlarged,
+            enlarged,
             np.array([[output.answer.object_logit]], np.float32),
             np.array([prompted]),
         )

@@ -13,36 +13,20 @@ from sam3_tvm.locks import Lock
 from sam3_tvm.runtime.pictures.arguments import PromptError, brief, checked_flag, checked_integer
 from sam3_tvm.runtime.pictures.image import Picture, own_picture
 from sam3_tvm.runtime.pictures.masks import LazyMasks
-from sam3_tvm.runtime.pictures.scores import sigmoid
+from sam3_tvm.runtime.video.arbiter import Arbiter, Independent, Shown, Sighting, shown_as_found
+from sam3_tvm.runtime.video.frame import SessionFrame
 from sam3_tvm.runtime.video.frames import Frames, FramesError, read_only
-from sam3_tvm.runtime.video.functions import Features, VideoFunctions
-from sam3_tvm.runtime.video.memory import FrameRecord, MaskAnswer, ObjectMemory
-from sam3_tvm.runtime.video.prompts import FramePrompt, build_frame_prompt
+from sam3_tvm.runtime.video.functions import VideoFunctions
+from sam3_tvm.runtime.video.memory import ObjectMemory
+from sam3_tvm.runtime.video.prompts import build_frame_prompt
 from sam3_tvm.runtime.video.result import FrameResult
 from sam3_tvm.runtime.video.state import pack, unpack
+from sam3_tvm.runtime.video.tracker import ObjectTracker
 
 __all__ = ["TrackSession"]
 
 # States hold integers of 64 bits.
 _LARGEST_ID = 2**63 - 1
-
-
-class _Frame:
-    """A frame, which is encoded when an object is looked for on it."""
-
-    def __init__(self, index: int, rgb: NDArray[np.uint8]) -> None:
-        self.index = index
-        self.rgb = rgb
-        self._features: Features | None = None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.rgb.shape[0], self.rgb.shape[1]
-
-    def features(self, functions: VideoFunctions) -> Features:
-        if self._features is None:
-            self._features = functions.encode(self.rgb)
-        return self._features
 
 
 class TrackSession:
@@ -76,8 +60,9 @@ class TrackSession:
         self._functions = functions
         self._frames = frames
         self._fingerprint = fingerprint
-        self._objects: dict[int, ObjectMemory] = {}
-        self._current: _Frame | None = None
+        self._tracker = ObjectTracker(functions)
+        self._arbiter: Arbiter = Independent()
+        self._current: SessionFrame | None = None
         self._next = 0
         self._lock = Lock()
         self._closed = False
@@ -85,7 +70,7 @@ class TrackSession:
     @property
     def objects(self) -> list[int]:
         """The ids of the objects, in the order in which they were first shown."""
-        return list(self._objects)
+        return list(self._tracker.objects)
 
     @property
     def frames(self) -> Frames | None:
@@ -104,7 +89,7 @@ class TrackSession:
             self._closed = True
             if self._frames is not None:
                 self._frames.close()
-            self._objects.clear()
+            self._tracker.objects.clear()
             self._current = None
 
     def add(
@@ -146,9 +131,7 @@ class TrackSession:
         with self._lock:
             self._check_open()
             shown = self._frame_to_show(frame)
-            memory = self._objects.get(name) or ObjectMemory(
-                self._functions.rules, self._functions.most_pointers
-            )
+            memory = self._tracker.memory(name)
             prompt = build_frame_prompt(
                 points,
                 point_labels,
@@ -159,9 +142,9 @@ class TrackSession:
                 most=self._functions.most_points,
                 earlier=None if clear else memory.points.get(shown.index),
             )
-            answer = self._show(memory, shown, prompt)
-            self._objects[name] = memory
-            return self._result(shown, {name: answer})
+            answer = self._tracker.show(memory, shown, prompt)
+            self._tracker.objects[name] = memory
+            return self._result(shown, shown_as_found([Sighting(name, memory, answer)]))
 
     def remove(self, object_id: int) -> None:
         """Forget an object.
@@ -171,10 +154,10 @@ class TrackSession:
         """
         name = checked_integer("an object's id", object_id)
         with self._lock:
-            if name not in self._objects:
-                known = ", ".join(map(str, self._objects)) or "none"
+            if name not in self._tracker.objects:
+                known = ", ".join(map(str, self._tracker.objects)) or "none"
                 raise PromptError(f"no object {brief(name)}; there are: {known}")
-            del self._objects[name]
+            del self._tracker.objects[name]
 
     def propagate(
         self, start: int | None = None, stop: int | None = None, reverse: bool = False
@@ -204,7 +187,7 @@ class TrackSession:
         reverse = checked_flag("reverse", reverse)
         with self._lock:
             self._check_open()
-            memories = list(self._objects.values())
+            memories = list(self._tracker.objects.values())
         if not memories:
             raise PromptError("no objects yet: add() one with points, a box or a mask")
         if start is not None:
@@ -271,7 +254,7 @@ class TrackSession:
         rgb = read_only(own_picture(frame))
         with self._lock:
             self._check_open()
-            taken = _Frame(self._next, rgb)
+            taken = SessionFrame(self._next, rgb)
             if self._current is not None and taken.size != self._current.size:
                 (height, width), (h, w) = taken.size, self._current.size
                 raise FramesError(
@@ -293,7 +276,7 @@ class TrackSession:
         """
         with self._lock:
             self._check_open()
-            return pack(self._objects, self._fingerprint, self._next)
+            return pack(self._tracker.objects, self._fingerprint, self._next)
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Go on from a :meth:`state` of the same artifact and film; replaces all objects.
@@ -304,14 +287,14 @@ class TrackSession:
         """
         with self._lock:
             self._check_open()
-            self._objects, self._next = unpack(state, self._fingerprint, self._functions)
+            self._tracker.objects, self._next = unpack(state, self._fingerprint, self._functions)
             self._current = None
 
     def _check_open(self) -> None:
         if self._closed:
             raise FramesError("the session has been closed: begin another with track()")
 
-    def _read(self, index: int) -> _Frame:
+    def _read(self, index: int) -> SessionFrame:
         """A frame of the film; the latest is kept with its features.
 
         Raises:
@@ -321,10 +304,10 @@ class TrackSession:
             assert self._frames is not None, "live input gives its frames to step()"
             # The features of the frame before go before the next one's come.
             self._current = None
-            self._current = _Frame(index, self._frames.read(index))
+            self._current = SessionFrame(index, self._frames.read(index))
         return self._current
 
-    def _frame_to_show(self, index: int | None) -> _Frame:
+    def _frame_to_show(self, index: int | None) -> SessionFrame:
         if self._frames is None:
             if self._current is None:
                 raise PromptError("no frame yet: give the first to step(), then show objects on it")
@@ -343,55 +326,25 @@ class TrackSession:
         except IndexError as error:
             raise PromptError(_beyond(index, self._frames)) from error
 
-    def _show(self, memory: ObjectMemory, frame: _Frame, prompt: FramePrompt) -> MaskAnswer:
-        """Find an object where a prompt shows it, and remember the frame and the prompt."""
-        features = frame.features(self._functions)
-        first_time = frame.index not in memory.passed
-        before = memory.tracked.get(frame.index)
-        reverse = before is not None and before.reverse
-        if prompt.mask is not None:
-            output = self._functions.take(features, prompt.mask)
-        else:
-            recalled = None if first_time else memory.recall(frame.index, reverse)
-            output = self._functions.look(features, recalled, prompt)
-        kept = self._functions.remember(features, output, prompted=True)
-        record = FrameRecord(output.pointer, kept, reverse, output.answer)
-        memory.keep(frame.index, record, conditioning=first_time)
-        if prompt.mask is None:
-            memory.points[frame.index] = prompt
-        else:
-            memory.points.pop(frame.index, None)
-        return output.answer
-
     def _advance(
-        self, frame: _Frame, reverse: bool, asked: Sequence[ObjectMemory] = ()
+        self, frame: SessionFrame, reverse: bool, asked: Sequence[ObjectMemory] = ()
     ) -> FrameResult:
-        answers: dict[int, MaskAnswer] = {}
+        """Look for all objects on a frame, let the arbiter decide, and remember what it leaves."""
         once = self._frames is None or self._frames.only_forwards
-        for name, memory in self._objects.items():
-            if memory not in asked and not memory.is_come_to(frame.index, reverse):
-                continue
-            answer = memory.answer(frame.index)
-            if answer is None:
-                features = frame.features(self._functions)
-                recalled = memory.recall(frame.index, reverse)
-                output = self._functions.look(features, recalled)
-                kept = self._functions.remember(features, output, prompted=False)
-                memory.keep(frame.index, FrameRecord(output.pointer, kept, reverse), False)
-                answer = output.answer
-            answers[name] = answer
-            memory.forget(frame.index, reverse, () if once else memory.anchors, once)
-        return self._result(frame, answers)
+        sightings = self._tracker.look(frame, reverse, asked)
+        live = self._frames is None
+        verdict = self._arbiter.arbitrate(frame, sightings, reverse=reverse, live=live)
+        self._tracker.remember(frame, verdict.remembered, reverse, once)
+        return self._result(frame, verdict.shown)
 
-    def _result(self, frame: _Frame, answers: Mapping[int, MaskAnswer]) -> FrameResult:
-        found = np.array([answer.object_logit for answer in answers.values()], np.float64)
+    def _result(self, frame: SessionFrame, shown: Sequence[Shown]) -> FrameResult:
         side = self._functions.mask_side
-        logits = np.zeros((len(answers), side, side), np.float32)
-        for row, answer in enumerate(answers.values()):
-            logits[row] = answer.logits
+        logits = np.zeros((len(shown), side, side), np.float32)
+        for row, one in enumerate(shown):
+            logits[row] = one.logits
         masks = LazyMasks(frame.size, logits, self._functions.resize)
-        scores: NDArray[np.float32] = sigmoid(found).astype(np.float32)
-        return FrameResult(frame.index, list(answers), scores, masks, frame.rgb)
+        scores = np.array([one.score for one in shown], np.float32)
+        return FrameResult(frame.index, [one.name for one in shown], scores, masks, frame.rgb)
 
 
 def _beyond(index: int, frames: Frames | None) -> str:

@@ -1,0 +1,136 @@
+"""What becomes of the objects that were looked for on a frame, before any of it is remembered.
+
+A frame is passed in three steps: every object is looked for (:class:`Sighting`), an arbiter decides
+over all of them together (:class:`Verdict`), and what it leaves is remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam3_tvm.runtime.pictures.scores import sigmoid
+from sam3_tvm.runtime.video.frame import SessionFrame
+from sam3_tvm.runtime.video.memory import MaskAnswer, ObjectMemory
+
+__all__ = ["Arbiter", "Independent", "NewObject", "Shown", "Sighting", "Verdict", "shown_as_found"]
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """An object on a frame.
+
+    Attributes:
+        name: its id.
+        memory: what is remembered of it.
+        answer: what was found, or what came of a prompt.
+        pointer: its object pointer, float32 [D]; None where the frame is answered by what came of
+            a prompt on it, of which everything is remembered already.
+        mask: what is to be remembered instead of the mask that was found: logits, float32
+            [4S, 4S]; None for that mask.
+        certain: whether the mask that was found is remembered without its doubts, as one that
+            was shown.
+        conditioning: whether the frame is remembered like one on which the object was shown.
+    """
+
+    name: int
+    memory: ObjectMemory
+    answer: MaskAnswer
+    pointer: NDArray[np.float32] | None = None
+    mask: NDArray[np.float32] | None = None
+    certain: bool = False
+    conditioning: bool = False
+
+
+@dataclass(frozen=True)
+class NewObject:
+    """An object that is followed from a frame on.
+
+    Attributes:
+        name: its id.
+        phrase: the number of the phrase that found it.
+        mask: where it is, bool [4S, 4S].
+    """
+
+    name: int
+    phrase: int
+    mask: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An object as a frame's result has it.
+
+    Attributes:
+        name: its id.
+        logits: of its mask, float32 [4S, 4S].
+        score: 0 to 1.
+        phrase: the number of the phrase that found it; None for one that was shown.
+        rank: by which it is decided to whom pixels of several objects of a phrase belong.
+        hidden: whether it is left out.
+    """
+
+    name: int
+    logits: NDArray[np.float32]
+    score: float
+    phrase: int | None = None
+    rank: float = 0.0
+    hidden: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an arbiter decided.
+
+    Attributes:
+        remembered: of the objects that were looked for.
+        new: objects that begin here.
+        removed: ids of objects that are forgotten.
+        shown: what the result has, in order.
+    """
+
+    remembered: Sequence[Sighting]
+    new: Sequence[NewObject]
+    removed: Collection[int]
+    shown: Sequence[Shown]
+
+
+class Arbiter(Protocol):
+    """Decides over all objects of a frame together."""
+
+    def arbitrate(
+        self, frame: SessionFrame, sightings: Sequence[Sighting], *, reverse: bool, live: bool
+    ) -> Verdict:
+        """What becomes of the objects on a frame.
+
+        Args:
+            frame: the frame.
+            sightings: all objects that were looked for on it.
+            reverse: whether frames come in falling order.
+            live: whether results are wanted at once, so that nothing can be taken back.
+        """
+        ...
+
+
+class Independent:
+    """Leaves every object as it would be alone."""
+
+    def arbitrate(
+        self, frame: SessionFrame, sightings: Sequence[Sighting], *, reverse: bool, live: bool
+    ) -> Verdict:
+        """See :meth:`Arbiter.arbitrate`."""
+        return Verdict(sightings, (), (), shown_as_found(sightings))
+
+
+def shown_as_found(sightings: Sequence[Sighting]) -> list[Shown]:
+    """Objects with the masks that were found, and the probabilities that they are there."""
+    logits = np.array([seen.answer.object_logit for seen in sightings], np.float64)
+    scores = sigmoid(logits).astype(np.float32)
+    return [
+        Shown(seen.name, seen.answer.logits, float(score))
+        for seen, score in zip(sightings, scores, strict=True)
+    ]
