@@ -357,6 +357,8 @@ def _video_components(sizes: Sizes) -> Iterable[Component]:
     features = TensorSpec("tracker_2", "float32", (b, d, s, s), per_image=True)
     conditioned = TensorSpec("conditioned", "float32", (b, d, s, s))
     logits = TensorSpec("mask_logits", "float32", (b, 1, 4 * s, 4 * s))
+    # Four times the side of a mask, from which memories are made.
+    enlarged = TensorSpec("enlarged", "float32", (b, 1, 16 * s, 16 * s))
     memories = _memories(video)
     # No older than the memories that a model takes.
     ages = Integers(0, min(_AGES, video.memories))
@@ -376,18 +378,18 @@ def _video_components(sizes: Sizes) -> Iterable[Component]:
         Component(
             "enlarge_masks",
             (logits,),
-            (TensorSpec("enlarged", "float32", (b, 1, side, side)),),
+            (enlarged,),
         ),
         Component(
             "shown_mask",
             (TensorSpec("shown", "float32", (b, 1, side, side), values=Binary()),),
-            (TensorSpec("mask_prior", "float32", (b, 1, 4 * s, 4 * s)), logits),
+            (TensorSpec("mask_prior", "float32", (b, 1, 4 * s, 4 * s)), logits, enlarged),
         ),
         Component(
             "memory_encoder",
             (
                 features,
-                TensorSpec("enlarged", "float32", (b, 1, side, side)),
+                enlarged,
                 TensorSpec("object_logits", "float32", (b, 1)),
                 TensorSpec("shown_here", "bool", (b,), values=Alternating()),
             ),

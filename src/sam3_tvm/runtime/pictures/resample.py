@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["resize", "resize_mask"]
+__all__ = ["resize", "resize_mask", "resize_values"]
 
 # Output positions computed together, as one matrix product over the inputs they need.
 _BLOCK = 32
@@ -103,12 +103,24 @@ def resize_mask(mask: NDArray[np.bool_], height: int, width: int) -> NDArray[np.
     Returns:
         bool, shape [height, width].
     """
-    values = mask.astype(np.float32)
+    return resize_values(mask.astype(np.float32), height, width) >= np.float32(0.5)
+
+
+def resize_values(values: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """A plane of numbers at another size, by the same filter in single precision.
+
+    Args:
+        values: float32, shape [H, W].
+        height, width: of the result, pixels.
+
+    Returns:
+        float32, shape [height, width].
+    """
     if values.shape[1] != width:
         values = _summed_along_rows(values, width)
     if values.shape[0] != height:
         values = _summed_along_rows(np.ascontiguousarray(values.T), height).T
-    return np.ascontiguousarray(values >= np.float32(0.5))
+    return np.ascontiguousarray(values)
 
 
 def _summed_along_rows(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:

@@ -13,11 +13,24 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sam3_tvm.runtime.pictures.arguments import PromptError
+from sam3_tvm.runtime.pictures.masks import LazyMasks, Resize
 from sam3_tvm.runtime.pictures.scores import sigmoid
 from sam3_tvm.runtime.video.frame import SessionFrame
 from sam3_tvm.runtime.video.memory import MaskAnswer, ObjectMemory
+from sam3_tvm.runtime.video.result import FrameResult
 
-__all__ = ["Arbiter", "Independent", "NewObject", "Shown", "Sighting", "Verdict", "shown_as_found"]
+__all__ = [
+    "Arbiter",
+    "Independent",
+    "NewObject",
+    "Passed",
+    "Shown",
+    "Sighting",
+    "Verdict",
+    "shown_as_found",
+    "stacked",
+]
 
 
 @dataclass(frozen=True)
@@ -29,7 +42,7 @@ class Sighting:
         memory: what is remembered of it.
         answer: what was found, or what came of a prompt.
         pointer: its object pointer, float32 [D]; None where the frame is answered by what came of
-            a prompt on it, of which everything is remembered already.
+            a prompt on it, and everything is remembered already.
         mask: what is to be remembered instead of the mask that was found: logits, float32
             [4S, 4S]; None for that mask.
         certain: whether the mask that was found is remembered without its doubts, as one that
@@ -99,8 +112,86 @@ class Verdict:
     shown: Sequence[Shown]
 
 
+@dataclass(frozen=True)
+class Passed:
+    """A frame that was passed, of which no result is given yet.
+
+    Attributes:
+        index: its number.
+        rgb: uint8 [H, W, 3].
+        shown: the objects on it.
+        side: of their masks' logits, 4S.
+    """
+
+    index: int
+    rgb: NDArray[np.uint8]
+    shown: Sequence[Shown]
+    side: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width, pixels."""
+        return self.rgb.shape[0], self.rgb.shape[1]
+
+    def result(
+        self,
+        shown: Sequence[Shown],
+        resize: Resize,
+        masks: NDArray[np.bool_] | None = None,
+        phrases: Sequence[str] = (),
+    ) -> FrameResult:
+        """The frame's result.
+
+        Args:
+            shown: the objects that it has.
+            resize: makes masks of logits.
+            masks: the objects' masks, bool [N, H, W]; None for those that their logits give.
+            phrases: by their numbers.
+        """
+        logits = stacked([one.logits for one in shown], self.side)
+        lazy = LazyMasks(self.size, logits, resize, masks)
+        scores = np.array([one.score for one in shown], np.float32)
+        of = [None if one.phrase is None else phrases[one.phrase] for one in shown]
+        return FrameResult(self.index, [one.name for one in shown], scores, lazy, self.rgb, of)
+
+
+def stacked(logits: Sequence[NDArray[np.float32]], side: int) -> NDArray[np.float32]:
+    """Logits of masks [side, side] as one array, float32 [N, side, side]."""
+    found = np.zeros((len(logits), side, side), np.float32)
+    for row, of_one in enumerate(logits):
+        found[row] = of_one
+    return found
+
+
 class Arbiter(Protocol):
-    """Decides over all objects of a frame together."""
+    """Decides over all objects of a frame together.
+
+    Attributes:
+        phrases: what is looked for, in the order of being added.
+    """
+
+    phrases: list[str]
+
+    @property
+    def delay(self) -> int:
+        """How many frames of a film are passed before the first result is given, 1 or more."""
+        ...
+
+    def add_text(self, phrase: str) -> int:
+        """Look for a phrase; returns its number."""
+        ...
+
+    def check_name(self, name: int) -> None:
+        """Refuse an id by which no object can be shown."""
+        ...
+
+    def take_name(self, name: int) -> None:
+        """Take note that an object was shown by this id."""
+        ...
+
+    def remove(self, name: int) -> None:
+        """Take note that an object was removed by the user."""
+        ...
 
     def arbitrate(
         self, frame: SessionFrame, sightings: Sequence[Sighting], *, reverse: bool, live: bool
@@ -115,15 +206,50 @@ class Arbiter(Protocol):
         """
         ...
 
+    def result(self, passed: Passed, resize: Resize) -> FrameResult:
+        """A frame's result, by all that is known when it is given.
+
+        Args:
+            passed: the frame.
+            resize: makes masks of logits.
+        """
+        ...
+
 
 class Independent:
-    """Leaves every object as it would be alone."""
+    """Leaves every object as it would be alone, and knows no phrases."""
+
+    delay = 1
+
+    def __init__(self) -> None:
+        self.phrases: list[str] = []
+
+    def add_text(self, phrase: str) -> int:
+        """Refuse it.
+
+        Raises:
+            PromptError: always.
+        """
+        raise PromptError("this session has no detector of phrases: begin one with Model.track()")
+
+    def check_name(self, name: int) -> None:
+        """Take any id."""
+
+    def take_name(self, name: int) -> None:
+        """Take note of nothing."""
+
+    def remove(self, name: int) -> None:
+        """Take note of nothing."""
 
     def arbitrate(
         self, frame: SessionFrame, sightings: Sequence[Sighting], *, reverse: bool, live: bool
     ) -> Verdict:
         """See :meth:`Arbiter.arbitrate`."""
         return Verdict(sightings, (), (), shown_as_found(sightings))
+
+    def result(self, passed: Passed, resize: Resize) -> FrameResult:
+        """See :meth:`Arbiter.result`."""
+        return passed.result(passed.shown, resize)
 
 
 def shown_as_found(sightings: Sequence[Sighting]) -> list[Shown]:

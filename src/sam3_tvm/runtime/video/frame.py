@@ -30,6 +30,6 @@ class SessionFrame:
 
     def features(self, functions: VideoFunctions) -> Features:
         """What all objects on it share."""
-        if self._features is None:
+        if self._features is None or not functions.encoded(self._features):
             self._features = functions.encode(self.rgb)
         return self._features

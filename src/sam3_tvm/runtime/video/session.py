@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.locks import Lock
 from sam3_tvm.runtime.pictures.arguments import PromptError, brief, checked_flag, checked_integer
 from sam3_tvm.runtime.pictures.image import Picture, own_picture
-from sam3_tvm.runtime.pictures.masks import LazyMasks
-from sam3_tvm.runtime.video.arbiter import Arbiter, Independent, Shown, Sighting, shown_as_found
+from sam3_tvm.runtime.video.arbiter import Arbiter, Independent, Passed, Sighting, shown_as_found
 from sam3_tvm.runtime.video.frame import SessionFrame
-from sam3_tvm.runtime.video.frames import Frames, FramesError, read_only
+from sam3_tvm.runtime.video.frames import Frames, FramesError, last_frame, read_only
 from sam3_tvm.runtime.video.functions import VideoFunctions
 from sam3_tvm.runtime.video.memory import ObjectMemory
 from sam3_tvm.runtime.video.prompts import build_frame_prompt
@@ -54,14 +53,24 @@ class TrackSession:
         functions: the artifact's.
         frames: the film; None for live input.
         fingerprint: the artifact's; states carry it.
+        arbiter: decides over all objects of a frame together; by default each is left as it is.
+        live: whether results of phrases are given at once, as of live input.
     """
 
-    def __init__(self, functions: VideoFunctions, frames: Frames | None, fingerprint: str) -> None:
+    def __init__(
+        self,
+        functions: VideoFunctions,
+        frames: Frames | None,
+        fingerprint: str,
+        arbiter: Arbiter | None = None,
+        live: bool = False,
+    ) -> None:
         self._functions = functions
         self._frames = frames
         self._fingerprint = fingerprint
         self._tracker = ObjectTracker(functions)
-        self._arbiter: Arbiter = Independent()
+        self._arbiter: Arbiter = Independent() if arbiter is None else arbiter
+        self._live = live or frames is None
         self._current: SessionFrame | None = None
         self._next = 0
         self._lock = Lock()
@@ -71,6 +80,11 @@ class TrackSession:
     def objects(self) -> list[int]:
         """The ids of the objects, in the order in which they were first shown."""
         return list(self._tracker.objects)
+
+    @property
+    def phrases(self) -> list[str]:
+        """What is looked for, in the order of being added."""
+        return list(self._arbiter.phrases)
 
     @property
     def frames(self) -> Frames | None:
@@ -131,6 +145,7 @@ class TrackSession:
         with self._lock:
             self._check_open()
             shown = self._frame_to_show(frame)
+            self._arbiter.check_name(name)
             memory = self._tracker.memory(name)
             prompt = build_frame_prompt(
                 points,
@@ -144,10 +159,38 @@ class TrackSession:
             )
             answer = self._tracker.show(memory, shown, prompt)
             self._tracker.objects[name] = memory
-            return self._result(shown, shown_as_found([Sighting(name, memory, answer)]))
+            self._arbiter.take_name(name)
+            found = shown_as_found([Sighting(name, memory, answer)])
+            side = self._functions.mask_side
+            return self._result(Passed(shown.index, shown.rgb, found, side))
+
+    def add_text(self, phrase: str) -> int:
+        """Look for all objects that a phrase names, on every frame that is passed from now on.
+
+        They get ids of their own, and are followed like objects that are shown; :meth:`remove`
+        forgets one. Detections on later frames confirm them, or speak against them: which are
+        new, removed or hidden is decided by ``manifest.video_concepts``.
+
+        Args:
+            phrase: such as ``"dog"``.
+
+        Returns:
+            The phrase's number, from 0; the same for one that was added before.
+
+        Raises:
+            PromptError: a phrase that is no text, or empty.
+            MissingExtraError: SciPy isn't installed.
+            FramesError: the session has been closed.
+
+        Warns:
+            PhraseWarning: a phrase that is longer than the model reads; its end goes unheard.
+        """
+        with self._lock:
+            self._check_open()
+            return self._arbiter.add_text(phrase)
 
     def remove(self, object_id: int) -> None:
-        """Forget an object.
+        """Forget an object, of whatever origin; it is on no result that is given after.
 
         Raises:
             PromptError: no object of this id.
@@ -158,19 +201,25 @@ class TrackSession:
                 known = ", ".join(map(str, self._tracker.objects)) or "none"
                 raise PromptError(f"no object {brief(name)}; there are: {known}")
             del self._tracker.objects[name]
+            self._arbiter.remove(name)
 
     def propagate(
         self, start: int | None = None, stop: int | None = None, reverse: bool = False
     ) -> Iterator[FrameResult]:
         """Follow the objects through the film, a frame at a time.
 
-        Objects can be added, corrected and removed between two frames.
+        Objects can be added, corrected and removed between two frames, and phrases be added. With
+        phrases, results are held back for ``manifest.video_concepts.hotstart_delay`` frames (but
+        for the last ones), in which objects may turn out to be none: what is said between two
+        frames is heard from the frame on that is passed next, which lies so far ahead. A session
+        that is ``live`` gives results at once.
 
         Args:
             start: the frame at which all objects that are there now are followed from, also
-                those that are shown on a later one. By default each is from the earliest on
-                which it was shown, and the pass begins with the first of these that it comes to:
-                the earliest, or in reverse the latest.
+                those that are shown on a later one, and from which on phrases are looked for. By
+                default each object is from the earliest on which it was shown, and the pass
+                begins with the first of these that it comes to: the earliest, or in reverse the
+                latest; with phrases with the film's first frame, or in reverse its last.
             stop: the frame before which to stop, as of ``range``; by default all frames to the
                 film's end, or in reverse to its beginning.
             reverse: go backwards.
@@ -179,7 +228,8 @@ class TrackSession:
             The frames in the order in which they are passed.
 
         Raises:
-            PromptError: no objects, a start that isn't in the film, or live input.
+            PromptError: neither objects nor phrases, a start that isn't in the film, or live
+                input.
             FramesError: a frame that cannot be read, or the session has been closed.
         """
         if self._frames is None:
@@ -188,13 +238,17 @@ class TrackSession:
         with self._lock:
             self._check_open()
             memories = list(self._tracker.objects.values())
-        if not memories:
-            raise PromptError("no objects yet: add() one with points, a box or a mask")
-        if start is not None:
-            first = checked_integer("a frame's number", start)
-        else:
-            entries = [memory.first_shown for memory in memories]
-            first = max(entries) if reverse else min(entries)
+            if not memories and not self._arbiter.phrases:
+                raise PromptError(
+                    "no objects yet: add() one with points, a box or a mask, or add_text()"
+                )
+            if start is not None:
+                first = checked_integer("a frame's number", start)
+            elif self._arbiter.phrases:
+                first = last_frame(self._frames) if reverse else 0
+            else:
+                entries = [memory.first_shown for memory in memories]
+                first = max(entries) if reverse else min(entries)
         if stop is not None:
             stop = checked_integer("a frame's number", stop)
         if first < 0:
@@ -222,6 +276,8 @@ class TrackSession:
         with self._lock:
             for memory in asked:
                 memory.start = first
+        held: deque[Passed] = deque()
+        fault: FramesError | None = None
         for index in indices:
             with self._lock:
                 self._check_open()
@@ -230,9 +286,22 @@ class TrackSession:
                 except IndexError as error:
                     if index == first:
                         raise PromptError(_beyond(index, self._frames)) from error
-                    return
-                result = self._advance(frame, reverse, asked)
+                    break
+                except FramesError as error:
+                    fault = error  # after what was found before it
+                    break
+                held.append(self._advance(frame, reverse, asked))
+                if len(held) < (1 if self._live else self._arbiter.delay):
+                    continue
+                result = self._result(held.popleft())
             yield result
+        while held:
+            with self._lock:
+                self._check_open()
+                result = self._result(held.popleft())
+            yield result
+        if fault is not None:
+            raise fault
 
     def step(self, frame: Picture) -> FrameResult:
         """Follow all objects to the next frame of live input.
@@ -263,7 +332,7 @@ class TrackSession:
                 )
             self._current = taken
             self._next += 1
-            return self._advance(taken, reverse=False)
+            return self._result(self._advance(taken, reverse=False))
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All that is remembered, as arrays by name: to be saved, and restored in a new session.
@@ -272,21 +341,26 @@ class TrackSession:
         comes back bit for bit.
 
         Raises:
+            PromptError: a session with phrases, of which no states are made.
             FramesError: the session has been closed, and remembers nothing.
         """
         with self._lock:
             self._check_open()
+            if self._arbiter.phrases:
+                raise PromptError("a session with phrases has no state that could be restored")
             return pack(self._tracker.objects, self._fingerprint, self._next)
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Go on from a :meth:`state` of the same artifact and film; replaces all objects.
 
         Raises:
-            PromptError: a state of another artifact, or something else.
+            PromptError: a state of another artifact, or something else; a session with phrases.
             FramesError: the session has been closed.
         """
         with self._lock:
             self._check_open()
+            if self._arbiter.phrases:
+                raise PromptError("a session with phrases takes no state: begin another")
             self._tracker.objects, self._next = unpack(state, self._fingerprint, self._functions)
             self._current = None
 
@@ -328,23 +402,19 @@ class TrackSession:
 
     def _advance(
         self, frame: SessionFrame, reverse: bool, asked: Sequence[ObjectMemory] = ()
-    ) -> FrameResult:
+    ) -> Passed:
         """Look for all objects on a frame, let the arbiter decide, and remember what it leaves."""
         once = self._frames is None or self._frames.only_forwards
         sightings = self._tracker.look(frame, reverse, asked)
-        live = self._frames is None
-        verdict = self._arbiter.arbitrate(frame, sightings, reverse=reverse, live=live)
+        verdict = self._arbiter.arbitrate(frame, sightings, reverse=reverse, live=self._live)
         self._tracker.remember(frame, verdict.remembered, reverse, once)
-        return self._result(frame, verdict.shown)
+        self._tracker.begin(frame, verdict.new)
+        for name in verdict.removed:
+            del self._tracker.objects[name]
+        return Passed(frame.index, frame.rgb, verdict.shown, self._functions.mask_side)
 
-    def _result(self, frame: SessionFrame, shown: Sequence[Shown]) -> FrameResult:
-        side = self._functions.mask_side
-        logits = np.zeros((len(shown), side, side), np.float32)
-        for row, one in enumerate(shown):
-            logits[row] = one.logits
-        masks = LazyMasks(frame.size, logits, self._functions.resize)
-        scores = np.array([one.score for one in shown], np.float32)
-        return FrameResult(frame.index, [one.name for one in shown], scores, masks, frame.rgb)
+    def _result(self, passed: Passed) -> FrameResult:
+        return self._arbiter.result(passed, self._functions.resize)
 
 
 def _beyond(index: int, frames: Frames | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sam3_tvm.runtime.video.arbiter import Sighting
+from sam3_tvm.runtime.video.arbiter import NewObject, Sighting
 from sam3_tvm.runtime.video.frame import SessionFrame
 from sam3_tvm.runtime.video.functions import FrameOutput, VideoFunctions
 from sam3_tvm.runtime.video.memory import FrameRecord, MaskAnswer, ObjectMemory
@@ -69,11 +69,16 @@ class ObjectTracker:
             if memory not in asked and not memory.is_come_to(frame.index, reverse):
                 continue
             answer, pointer = memory.answer(frame.index), None
+            shown = memory.shown.get(frame.index) if memory.phrase is not None else None
             if answer is None:
                 features = frame.features(self._functions)
                 output = self._functions.look(features, memory.recall(frame.index, reverse))
                 answer, pointer = output.answer, output.pointer
-            found.append(Sighting(name, memory, answer, pointer))
+            elif shown is not None:
+                # A frame on which a phrase's object was conditioned, which is passed again: what
+                # is remembered of it depends on the other objects that there are now.
+                pointer = shown.pointer
+            found.append(Sighting(name, memory, answer, pointer, conditioning=shown is not None))
         return found
 
     def remember(
@@ -88,11 +93,33 @@ class ObjectTracker:
             once: whether frames come once alone.
         """
         for seen in sightings:
-            if seen.pointer is not None:
-                output = FrameOutput(seen.answer, seen.pointer)
-                features = frame.features(self._functions)
-                kept = self._functions.remember(features, output, prompted=False)
-                record = FrameRecord(seen.pointer, kept, reverse)
-                seen.memory.keep(frame.index, record, conditioning=False)
+            self._remember(frame, seen, reverse)
             anchors = () if once else seen.memory.anchors
             seen.memory.forget(frame.index, reverse, anchors, once)
+
+    def _remember(self, frame: SessionFrame, seen: Sighting, reverse: bool) -> None:
+        if seen.pointer is None:
+            return
+        features = frame.features(self._functions)
+        if seen.mask is not None:
+            kept = self._functions.remember_mask(features, seen.mask)
+        else:
+            output = FrameOutput(seen.answer, seen.pointer)
+            kept = self._functions.remember(features, output, prompted=seen.certain)
+        answer = seen.answer if seen.conditioning else None
+        record = FrameRecord(seen.pointer, kept, reverse, answer)
+        if seen.conditioning and frame.index not in seen.memory.shown:
+            seen.memory.passed.add(frame.index)
+        seen.memory.keep(frame.index, record, seen.conditioning)
+
+    def begin(self, frame: SessionFrame, new: Sequence[NewObject]) -> None:
+        """Follow objects from a frame on that phrases found there."""
+        features = frame.features(self._functions)
+        for one in new:
+            output = self._functions.take(features, one.mask)
+            kept = self._functions.remember(features, output, prompted=True)
+            memory = ObjectMemory(self._functions.rules, self._functions.most_pointers, one.phrase)
+            # Those that begin in a reverse pass are remembered like others that were shown.
+            record = FrameRecord(output.pointer, kept, False, output.answer)
+            memory.keep(frame.index, record, conditioning=True)
+            self.objects[one.name] = memory

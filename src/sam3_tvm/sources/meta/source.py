@@ -10,7 +10,13 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
-from sam3_tvm.rules import ClickRules, Preprocessing, ReferenceRules, VideoRules
+from sam3_tvm.rules import (
+    ClickRules,
+    ConceptVideoRules,
+    Preprocessing,
+    ReferenceRules,
+    VideoRules,
+)
 from sam3_tvm.sources.base import Licence, SourceError, read_licence
 from sam3_tvm.sources.meta.build import CONFIGS, build, config_for, sizes_of
 from sam3_tvm.sources.meta.checkpoint import load_into, read_checkpoint
@@ -61,6 +67,7 @@ class MetaSource:
         self.sizes = replace(sizes_of(model), points=points)
         self.clicks: ClickRules | None = None
         self.video: VideoRules | None = None
+        self.video_concepts: ConceptVideoRules | None = None
         self.preprocessing = Preprocessing(
             self.sizes.image, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 1 / 255
         )
