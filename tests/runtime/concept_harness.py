@@ -62,7 +62,7 @@ class ConceptStudio(Studio):
 
 
 def assert_same_objects(ours, wanted: ConceptFrame) -> None:
-    """One frame beside the reference's: ids, phrases, scores, and masks to a pixel in a thousand."""
+    """One frame beside the reference's: ids, phrases, scores, masks to a pixel in a thousand."""
     assert ours.index == wanted.index
     assert ours.objects == wanted.objects, f"frame {ours.index}"
     assert ours.phrases == wanted.phrases

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sam3_tvm.errors import Sam3Error
 
-__all__ = ["Frames", "FramesError", "last_frame", "read_only"]
+__all__ = ["Frames", "FramesError", "read_only"]
 
 
 class FramesError(Sam3Error, ValueError):
@@ -101,23 +101,6 @@ class Frames(ABC):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def last_frame(frames: Frames) -> int:
-    """The number of a film's last frame.
-
-    Raises:
-        FramesError: it isn't known.
-    """
-    while (stated := frames.count) is not None:
-        try:
-            frames.read(stated - 1)
-        except IndexError:
-            if frames.count != stated:  # it has fewer than it says, and now it is known
-                continue
-            break
-        return stated - 1
-    raise FramesError(f"{frames.name}: its length isn't known: give the frame to start from")
 
 
 def read_only(array: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -14,9 +13,10 @@ from sam3_tvm.runtime.pictures.arguments import PromptError, brief, checked_flag
 from sam3_tvm.runtime.pictures.image import Picture, own_picture
 from sam3_tvm.runtime.video.arbiter import Arbiter, Independent, Passed, Sighting, shown_as_found
 from sam3_tvm.runtime.video.frame import SessionFrame
-from sam3_tvm.runtime.video.frames import Frames, FramesError, last_frame, read_only
+from sam3_tvm.runtime.video.frames import Frames, FramesError, read_only
 from sam3_tvm.runtime.video.functions import VideoFunctions
 from sam3_tvm.runtime.video.memory import ObjectMemory
+from sam3_tvm.runtime.video.passes import beyond, order
 from sam3_tvm.runtime.video.prompts import build_frame_prompt
 from sam3_tvm.runtime.video.result import FrameResult
 from sam3_tvm.runtime.video.state import pack, unpack
@@ -242,24 +242,9 @@ class TrackSession:
                 raise PromptError(
                     "no objects yet: add() one with points, a box or a mask, or add_text()"
                 )
-            if start is not None:
-                first = checked_integer("a frame's number", start)
-            elif self._arbiter.phrases:
-                first = last_frame(self._frames) if reverse else 0
-            else:
-                entries = [memory.first_shown for memory in memories]
-                first = max(entries) if reverse else min(entries)
-        if stop is not None:
-            stop = checked_integer("a frame's number", stop)
-        if first < 0:
-            raise PromptError(_beyond(first, self._frames))
-        indices: Iterable[int]
-        if reverse:
-            indices = range(first, -1 if stop is None else max(stop, -1), -1)
-        elif stop is not None:
-            indices = range(first, stop)
-        else:
-            indices = itertools.count(first)
+            first, indices = order(
+                self._frames, memories, bool(self._arbiter.phrases), start, stop, reverse
+            )
         return self._pass(indices, first, reverse, memories if start is not None else ())
 
     def _pass(
@@ -285,7 +270,7 @@ class TrackSession:
                     frame = self._read(index)
                 except IndexError as error:
                     if index == first:
-                        raise PromptError(_beyond(index, self._frames)) from error
+                        raise PromptError(beyond(index, self._frames)) from error
                     break
                 except FramesError as error:
                     fault = error  # after what was found before it
@@ -394,11 +379,11 @@ class TrackSession:
         if index is None:
             raise PromptError("on which frame? give its number, from 0")
         if index < 0:
-            raise PromptError(_beyond(index, self._frames))
+            raise PromptError(beyond(index, self._frames))
         try:
             return self._read(index)
         except IndexError as error:
-            raise PromptError(_beyond(index, self._frames)) from error
+            raise PromptError(beyond(index, self._frames)) from error
 
     def _advance(
         self, frame: SessionFrame, reverse: bool, asked: Sequence[ObjectMemory] = ()
@@ -415,9 +400,3 @@ class TrackSession:
 
     def _result(self, passed: Passed) -> FrameResult:
         return self._arbiter.result(passed, self._functions.resize)
-
-
-def _beyond(index: int, frames: Frames | None) -> str:
-    count = None if frames is None else frames.count
-    known = f", which has {count}, numbered from 0" if count is not None else ""
-    return f"frame {index} is not in the film{known}"
