@@ -22,9 +22,11 @@ from sam3_tvm.runtime.video.result import FrameResult
 
 __all__ = [
     "Arbiter",
+    "FoundObject",
     "Independent",
     "NewObject",
     "Passed",
+    "PhraseState",
     "Shown",
     "Sighting",
     "Verdict",
@@ -163,6 +165,49 @@ def stacked(logits: Sequence[NDArray[np.float32]], side: int) -> NDArray[np.floa
     return found
 
 
+@dataclass(frozen=True)
+class FoundObject:
+    """What is known of an object that a phrase found, beside what the tracker remembers.
+
+    Attributes:
+        id: its id.
+        phrase: the phrase's number.
+        score: of the detection by which it was found, 0 to 1.
+        first_frame, keep_alive, unmatched, last_occluded: as of
+            :class:`~sam3_tvm.runtime.video.concepts.hot_start.History`.
+    """
+
+    id: int
+    phrase: int
+    score: float
+    first_frame: int
+    keep_alive: int
+    unmatched: int
+    last_occluded: int | None
+
+
+@dataclass(frozen=True)
+class PhraseState:
+    """What an arbiter remembers, as plain data.
+
+    Attributes:
+        phrases: what is looked for.
+        next_id: the least id that was neither given nor passed over.
+        given: ids of objects that were ever shown.
+        gone: ids of objects that were removed.
+        objects: the objects that phrases found.
+        duplicates: ids of an older object and of a younger one, and on how many frames a detection
+            was of both.
+    """
+
+    phrases: tuple[str, ...] = ()
+    next_id: int = 0
+    given: tuple[int, ...] = ()
+    gone: tuple[int, ...] = ()
+    objects: tuple[FoundObject, ...] = ()
+    duplicates: tuple[tuple[int, int, int], ...] = ()
+
+
 class Arbiter(Protocol):
     """Decides over all objects of a frame together.
 
@@ -191,6 +236,14 @@ class Arbiter(Protocol):
 
     def remove(self, name: int) -> None:
         """Take note that an object was removed by the user."""
+        ...
+
+    def state(self) -> PhraseState:
+        """All that is remembered."""
+        ...
+
+    def restore(self, state: PhraseState) -> None:
+        """Go on from a state."""
         ...
 
     def arbitrate(
@@ -240,6 +293,19 @@ class Independent:
 
     def remove(self, name: int) -> None:
         """Take note of nothing."""
+
+    def state(self) -> PhraseState:
+        """Nothing."""
+        return PhraseState()
+
+    def restore(self, state: PhraseState) -> None:
+        """Go on from nothing.
+
+        Raises:
+            PromptError: a state with phrases.
+        """
+        if state.phrases:
+            raise PromptError("the state is of a session with phrases, and this has no detector")
 
     def arbitrate(
         self, frame: SessionFrame, sightings: Sequence[Sighting], *, reverse: bool, live: bool

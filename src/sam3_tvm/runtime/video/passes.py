@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sam3_tvm.runtime.pictures.arguments import PromptError, checked_integer
-from sam3_tvm.runtime.video.frames import Frames
+from sam3_tvm.runtime.video.frames import Frames, beyond
 from sam3_tvm.runtime.video.memory import ObjectMemory
 
-__all__ = ["beyond", "order"]
+__all__ = ["goes_on", "order"]
 
 
 def order(
@@ -50,6 +50,19 @@ def order(
     return first, itertools.count(first) if stop is None else range(first, stop)
 
 
+def goes_on(held: Sequence[int], first: int, reverse: bool) -> bool:
+    """Whether a pass begins with frames that another has passed and not given.
+
+    Args:
+        held: their numbers, in the order in which they were passed.
+        first: the first frame of the pass.
+        reverse: whether its frames fall.
+    """
+    if not held or held[0] != first:
+        return False
+    return len(held) == 1 or (held[1] < first) == reverse
+
+
 def _last_frame(frames: Frames) -> int:
     """The number of a film's last frame.
 
@@ -65,10 +78,3 @@ def _last_frame(frames: Frames) -> int:
             break
         return stated - 1
     raise PromptError(f"{frames.name}: its length isn't known: give the frame to start from")
-
-
-def beyond(index: int, frames: Frames | None) -> str:
-    """That a film has no such frame."""
-    count = None if frames is None else frames.count
-    known = f", which has {count}, numbered from 0" if count is not None else ""
-    return f"frame {index} is not in the film{known}"

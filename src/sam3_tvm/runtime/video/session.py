@@ -12,14 +12,14 @@ from sam3_tvm.locks import Lock
 from sam3_tvm.runtime.pictures.arguments import PromptError, brief, checked_flag, checked_integer
 from sam3_tvm.runtime.pictures.image import Picture, own_picture
 from sam3_tvm.runtime.video.arbiter import Arbiter, Independent, Passed, Sighting, shown_as_found
-from sam3_tvm.runtime.video.frame import SessionFrame
-from sam3_tvm.runtime.video.frames import Frames, FramesError, read_only
+from sam3_tvm.runtime.video.frame import FrameReader, SessionFrame
+from sam3_tvm.runtime.video.frames import Frames, FramesError, beyond, read_only
 from sam3_tvm.runtime.video.functions import VideoFunctions
 from sam3_tvm.runtime.video.memory import ObjectMemory
-from sam3_tvm.runtime.video.passes import beyond, order
+from sam3_tvm.runtime.video.passes import goes_on, order
 from sam3_tvm.runtime.video.prompts import build_frame_prompt
 from sam3_tvm.runtime.video.result import FrameResult
-from sam3_tvm.runtime.video.state import pack, unpack
+from sam3_tvm.runtime.video.state import Remembered, pack, unpack
 from sam3_tvm.runtime.video.tracker import ObjectTracker
 
 __all__ = ["TrackSession"]
@@ -71,8 +71,8 @@ class TrackSession:
         self._tracker = ObjectTracker(functions)
         self._arbiter: Arbiter = Independent() if arbiter is None else arbiter
         self._live = live or frames is None
-        self._current: SessionFrame | None = None
-        self._next = 0
+        self._held: deque[Passed] = deque()
+        self._reader = FrameReader(frames)
         self._lock = Lock()
         self._closed = False
 
@@ -104,7 +104,8 @@ class TrackSession:
             if self._frames is not None:
                 self._frames.close()
             self._tracker.objects.clear()
-            self._current = None
+            self._held.clear()
+            self._reader.current = None
 
     def add(
         self,
@@ -144,7 +145,7 @@ class TrackSession:
         clear = checked_flag("clear", clear)
         with self._lock:
             self._check_open()
-            shown = self._frame_to_show(frame)
+            shown = self._reader.to_show(frame)
             self._arbiter.check_name(name)
             memory = self._tracker.memory(name)
             prompt = build_frame_prompt(
@@ -261,13 +262,20 @@ class TrackSession:
         with self._lock:
             for memory in asked:
                 memory.start = first
-        held: deque[Passed] = deque()
+            # What another pass left, which had looked so far ahead.
+            if not goes_on([passed.index for passed in self._held], first, reverse):
+                self._held = deque()
+            held = self._held
+        ahead = {passed.index for passed in held}
+        index = first
         fault: FramesError | None = None
         for index in indices:
+            if index in ahead:
+                continue
             with self._lock:
                 self._check_open()
                 try:
-                    frame = self._read(index)
+                    frame = self._reader.read(index)
                 except IndexError as error:
                     if index == first:
                         raise PromptError(beyond(index, self._frames)) from error
@@ -280,7 +288,7 @@ class TrackSession:
                     continue
                 result = self._result(held.popleft())
             yield result
-        while held:
+        while held and (held[0].index >= index if reverse else held[0].index <= index):
             with self._lock:
                 self._check_open()
                 result = self._result(held.popleft())
@@ -308,82 +316,55 @@ class TrackSession:
         rgb = read_only(own_picture(frame))
         with self._lock:
             self._check_open()
-            taken = SessionFrame(self._next, rgb)
-            if self._current is not None and taken.size != self._current.size:
-                (height, width), (h, w) = taken.size, self._current.size
-                raise FramesError(
-                    f"frame {self._next} is {width}x{height}, those before it {w}x{h}: frames of "
-                    "one session have one size"
-                )
-            self._current = taken
-            self._next += 1
+            taken = self._reader.take(rgb)
             return self._result(self._advance(taken, reverse=False))
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All that is remembered, as arrays by name: to be saved, and restored in a new session.
 
+        With it go the frames that were passed and of which no result was given yet, as there are
+        with phrases. The next pass that begins with the first of them gives them before others.
+
         Call it between frames. What :func:`safetensors.numpy.save_file` or ``numpy.savez`` write
         comes back bit for bit.
 
         Raises:
-            PromptError: a session with phrases, of which no states are made.
             FramesError: the session has been closed, and remembers nothing.
         """
         with self._lock:
             self._check_open()
-            if self._arbiter.phrases:
-                raise PromptError("a session with phrases has no state that could be restored")
-            return pack(self._tracker.objects, self._fingerprint, self._next)
+            held = [(passed.index, list(passed.shown)) for passed in self._held]
+            phrases = self._arbiter.state()
+            remembered = Remembered(self._tracker.objects, self._reader.following, phrases, held)
+            return pack(remembered, self._fingerprint)
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Go on from a :meth:`state` of the same artifact and film; replaces all objects.
 
         Raises:
-            PromptError: a state of another artifact, or something else; a session with phrases.
+            PromptError: a state of another artifact, or something else.
             FramesError: the session has been closed.
         """
         with self._lock:
             self._check_open()
-            if self._arbiter.phrases:
-                raise PromptError("a session with phrases takes no state: begin another")
-            self._tracker.objects, self._next = unpack(state, self._fingerprint, self._functions)
-            self._current = None
+            found = unpack(state, self._fingerprint, self._functions)
+            if found.held and self._frames is None:
+                raise PromptError("the state is of a film that was being passed, not of live input")
+            side = self._functions.mask_side
+            try:
+                held = deque(
+                    Passed(index, self._reader.read(index).rgb, shown, side)
+                    for index, shown in found.held
+                )
+            except IndexError as error:
+                raise PromptError("the state is of another film, which has more frames") from error
+            self._arbiter.restore(found.phrases)
+            self._tracker.objects, self._held = found.objects, held
+            self._reader.following, self._reader.current = found.following, None
 
     def _check_open(self) -> None:
         if self._closed:
             raise FramesError("the session has been closed: begin another with track()")
-
-    def _read(self, index: int) -> SessionFrame:
-        """A frame of the film; the latest is kept with its features.
-
-        Raises:
-            IndexError: the film is over.
-        """
-        if self._current is None or self._current.index != index:
-            assert self._frames is not None, "live input gives its frames to step()"
-            # The features of the frame before go before the next one's come.
-            self._current = None
-            self._current = SessionFrame(index, self._frames.read(index))
-        return self._current
-
-    def _frame_to_show(self, index: int | None) -> SessionFrame:
-        if self._frames is None:
-            if self._current is None:
-                raise PromptError("no frame yet: give the first to step(), then show objects on it")
-            if index is not None and index != self._current.index:
-                raise PromptError(
-                    f"frame {index} is gone: of live input only the latest, "
-                    f"{self._current.index}, can be shown on"
-                )
-            return self._current
-        if index is None:
-            raise PromptError("on which frame? give its number, from 0")
-        if index < 0:
-            raise PromptError(beyond(index, self._frames))
-        try:
-            return self._read(index)
-        except IndexError as error:
-            raise PromptError(beyond(index, self._frames)) from error
 
     def _advance(
         self, frame: SessionFrame, reverse: bool, asked: Sequence[ObjectMemory] = ()

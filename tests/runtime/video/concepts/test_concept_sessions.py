@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -195,16 +196,88 @@ def test_a_phrase_that_is_too_long_warns_where_it_is_given(model, frames):
         assert caught[0].filename == __file__
 
 
-def test_states_are_refused_clearly(model, frames):
-    with model.track(frames) as session:
-        state = session.state()
-        session.add_text("dog")
-        for call in (session.state, lambda: session.restore(state)):
-            with pytest.raises(PromptError, match="a session with phrases"):
-                call()
+def begin(model, frames, **options):
+    session = model.track(frames, **options)
+    session.add_text("dog")
+    session.add(3, 0, points=POINT)
+    return session
+
+
+def assert_equal(ours, wanted) -> None:
+    assert (ours.index, ours.objects, ours.phrases) == (
+        wanted.index,
+        wanted.objects,
+        wanted.phrases,
+    )
+    for name in ("logits", "masks", "scores", "rgb"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(wanted, name))
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_an_interrupted_film_goes_on_as_if_it_had_not_been(model, frames, tmp_path, live):
+    whole = list(begin(model, frames, live=live).propagate())
+    first = begin(model, frames, live=live)
+    running = first.propagate()
+    for _ in range(2):
+        next(running)
+    np.savez(tmp_path / "state.npz", **first.state())
+    second = model.track(frames, live=live)
+    with np.load(tmp_path / "state.npz") as state:
+        second.restore(dict(state))
+    assert (second.phrases, second.objects) == (first.phrases, first.objects)
+    for ours, wanted in zip(second.propagate(2), whole[2:], strict=True):
+        assert_equal(ours, wanted)
+
+
+def test_a_pass_that_is_left_is_gone_on_with(model, frames):
+    whole = list(begin(model, frames).propagate())
+    session = begin(model, frames)
+    assert [f.index for f in itertools.islice(session.propagate(), 2)] == [0, 1]
+    found = [*session.propagate(2, 4), *session.propagate(4)]
+    for ours, wanted in zip(found, whole[2:], strict=True):
+        assert_equal(ours, wanted)
+
+
+def test_interrupted_live_input_goes_on(model, frames):
+    first, second = model.track(), model.track()
+    first.add_text("dog")
+    for frame in frames[:3]:
+        first.step(frame)
+    second.restore(first.state())
+    for frame in frames[3:5]:
+        assert_equal(second.step(frame), first.step(frame))
+
+
+@pytest.mark.parametrize(
+    ("change", "value"),
+    [
+        ("phrases", []),
+        ("phrases", [""]),
+        ("next_id", 0),
+        ("objects", []),
+        ("objects", [{"id": "0"}]),
+        ("duplicates", [[1]]),
+        ("given", [True]),
+    ],
+)
+def test_a_state_that_says_something_else_of_phrases_is_refused(model, frames, change, value):
+    session = begin(model, frames, live=True)
+    next(session.propagate())
+    state = session.state()
+    header = json.loads(state["session"].tobytes())
+    header["phrases"][change] = value
+    damaged = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    other = model.track(frames)
+    with pytest.raises(PromptError) as refused:
+        other.restore({**state, "session": damaged})
+    assert "\n" not in f"{refused.value}"
+    assert (other.objects, other.phrases) == ([], [])
 
 
 def test_a_session_without_a_detector_says_so(model, frames):
     session = TrackSession(model.track(frames)._functions, None, "x")
     with pytest.raises(PromptError, match="has no detector of phrases"):
         session.add_text("dog")
+    state = begin(model, model.track(frames).frames).state()
+    with pytest.raises(PromptError, match="and this has no detector"):
+        TrackSession(session._functions, None, model.fingerprint).restore(state)

@@ -19,8 +19,10 @@ from sam3_tvm.runtime.pictures.arguments import PromptError
 from sam3_tvm.runtime.pictures.masks import LazyMasks, Resize
 from sam3_tvm.runtime.pictures.scores import sigmoid
 from sam3_tvm.runtime.video.arbiter import (
+    FoundObject,
     NewObject,
     Passed,
+    PhraseState,
     Shown,
     Sighting,
     Verdict,
@@ -29,7 +31,7 @@ from sam3_tvm.runtime.video.arbiter import (
 )
 from sam3_tvm.runtime.video.concepts.association import Detections, associate
 from sam3_tvm.runtime.video.concepts.components import fill_and_clean, import_ndimage
-from sam3_tvm.runtime.video.concepts.hot_start import HotStart
+from sam3_tvm.runtime.video.concepts.hot_start import History, HotStart
 from sam3_tvm.runtime.video.concepts.overlaps import (
     ABSENT,
     give_pixels,
@@ -141,6 +143,7 @@ class ConceptArbiter:
         """Take note that an object was shown by this id."""
         if name not in self._history.objects:
             self._shown_names.add(name)
+            self._gone.discard(name)
 
     def phrase_of(self, name: int) -> int | None:
         """The number of the phrase that found an object; None for one that was shown."""
@@ -151,6 +154,32 @@ class ConceptArbiter:
         """Take note that an object was removed by the user."""
         self._gone.add(name)
         self._history.forget([name])
+
+    def state(self) -> PhraseState:
+        """See :meth:`~sam3_tvm.runtime.video.arbiter.Arbiter.state`."""
+        return PhraseState(
+            tuple(self.phrases),
+            self._next_name,
+            tuple(sorted(self._shown_names)),
+            tuple(sorted(self._gone)),
+            tuple(FoundObject(n, **vars(of)) for n, of in self._history.objects.items()),
+            tuple((old, new, n) for (old, new), n in self._history.duplicates.items()),
+        )
+
+    def restore(self, state: PhraseState) -> None:
+        """See :meth:`~sam3_tvm.runtime.video.arbiter.Arbiter.restore`."""
+        for phrase in state.phrases:
+            self._detector.check_phrase(phrase)
+        self.phrases = []
+        for phrase in state.phrases:
+            self.add_text(phrase)
+        self._next_name = state.next_id
+        self._shown_names, self._gone = set(state.given), set(state.gone)
+        self._history = HotStart(self._rules)
+        for of in state.objects:
+            known = {name: value for name, value in vars(of).items() if name != "id"}
+            self._history.objects[of.id] = History(**known)
+        self._history.duplicates = {(old, new): n for old, new, n in state.duplicates}
 
     def arbitrate(
         self, frame: SessionFrame, sightings: Sequence[Sighting], *, reverse: bool, live: bool
