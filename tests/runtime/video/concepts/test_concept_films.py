@@ -29,7 +29,15 @@ LIVELY = {
     "trk_assoc_iou_thresh": 0.36,
 }
 PHRASES = ["dog", "a cat"]
-MANY = {**LIVELY, "score_threshold_detection": 0.455, "new_det_thresh": 0.455}
+# Many detections of each phrase, and objects that they are seldom of.
+MANY = {
+    **LIVELY,
+    "score_threshold_detection": 0.465,
+    "det_nms_thresh": 0.95,
+    "assoc_iou_thresh": 0.5,
+    "trk_assoc_iou_thresh": 0.52,
+    "hotstart_delay": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +93,7 @@ def test_the_reference_mixes_masks_up_where_it_removes_an_object(studio):
 
 
 def test_no_more_objects_are_followed_than_the_rules_allow(studio):
-    rules = {**MANY, "max_num_objects": 2, "hotstart_delay": 0}
+    rules = {**MANY, "max_num_objects": 2}
     found = compare_objects(*passed(studio, rules, PHRASES, moving_shapes(4)))
     assert max(len(frame.objects) for frame in found) == 2
 
@@ -94,13 +102,13 @@ def test_no_more_objects_are_followed_than_the_rules_allow(studio):
 @pytest.mark.parametrize("way", ["forward", "reverse", "live"])
 def test_a_long_film(studio, way):
     found = compare_objects(*passed(studio, LIVELY, PHRASES, moving_shapes(80), way))
-    assert len(ids(found)) > 2
+    assert len(ids(found)) > 1
+    assert way == "live" or found[-1].removed
 
 
 @pytest.mark.slow
 def test_more_than_twenty_objects_of_three_phrases(studio):
     phrases = ["dog", "red ball", "a cat"]
-    rules = {**MANY, "hotstart_delay": 0}
-    found = compare_objects(*passed(studio, rules, phrases, moving_shapes(8)))
+    found = compare_objects(*passed(studio, MANY, phrases, moving_shapes(6)))
     assert max(len(frame.objects) for frame in found) > 20
     assert {phrase for frame in found for phrase in frame.phrases} == set(phrases)
