@@ -72,6 +72,13 @@ def test_objects_of_phrases_are_found_followed_and_removed_as_by_the_reference(s
     assert not ids(found) & found[-1].removed
 
 
+def test_objects_that_overlap_while_others_come_in_are_those_of_the_reference(studio):
+    """What is remembered of objects differs where others come in, and pixels are contested."""
+    rules = {**MANY, "suppress_overlapping_based_on_recent_occlusion_threshold": 0.3}
+    found = compare_objects(*passed(studio, rules, ["a cat"], moving_shapes(5)))
+    assert all(set(a.objects) < {*ids(found)} for a in found[:2])
+
+
 def test_where_nothing_is_found_frames_are_empty(studio):
     rules = {**LIVELY, "score_threshold_detection": 0.99, "new_det_thresh": 0.99}
     found = compare_objects(*passed(studio, rules, PHRASES, moving_shapes(6)))
