@@ -15,7 +15,7 @@ from sam3_tvm.abi import ClickSizes, VideoSizes, abi
 from sam3_tvm.components import abi_to_json
 from sam3_tvm.errors import ArtifactError
 from sam3_tvm.manifest import FORMAT, Manifest
-from sam3_tvm.rules import ClickRules, VideoRules
+from sam3_tvm.rules import ClickRules, ConceptVideoRules, VideoRules
 
 sys.path.insert(0, str(Path(__file__).parent / "runtime"))
 import toy
@@ -82,6 +82,28 @@ _VIDEO_RULES = {
     "multimask_tracking": True,
     "absent_logit": -1024.0,
 }
+_CONCEPT_RULES = {
+    "score_threshold_detection": 0.5,
+    "det_nms_thresh": 0.1,
+    "assoc_iou_thresh": 0.1,
+    "trk_assoc_iou_thresh": 0.5,
+    "new_det_thresh": 0.7,
+    "recondition_on_trk_masks": True,
+    "hotstart_delay": 15,
+    "hotstart_unmatch_thresh": 8,
+    "hotstart_dup_thresh": 8,
+    "suppress_unmatched_only_within_hotstart": True,
+    "init_trk_keep_alive": 30,
+    "max_trk_keep_alive": 30,
+    "min_trk_keep_alive": -1,
+    "suppress_overlapping_based_on_recent_occlusion_threshold": 0.7,
+    "decrease_trk_keep_alive_for_empty_masklets": False,
+    "fill_hole_area": 16,
+    "max_num_objects": 10000,
+    "recondition_every_nth_frame": 16,
+    "high_conf_thresh": 0.8,
+    "high_iou_thresh": 0.8,
+}
 
 
 def _for_video(made, **changed):
@@ -95,7 +117,11 @@ def _for_video(made, **changed):
     known = dataclasses.replace(
         toy.SIZES, hidden=8, clicks=ClickSizes(**_CLICK_SIZES), video=VideoSizes(4, 10)
     )
-    rules = {"clicks": dict(_CLICK_RULES), "video": dict(_VIDEO_RULES)}
+    rules = {
+        "clicks": dict(_CLICK_RULES),
+        "video": dict(_VIDEO_RULES),
+        "video_concepts": dict(_CONCEPT_RULES),
+    }
     for key, value in changed.items():
         task, name = key.split("__")
         rules[task][name] = value
@@ -111,6 +137,7 @@ def test_what_video_needs_is_read_back(made):
     opened = artifact.open(change(made, **_for_video(made)))
     assert opened.manifest.sizes.tasks == ("concepts", "clicks", "video")
     assert opened.manifest.video == VideoRules(4, 6, 16, (0, 1), True, -1024.0)
+    assert opened.manifest.video_concepts == ConceptVideoRules(**_CONCEPT_RULES)
     again = json.loads(json.dumps(opened.manifest.to_json()))
     assert Manifest.from_json(again) == opened.manifest
 
@@ -126,6 +153,14 @@ def test_what_video_needs_is_read_back(made):
         ({"video__multimask_points": [1]}, r"video\.multimask_points must have 2 entries"),
         ({"video__multimask_points": [0, 1, 2]}, r"video\.multimask_points must have 2 entries"),
         ({"video__multimask_points": [-1, 1]}, r"video\.multimask_points has -1 points"),
+        ({"video_concepts__det_nms_thresh": 1.5}, r"det_nms_thresh is 1\.5, not between 0 and 1"),
+        ({"video_concepts__hotstart_delay": -1}, r"hotstart_delay is -1, not 0 or more"),
+        (
+            {"video_concepts__hotstart_delay": 7},
+            "unmatch_thresh is 8, more than hotstart_delay, 7",
+        ),
+        ({"video_concepts__fill_hole_area": 1.5}, r"fill_hole_area must be an integer"),
+        ({"video_concepts__min_trk_keep_alive": 31}, "is 31, more than max_trk_keep_alive, 30"),
         ({"video__last_frames": 5}, "looks back on 9 frames, the model takes memories of 10"),
     ],
 )
@@ -175,8 +210,8 @@ def test_stages_are_read_back(made):
 @pytest.mark.parametrize(
     ("entries", "says"),
     [
-        ({"format": 6}, "format 6 and this sam3-tvm reads 5: upgrade"),
-        ({"format": 4}, "format 4, of an older sam3-tvm, .* reads 5: compile the checkpoint again"),
+        ({"format": 7}, "format 7 and this sam3-tvm reads 6: upgrade"),
+        ({"format": 5}, "format 5, of an older sam3-tvm, .* reads 6: compile the checkpoint again"),
         ({"format": 1, "arithmetic": None}, "format 1, of an older sam3-tvm"),
         ({"arithmetic": None}, "the manifest lacks arithmetic"),
         ({"arithmetic": ["float32"]}, "arithmetic must be an object"),

@@ -55,6 +55,7 @@ ROOMS: dict[str, set[str]] = {
     "runtime/video": CONTRACT
     | FOLDER
     | {"runtime/execution", "runtime/pictures", "runtime/clicks"},
+    "runtime/video/concepts": CONTRACT | FOLDER | {"runtime/pictures", "runtime/video"},
     "runtime": CONTRACT
     | FOLDER
     | {f"runtime/{room}" for room in ("execution", "pictures", "concepts", "clicks", "video")},

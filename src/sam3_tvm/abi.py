@@ -367,6 +367,9 @@ def _video_components(sizes: Sizes) -> Iterable[Component]:
     among_clicks = sizes.clicks is not None and sizes.clicks.without_memory
     logits = TensorSpec("mask_logits", "float32", (b, 1, 4 * s, 4 * s))
     taken = video.shown or side
+    # From what memories are made: four times the side of a mask; Meta's from the picture's.
+    wide = side if video.shown else 16 * s
+    enlarged = TensorSpec("enlarged", "float32", (b, 1, wide, wide))
     memories = _memories(video)
     # No older than the memories that a model takes.
     ages = Integers(0, min(_AGES, video.memories))
@@ -386,18 +389,22 @@ def _video_components(sizes: Sizes) -> Iterable[Component]:
         Component(
             "enlarge_masks",
             (logits,),
-            (TensorSpec("enlarged", "float32", (b, 1, side, side)),),
+            (enlarged,),
         ),
         Component(
             "shown_mask",
             (TensorSpec("shown", "float32", (b, 1, taken, taken), values=Binary()),),
-            (TensorSpec("mask_prior", "float32", (b, 1, 4 * s, 4 * s)), logits),
+            (
+                TensorSpec("mask_prior", "float32", (b, 1, 4 * s, 4 * s)),
+                logits,
+                *(() if video.shown else (enlarged,)),
+            ),
         ),
         Component(
             "memory_encoder",
             (
                 features,
-                TensorSpec("enlarged", "float32", (b, 1, side, side)),
+                enlarged,
                 TensorSpec("object_logits", "float32", (b, 1)),
                 TensorSpec("shown_here", "bool", (b,), values=Alternating()),
             ),

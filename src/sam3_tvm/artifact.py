@@ -44,7 +44,13 @@ from sam3_tvm.manifest import (
     Target,
     TokenizerRules,
 )
-from sam3_tvm.rules import ClickRules, Preprocessing, ReferenceRules, VideoRules
+from sam3_tvm.rules import (
+    ClickRules,
+    ConceptVideoRules,
+    Preprocessing,
+    ReferenceRules,
+    VideoRules,
+)
 from sam3_tvm.unfinished import unfinished_folder
 from sam3_tvm.weights import Weights, WeightsWriter, open_weights
 
@@ -58,6 +64,7 @@ __all__ = [
     "ArtifactError",
     "ArtifactWriter",
     "ClickRules",
+    "ConceptVideoRules",
     "Licence",
     "Manifest",
     "Preprocessing",
@@ -153,6 +160,7 @@ class ArtifactWriter:
         stages: Mapping[str, Stages] | None = None,
         clicks: ClickRules | None = None,
         video: VideoRules | None = None,
+        video_concepts: ConceptVideoRules | None = None,
     ) -> Manifest:
         """Finish the weights, hash every file and write the manifest; the last step. Arithmetic is
         float32, and functions are whole, where it isn't said.
@@ -182,6 +190,7 @@ class ArtifactWriter:
             files=files,
             clicks=clicks,
             video=video,
+            video_concepts=video_concepts,
         )
         if missing := [name for name in _needed(manifest) if name not in files]:
             raise ArtifactError(f"the artifact would lack {', '.join(missing)}")

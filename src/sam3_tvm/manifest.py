@@ -20,7 +20,13 @@ from sam3_tvm.components import (
     spec_to_json,
 )
 from sam3_tvm.errors import ArtifactError
-from sam3_tvm.rules import ClickRules, Preprocessing, ReferenceRules, VideoRules
+from sam3_tvm.rules import (
+    ClickRules,
+    ConceptVideoRules,
+    Preprocessing,
+    ReferenceRules,
+    VideoRules,
+)
 from sam3_tvm.strict_json import check_keys, expect, optional_entries, parse, place, shown
 
 __all__ = [
@@ -34,10 +40,9 @@ __all__ = [
     "TokenizerRules",
 ]
 
-FORMAT = 5
+FORMAT = 6
 """The only one that is read: compiling again is cheaper than code for what was once written. New in
-5: each function says its task and its arithmetic, and each input whether it comes from the picture
-alone."""
+6: ``video_concepts``, and memories are made from masks of four times the side of the model's."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +172,8 @@ class Manifest:
         files: every other file of the artifact by name.
         clicks: how a click's mask is chosen; None where ``sizes.clicks`` is.
         video: what is remembered of a video; None where ``sizes.video`` is.
+        video_concepts: how objects of phrases are found and held to one another in a video; None
+            where ``sizes.video`` is.
     """
 
     sam3_tvm: str
@@ -185,6 +192,7 @@ class Manifest:
     files: dict[str, StoredFile]
     clicks: ClickRules | None = None
     video: VideoRules | None = None
+    video_concepts: ConceptVideoRules | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The manifest as plain data."""
@@ -243,6 +251,8 @@ class Manifest:
             raise ArtifactError("it has one of clicks and sizes.clicks, which go together")
         if (self.video is None) != (self.sizes.video is None):
             raise ArtifactError("it has one of video and sizes.video, which go together")
+        if (self.video_concepts is None) != (self.video is None):
+            raise ArtifactError("it has one of video and video_concepts, which go together")
         if self.video is not None and self.clicks is None:
             raise ArtifactError("it is for video, but not for clicks, which that takes")
         if self.video is not None and self.sizes.video is not None:

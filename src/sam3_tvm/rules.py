@@ -6,11 +6,11 @@ The rules are part of an artifact's manifest, and so need no more than plain dat
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from sam3_tvm.errors import ArtifactError
 
-__all__ = ["ClickRules", "Preprocessing", "ReferenceRules", "VideoRules"]
+__all__ = ["ClickRules", "ConceptVideoRules", "Preprocessing", "ReferenceRules", "VideoRules"]
 
 
 @dataclass(frozen=True)
@@ -126,3 +126,82 @@ class VideoRules:
                 raise ArtifactError(f"video.{name} is {getattr(self, name)}, not {bound} or more")
         if min(self.multimask_points) < 0:
             raise ArtifactError(f"video.multimask_points has {min(self.multimask_points)} points")
+
+
+@dataclass(frozen=True)
+class ConceptVideoRules:
+    """How objects of phrases are found in a film, held to what is found later, and hidden.
+
+    Named as in transformers' ``Sam3VideoConfig``. Scores and IoU are between 0 and 1, areas in
+    pixels of masks as the model gives them, and delays in frames.
+
+    Attributes:
+        score_threshold_detection: the score above which a detection counts.
+        det_nms_thresh: the IoU above which the lesser of two detections of a phrase goes; 0 keeps
+            all.
+        assoc_iou_thresh: the IoU from which a detection is of an object.
+        trk_assoc_iou_thresh: the IoU from which a detection confirms an object.
+        new_det_thresh: the score from which a detection that is of no object begins one.
+        recondition_on_trk_masks: whether an object that is conditioned anew is remembered by the
+            tracker's mask; else by the detection's.
+        hotstart_delay: frames that results are held back for, and in which an object may still be
+            removed; 0 gives results at once, and removes nothing.
+        hotstart_unmatch_thresh: unconfirmed frames for which an object is removed.
+        hotstart_dup_thresh: frames for which an object is removed on which a detection was of it
+            and of an older one.
+        suppress_unmatched_only_within_hotstart: whether objects are never hidden for being
+            unconfirmed, beside being removed.
+        init_trk_keep_alive, max_trk_keep_alive, min_trk_keep_alive: of the number that rises with
+            each frame on which a detection is of the object and falls with each on which none
+            confirms it, and that hides it at 0 or below: at first, at most, at least.
+        suppress_overlapping_based_on_recent_occlusion_threshold: the IoU from which the one of two
+            objects is emptied that was hidden later; 0 for none.
+        decrease_trk_keep_alive_for_empty_masklets: whether that number falls, too, where the object
+            isn't seen.
+        fill_hole_area: the largest area of holes that are filled and sprinkles that are removed.
+        max_num_objects: that are followed at a time.
+        recondition_every_nth_frame: the frames on which objects are conditioned anew; 0 for none.
+        high_conf_thresh, high_iou_thresh: the score and the IoU that a detection must have for it.
+    """
+
+    score_threshold_detection: float
+    det_nms_thresh: float
+    assoc_iou_thresh: float
+    trk_assoc_iou_thresh: float
+    new_det_thresh: float
+    recondition_on_trk_masks: bool
+    hotstart_delay: int
+    hotstart_unmatch_thresh: int
+    hotstart_dup_thresh: int
+    suppress_unmatched_only_within_hotstart: bool
+    init_trk_keep_alive: int
+    max_trk_keep_alive: int
+    min_trk_keep_alive: int
+    suppress_overlapping_based_on_recent_occlusion_threshold: float
+    decrease_trk_keep_alive_for_empty_masklets: bool
+    fill_hole_area: int
+    max_num_objects: int
+    recondition_every_nth_frame: int
+    high_conf_thresh: float
+    high_iou_thresh: float
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, name = getattr(self, field.name), f"video_concepts.{field.name}"
+            # Those that may be negative are bounds of a counter.
+            if field.type == "int" and not field.name.endswith("keep_alive") and value < 0:
+                raise ArtifactError(f"{name} is {value}, not 0 or more")
+            # Written so that NaN fails, too.
+            if field.type == "float" and not 0 <= value <= 1:
+                raise ArtifactError(f"{name} is {value}, not between 0 and 1")
+        if self.min_trk_keep_alive > self.max_trk_keep_alive:
+            raise ArtifactError(
+                f"video_concepts.min_trk_keep_alive is {self.min_trk_keep_alive}, more than "
+                f"max_trk_keep_alive, {self.max_trk_keep_alive}"
+            )
+        for name in ("hotstart_unmatch_thresh", "hotstart_dup_thresh"):
+            if 0 < self.hotstart_delay < getattr(self, name):
+                raise ArtifactError(
+                    f"video_concepts.{name} is {getattr(self, name)}, more than hotstart_delay, "
+                    f"{self.hotstart_delay}"
+                )

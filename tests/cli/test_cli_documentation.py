@@ -84,6 +84,6 @@ def test_the_artifacts_page_names_every_entry_of_the_manifest():
 
     page = (ROOT / "docs/artifact-format.md").read_text(encoding="utf-8")
     classes = (manifest.Manifest, manifest.Source, manifest.Target)
-    classes += (rules.Preprocessing, rules.ClickRules, rules.VideoRules)
+    classes += (rules.Preprocessing, rules.ClickRules, rules.VideoRules, rules.ConceptVideoRules)
     for entry in (f.name for c in classes for f in fields(c)):
         assert re.search(rf"`(\w+\.)?{entry}\b[\w.]*`", page), entry

@@ -76,6 +76,7 @@ class Studio:
             arithmetic=dict.fromkeys(abi(source.sizes), "float32"),
             clicks=source.clicks,
             video=source.video,
+            video_concepts=source.video_concepts,
         )
         table = FunctionTable(manifest.components, self.functions)
         self.model = Model(table, _no_tokenizer, manifest, "made of PyTorch")

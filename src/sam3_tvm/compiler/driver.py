@@ -356,6 +356,7 @@ def _describe(
         licence=licence,
         clicks=source.clicks,
         video=source.video,
+        video_concepts=source.video_concepts,
         versions={package: metadata.version(package) for package in packages},
         runtime_libraries=libraries,
     )

@@ -26,6 +26,7 @@ from sam3_tvm.runtime.pictures.encoded import EncodedImage
 from sam3_tvm.runtime.pictures.encoder import Encoder
 from sam3_tvm.runtime.pictures.image import Picture, Pictures, checked_list
 from sam3_tvm.runtime.pictures.kept_picture import KeptPicture, keep_picture
+from sam3_tvm.runtime.video.concepts.arbiter import ConceptArbiter
 from sam3_tvm.runtime.video.frames import Frames
 from sam3_tvm.runtime.video.functions import VideoFunctions
 from sam3_tvm.runtime.video.open import FrameSource, open_frames
@@ -293,13 +294,18 @@ class Model:
         results = self._clicker.decode(encoded.features, clicks, size, multimask, encoded.picture)
         return results if several else results[0]
 
-    def track(self, source: FrameSource | Frames | None = None) -> TrackSession:
-        """Follow objects through a film, or through live input.
+    def track(
+        self, source: FrameSource | Frames | None = None, *, live: bool = False
+    ) -> TrackSession:
+        """Follow objects through a film, or through live input: those that are shown to the
+        session, and those that phrases name.
 
         Args:
             source: a video file, a folder of pictures, a sequence of pictures, or an iterator of
                 frames; see :func:`~sam3_tvm.runtime.video.open.open_frames`. None for live input,
                 whose frames are given to :meth:`TrackSession.step` as they come.
+            live: give the results of phrases at once, as of live input, where nothing can be taken
+                back: no object is removed for what its first frames make of it.
 
         Returns:
             A session, which holds its own state; the model may be used for other things meanwhile.
@@ -309,8 +315,12 @@ class Model:
             FramesError: a source that cannot be read.
         """
         functions = VideoFunctions(self._call, self.manifest)
+        live = checked_flag("live", live)
+        rules = self.manifest.video_concepts
+        assert rules is not None, "which an artifact for video has"
         frames = None if source is None else open_frames(source)
-        return TrackSession(functions, frames, self.fingerprint)
+        arbiter = ConceptArbiter(self._detector, functions, rules)
+        return TrackSession(functions, frames, self.fingerprint, arbiter, live)
 
     def _opened(
         self, image: EncodedImage | Picture

@@ -47,7 +47,8 @@ def open_source(checkpoint: str, tasks: Sequence[str] | None = None) -> Source:
                 f"{checkpoint} has no weights for {task}; it serves {', '.join(source.sizes.tasks)}"
             )
     if "video" not in tasks:
-        source.sizes, source.video = replace(source.sizes, video=None), None
+        source.sizes = replace(source.sizes, video=None)
+        source.video = source.video_concepts = None
     if "clicks" not in tasks:
         source.sizes, source.clicks = replace(source.sizes, clicks=None), None
     return source

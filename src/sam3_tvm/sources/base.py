@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from sam3_tvm.abi import Sizes
 from sam3_tvm.errors import Sam3Error, one_line
-from sam3_tvm.rules import ClickRules, Preprocessing, ReferenceRules, VideoRules
+from sam3_tvm.rules import (
+    ClickRules,
+    ConceptVideoRules,
+    Preprocessing,
+    ReferenceRules,
+    VideoRules,
+)
 
 __all__ = [
     "ClickReference",
@@ -201,6 +207,8 @@ class Source(Protocol):
     """How a click's mask is chosen; None where ``sizes.clicks`` is."""
     video: VideoRules | None
     """What is remembered of a video; None where ``sizes.video`` is."""
+    video_concepts: ConceptVideoRules | None
+    """How objects of phrases are held to one another in a video; None where ``sizes.video`` is."""
     preprocessing: Preprocessing
     licence: Licence | None
     reference: ReferenceRules

@@ -123,7 +123,7 @@ def test_another_value_of_any_kind_makes_another_result(results, kind):
     for name, value in vars(result).items():
         other = copy.copy(result)
         assert other == result
-        changed = (np.array(value) + 1).tolist() if isinstance(value, list | tuple) else None
+        changed = [*value, 1] if isinstance(value, list | tuple) else None
         setattr(other, name, changed if not isinstance(value, np.ndarray) else value + 1)
         assert other != result, name
     logits = result.logits.copy()
@@ -145,7 +145,7 @@ def test_results_have_no_hash_like_the_arrays_they_hold(results, kind):
     [
         ("found", {"text", "text_read", "boxes", "scores", "queries"}),
         ("clicked", {"click", "iou", "object_score"}),
-        ("frame", {"index", "objects", "scores"}),
+        ("frame", {"index", "objects", "phrases", "scores"}),
     ],
 )
 def test_a_dictionary_has_the_attributes_as_plain_data(results, kind, names):

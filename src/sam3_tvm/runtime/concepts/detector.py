@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ from sam3_tvm.progress import Progress
 from sam3_tvm.runtime.concepts.prompts import Prompt, build_prompts
 from sam3_tvm.runtime.concepts.results import Result
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions
-from sam3_tvm.runtime.pictures.arguments import brief
+from sam3_tvm.runtime.pictures.arguments import PromptError, brief
 from sam3_tvm.runtime.pictures.encoded import EncodedImage
 from sam3_tvm.runtime.pictures.masks import LazyMasks
 from sam3_tvm.runtime.pictures.scores import sigmoid
@@ -47,6 +48,28 @@ class PhraseWarning(UserWarning):
 
 
 _Features = tuple[NDArray[np.float32], NDArray[np.bool_]]
+
+#: What a picture was encoded to, by name.
+_Encoded = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """What the detector makes of B prompts on a picture.
+
+    Attributes:
+        queries: float32 [B, Q, D].
+        boxes: float32 [B, Q, 4].
+        scores: float32 [B, Q].
+        memory, prompt, prompt_mask: what the mask decoder takes beside queries.
+    """
+
+    queries: NDArray[np.float32]
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    memory: NDArray[np.float32]
+    prompt: NDArray[np.float32]
+    prompt_mask: NDArray[np.bool_]
 
 
 class ConceptDetector:
@@ -101,15 +124,18 @@ class ConceptDetector:
             point_labels=point_labels,
             max_points=self._bound("geometry_encoder", "points") if self._takes_points else None,
         )
+        self._warn_of_long(prompts, stacklevel=4)  # the caller of Model.segment
+        return prompts
+
+    def _warn_of_long(self, prompts: Sequence[Prompt], stacklevel: int) -> None:
         for phrase in dict.fromkeys(prompt.text for prompt in prompts):
             if (read := self._tokenize.read(phrase)) != phrase:
                 warnings.warn(
                     f"a phrase of more than {self._manifest.sizes.text_tokens} tokens: what is "
                     f"searched is {brief(read)} alone",
                     PhraseWarning,
-                    stacklevel=3,  # the caller of Model.segment
+                    stacklevel=stacklevel,
                 )
-        return prompts
 
     def detect(
         self, image: EncodedImage, prompts: Sequence[Prompt], threshold: float, progress: Progress
@@ -126,29 +152,82 @@ class ConceptDetector:
         for chunk in self._chunks(prompts):
             progress("detect", len(results), len(prompts))
             chosen = [prompts[i] for i in chunk]
-            prompt, prompt_mask = self._encode_prompts(image, chosen)
-            (memory,) = self._on_image("detr_encoder", image.features, prompt, prompt_mask)
-            queries, boxes, presence = self._call("detr_decoder", memory, prompt, prompt_mask)
-            (logits,) = self._call("scoring", queries, prompt, prompt_mask)
-            scores = sigmoid(logits) * sigmoid(presence)
+            scored = self._score(image.features, chosen)
             for row, index in enumerate(chunk):
                 progress("masks", len(results), len(prompts))
-                kept = np.flatnonzero(scores[row] > threshold)
-                kept = kept[np.argsort(-scores[row, kept], kind="stable")]
-                at = slice(row, row + 1)
-                masks = self._masks(
-                    image, queries[at, kept], memory[at], prompt[at], prompt_mask[at]
-                )
+                scores = scored.scores[row]
+                kept = np.flatnonzero(scores > threshold)
+                kept = kept[np.argsort(-scores[kept], kind="stable")]
+                masks = self._masks(image.features, scored, row, kept)
                 results[index] = Result(
                     chosen[row].text,
-                    _to_pixels(boxes[row, kept], image.size),
-                    scores[row, kept],
+                    _to_pixels(scored.boxes[row, kept], image.size),
+                    scores[kept],
                     kept,
                     LazyMasks(image.size, masks, self._resize_masks),
                     image.picture,
                     self._tokenize.read(chosen[row].text),
                 )
         return [results[i] for i in range(len(prompts))]
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """The functions that take features of the picture, for phrases alone."""
+        geometry = self._manifest.source.reference.geometry_without_boxes
+        return (*(["geometry_encoder"] if geometry else []), "detr_encoder", "mask_decoder")
+
+    def check_phrase(self, phrase: Any) -> None:
+        """Refuse a phrase that can't be looked for.
+
+        Raises:
+            PromptError: it is no text, or empty.
+
+        Warns:
+            PhraseWarning: it is longer than the model reads.
+        """
+        if not isinstance(phrase, str):
+            raise PromptError(f"a phrase is text, not {brief(phrase)}")
+        if not phrase.strip():
+            raise PromptError("the phrase is empty: say what to look for")
+        # The caller of TrackSession.add_text.
+        self._warn_of_long(self._phrase_prompts([phrase]), stacklevel=5)
+
+    def find_phrases(
+        self, features: _Encoded, phrases: Sequence[str], threshold: float
+    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """What each phrase finds in an encoded picture, as it comes from the model.
+
+        Args:
+            features: what was kept of the picture for :attr:`functions`.
+            phrases: what to look for.
+            threshold: objects with a higher score are kept.
+
+        Returns:
+            Of each phrase the scores, float32 [K], in the order of the detector's queries, and the
+            masks' logits, float32 [K, 4S, 4S].
+        """
+        prompts = self._phrase_prompts(phrases)
+        found: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
+        for chunk in self._chunks(prompts):
+            scored = self._score(features, [prompts[i] for i in chunk])
+            for row, index in enumerate(chunk):
+                kept = np.flatnonzero(scored.scores[row] > threshold)
+                masks = self._masks(features, scored, row, kept)
+                found[index] = scored.scores[row, kept], masks
+        return [found[i] for i in range(len(prompts))]
+
+    def _phrase_prompts(self, phrases: Sequence[str]) -> list[Prompt]:
+        visual = self._manifest.source.reference.visual_text
+        return build_prompts(list(phrases), None, None, (1, 1), visual_text=visual, max_boxes=0)
+
+    def _score(self, features: _Encoded, prompts: Sequence[Prompt]) -> _Scored:
+        """Queries, boxes and scores of prompts that go through the detector together."""
+        prompt, prompt_mask = self._encode_prompts(features, prompts)
+        (memory,) = self._on_image("detr_encoder", features, prompt, prompt_mask)
+        queries, boxes, presence = self._call("detr_decoder", memory, prompt, prompt_mask)
+        (logits,) = self._call("scoring", queries, prompt, prompt_mask)
+        scores = sigmoid(logits) * sigmoid(presence)
+        return _Scored(queries, boxes, scores, memory, prompt, prompt_mask)
 
     def _chunks(self, prompts: Sequence[Prompt]) -> Iterator[list[int]]:
         """Indices of prompts that go through the detector together.
@@ -170,7 +249,7 @@ class ConceptDetector:
     def _takes_points(self) -> bool:
         return self._manifest.sizes.points
 
-    def _encode_prompts(self, image: EncodedImage, prompts: Sequence[Prompt]) -> _Features:
+    def _encode_prompts(self, image: _Encoded, prompts: Sequence[Prompt]) -> _Features:
         """The prompts' tokens: float32 [B, P, D], and which of them count, bool [B, P]."""
         phrases = [p.text for p in prompts]
         cached = self._encode_phrases(phrases)
@@ -186,7 +265,7 @@ class ConceptDetector:
         # take more to repeat the picture's keys and values than it saves.
         rows = [slice(row, row + 1) for row in range(len(prompts))]
         encoded = [
-            self._on_image("geometry_encoder", image.features, *(x[at] for x in geometry_inputs))
+            self._on_image("geometry_encoder", image, *(x[at] for x in geometry_inputs))
             for at in rows
         ]
         geometry = np.concatenate([row[0] for row in encoded])
@@ -220,21 +299,26 @@ class ConceptDetector:
 
     def _masks(
         self,
-        image: EncodedImage,
-        queries: NDArray[np.float32],
-        memory: NDArray[np.float32],
-        prompt: NDArray[np.float32],
-        prompt_mask: NDArray[np.bool_],
+        image: _Encoded,
+        scored: _Scored,
+        row: int,
+        kept: NDArray[np.int64],
     ) -> NDArray[np.float32]:
-        """Mask logits of the kept queries [1, K, D] of one prompt: float32 [K, 4S, 4S].
+        """Mask logits of the kept queries of one prompt: float32 [K, 4S, 4S].
 
         One prompt at a time: the finest features are 85 MB at SAM 3's size.
         """
-        if queries.shape[1] == 0:
+        if len(kept) == 0:
             side = 4 * self._manifest.sizes.grid
             return np.zeros((0, side, side), np.float32)
+        at = slice(row, row + 1)
         masks, _semantic = self._on_image(
-            "mask_decoder", image.features, queries, memory, prompt, prompt_mask
+            "mask_decoder",
+            image,
+            scored.queries[at, kept],
+            scored.memory[at],
+            scored.prompt[at],
+            scored.prompt_mask[at],
         )
         logits: NDArray[np.float32] = masks[0]
         return logits

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sam3_tvm.errors import Sam3Error
 
-__all__ = ["Frames", "FramesError", "read_only"]
+__all__ = ["Frames", "FramesError", "beyond", "read_only"]
 
 
 class FramesError(Sam3Error, ValueError):
@@ -108,3 +108,10 @@ def read_only(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def beyond(index: int, frames: Frames | None) -> str:
+    """That a film has no such frame."""
+    count = None if frames is None else frames.count
+    known = f", which has {count}, numbered from 0" if count is not None else ""
+    return f"frame {index} is not in the film{known}"

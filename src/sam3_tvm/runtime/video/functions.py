@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -30,9 +30,9 @@ Features = Mapping[str, NDArray[Any]]
 _LEVELS = ("tracker_0", "tracker_1", "tracker_2")
 _NOTHING = FramePrompt(np.zeros((1, 2), np.float32), np.array([-1], np.int64))
 
-# Logits of a mask that was given: of a pixel beside the object and of one on it, and so of an
-# object that is there. From transformers' ``_use_mask_as_output``.
-_BESIDE, _ON = -10.0, 10.0
+# The logit of an object whose mask was given: it is there, or the mask is empty. From
+# transformers' ``_use_mask_as_output``.
+_THERE, _ABSENT = 10.0, -10.0
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,13 @@ class FrameOutput:
     Attributes:
         answer: its mask.
         pointer: its object pointer, float32 [D].
-        enlarged: logits of its mask at the size of the model's picture, float32 [1, 1, I, I].
+        enlarged: logits of its mask, from which a memory is made, float32 [1, 1, 16S, 16S]; None
+            where they are those of ``answer``, enlarged.
     """
 
     answer: MaskAnswer
     pointer: NDArray[np.float32]
-    enlarged: NDArray[np.float32]
+    enlarged: NDArray[np.float32] | None = None
 
 
 class VideoFunctions:
@@ -61,6 +62,7 @@ class VideoFunctions:
         manifest: sizes and rules.
 
     Attributes:
+        manifest: as given.
         rules: what is remembered.
         most_points: that a prompt may have.
         most_pointers: that a frame can look at.
@@ -76,26 +78,36 @@ class VideoFunctions:
                 "for video, with --tasks concepts,clicks,video"
             )
         self._call = call
-        self._manifest = manifest
+        self.manifest = manifest
         self._choice = manifest.clicks
         self.rules = manifest.video
         components = manifest.components
-        followed = [n for n, c in components.items() if c.task == "video" or n == "without_memory"]
-        self._on_image = ImageFunctions(call, manifest, followed)
-        self._encoder = Encoder(call, manifest, self._on_image, _LEVELS, frames=True)
+        self.detect_with(())
         self.most_points = components["prompt_encoder"].dims[CLICKS.name].max
         self.most_pointers = components["memory_attention"].dims[POINTERS.name].max
+
+    def detect_with(self, functions: Collection[str]) -> None:
+        """From now on encode frames for these functions of a detector, too."""
+        wanted = {"without_memory", *functions}
+        components = self.manifest.components.values()
+        used = [c.name for c in components if c.task == "video" or c.name in wanted]
+        self._on_image = ImageFunctions(self._call, self.manifest, used)
+        self._encoder = Encoder(self._call, self.manifest, self._on_image, _LEVELS, frames=True)
+
+    def encoded(self, features: Features) -> bool:
+        """Whether these features are all that is needed of a frame."""
+        return {*_LEVELS, *self._on_image.names} <= features.keys()
 
     @property
     def side(self) -> int:
         """Of the model's picture, pixels."""
-        return self._manifest.sizes.image
+        return self.manifest.sizes.image
 
     @cached_property
     def remembered(self) -> dict[str, tuple[int, ...]]:
         """The shapes of what is remembered of a frame: ``pointer``, ``memory`` and ``logits``."""
-        specs = {s.name: s for s in self._manifest.components["memory_encoder"].outputs}
-        pointers = {s.name: s for s in self._manifest.components["click_decoder"].outputs}
+        specs = {s.name: s for s in self.manifest.components["memory_encoder"].outputs}
+        pointers = {s.name: s for s in self.manifest.components["click_decoder"].outputs}
         return {
             "pointer": _sizes(pointers["pointers"].shape[2:]),
             "memory": _sizes(specs["memory"].shape[1:]),
@@ -105,16 +117,18 @@ class VideoFunctions:
     @cached_property
     def _shown_side(self) -> int:
         """Of a mask that ``shown_mask`` takes, pixels."""
-        (shown,) = self._manifest.components["shown_mask"].inputs
+        (shown,) = self.manifest.components["shown_mask"].inputs
         return _sizes(shown.shape[2:])[0]
 
     @property
     def mask_side(self) -> int:
         """Of masks as the model gives them, 4S."""
-        return 4 * self._manifest.sizes.grid
+        return 4 * self.manifest.sizes.grid
 
     def encode(self, rgb: NDArray[np.uint8]) -> Features:
         """What all objects of a frame share: the vision encoder, and all that needs no prompt.
+
+        One run of it serves the detector, too, if there is one.
 
         Args:
             rgb: the frame, uint8 [H, W, 3].
@@ -158,39 +172,34 @@ class VideoFunctions:
         object_logit = float(object_logits[0, 0])
         if object_logit <= 0:
             chosen = np.full_like(chosen, self.rules.absent_logit)
-        (enlarged,) = self._call("enlarge_masks", np.ascontiguousarray(chosen)[None, None])
         # Copies: views would keep all of the masks that were proposed.
-        return FrameOutput(MaskAnswer(chosen.copy(), object_logit), pointer.copy(), enlarged)
+        return FrameOutput(MaskAnswer(chosen.copy(), object_logit), pointer.copy())
 
     def take(self, features: Features, mask: NDArray[np.bool_]) -> FrameOutput:
         """An object whose mask is given.
 
         Args:
             features: the frame's.
-            mask: bool [I, I], of the model's picture; [H, W], of the frame's, by the rule
-                ``masks_like_points``.
+            mask: bool [I, I], of the model's picture, or [4S, 4S], as the model gives masks; by the
+                rule ``masks_like_points`` of any size, such as the frame's.
         """
         shown = mask.astype(np.float32)
+        if len(mask) != self._shown_side or mask.shape[0] != mask.shape[1]:
+            shown = resize_values(shown, self._shown_side, self._shown_side)
+        prior, logits, *enlarged = self._call("shown_mask", shown[None, None])
         if self.rules.masks_like_points:
-            side = self._shown_side
-            prior, _ = self._call("shown_mask", resize_values(shown, side, side)[None, None])
             bound = np.float32(abs(self.rules.absent_logit))
             signed = np.where(mask, bound, -bound)
             logits = resize_values(signed, self.mask_side, self.mask_side)[None, None]
-        else:
-            shown = shown[None, None]
-            prior, logits = self._call("shown_mask", shown)
+            enlarged = self._call("enlarge_masks", logits)
         sparse, dense = self._encoded(_NOTHING, prior)
         _, iou, _, pointers = self._call(
             "click_decoder", *(features[level] for level in _LEVELS), sparse, dense
         )
-        if self.rules.masks_like_points:
-            pointer = pointers[0, 0]
-            (enlarged,) = self._call("enlarge_masks", logits)
-        else:
-            pointer = pointers[0, 1 + int(iou[0, 1:].argmax())]
-            enlarged = shown * np.float32(_ON - _BESIDE) + np.float32(_BESIDE)
-        return FrameOutput(MaskAnswer(logits[0, 0].copy(), _ON), pointer.copy(), enlarged)
+        first, others = pointers[0, 0], pointers[0, 1:]
+        pointer = first if self.rules.masks_like_points else others[int(iou[0, 1:].argmax())]
+        there = _THERE if mask.any() else _ABSENT
+        return FrameOutput(MaskAnswer(logits[0, 0].copy(), there), pointer.copy(), enlarged[0])
 
     def remember(
         self, features: Features, output: FrameOutput, prompted: bool
@@ -202,12 +211,33 @@ class VideoFunctions:
             output: the object on it.
             prompted: whether a prompt showed it there.
         """
+        enlarged = output.enlarged
+        if enlarged is None:
+            (enlarged,) = self._call("enlarge_masks", output.answer.logits[None, None])
+        return self._remember(features, enlarged, output.answer.object_logit, prompted)
+
+    def remember_mask(self, features: Features, logits: NDArray[np.float32]) -> NDArray[np.uint16]:
+        """What is remembered of a mask that isn't, or not just, what was found: bfloat16 bits
+        [S·S, C]. An object is there if any of its mask is.
+
+        Args:
+            features: the frame's.
+            logits: float32 [4S, 4S].
+        """
+        enlarged = resize_values(logits, 4 * self.mask_side, 4 * self.mask_side)[None, None]
+        there = _THERE if (logits > 0).any() else _ABSENT
+        return self._remember(features, enlarged, there, False)
+
+    def _remember(
+        self,
+        features: Features,
+        enlarged: NDArray[np.float32],
+        object_logit: float,
+        prompted: bool,
+    ) -> NDArray[np.uint16]:
+        logit = np.array([[object_logit]], np.float32)
         (memory,) = self._on_image(
-            "memory_encoder",
-            features,
-            output.enlarged,
-            np.array([[output.answer.object_logit]], np.float32),
-            np.array([prompted]),
+            "memory_encoder", features, enlarged, logit, np.array([prompted])
         )
         return to_bfloat16(memory[0])
 

@@ -120,8 +120,10 @@ class ObjectMemory:
     Args:
         rules: of the artifact.
         most_pointers: that a frame can look at; of more, the nearest are taken.
+        phrase: the number of the phrase that found the object; None of one that was shown.
 
     Attributes:
+        phrase: as given.
         shown: by frame, in the order of being shown, the frames on which the object was shown
             before it was tracked there: conditioning frames.
         tracked: by frame, other frames; those with an answer are corrections.
@@ -130,7 +132,8 @@ class ObjectMemory:
         start: where a pass was asked to begin with it last, beside where it was shown.
     """
 
-    def __init__(self, rules: VideoRules, most_pointers: int) -> None:
+    def __init__(self, rules: VideoRules, most_pointers: int, phrase: int | None = None) -> None:
+        self.phrase = phrase
         self._rules = rules
         self._most_pointers = most_pointers
         self.shown: dict[int, FrameRecord] = {}
@@ -145,12 +148,20 @@ class ObjectMemory:
         return min(self.prompted)
 
     def is_come_to(self, frame: int, reverse: bool) -> bool:
-        """Whether a pass that has reached this frame has come to where the object is shown."""
+        """Whether a pass that has reached this frame has come to where the object is shown; one
+        that a phrase found is followed wherever a pass goes."""
+        if self.phrase is not None:
+            return True
         return frame <= self.first_shown if reverse else frame >= self.first_shown
 
     @property
     def anchors(self) -> set[int]:
-        """Frames from which one may go in either direction: with prompts, and the last start."""
+        """Frames from which one may go in either direction: with prompts, and the last start.
+
+        None of an object that a phrase found: it is conditioned anew all along the film.
+        """
+        if self.phrase is not None:
+            return set()
         return {*self.prompted} if self.start is None else {*self.prompted, self.start}
 
     @property
@@ -158,6 +169,16 @@ class ObjectMemory:
         """Frames with a prompt."""
         corrected = [place for place, record in self.tracked.items() if record.answer is not None]
         return [*self.shown, *corrected]
+
+    def _thin_out(self) -> None:
+        """Drop what a pass that goes on looks at no more: of an object that a phrase found, which
+        is conditioned anew all along the film, memories of frames before the last few."""
+        past = list(self.shown)[: -(self._rules.shown_frames + self._rules.last_frames)]
+        for place in past:
+            if len(self.shown) > self._most_pointers:
+                del self.shown[place]
+            elif self.shown[place].memory is not None:
+                self.shown[place] = replace(self.shown[place], memory=None, answer=None)
 
     def answer(self, frame: int) -> MaskAnswer | None:
         """What came of a prompt on this frame, if there was one."""
@@ -168,6 +189,8 @@ class ObjectMemory:
         """Remember a frame."""
         if conditioning:
             self.shown[frame] = record
+            if self.phrase is not None:
+                self._thin_out()
         else:
             self.tracked[frame] = record
             self.passed.add(frame)
@@ -193,7 +216,8 @@ class ObjectMemory:
 
     def _memories(self, frame: int, reverse: bool) -> Iterable[tuple[int, FrameRecord]]:
         """Ages and records, the oldest of the last frames first."""
-        chosen = _nearest(self.shown, frame, self._rules.shown_frames)
+        held = [place for place, record in self.shown.items() if record.memory is not None]
+        chosen = _nearest(held, frame, self._rules.shown_frames)
         yield from ((0, self.shown[near]) for near in chosen)
         for age in range(self._rules.last_frames, 0, -1):
             place = frame + age if reverse else frame - age

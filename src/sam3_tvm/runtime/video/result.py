@@ -26,7 +26,9 @@ class FrameResult(PictureResult):
     Attributes:
         index: the frame's number, from 0.
         objects: the objects' ids.
-        scores: float32 [N], probability that each object is on the frame, 0 to 1.
+        phrases: the phrase that found each object; None of one that was shown.
+        scores: float32 [N], 0 to 1: of an object that was shown the probability that it is on the
+            frame, of one that a phrase found the score of the detection that it began with.
         logits: float32 [N, 4S, 4S], masks as the model gives them; of an absent object all
             ``manifest.video.absent_logit``.
         size: height and width of the frame, pixels.
@@ -40,15 +42,17 @@ class FrameResult(PictureResult):
         scores: NDArray[np.float32],
         masks: LazyMasks,
         rgb: NDArray[np.uint8],
+        phrases: Sequence[str | None] | None = None,
     ) -> None:
         super().__init__(masks, KeptPicture(rgb))
         self.index = index
         self.objects = list(objects)
         self.scores = scores
         self.rgb = rgb
+        self.phrases = [None] * len(self.objects) if phrases is None else list(phrases)
 
     def to_dict(self) -> dict[str, Any]:
-        named = ("index", "objects", "scores")
+        named = ("index", "objects", "phrases", "scores")
         return {**{name: getattr(self, name) for name in named}, **super().to_dict()}
 
     def corrected(self, by: FrameResult) -> FrameResult:
@@ -76,7 +80,7 @@ class FrameResult(PictureResult):
             if logits is not None:
                 logits[row] = by.logits[other]
         made = LazyMasks(self.size, logits, made=masks)
-        return FrameResult(self.index, self.objects, scores, made, self.rgb)
+        return FrameResult(self.index, self.objects, scores, made, self.rgb, self.phrases)
 
     def __len__(self) -> int:
         return len(self.objects)

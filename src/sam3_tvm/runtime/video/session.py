@@ -2,47 +2,30 @@
 
 from __future__ import annotations
 
-import itertools
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.locks import Lock
 from sam3_tvm.runtime.pictures.arguments import PromptError, brief, checked_flag, checked_integer
 from sam3_tvm.runtime.pictures.image import Picture, own_picture
-from sam3_tvm.runtime.pictures.masks import LazyMasks
-from sam3_tvm.runtime.pictures.scores import sigmoid
-from sam3_tvm.runtime.video.frames import Frames, FramesError, read_only
-from sam3_tvm.runtime.video.functions import Features, VideoFunctions
-from sam3_tvm.runtime.video.memory import FrameRecord, MaskAnswer, ObjectMemory
-from sam3_tvm.runtime.video.prompts import FramePrompt, build_frame_prompt
+from sam3_tvm.runtime.video.arbiter import Arbiter, Independent, Passed, Sighting, shown_as_found
+from sam3_tvm.runtime.video.frame import FrameReader, SessionFrame
+from sam3_tvm.runtime.video.frames import Frames, FramesError, beyond, read_only
+from sam3_tvm.runtime.video.functions import VideoFunctions
+from sam3_tvm.runtime.video.memory import ObjectMemory
+from sam3_tvm.runtime.video.passes import goes_on, order
+from sam3_tvm.runtime.video.prompts import build_frame_prompt
 from sam3_tvm.runtime.video.result import FrameResult
-from sam3_tvm.runtime.video.state import pack, unpack
+from sam3_tvm.runtime.video.state import Remembered, pack, unpack
+from sam3_tvm.runtime.video.tracker import ObjectTracker
 
 __all__ = ["TrackSession"]
 
 # States hold integers of 64 bits.
 _LARGEST_ID = 2**63 - 1
-
-
-class _Frame:
-    """A frame, which is encoded when an object is looked for on it."""
-
-    def __init__(self, index: int, rgb: NDArray[np.uint8]) -> None:
-        self.index = index
-        self.rgb = rgb
-        self._features: Features | None = None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.rgb.shape[0], self.rgb.shape[1]
-
-    def features(self, functions: VideoFunctions) -> Features:
-        if self._features is None:
-            self._features = functions.encode(self.rgb)
-        return self._features
 
 
 class TrackSession:
@@ -70,22 +53,38 @@ class TrackSession:
         functions: the artifact's.
         frames: the film; None for live input.
         fingerprint: the artifact's; states carry it.
+        arbiter: decides over all objects of a frame together; by default each is left as it is.
+        live: whether results of phrases are given at once, as of live input.
     """
 
-    def __init__(self, functions: VideoFunctions, frames: Frames | None, fingerprint: str) -> None:
+    def __init__(
+        self,
+        functions: VideoFunctions,
+        frames: Frames | None,
+        fingerprint: str,
+        arbiter: Arbiter | None = None,
+        live: bool = False,
+    ) -> None:
         self._functions = functions
         self._frames = frames
         self._fingerprint = fingerprint
-        self._objects: dict[int, ObjectMemory] = {}
-        self._current: _Frame | None = None
-        self._next = 0
+        self._tracker = ObjectTracker(functions)
+        self._arbiter: Arbiter = Independent() if arbiter is None else arbiter
+        self._live = live or frames is None
+        self._held: deque[Passed] = deque()
+        self._reader = FrameReader(frames)
         self._lock = Lock()
         self._closed = False
 
     @property
     def objects(self) -> list[int]:
         """The ids of the objects, in the order in which they were first shown."""
-        return list(self._objects)
+        return list(self._tracker.objects)
+
+    @property
+    def phrases(self) -> list[str]:
+        """What is looked for, in the order of being added."""
+        return list(self._arbiter.phrases)
 
     @property
     def frames(self) -> Frames | None:
@@ -104,8 +103,9 @@ class TrackSession:
             self._closed = True
             if self._frames is not None:
                 self._frames.close()
-            self._objects.clear()
-            self._current = None
+            self._tracker.objects.clear()
+            self._held.clear()
+            self._reader.current = None
 
     def add(
         self,
@@ -145,10 +145,9 @@ class TrackSession:
         clear = checked_flag("clear", clear)
         with self._lock:
             self._check_open()
-            shown = self._frame_to_show(frame)
-            memory = self._objects.get(name) or ObjectMemory(
-                self._functions.rules, self._functions.most_pointers
-            )
+            shown = self._reader.to_show(frame)
+            self._arbiter.check_name(name)
+            memory = self._tracker.memory(name)
             prompt = build_frame_prompt(
                 points,
                 point_labels,
@@ -160,35 +159,69 @@ class TrackSession:
                 most=self._functions.most_points,
                 earlier=None if clear else memory.points.get(shown.index),
             )
-            answer = self._show(memory, shown, prompt)
-            self._objects[name] = memory
-            return self._result(shown, {name: answer})
+            answer = self._tracker.show(memory, shown, prompt)
+            self._tracker.objects[name] = memory
+            self._arbiter.take_name(name)
+            found = shown_as_found([Sighting(name, memory, answer)])
+            side = self._functions.mask_side
+            return self._result(Passed(shown.index, shown.rgb, found, side))
+
+    def add_text(self, phrase: str) -> int:
+        """Look for all objects that a phrase names, on every frame that is passed from now on.
+
+        They get ids of their own, and are followed like objects that are shown; :meth:`remove`
+        forgets one. Detections on later frames confirm them, or speak against them: which are
+        new, removed or hidden is decided by ``manifest.video_concepts``.
+
+        Args:
+            phrase: such as ``"dog"``.
+
+        Returns:
+            The phrase's number, from 0; the same for one that was added before.
+
+        Raises:
+            PromptError: a phrase that is no text, or empty.
+            MissingExtraError: SciPy isn't installed.
+            FramesError: the session has been closed.
+
+        Warns:
+            PhraseWarning: a phrase that is longer than the model reads; its end goes unheard.
+        """
+        with self._lock:
+            self._check_open()
+            return self._arbiter.add_text(phrase)
 
     def remove(self, object_id: int) -> None:
-        """Forget an object.
+        """Forget an object, of whatever origin; it is on no result that is given after.
 
         Raises:
             PromptError: no object of this id.
         """
         name = checked_integer("an object's id", object_id)
         with self._lock:
-            if name not in self._objects:
-                known = ", ".join(map(str, self._objects)) or "none"
+            if name not in self._tracker.objects:
+                known = ", ".join(map(str, self._tracker.objects)) or "none"
                 raise PromptError(f"no object {brief(name)}; there are: {known}")
-            del self._objects[name]
+            del self._tracker.objects[name]
+            self._arbiter.remove(name)
 
     def propagate(
         self, start: int | None = None, stop: int | None = None, reverse: bool = False
     ) -> Iterator[FrameResult]:
         """Follow the objects through the film, a frame at a time.
 
-        Objects can be added, corrected and removed between two frames.
+        Objects can be added, corrected and removed between two frames, and phrases be added. With
+        phrases, results are held back for ``manifest.video_concepts.hotstart_delay`` frames (but
+        for the last ones), in which objects may turn out to be none: what is said between two
+        frames is heard from the frame on that is passed next, which lies so far ahead. A session
+        that is ``live`` gives results at once.
 
         Args:
             start: the frame at which all objects that are there now are followed from, also
-                those that are shown on a later one. By default each is from the earliest on
-                which it was shown, and the pass begins with the first of these that it comes to:
-                the earliest, or in reverse the latest.
+                those that are shown on a later one, and from which on phrases are looked for. By
+                default each object is from the earliest on which it was shown, and the pass
+                begins with the first of these that it comes to: the earliest, or in reverse the
+                latest; with phrases with the film's first frame, or in reverse its last.
             stop: the frame before which to stop, as of ``range``; by default all frames to the
                 film's end, or in reverse to its beginning.
             reverse: go backwards.
@@ -197,7 +230,8 @@ class TrackSession:
             The frames in the order in which they are passed.
 
         Raises:
-            PromptError: no objects, a start that isn't in the film, or live input.
+            PromptError: neither objects nor phrases, a start that isn't in the film, or live
+                input.
             FramesError: a frame that cannot be read, or the session has been closed.
         """
         if self._frames is None:
@@ -205,25 +239,14 @@ class TrackSession:
         reverse = checked_flag("reverse", reverse)
         with self._lock:
             self._check_open()
-            memories = list(self._objects.values())
-        if not memories:
-            raise PromptError("no objects yet: add() one with points, a box or a mask")
-        if start is not None:
-            first = checked_integer("a frame's number", start)
-        else:
-            entries = [memory.first_shown for memory in memories]
-            first = max(entries) if reverse else min(entries)
-        if stop is not None:
-            stop = checked_integer("a frame's number", stop)
-        if first < 0:
-            raise PromptError(_beyond(first, self._frames))
-        indices: Iterable[int]
-        if reverse:
-            indices = range(first, -1 if stop is None else max(stop, -1), -1)
-        elif stop is not None:
-            indices = range(first, stop)
-        else:
-            indices = itertools.count(first)
+            memories = list(self._tracker.objects.values())
+            if not memories and not self._arbiter.phrases:
+                raise PromptError(
+                    "no objects yet: add() one with points, a box or a mask, or add_text()"
+                )
+            first, indices = order(
+                self._frames, memories, bool(self._arbiter.phrases), start, stop, reverse
+            )
         return self._pass(indices, first, reverse, memories if start is not None else ())
 
     def _pass(
@@ -240,17 +263,39 @@ class TrackSession:
         with self._lock:
             for memory in asked:
                 memory.start = first
+            # What another pass left, which had looked so far ahead.
+            if not goes_on([passed.index for passed in self._held], first, reverse):
+                self._held = deque()
+            held = self._held
+        ahead = {passed.index for passed in held}
+        index = first
+        fault: FramesError | None = None
         for index in indices:
+            if index in ahead:
+                continue
             with self._lock:
                 self._check_open()
                 try:
-                    frame = self._read(index)
+                    frame = self._reader.read(index)
                 except IndexError as error:
                     if index == first:
-                        raise PromptError(_beyond(index, self._frames)) from error
-                    return
-                result = self._advance(frame, reverse, asked)
+                        raise PromptError(beyond(index, self._frames)) from error
+                    break
+                except FramesError as error:
+                    fault = error  # after what was found before it
+                    break
+                held.append(self._advance(frame, reverse, asked))
+                if len(held) < (1 if self._live else self._arbiter.delay):
+                    continue
+                result = self._result(held.popleft())
             yield result
+        while held and (held[0].index >= index if reverse else held[0].index <= index):
+            with self._lock:
+                self._check_open()
+                result = self._result(held.popleft())
+            yield result
+        if fault is not None:
+            raise fault
 
     def step(self, frame: Picture) -> FrameResult:
         """Follow all objects to the next frame of live input.
@@ -272,19 +317,14 @@ class TrackSession:
         rgb = read_only(own_picture(frame))
         with self._lock:
             self._check_open()
-            taken = _Frame(self._next, rgb)
-            if self._current is not None and taken.size != self._current.size:
-                (height, width), (h, w) = taken.size, self._current.size
-                raise FramesError(
-                    f"frame {self._next} is {width}x{height}, those before it {w}x{h}: frames of "
-                    "one session have one size"
-                )
-            self._current = taken
-            self._next += 1
-            return self._advance(taken, reverse=False)
+            taken = self._reader.take(rgb)
+            return self._result(self._advance(taken, reverse=False))
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All that is remembered, as arrays by name: to be saved, and restored in a new session.
+
+        With it go the frames that were passed and of which no result was given yet, as there are
+        with phrases. The next pass that begins with the first of them gives them before others.
 
         Call it between frames. What :func:`safetensors.numpy.save_file` or ``numpy.savez`` write
         comes back bit for bit.
@@ -294,7 +334,10 @@ class TrackSession:
         """
         with self._lock:
             self._check_open()
-            return pack(self._objects, self._fingerprint, self._next)
+            held = [(passed.index, list(passed.shown)) for passed in self._held]
+            phrases = self._arbiter.state()
+            remembered = Remembered(self._tracker.objects, self._reader.following, phrases, held)
+            return pack(remembered, self._fingerprint)
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Go on from a :meth:`state` of the same artifact and film; replaces all objects.
@@ -305,97 +348,37 @@ class TrackSession:
         """
         with self._lock:
             self._check_open()
-            self._objects, self._next = unpack(state, self._fingerprint, self._functions)
-            self._current = None
+            found = unpack(state, self._fingerprint, self._functions)
+            if found.held and self._frames is None:
+                raise PromptError("the state is of a film that was being passed, not of live input")
+            side = self._functions.mask_side
+            try:
+                held = deque(
+                    Passed(index, self._reader.read(index).rgb, shown, side)
+                    for index, shown in found.held
+                )
+            except IndexError as error:
+                raise PromptError("the state is of another film, which has more frames") from error
+            self._arbiter.restore(found.phrases)
+            self._tracker.objects, self._held = found.objects, held
+            self._reader.following, self._reader.current = found.following, None
 
     def _check_open(self) -> None:
         if self._closed:
             raise FramesError("the session has been closed: begin another with track()")
 
-    def _read(self, index: int) -> _Frame:
-        """A frame of the film; the latest is kept with its features.
-
-        Raises:
-            IndexError: the film is over.
-        """
-        if self._current is None or self._current.index != index:
-            assert self._frames is not None, "live input gives its frames to step()"
-            # The features of the frame before go before the next one's come.
-            self._current = None
-            self._current = _Frame(index, self._frames.read(index))
-        return self._current
-
-    def _frame_to_show(self, index: int | None) -> _Frame:
-        if self._frames is None:
-            if self._current is None:
-                raise PromptError("no frame yet: give the first to step(), then show objects on it")
-            if index is not None and index != self._current.index:
-                raise PromptError(
-                    f"frame {index} is gone: of live input only the latest, "
-                    f"{self._current.index}, can be shown on"
-                )
-            return self._current
-        if index is None:
-            raise PromptError("on which frame? give its number, from 0")
-        if index < 0:
-            raise PromptError(_beyond(index, self._frames))
-        try:
-            return self._read(index)
-        except IndexError as error:
-            raise PromptError(_beyond(index, self._frames)) from error
-
-    def _show(self, memory: ObjectMemory, frame: _Frame, prompt: FramePrompt) -> MaskAnswer:
-        """Find an object where a prompt shows it, and remember the frame and the prompt."""
-        features = frame.features(self._functions)
-        first_time = frame.index not in memory.passed
-        before = memory.tracked.get(frame.index)
-        reverse = before is not None and before.reverse
-        if prompt.mask is not None:
-            output = self._functions.take(features, prompt.mask)
-        else:
-            recalled = None if first_time else memory.recall(frame.index, reverse)
-            output = self._functions.look(features, recalled, prompt)
-        kept = self._functions.remember(features, output, prompted=True)
-        record = FrameRecord(output.pointer, kept, reverse, output.answer)
-        memory.keep(frame.index, record, conditioning=first_time)
-        if prompt.mask is None:
-            memory.points[frame.index] = prompt
-        else:
-            memory.points.pop(frame.index, None)
-        return output.answer
-
     def _advance(
-        self, frame: _Frame, reverse: bool, asked: Sequence[ObjectMemory] = ()
-    ) -> FrameResult:
-        answers: dict[int, MaskAnswer] = {}
+        self, frame: SessionFrame, reverse: bool, asked: Sequence[ObjectMemory] = ()
+    ) -> Passed:
+        """Look for all objects on a frame, let the arbiter decide, and remember what it leaves."""
         once = self._frames is None or self._frames.only_forwards
-        for name, memory in self._objects.items():
-            if memory not in asked and not memory.is_come_to(frame.index, reverse):
-                continue
-            answer = memory.answer(frame.index)
-            if answer is None:
-                features = frame.features(self._functions)
-                recalled = memory.recall(frame.index, reverse)
-                output = self._functions.look(features, recalled)
-                kept = self._functions.remember(features, output, prompted=False)
-                memory.keep(frame.index, FrameRecord(output.pointer, kept, reverse), False)
-                answer = output.answer
-            answers[name] = answer
-            memory.forget(frame.index, reverse, () if once else memory.anchors, once)
-        return self._result(frame, answers)
+        sightings = self._tracker.look(frame, reverse, asked)
+        verdict = self._arbiter.arbitrate(frame, sightings, reverse=reverse, live=self._live)
+        self._tracker.remember(frame, verdict.remembered, reverse, once)
+        self._tracker.begin(frame, verdict.new)
+        for name in verdict.removed:
+            del self._tracker.objects[name]
+        return Passed(frame.index, frame.rgb, verdict.shown, self._functions.mask_side)
 
-    def _result(self, frame: _Frame, answers: Mapping[int, MaskAnswer]) -> FrameResult:
-        found = np.array([answer.object_logit for answer in answers.values()], np.float64)
-        side = self._functions.mask_side
-        logits = np.zeros((len(answers), side, side), np.float32)
-        for row, answer in enumerate(answers.values()):
-            logits[row] = answer.logits
-        masks = LazyMasks(frame.size, logits, self._functions.resize)
-        scores: NDArray[np.float32] = sigmoid(found).astype(np.float32)
-        return FrameResult(frame.index, list(answers), scores, masks, frame.rgb)
-
-
-def _beyond(index: int, frames: Frames | None) -> str:
-    count = None if frames is None else frames.count
-    known = f", which has {count}, numbered from 0" if count is not None else ""
-    return f"frame {index} is not in the film{known}"
+    def _result(self, passed: Passed) -> FrameResult:
+        return self._arbiter.result(passed, self._functions.resize)

@@ -16,6 +16,11 @@ What is replaced, and why:
   the only place where the decoder has all of them in hand.
 - How the tracker for video gathers object pointers (:func:`pointers_of_any_width`), for models
   whose pointers are as wide as their memories.
+- The kernels by which ``Sam3VideoModel`` suppresses duplicate detections and finds the components
+  of masks (:func:`cpu_kernels`): without them, as on a CPU, it leaves both out.
+- When ``Sam3VideoModel`` drops the objects that it removes (:func:`removals_last`): in transformers
+  5.23 it does so before it hands out the frame's masks and scores by their places, and so gives the
+  objects behind a removed one those of others.
 
 Spatial shapes need no patch: the decoder takes them as an argument, and
 :class:`~sam3_tvm.sources.patches.IntegerShapes` passes integers where it would read a tensor.
@@ -23,16 +28,18 @@ Spatial shapes need no patch: the decoder takes them as an argument, and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
+import transformers.models.sam3_video.modeling_sam3_video as modeling_sam3_video
 
 from sam3_tvm.sources.patches import KeepBoxesWhole, PatchScope, attribute, roi_align_of_batch
 
-__all__ = ["all_masks", "patched", "pointers_of_any_width"]
+__all__ = ["all_masks", "cpu_kernels", "patched", "pointers_of_any_width", "removals_last"]
 
 _TORCHVISION = SimpleNamespace(ops=SimpleNamespace(roi_align=roi_align_of_batch))
 
@@ -66,6 +73,71 @@ def pointers_of_any_width(model: Any) -> Iterator[None]:
         return plain(offsets, tokens, *rest)
 
     with attribute(model, "_process_object_pointers", process):
+        yield
+
+
+class _CpuKernels:
+    """What ``Sam3VideoModel`` asks of kernels for a GPU, with NumPy and SciPy."""
+
+    @staticmethod
+    def generic_nms(
+        ious: torch.Tensor, scores: torch.Tensor, threshold: float, use_iou_matrix: bool = True
+    ) -> torch.Tensor:
+        """The rows that stay where, from the highest score down, each removes those below it that
+        it overlaps by more than the threshold."""
+        assert use_iou_matrix, "overlaps are given as a matrix"
+        left = scores.argsort(descending=True, stable=True)
+        kept = []
+        while left.numel():
+            kept.append(int(left[0]))
+            left = left[1:][ious[kept[-1], left[1:]] <= threshold]
+        return torch.tensor(kept, dtype=torch.int64)
+
+    @staticmethod
+    def cc_2d(masks: torch.Tensor, get_counts: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """Labels and areas of the components of masks [N, 1, H, W], over corners, too."""
+        from scipy import ndimage
+
+        assert get_counts, "areas are wanted"
+        labels = np.zeros(masks.shape, np.int32)
+        areas = np.zeros(masks.shape, np.int32)
+        for row, mask in enumerate(masks[:, 0].numpy()):
+            labels[row, 0], count = ndimage.label(mask, ndimage.generate_binary_structure(2, 2))
+            for label in range(1, count + 1):
+                of_one = labels[row, 0] == label
+                areas[row, 0][of_one] = of_one.sum()
+        return torch.from_numpy(labels), torch.from_numpy(areas)
+
+
+@contextmanager
+def cpu_kernels() -> Iterator[None]:
+    """The scope in which ``Sam3VideoModel`` suppresses duplicates, fills holes and removes
+    sprinkles on a CPU, too."""
+    with attribute(modeling_sam3_video, "cv_utils_kernel", _CpuKernels):
+        yield
+
+
+@contextmanager
+def removals_last(model: Any) -> Iterator[None]:
+    """The scope in which a ``Sam3VideoModel`` drops what it removes once a frame is done."""
+    execute, pass_frame = model.run_tracker_update_execution_phase, model._det_track_one_frame
+    leaving: list[int] = []
+
+    def keep(*, tracker_update_plan: Mapping[str, Any], **rest: Any) -> None:
+        leaving.extend(tracker_update_plan["obj_ids_newly_removed"])
+        staying = {**tracker_update_plan, "obj_ids_newly_removed": set()}
+        execute(tracker_update_plan=staying, **rest)
+
+    def passed(inference_session: Any, **rest: Any) -> Any:
+        out = pass_frame(inference_session=inference_session, **rest)
+        while leaving:
+            inference_session.remove_object(leaving.pop(), strict=False)
+        return out
+
+    with (
+        attribute(model, "run_tracker_update_execution_phase", keep),
+        attribute(model, "_det_track_one_frame", passed),
+    ):
         yield
 
 

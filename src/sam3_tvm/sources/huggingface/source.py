@@ -19,7 +19,13 @@ from transformers.initialization import no_init_weights
 from transformers.models.sam3.modeling_sam3 import Sam3Model
 
 from sam3_tvm.abi import Sizes
-from sam3_tvm.rules import ClickRules, Preprocessing, ReferenceRules, VideoRules
+from sam3_tvm.rules import (
+    ClickRules,
+    ConceptVideoRules,
+    Preprocessing,
+    ReferenceRules,
+    VideoRules,
+)
 from sam3_tvm.sources.base import Licence, SourceError, read_licence
 from sam3_tvm.sources.huggingface.clicks import (
     ClickDecoder,
@@ -63,6 +69,10 @@ from sam3_tvm.sources.huggingface.video import (
     video_rules,
     video_sizes,
 )
+from sam3_tvm.sources.huggingface.video_concepts import (
+    concept_video_rules,
+    read_concept_video_rules,
+)
 from sam3_tvm.sources.huggingface.video_reference import TrackerVideoReference
 from sam3_tvm.sources.huggingface.weights import (
     check_quantisation,
@@ -97,6 +107,7 @@ class TransformersSource:
         licence: Licence | None,
         tracker: Any = None,
         video: Any = None,
+        concept_rules: ConceptVideoRules | None = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.model = model.eval()
@@ -109,12 +120,14 @@ class TransformersSource:
         self.sizes = _sizes(model.config)
         self.clicks: ClickRules | None = None
         self.video: VideoRules | None = None
+        self.video_concepts: ConceptVideoRules | None = None
         if tracker is not None:
             self.sizes = replace(self.sizes, clicks=click_sizes(tracker))
             self.clicks = click_rules(tracker)
         if video is not None:
             self.sizes = replace(self.sizes, video=video_sizes(video))
             self.video = video_rules(video)
+            self.video_concepts = concept_rules or concept_video_rules({})
 
     @classmethod
     def open(cls, checkpoint: str, tracked: bool = True) -> TransformersSource:
@@ -158,7 +171,8 @@ class TransformersSource:
         pad_id = read_pad_id(folder, tokenizer)
         config = read_config(folder)
         preprocessing = read_preprocessing(folder, config.image_size)
-        check_quantisation(folder, read_json(folder / "config.json"))
+        described = read_json(folder / "config.json")
+        check_quantisation(folder, described)
         check_weights(folder, stored_tensors(folder), model_shapes(config, folder))
         try:
             model, report = Sam3Model.from_pretrained(
@@ -181,7 +195,8 @@ class TransformersSource:
             pad_id,
             preprocessing,
             read_licence(folder),
-            *(read_tracker(folder, model) if tracked else ()),
+            *(read_tracker(folder, model) if tracked else (None, None)),
+            read_concept_video_rules(folder, described) if tracked else None,
         )
 
     def component(self, name: str) -> torch.nn.Module:

@@ -109,37 +109,48 @@ class MemoryAttention(torch.nn.Module):
         return conditioned[0].transpose(1, 2).reshape(batch, hidden, height, width)
 
 
+def _memory_size(model: Sam3TrackerVideoModel) -> tuple[int, int]:
+    """Of the masks from which memories are made."""
+    height, width = model.prompt_encoder.mask_input_size
+    return 4 * height, 4 * width
+
+
 class EnlargeMasks(torch.nn.Module):
-    """Mask logits at the size of the model's picture, of which memories are made."""
+    """Mask logits at the size from which memories are made, by way of the model's picture's."""
 
     def __init__(self, model: Sam3TrackerVideoModel) -> None:
         super().__init__()
-        self.size = model.image_size
+        self.side = model.image_size
+        self.size = _memory_size(model)
 
     def forward(self, mask_logits: torch.Tensor) -> torch.Tensor:
+        pictured = F.interpolate(
+            mask_logits, size=(self.side, self.side), mode="bilinear", align_corners=False
+        )
         return F.interpolate(
-            mask_logits, size=(self.size, self.size), mode="bilinear", align_corners=False
+            pictured, size=self.size, mode="bilinear", align_corners=False, antialias=True
         )
 
 
 class ShownMask(torch.nn.Module):
-    """A mask that shows the object, of zeros and ones, to what the prompt encoder takes of it, and
-    to logits such as the mask decoder would give for it."""
+    """A mask that shows the object, of zeros to ones, to what the prompt encoder takes of it, and
+    to logits such as the mask decoder would give for it, also at the size from which memories are
+    made."""
 
     def __init__(self, model: Sam3TrackerVideoModel) -> None:
         super().__init__()
         self.mask_downsample = model.mask_downsample
         self.size = model.prompt_encoder.mask_input_size
+        self.memory_size = _memory_size(model)
 
-    def forward(self, shown: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        prior = self._smaller(self.mask_downsample(shown))
+    def forward(self, shown: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        prior = self._sized(self.mask_downsample(shown), self.size)
         # Logits of 10 and -10, as of Sam3TrackerVideoModel._use_mask_as_output.
-        return prior, self._smaller(shown * 20.0 - 10.0)
+        logits = shown * 20.0 - 10.0
+        return prior, self._sized(logits, self.size), self._sized(logits, self.memory_size)
 
-    def _smaller(self, masks: torch.Tensor) -> torch.Tensor:
-        return F.interpolate(
-            masks, size=self.size, mode="bilinear", align_corners=False, antialias=True
-        )
+    def _sized(self, masks: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        return F.interpolate(masks, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
 class MemoryEncoder(torch.nn.Module):
@@ -155,8 +166,6 @@ class MemoryEncoder(torch.nn.Module):
         self.absent = model.occlusion_spatial_embedding_parameter
         self.scale = model.config.sigmoid_scale_for_mem_enc
         self.bias = model.config.sigmoid_bias_for_mem_enc
-        height, width = model.prompt_encoder.mask_input_size
-        self.size = (4 * height, 4 * width)
 
     def forward(
         self,
@@ -165,11 +174,8 @@ class MemoryEncoder(torch.nn.Module):
         object_logits: torch.Tensor,
         shown_here: torch.Tensor,
     ) -> torch.Tensor:
-        masks = F.interpolate(
-            enlarged, size=self.size, mode="bilinear", align_corners=False, antialias=True
-        )
-        certain = (masks > 0).to(masks.dtype)
-        masks = torch.where(shown_here[:, None, None, None], certain, torch.sigmoid(masks))
+        certain = (enlarged > 0).to(enlarged.dtype)
+        masks = torch.where(shown_here[:, None, None, None], certain, torch.sigmoid(enlarged))
         memory, _ = self.memory_encoder(tracker_2, masks * self.scale + self.bias)
         if self.absent is not None:
             hidden = (object_logits <= 0).to(memory.dtype)

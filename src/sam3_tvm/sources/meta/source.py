@@ -10,7 +10,13 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
-from sam3_tvm.rules import ClickRules, Preprocessing, ReferenceRules, VideoRules
+from sam3_tvm.rules import (
+    ClickRules,
+    ConceptVideoRules,
+    Preprocessing,
+    ReferenceRules,
+    VideoRules,
+)
 from sam3_tvm.sources.base import Licence, SourceError, read_licence
 from sam3_tvm.sources.meta.build import CONFIGS, build, build_tracker, config_for, sizes_of
 from sam3_tvm.sources.meta.checkpoint import load_into, load_tracker, read_checkpoint
@@ -78,6 +84,7 @@ class MetaSource:
             self.sizes = replace(self.sizes, clicks=clicks, video=video)
             with meta_environment():
                 self.clicks, self.video = click_rules(tracker), video_rules(tracker)
+        self.video_concepts: ConceptVideoRules | None = None
         self.preprocessing = Preprocessing(
             self.sizes.image, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 1 / 255
         )
