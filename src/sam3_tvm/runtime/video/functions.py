@@ -191,7 +191,7 @@ class VideoFunctions:
             bound = np.float32(abs(self.rules.absent_logit))
             signed = np.where(mask, bound, -bound)
             logits = resize_values(signed, self.mask_side, self.mask_side)[None, None]
-            enlarged = self._call("enlarge_masks", logits)
+            enlarged = list(self._call("enlarge_masks", logits))
         sparse, dense = self._encoded(_NOTHING, prior)
         _, iou, _, pointers = self._call(
             "click_decoder", *(features[level] for level in _LEVELS), sparse, dense
