@@ -27,6 +27,7 @@ from sam3_tvm.sources.meta.tracker_components import (
     TRACKER_COMPONENTS,
     click_rules,
     click_sizes,
+    concept_video_rules,
     video_rules,
     video_sizes,
 )
@@ -78,13 +79,14 @@ class MetaSource:
         self.sizes = replace(sizes_of(model), points=points)
         self.clicks: ClickRules | None = None
         self.video: VideoRules | None = None
+        self.video_concepts: ConceptVideoRules | None = None
         self.tracker = tracker
         if tracker is not None:
             clicks, video = click_sizes(model, tracker), video_sizes(tracker)
             self.sizes = replace(self.sizes, clicks=clicks, video=video)
             with meta_environment():
                 self.clicks, self.video = click_rules(tracker), video_rules(tracker)
-        self.video_concepts: ConceptVideoRules | None = None
+            self.video_concepts = concept_video_rules()
         self.preprocessing = Preprocessing(
             self.sizes.image, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 1 / 255
         )

@@ -14,9 +14,16 @@ import torch
 import torch.nn.functional as F
 
 from sam3_tvm.abi import ClickSizes, Sizes, VideoSizes
-from sam3_tvm.rules import ClickRules, VideoRules
+from sam3_tvm.rules import ClickRules, ConceptVideoRules, VideoRules
 
-__all__ = ["TRACKER_COMPONENTS", "click_rules", "click_sizes", "video_rules", "video_sizes"]
+__all__ = [
+    "TRACKER_COMPONENTS",
+    "click_rules",
+    "click_sizes",
+    "concept_video_rules",
+    "video_rules",
+    "video_sizes",
+]
 
 
 class _TrackerNeck(torch.nn.Module):
@@ -284,6 +291,37 @@ def video_rules(tracker: Any) -> VideoRules:
         absent_logit=NO_OBJ_SCORE,
         masks_like_points=True,
         pointers_of_chosen=True,
+    )
+
+
+def concept_video_rules() -> ConceptVideoRules:
+    """How objects of phrases are found in a film.
+
+    The numbers are those of ``build_sam3_video_model`` and, for what that leaves to
+    ``Sam3VideoBase``, of its code. The rules that they are for are transformers'
+    ``Sam3VideoModel``'s.
+    """
+    return ConceptVideoRules(
+        score_threshold_detection=0.5,
+        det_nms_thresh=0.1,
+        assoc_iou_thresh=0.1,
+        trk_assoc_iou_thresh=0.5,
+        new_det_thresh=0.7,
+        recondition_on_trk_masks=True,
+        hotstart_delay=15,
+        hotstart_unmatch_thresh=8,
+        hotstart_dup_thresh=8,
+        suppress_unmatched_only_within_hotstart=True,
+        init_trk_keep_alive=30,
+        max_trk_keep_alive=30,
+        min_trk_keep_alive=-1,
+        suppress_overlapping_based_on_recent_occlusion_threshold=0.7,
+        decrease_trk_keep_alive_for_empty_masklets=False,
+        fill_hole_area=16,
+        max_num_objects=10_000,
+        recondition_every_nth_frame=16,
+        high_conf_thresh=0.8,
+        high_iou_thresh=0.8,
     )
 
 
