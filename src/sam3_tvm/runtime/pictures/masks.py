@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sam3_tvm.runtime.pictures.values import same
 
-__all__ = ["LazyMasks", "Resize", "coco_entry"]
+__all__ = ["LazyMasks", "Resize", "coco_entry", "run_lengths"]
 
 #: Mask logits float32 [M, h, w] and a height and width H, W to masks bool [M, H, W].
 Resize = Callable[[NDArray[np.float32], tuple[int, int]], NDArray[np.bool_]]
@@ -118,6 +118,14 @@ class LazyMasks:
         return packed
 
 
+def run_lengths(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """A mask bool [H, W] as pycocotools encodes it: ``size``, and ``counts`` as bytes."""
+    from pycocotools import mask as coco
+
+    runs: dict[str, Any] = coco.encode(np.asfortranarray(mask, np.uint8))
+    return runs
+
+
 def coco_entry(mask: NDArray[np.bool_]) -> dict[str, Any]:
     """A mask in COCO's results format.
 
@@ -130,7 +138,7 @@ def coco_entry(mask: NDArray[np.bool_]) -> dict[str, Any]:
     """
     from pycocotools import mask as coco
 
-    runs = coco.encode(np.asfortranarray(mask, np.uint8))
+    runs = run_lengths(mask)
     return {
         "segmentation": {
             "size": [int(n) for n in runs["size"]],
