@@ -49,7 +49,7 @@ ROOMS: dict[str, set[str]] = {
     "machine": {"host"},
     "assets": set(),
     "runtime/execution": CONTRACT | FOLDER,
-    "runtime/pictures": CONTRACT | FOLDER | {"runtime/execution"},
+    "runtime/pictures": CONTRACT | FOLDER | {"files", "runtime/execution"},
     "runtime/concepts": CONTRACT | FOLDER | {"runtime/execution", "runtime/pictures"},
     "runtime/clicks": CONTRACT | FOLDER | {"runtime/execution", "runtime/pictures"},
     "runtime/video": CONTRACT

@@ -108,14 +108,12 @@ def _print_table(result: ClickResult, image: Path) -> None:
 
 def _document(result: ClickResult, image: Path, path: Path | None, model: Model) -> dict[str, Any]:
     """The answer as plain data, masks as in COCO's results."""
-    source, click = model.manifest.source, result.click
+    source = model.manifest.source
     return {
         "info": {
             "description": f"SAM 3 ({source.checkpoint}) by sam3-tvm {model.manifest.sam3_tvm}",
             "artifact": model.fingerprint,
-            "points": click.points.tolist(),
-            "point_labels": click.labels.tolist(),
-            "box": None if click.box is None else click.box.tolist(),
+            **result.click.described(),
         },
         "image": {
             "file_name": f"{image}",

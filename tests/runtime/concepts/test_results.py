@@ -299,5 +299,5 @@ def test_nms_of_nothing_is_nothing():
 
 @pytest.mark.parametrize("iou", [-0.1, 1.1, float("nan"), True, "0.5", None, [0.5]])
 def test_nms_takes_a_share(iou):
-    with pytest.raises(PromptError, match="nms is the IoU of masks .* 0 to 1, not"):
+    with pytest.raises(PromptError, match=r"nms is the IoU of masks .* 0 to 1, not"):
         make().nms(iou)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sam3_tvm.errors import ResultError
+from sam3_tvm.runtime.pictures import forms
 from sam3_tvm.runtime.pictures.image import Picture
 from sam3_tvm.runtime.pictures.kept_picture import KeptPicture
 from sam3_tvm.runtime.pictures.masks import LazyMasks, coco_entry
@@ -141,6 +142,24 @@ class Result(PictureResult):
         """
         check_nms(iou)
         return self[suppressed(self._masks, iou)]
+
+    def to_detections(self) -> Any:
+        return forms.detections(self.boxes, self.masks, self.scores, name=self.text)
+
+    def _drawn(self) -> Image.Image:
+        return self.overlay()
+
+    def _about(self) -> dict[str, Any]:
+        return {"text": self.text}
+
+    def _confidence(self) -> NDArray[np.float32]:
+        return self.scores
+
+    def _labels(self) -> dict[str, Sequence[Any]]:
+        return {"text": [self.text] * len(self), "score": self.scores.tolist()}
+
+    def _corners(self) -> NDArray[np.float32]:
+        return self.boxes
 
     def overlay(
         self,
