@@ -59,6 +59,8 @@ ROOMS: dict[str, set[str]] = {
     | FOLDER
     | {f"runtime/{room}" for room in ("execution", "pictures", "concepts", "clicks", "video")},
     "film": {"errors", "files", "locks", "runtime"},
+    # Its lines of JSON, and why a run isn't gone on with, are those of films.
+    "batch": {"errors", "components", "files", "film", "runtime"},
     "importer": {"errors", "progress"},
     "lessons": {"errors", "progress", "importer"},
     "sources/base": CONTRACT,
@@ -98,7 +100,7 @@ ROOMS: dict[str, set[str]] = {
     "__init__": {"errors", "runtime", "compiler"},
     "cli": CONTRACT
     | FOLDER
-    | {"host", "machine", "files", "runtime", "film", "lessons", "sources", "compiler"}
+    | {"host", "machine", "files", "runtime", "film", "batch", "lessons", "sources", "compiler"}
     | {"tune", "evaluate", "verify", "bench", "__init__"},
     "__main__": {"cli"},
 }
@@ -108,7 +110,7 @@ HEAVY = {"torch", "torchvision", "transformers", "tvm", "huggingface_hub"}
 LIGHT = {
     *CONTRACT,
     *FOLDER,
-    *("host", "machine", "files", "assets", "film", "__init__"),
+    *("host", "machine", "files", "assets", "film", "batch", "__init__"),
     *(room for room in ROOMS if room.partition("/")[0] == "runtime"),
 }
 TERMINAL = {"typer", "rich"}
