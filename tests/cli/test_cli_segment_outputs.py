@@ -171,6 +171,22 @@ def test_an_interrupted_run_loses_nothing_and_goes_on(
         assert json.loads(result.stdout) == json.loads(whole.stdout)
 
 
+def test_a_run_that_is_cut_short_at_once_leaves_older_files(cli, folder, photos, model):
+    (folder / "found.jsonl").write_text("an older one")
+    before = model.loaded_with  # what loading appends to
+
+    class Interrupting(list):
+        def append(self, _):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    model.loaded_with = Interrupting(before)
+    result = cli("segment", "artifact", photos, *ALL, "-o", "found.jsonl", "-o", "found")
+    assert result.exit_code == 130
+    assert "interrupted after 0 of 5 pictures" in result.stderr
+    assert (folder / "found.jsonl").read_text() == "an older one"
+    assert sorted(p.name for p in folder.iterdir()) == ["found.jsonl", "photos"]
+
+
 def test_a_run_that_was_killed_goes_on_from_whole_pictures(
     cli, folder, photos, out, model, monkeypatch
 ):

@@ -73,6 +73,7 @@ class Batch:
         self._journal = journal
         self._interrupted = interrupted
         self._warn = warn
+        self._wrote = False
         self._settings: dict[str, Any] = {}
         self._done: set[int] = set()
 
@@ -108,6 +109,7 @@ class Batch:
             journal.begin(settings, again=True)
         self._settings = settings
         outcomes = [outcome for outcome, _ in done]
+        self._wrote = bool(outcomes)
         self._done = {outcome.number for outcome in outcomes}
         self.passed = len(self._done)
         return outcomes
@@ -132,7 +134,8 @@ class Batch:
                 self.passed += 1
             else:
                 self.complete = True
-            for output in self._outputs:
+            # Cut short before anything was found, a run leaves older files as they are.
+            for output in self._outputs if self.complete or self._wrote else []:
                 output.finish()
         except UsageError as error:
             raise (Unfinished(error) if self.can_resume else error) from error
@@ -158,6 +161,7 @@ class Batch:
             outcome = Outcome.of(number, picture, name, results)
             if self._journal is not None and not self._journal.begun:
                 self._journal.begin(self._settings, again=False)
+            self._wrote = True
             for output in self._outputs:
                 output.write(outcome, results)
         except (AbiError, ImageError, PromptError) as error:
