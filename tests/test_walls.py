@@ -49,7 +49,7 @@ ROOMS: dict[str, set[str]] = {
     "machine": {"host"},
     "assets": set(),
     "runtime/execution": CONTRACT | FOLDER,
-    "runtime/pictures": CONTRACT | FOLDER | {"runtime/execution"},
+    "runtime/pictures": CONTRACT | FOLDER | {"files", "runtime/execution"},
     "runtime/concepts": CONTRACT | FOLDER | {"runtime/execution", "runtime/pictures"},
     "runtime/clicks": CONTRACT | FOLDER | {"runtime/execution", "runtime/pictures"},
     "runtime/video": CONTRACT
@@ -60,6 +60,8 @@ ROOMS: dict[str, set[str]] = {
     | FOLDER
     | {f"runtime/{room}" for room in ("execution", "pictures", "concepts", "clicks", "video")},
     "film": {"errors", "files", "locks", "runtime"},
+    # Its lines of JSON, and why a run isn't gone on with, are those of films.
+    "batch": {"errors", "components", "files", "film", "runtime"},
     "importer": {"errors", "progress"},
     "lessons": {"errors", "progress", "importer"},
     "sources/base": CONTRACT,
@@ -99,7 +101,7 @@ ROOMS: dict[str, set[str]] = {
     "__init__": {"errors", "runtime", "compiler"},
     "cli": CONTRACT
     | FOLDER
-    | {"host", "machine", "files", "runtime", "film", "lessons", "sources", "compiler"}
+    | {"host", "machine", "files", "runtime", "film", "batch", "lessons", "sources", "compiler"}
     | {"tune", "evaluate", "verify", "bench", "__init__"},
     "__main__": {"cli"},
 }
@@ -109,7 +111,7 @@ HEAVY = {"torch", "torchvision", "transformers", "tvm", "huggingface_hub"}
 LIGHT = {
     *CONTRACT,
     *FOLDER,
-    *("host", "machine", "files", "assets", "film", "__init__"),
+    *("host", "machine", "files", "assets", "film", "batch", "__init__"),
     *(room for room in ROOMS if room.partition("/")[0] == "runtime"),
 }
 TERMINAL = {"typer", "rich"}

@@ -162,6 +162,9 @@ class OutputFolder:
         inputs: files that must not be overwritten.
         option: the option that named it, for messages; None where there is none.
 
+    Attributes:
+        given: the names that were given, in that order.
+
     Raises:
         PlaceError: the folder cannot be made or written to.
     """
@@ -180,6 +183,7 @@ class OutputFolder:
         # Those of links, too. Compared without case: some file systems don't tell names apart
         # that differ in it.
         places = [real_path(q.parent) / q.name for q in inputs] + [real_path(q) for q in inputs]
+        self.given: list[str] = []
         self._taken = {place.name.casefold() for place in places if place.parent == folder}
 
     def name(self, picture: Path, text: str | None = None) -> Path:
@@ -192,9 +196,14 @@ class OutputFolder:
             stem = stem[:-1]
         for candidate in _numbered(stem):
             if candidate.casefold() not in self._taken:
-                self._taken.add(candidate.casefold())
+                self.take(candidate)
                 return self.path / candidate
         raise AssertionError("numbers don't run out")
+
+    def take(self, name: str) -> None:
+        """Hold a name as given, as an earlier process gave it."""
+        self._taken.add(name.casefold())
+        self.given.append(name)
 
     def write(self, image: Image, path: Path) -> None:
         """Save as PNG, whole or not at all.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import toy
 from PIL import Image
@@ -85,3 +86,32 @@ def test_a_task_that_cannot_be_is_one_line_and_leaves_nothing(cli, folder):
         assert result.exit_code == 2
         assert says in result.stderr
         assert not list(folder.iterdir())
+
+
+def test_each_form_of_output_is_written(cli, folder, model, picture):
+    image = picture(folder / "x.png")
+    outputs = ["-o", "masks/", "-o", "found.jsonl", "-o", "dog.png"]
+    result = cli("click", "artifact", image, "--point", "6,4", *outputs)
+    assert result.exit_code == 0, result.output
+    wanted = model.click(image, [[6, 4]])
+    for number, mask in enumerate(wanted.masks):  # as the table numbers them
+        with Image.open(folder / "masks" / f"x-{number}.png") as drawn:
+            np.testing.assert_array_equal(np.asarray(drawn), mask * np.uint8(255))
+    with Image.open(folder / "dog.png") as drawn:
+        np.testing.assert_array_equal(np.asarray(drawn), np.asarray(wanted.overlay()))
+    (line,) = (folder / "found.jsonl").read_text().splitlines()
+    record = json.loads(line)
+    assert record["file_name"] == str(image)
+    assert (record["best"], record["object_score"]) == (wanted.best, wanted.object_score)
+    assert record["objects"] == wanted.to_coco()
+    assert sorted(p.name for p in folder.iterdir()) == ["dog.png", "found.jsonl", "masks", "x.png"]
+    assert result.stdout.count("wrote ") == 2
+
+
+def test_an_output_that_cannot_be_is_refused_first(cli, folder, model, picture):
+    image = picture(folder / "x.png")
+    for output, says in (("x.png", "would write over a picture"), ("x.json", "NAME.jsonl for")):
+        result = cli("click", "artifact", image, "--point", "6,4", "-o", output)
+        assert result.exit_code == 2
+        assert f"-o {output}" in result.stderr
+        assert says in result.stderr

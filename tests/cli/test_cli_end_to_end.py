@@ -62,7 +62,7 @@ def test_one_command_line_handles_phrases_boxes_and_folders(sam3, tiny_artifact,
     prompts += ["--negative-box", "210,10,280,90", "--threshold", "0"]
     folder = photos[0].parent
     document = json.loads(sam3("segment", tiny_artifact, folder, *prompts, "--json"))
-    assert [Path(i["file_name"]) for i in document["images"]] == photos
+    assert [folder / i["file_name"] for i in document["images"]] == photos
     written = sorted(p.name for p in (tmp_path / "sam3-out").iterdir())
     assert written == sorted(f"{p.stem}-{t}.png" for p in photos for t in ("cat", "a-cup"))
     scores = [a["score"] for a in document["annotations"]]

@@ -100,3 +100,32 @@ def test_names_beside_a_bar_do_not_move_the_cursor(monkeypatch):
     shown = screen.getvalue()
     assert r"[/red] a\nb\x1b[31m.png" in shown
     assert "\x1b[31m.png" not in shown
+
+
+def test_one_bar_over_all_makes_way_for_what_is_printed(monkeypatch, capsys):
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    with terminal.passing(3, 1) as progress:
+        progress.tell("b\x1b[31m.png", 1)
+        with progress.aside():
+            before = screen.getvalue()
+            # To stdout, which may be a file, and not to where the bar is.
+            terminal.say("of b")
+            assert screen.getvalue() == before
+        progress.tell("c.png", 2)
+    shown = screen.getvalue()
+    assert "of b" not in shown
+    assert capsys.readouterr().out == "of b\n"
+    for said in ("1/3", "2/3", "left", r"b\x1b[31m.png", "c.png"):
+        assert said in shown
+    assert "\x1b[31m.png" not in shown
+
+
+def test_among_many_a_line_each_elsewhere_and_none_for_one(capsys):
+    for total in (2, 1):
+        with terminal.passing(total) as progress:
+            progress.tell("a.png", 0)
+            with progress.aside():
+                terminal.say("of a")
+    assert capsys.readouterr() == ("of a\nof a\n", "[1/2] a.png\n")

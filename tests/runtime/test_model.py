@@ -495,3 +495,18 @@ def test_a_phrase_that_is_cut_says_so(model, image):
     assert said[0].filename == __file__
     assert (result.text, result[:1].text_read) == (phrase, "dog cat ball red")
     assert model.segment(image, "dog").text_read == "dog"
+
+
+def test_nms_is_done_to_each_prompts_result_and_only_where_it_is_asked_for(model, picture):
+    texts = ["dog", "cat ball"]
+    plain = model.segment(picture, texts, threshold=0)
+    cut = model.segment(picture, texts, threshold=0, nms=0.1)
+    assert cut == [result.nms(0.1) for result in plain]
+    assert sum(map(len, cut)) < sum(map(len, plain))
+    assert model.segment([picture], texts, threshold=0, nms=0.1) == [cut]
+    assert model.segment(picture, "dog", threshold=0, nms=0.1) == cut[0]
+
+
+def test_an_nms_that_cannot_be_is_refused_before_the_picture_is_looked_at(model):
+    with pytest.raises(PromptError, match="0 to 1, not 2"):
+        model.segment("absent.png", "dog", nms=2)

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sam3_tvm.cli.advice import what_to_type
 from sam3_tvm.cli.options import ArtifactFolder, Threads, json_option, output_option
+from sam3_tvm.cli.outputs import opened_outputs
 from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.prompts import parse_box, parse_point
 from sam3_tvm.cli.terminal import reporting, say, say_json, show, table
 from sam3_tvm.errors import UsageError, one_line
-from sam3_tvm.files import output_folder
 
 if TYPE_CHECKING:
+    from sam3_tvm.batch.outcome import Outcome
     from sam3_tvm.runtime import ClickResult, Model
 
 __all__ = ["command"]
@@ -45,11 +47,19 @@ def command(
         ),
     ] = True,
     output: Annotated[
-        Path,
-        output_option("Folder for the overlay, a PNG with the best mask.", "OUT"),
-    ] = Path("sam3-out"),
+        list[Path] | None,
+        output_option(
+            "A folder: the overlay, a PNG with the best mask. A folder whose name ends in masks: a "
+            "PNG per mask. NAME.png: the overlay itself. NAME.jsonl: a line of JSON, masks "
+            "run-length encoded as in COCO. Repeatable. By default sam3-out.",
+            "OUT",
+        ),
+    ] = None,
     overlay: Annotated[
-        bool, typer.Option("--overlay/--no-overlay", help="Draw the best mask, or don't.")
+        bool,
+        typer.Option(
+            "--overlay/--no-overlay", help="Draw the best mask in a folder of overlays, or don't."
+        ),
     ] = True,
     as_json: Annotated[
         bool,
@@ -65,6 +75,7 @@ def command(
 
     sam3-tvm click sam3-cpu photo.jpg --point 175,150
     sam3-tvm click sam3-cpu photo.jpg --point 175,150 --negative-point 60,40 --one-mask
+    sam3-tvm click sam3-cpu photo.jpg --point 175,150 -o dog.png -o masks/
     sam3-tvm click sam3-cpu photo.jpg --box 40,25,310,280 --json --no-overlay > dog.json
     """
     points = [parse_point(text) for text in point]
@@ -74,7 +85,8 @@ def command(
     corners = None if box is None else parse_box(box)
     if not points and corners is None:
         raise UsageError("nothing was clicked: give --point x,y or --box x0,y0,x1,y1")
-    with output_folder(output if overlay else None, [image], "-o") as folder:
+    paths = output or [Path("sam3-out")]
+    with what_to_type(), opened_outputs(paths, [image], [], overlay, first=0) as outputs:
         import sam3_tvm
 
         model = sam3_tvm.load(artifact, threads=threads)
@@ -82,16 +94,27 @@ def command(
         with reporting(lines=False) as progress:
             progress(f"{image}", 0, 1)
             result: Any = model.click(image, *clicks, None, multimask)
-        path = None
-        if folder is not None:
-            path = folder.name(image)
-            folder.write(result.overlay(), path)
+        outcome = _outcome(result, image)
+        for one in outputs:
+            one.begin([], None)
+            one.write(outcome, [result])
+            one.finish()
+    drawn = [Path(path) for path in outcome.overlays]
     if as_json:
-        say_json(_document(result, image, path, model))
+        say_json(_document(result, image, drawn[0] if drawn else None, model))
         return
     _print_table(result, image)
-    if path is not None:
-        say(f"wrote {one_line(str(path))}")
+    for path in [*drawn, *(one.path for one in outputs if one.path.is_file())]:
+        say(f"wrote {one_line(f'{path}')}")
+
+
+def _outcome(result: ClickResult, image: Path) -> Outcome:
+    from sam3_tvm.batch.outcome import Outcome
+
+    height, width = result.size
+    about = {"object_score": result.object_score, "best": result.best}
+    found = [{"text": None, "read": None, "objects": result.to_coco()}]
+    return Outcome(0, f"{image}", f"{image}", width, height, found, [], about)
 
 
 def _print_table(result: ClickResult, image: Path) -> None:
@@ -108,14 +131,12 @@ def _print_table(result: ClickResult, image: Path) -> None:
 
 def _document(result: ClickResult, image: Path, path: Path | None, model: Model) -> dict[str, Any]:
     """The answer as plain data, masks as in COCO's results."""
-    source, click = model.manifest.source, result.click
+    source = model.manifest.source
     return {
         "info": {
             "description": f"SAM 3 ({source.checkpoint}) by sam3-tvm {model.manifest.sam3_tvm}",
             "artifact": model.fingerprint,
-            "points": click.points.tolist(),
-            "point_labels": click.labels.tolist(),
-            "box": None if click.box is None else click.box.tolist(),
+            **result.click.described(),
         },
         "image": {
             "file_name": f"{image}",

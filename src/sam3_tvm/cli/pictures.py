@@ -8,7 +8,20 @@ from pathlib import Path
 
 from sam3_tvm.errors import UsageError
 
-__all__ = ["find_pictures"]
+__all__ = ["file_names", "find_pictures"]
+
+
+def file_names(paths: Sequence[Path], pictures: Sequence[Path]) -> list[str]:
+    """How documents call pictures: as they are called in the folder, if one folder was given, as
+    COCO does; else by their paths, which tell those of several folders apart.
+
+    Args:
+        paths: as they were given.
+        pictures: those that :func:`find_pictures` found for them.
+    """
+    if len(paths) == 1 and os.path.isdir(paths[0]):
+        return [f"{picture.relative_to(paths[0])}" for picture in pictures]
+    return [f"{picture}" for picture in pictures]
 
 
 def find_pictures(paths: Sequence[Path]) -> list[Path]:

@@ -2,44 +2,35 @@
 
 from __future__ import annotations
 
+import signal
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sam3_tvm.cli.advice import what_to_type
+from sam3_tvm.cli.interrupts import Interrupts
 from sam3_tvm.cli.options import ArtifactFolder, Threads, json_option, output_option
+from sam3_tvm.cli.outputs import opened_outputs
 from sam3_tvm.cli.paths import local_path
-from sam3_tvm.cli.pictures import find_pictures
+from sam3_tvm.cli.pictures import file_names, find_pictures
 from sam3_tvm.cli.prompts import Prompts, parse_prompts
-from sam3_tvm.cli.terminal import complain, reporting, say, say_json, show, table
+from sam3_tvm.cli.terminal import complain, passing, say, say_json, show, table
 from sam3_tvm.errors import UsageError, one_line
-from sam3_tvm.files import OutputFolder, output_folder
 
 if TYPE_CHECKING:
-    from sam3_tvm.runtime import Model, Result
+    from sam3_tvm.batch.journal import Journal
+    from sam3_tvm.batch.outcome import Outcome, Question
+    from sam3_tvm.batch.run import Batch, Failure
+    from sam3_tvm.runtime import Model
 
 __all__ = ["command"]
 
 # More rows than anyone reads; --json has them all.
 _ROWS_PER_PROMPT = 20
-
-# Masks of a picture are kept between counting and drawing up to this many bytes; beyond, they
-# are made twice.
-_KEPT_MASK_BYTES = 512 << 20
-
-
-@dataclass
-class _Segmented:
-    """One picture's outcome, without its masks."""
-
-    picture: Path
-    size: tuple[int, int]
-    found: list[tuple[str, list[dict[str, Any]]]]
-    overlays: list[Path] = field(default_factory=list)
-    cut: dict[str, str] = field(default_factory=dict)
 
 
 def command(
@@ -83,13 +74,35 @@ def command(
         float,
         typer.Option(help="Objects with a higher score are kept, 0 to 1.", metavar="SCORE"),
     ] = 0.5,
+    nms: Annotated[
+        float | None,
+        typer.Option(
+            help="Of a phrase's objects whose masks overlap by more than this intersection over "
+            "union, 0 to 1, keep the best alone; 0.7 takes out what is marked twice. By default "
+            "all are kept.",
+            metavar="IOU",
+        ),
+    ] = None,
     output: Annotated[
-        Path,
-        output_option("Folder for the overlays, one PNG per phrase.", "OUT"),
-    ] = Path("sam3-out"),
+        list[Path] | None,
+        output_option(
+            "A folder: overlays, one PNG per phrase. A folder whose name ends in masks: a PNG per "
+            "object. NAME.jsonl: a line of JSON per picture, masks run-length encoded as in COCO. "
+            "NAME.png: the overlay; of several pictures or phrases a contact sheet. Repeatable. "
+            "By default sam3-out.",
+            "OUT",
+        ),
+    ] = None,
     overlay: Annotated[
-        bool, typer.Option("--overlay/--no-overlay", help="Draw what was found, or don't.")
+        bool,
+        typer.Option(
+            "--overlay/--no-overlay", help="Draw what was found in a folder of overlays, or don't."
+        ),
     ] = True,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on where the same command was interrupted."),
+    ] = False,
     as_json: Annotated[
         bool,
         json_option("Print one JSON document in COCO's layout, masks run-length encoded."),
@@ -101,113 +114,130 @@ def command(
     Prints a table, and writes the picture with masks, boxes and scores on it.
     A picture that cannot be read is skipped; the exit code is 1 then.
 
+    Written as it goes. Of several pictures Ctrl-C (or SIGTERM, or a closed terminal)
+    ends it after the one at hand; the same command with --resume goes on.
+
     [bold]Examples[/bold]
 
     sam3-tvm segment sam3-cpu photo.jpg --text "yellow school bus"
     sam3-tvm segment sam3-cpu holidays/ --text dog --text ball -o found
-    sam3-tvm segment sam3-cpu shelf.jpg --box 40,25,110,180
+    sam3-tvm segment sam3-cpu holidays/ --text dog --nms 0.7 -o masks/ -o dogs.jsonl
+    sam3-tvm segment sam3-cpu shelf.jpg --box 40,25,110,180 -o shelf-found.png
     sam3-tvm segment sam3-cpu photo.jpg --text dog --json --no-overlay > dogs.json
     """
     prompts = parse_prompts(text, box, negative_box, point, negative_point)
     if not 0 <= threshold <= 1:
         raise UsageError(f"--threshold {threshold:g}: scores lie between 0 and 1")
+    if nms is not None and not 0 <= nms <= 1:
+        raise UsageError(f"--nms {nms:g}: an intersection over union lies between 0 and 1")
     pictures = find_pictures(images)
-    with output_folder(output if overlay else None, pictures, "-o") as folder:
-        import sam3_tvm
-        from sam3_tvm.runtime.pictures.arguments import brief
+    from sam3_tvm.batch.journal import Journal, settings
+    from sam3_tvm.batch.run import Batch, Failure
+    from sam3_tvm.runtime.concepts.detector import PhraseWarning
+    from sam3_tvm.runtime.pictures.arguments import brief
 
-        model = sam3_tvm.load(artifact, threads=threads)
+    question = _question(prompts, threshold, nms)
+    paths = output or [Path("sam3-out")]
+    done: list[Outcome] = []
+    failed: list[Failure] = []
+    cut: dict[str, str] = {}
+    with (
+        what_to_type(),
+        opened_outputs(paths, pictures, question.texts, overlay, resume=resume) as outputs,
+        # With one picture there is nothing to go on with, and it may be cut short.
+        Interrupts("picture") if len(pictures) > 1 else nullcontext(lambda: False) as interrupted,
+    ):
+        import sam3_tvm
+
+        model: Model = sam3_tvm.load(artifact, threads=threads)
         if prompts.points and not model.manifest.sizes.points:
             source = model.manifest.source
             raise UsageError(
                 f"--point: {artifact} was made from {source.checkpoint} ({source.kind}), whose "
                 "model takes no points; give --box, or compile from Meta's own model"
             )
-        done, failed = _segment_all(model, pictures, prompts, threshold, folder, tables=not as_json)
-    for phrase, read in _cut(done).items():
+        written = [one.path for one in outputs]
+        journal = Journal(paths[0]) if written and len(pictures) > 1 else None
+        if resume and journal is None:
+            raise UsageError("--resume: a run of one picture, or without -o, can't be gone on with")
+        names = file_names(images, pictures)
+
+        def warn(text: str) -> None:
+            complain(f"warning: {text}")
+
+        batch = Batch(model, question, pictures, names, outputs, journal, interrupted, warn)
+        asked = settings(model.fingerprint, pictures, written, question)
+        for outcome in batch.begin(asked, resume):
+            cut |= outcome.cut()
+            if as_json:
+                done.append(outcome)
+        with passing(len(pictures), batch.passed) as progress:
+            # They are reported once, when all is done.
+            warnings.simplefilter("ignore", PhraseWarning)
+            for came in batch.run(lambda picture, number: progress.tell(f"{picture}", number)):
+                with progress.aside():
+                    if isinstance(came, Failure):
+                        failed.append(came)
+                        complain(f"error: {came.error}")
+                        continue
+                    cut |= came.cut()
+                    if as_json:
+                        done.append(came)
+                    else:
+                        _print_table(came, threshold)
+    for path in written:
+        if path.is_file() and not as_json:
+            say(f"wrote {one_line(f'{path}')}")
+    for phrase, read in cut.items():
         complain(
             f"warning: --text {brief(phrase)} is longer than the model reads: searched was "
             f"{brief(read)} alone"
         )
     if as_json:
-        say_json(_coco(done, failed, prompts, threshold, model))
+        say_json(_coco(done, failed, cut, question, model, complete=batch.complete))
     if failed:
-        names = ", ".join(map(str, failed))
-        complain(f"{len(failed)} of {len(pictures)} pictures failed: {names}")
+        unread = ", ".join(f"{one.picture}" for one in failed)
+        complain(f"{len(failed)} of {len(pictures)} pictures failed: {unread}")
+    if not batch.complete:
+        complain(_how_to_go_on(batch, journal))
+        raise typer.Exit(128 + (getattr(interrupted, "signal", None) or signal.SIGINT))
+    if failed:
         raise typer.Exit(1)
 
 
-def _segment_all(
-    model: Model,
-    pictures: Sequence[Path],
-    prompts: Prompts,
-    threshold: float,
-    folder: OutputFolder | None,
-    *,
-    tables: bool,
-) -> tuple[list[_Segmented], dict[Path, str]]:
-    """The pictures' outcomes, each printed if ``tables``, and why others have none."""
-    from sam3_tvm.components import AbiError
-    from sam3_tvm.runtime import ImageError, PromptError
-    from sam3_tvm.runtime.concepts.detector import PhraseWarning
+def _question(prompts: Prompts, threshold: float, nms: float | None) -> Question:
+    from sam3_tvm.batch.outcome import Question
 
-    done: list[_Segmented] = []
-    failed: dict[Path, str] = {}
-    for number, picture in enumerate(pictures):
-        # Opened anew for each picture, so that its table isn't printed through the bar.
-        with reporting(lines=len(pictures) > 1) as progress:
-            # They are reported once, when all is done.
-            warnings.simplefilter("ignore", PhraseWarning)
-            progress(f"{picture}", number, len(pictures))
-            try:
-                outcome = _segment(model, picture, prompts, threshold, folder)
-            except (AbiError, ImageError, PromptError) as error:
-                failed[picture] = f"{error}"
-                complain(f"error: {error}")
-                continue
-        done.append(outcome)
-        if tables:
-            _print_table(outcome, threshold)
-    return done, failed
+    return Question(
+        list(prompts.texts),
+        [list(box) for box in prompts.boxes],
+        list(prompts.labels),
+        [list(point) for point in prompts.points],
+        list(prompts.point_labels),
+        threshold,
+        nms,
+    )
 
 
-def _segment(
-    model: Model, picture: Path, prompts: Prompts, threshold: float, folder: OutputFolder | None
-) -> _Segmented:
-    geometry: dict[str, Any] = {
-        "boxes": [list(box) for box in prompts.boxes] or None,
-        "box_labels": list(prompts.labels) or None,
-        "points": [list(point) for point in prompts.points] or None,
-        "point_labels": list(prompts.point_labels) or None,
-    }
-    results: Sequence[Result]
-    if prompts.texts:
-        results = model.segment(picture, text=list(prompts.texts), threshold=threshold, **geometry)
-    else:
-        results = [model.segment(picture, threshold=threshold, **geometry)]
-    outcome = _Segmented(picture, results[0].size, [])
-    for result in results:
-        height, width = result.size
-        if folder is not None and len(result) * height * width <= _KEPT_MASK_BYTES:
-            result.masks  # noqa: B018 - computed once and kept, for both uses below
-        outcome.found.append((result.text, result.to_coco()))
-        if result.text_read != result.text:
-            outcome.cut[result.text] = result.text_read
-        if folder is not None:
-            path = folder.name(picture, result.text if len(results) > 1 else None)
-            folder.write(result.overlay(), path)
-            outcome.overlays.append(path)
-    return outcome
+def _how_to_go_on(batch: Batch, journal: Journal | None) -> str:
+    said = f"interrupted after {batch.passed} of {batch.total} pictures"
+    if not batch.can_resume:
+        return said
+    assert journal is not None, "a run without one cannot be gone on with"
+    return (
+        f"{said}: what was written is whole; the same command with --resume goes on "
+        f"({journal.path} is kept for it)"
+    )
 
 
-def _print_table(outcome: _Segmented, threshold: float) -> None:
-    height, width = outcome.size
+def _print_table(outcome: Outcome, threshold: float) -> None:
+    height, width = outcome.height, outcome.width
     rows = table(
         *("text", "score", "box (x0, y0, x1, y1)", "area", "mask px"),
         right=("score", "area", "mask px"),
     )
-    for text, objects in outcome.found:
-        label = one_line(text)
+    for prompt in outcome.found:
+        label, objects = one_line(prompt["text"]), prompt["objects"]
         if not objects:
             rows.add_row(label, "", f"nothing above {threshold:g}", "", "")
         for one in objects[:_ROWS_PER_PROMPT]:
@@ -224,30 +254,34 @@ def _print_table(outcome: _Segmented, threshold: float) -> None:
             rows.add_row(label, "", f"... and {more} more (--json lists all)", "", "")
     show(f"{outcome.picture} ({width} x {height})", rows)
     for path in outcome.overlays:
-        say(f"wrote {one_line(str(path))}")
-
-
-def _cut(done: Sequence[_Segmented]) -> dict[str, str]:
-    """The phrases that are longer than the model reads, and what it reads of them."""
-    return {phrase: read for one in done for phrase, read in one.cut.items()}
+        say(f"wrote {one_line(path)}")
 
 
 def _coco(
-    done: Sequence[_Segmented],
-    failed: dict[Path, str],
-    prompts: Prompts,
-    threshold: float,
+    done: Sequence[Outcome],
+    failed: Sequence[Failure],
+    cut: Mapping[str, str],
+    question: Question,
     model: Model,
+    *,
+    complete: bool,
 ) -> dict[str, Any]:
     """What was found as one document in the layout of COCO's annotation files."""
     source = model.manifest.source
-    cut = _cut(done)
-    phrases = prompts.texts or (source.reference.visual_text,)
+    done = sorted(done, key=lambda one: one.number)
+    phrases = question.texts or [source.reference.visual_text]
+    numbers = {text: number for number, text in enumerate(phrases, 1)}
     annotations = [
-        {"id": 0, "image_id": image, "category_id": phrases.index(text) + 1, "iscrowd": 0, **one}
+        {
+            "id": 0,
+            "image_id": image,
+            "category_id": numbers[prompt["text"]],
+            "iscrowd": 0,
+            **one,
+        }
         for image, outcome in enumerate(done, 1)
-        for text, objects in outcome.found
-        for one in objects
+        for prompt in outcome.found
+        for one in prompt["objects"]
     ]
     for number, annotation in enumerate(annotations, 1):
         annotation["id"] = number
@@ -255,19 +289,16 @@ def _coco(
         "info": {
             "description": f"SAM 3 ({source.checkpoint}) by sam3-tvm {model.manifest.sam3_tvm}",
             "artifact": model.fingerprint,
-            "threshold": threshold,
-            "boxes": [list(box) for box in prompts.boxes],
-            "box_labels": list(prompts.labels),
-            "points": [list(point) for point in prompts.points],
-            "point_labels": list(prompts.point_labels),
+            "complete": complete,
+            **{name: value for name, value in question.described().items() if name != "texts"},
         },
         "images": [
             {
                 "id": image,
-                "file_name": f"{outcome.picture}",
-                "height": outcome.size[0],
-                "width": outcome.size[1],
-                "overlays": [f"{path}" for path in outcome.overlays],
+                "file_name": outcome.file_name,
+                "height": outcome.height,
+                "width": outcome.width,
+                "overlays": outcome.overlays,
             }
             for image, outcome in enumerate(done, 1)
         ],
@@ -277,5 +308,5 @@ def _coco(
             for number, text in enumerate(phrases, 1)
         ],
         "annotations": annotations,
-        "failed": [{"file_name": f"{path}", "error": why} for path, why in failed.items()],
+        "failed": [{"file_name": one.file_name, "error": f"{one.error}"} for one in failed],
     }

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 __all__ = [
+    "Passing",
     "Table",
     "byte_size",
     "complain",
@@ -26,6 +27,7 @@ __all__ = [
     "counting",
     "json_text",
     "need_extra",
+    "passing",
     "reporting",
     "say",
     "say_json",
@@ -189,13 +191,18 @@ def reporting(lines: bool = True) -> Iterator[Progress]:
     Args:
         lines: whether to print lines where stderr is no terminal.
     """
+    with _quiet(), _bar() if sys.stderr.isatty() else _lines(lines) as progress:
+        yield progress
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)
         # Of oddities in pictures that are read all the same.
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        with _bar() if sys.stderr.isatty() else _lines(lines) as progress:
-            yield progress
+        yield
 
 
 @contextmanager
@@ -229,6 +236,76 @@ def _bar() -> Iterator[Progress]:
             bar.update(task, description=one_line(step), completed=done, total=total)
 
         yield move
+
+
+class Passing:
+    """Where a command is among many things of which it prints each; see :func:`passing`."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+
+    def tell(self, step: str, done: int) -> None:
+        """Say what comes next, and how many are done."""
+        if self._total > 1:
+            complain(f"[{done + 1}/{self._total}] {step}")
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Clear the way for what the body prints."""
+        yield
+
+
+class _PassingBar(Passing):
+    def __init__(self, total: int, bar: Any, task: Any) -> None:
+        super().__init__(total)
+        self._bar, self._task = bar, task
+
+    def tell(self, step: str, done: int) -> None:
+        self._bar.update(self._task, description=one_line(step), completed=done)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        self._bar.stop()
+        yield
+        self._bar.start()
+
+
+@contextmanager
+def passing(total: int, done: int = 0) -> Iterator[Passing]:
+    """Show on stderr which of many things is at hand: one bar over all, with the time left.
+
+    Elsewhere than on a terminal a line for each, where there are several.
+
+    Args:
+        total: how many there are.
+        done: how many were done before.
+    """
+    if not sys.stderr.isatty():
+        with _quiet():
+            yield Passing(total)
+        return
+    from rich import progress
+
+    columns = (
+        progress.SpinnerColumn(),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("left", markup=False),
+        progress.TextColumn("{task.description}", markup=False),
+    )
+    # What is printed to stdout while the bar is shown would go to stderr with it, also where
+    # stdout is a file. So the bar is taken away instead, see aside().
+    bar = progress.Progress(
+        *columns,
+        console=console(sys.stderr),
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+        speed_estimate_period=600,  # a picture may take half a minute
+    )
+    with _quiet(), bar:
+        yield _PassingBar(total, bar, bar.add_task("", total=total, completed=done))
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from sam3_tvm.runtime.pictures.encoded import EncodedImage
 from sam3_tvm.runtime.pictures.encoder import Encoder
 from sam3_tvm.runtime.pictures.image import Picture, Pictures, checked_list
 from sam3_tvm.runtime.pictures.kept_picture import KeptPicture, keep_picture
+from sam3_tvm.runtime.pictures.suppression import check_nms
 from sam3_tvm.runtime.video.concepts.arbiter import ConceptArbiter
 from sam3_tvm.runtime.video.frames import Frames
 from sam3_tvm.runtime.video.functions import VideoFunctions
@@ -148,6 +149,8 @@ class Model:
         box_labels: None = None,
         threshold: float = 0.5,
         progress: Progress = silent,
+        *,
+        nms: float | None = None,
     ) -> list[Result]: ...
 
     @overload
@@ -159,6 +162,8 @@ class Model:
         box_labels: None = None,
         threshold: float = 0.5,
         progress: Progress = silent,
+        *,
+        nms: float | None = None,
     ) -> list[list[Result]]: ...
 
     @overload
@@ -173,6 +178,7 @@ class Model:
         *,
         points: ArrayLike | None = None,
         point_labels: ArrayLike | None = None,
+        nms: float | None = None,
     ) -> Result: ...
 
     @overload
@@ -187,6 +193,7 @@ class Model:
         *,
         points: ArrayLike | Sequence[ArrayLike | None] | None = None,
         point_labels: ArrayLike | Sequence[ArrayLike | None] | None = None,
+        nms: float | None = None,
     ) -> list[Result]: ...
 
     def segment(
@@ -200,6 +207,7 @@ class Model:
         *,
         points: Any = None,
         point_labels: Any = None,
+        nms: float | None = None,
     ) -> Result | list[Result] | list[list[Result]]:
         """Find every object that a phrase names, that looks like those in boxes or under points,
         or several of these.
@@ -220,6 +228,9 @@ class Model:
                 artifacts whose source takes points (``manifest.sizes.points``).
             point_labels: 1 for a point on an object like those meant, 0 for one unlike them, one
                 per point; by default all 1.
+            nms: leave an object out of a prompt's result if its mask overlaps that of a better
+                one by more than this intersection over union, 0 to 1; by default, as in the
+                reference, all stay. See :meth:`Result.nms`.
 
         Returns:
             What was found, best first; a list of results if ``text`` is a list. Of a list of
@@ -228,11 +239,13 @@ class Model:
             ``PhraseWarning`` says so, and ``result.text_read`` what is left.
 
         Raises:
-            PromptError: a phrase, box, point, label or threshold that cannot be used, or points
-                for an artifact that takes none; boxes or points with a list of pictures.
+            PromptError: a phrase, box, point, label, threshold or ``nms`` that cannot be used, or
+                points for an artifact that takes none; boxes or points with a list of pictures.
             ImageError: a picture that cannot be read, or that another artifact encoded.
         """
         check_threshold(threshold)
+        if nms is not None:
+            check_nms(nms)
         if isinstance(image, list | tuple):
             if not all(given is None for given in (boxes, box_labels, points, point_labels)):
                 raise PromptError(
@@ -241,7 +254,7 @@ class Model:
             if text is None:
                 raise PromptError("nothing to look for: several pictures take text")
             each: list[Any] = [
-                self.segment(one, text, None, None, threshold, progress)
+                self.segment(one, text, None, None, threshold, progress, nms=nms)
                 for one in checked_list(image)
             ]
             return each
@@ -252,6 +265,8 @@ class Model:
             assert read is not None
             encoded = self._encode(*read, "concepts")
         results = self._detector.detect(encoded, prompts, threshold, progress)
+        if nms is not None:
+            results = [result.nms(nms) for result in results]
         return results[0] if text is None or isinstance(text, str) else results
 
     def click(

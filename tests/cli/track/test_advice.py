@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sam3_tvm.cli.track.advice import what_to_type
+from sam3_tvm.cli.advice import what_to_type
 from sam3_tvm.errors import UsageError
 from sam3_tvm.files import OutputFile, PlaceError
 from sam3_tvm.film.faults import CannotGoOn, NothingSaved, OtherRun, Refused, Unfinished

@@ -10,9 +10,10 @@ from pycocotools import mask as coco
 
 from sam3_tvm.errors import ResultError
 from sam3_tvm.runtime.concepts.results import Result
+from sam3_tvm.runtime.pictures.arguments import PromptError
+from sam3_tvm.runtime.pictures.colours import Colours, object_colour
 from sam3_tvm.runtime.pictures.kept_picture import keep_picture
 from sam3_tvm.runtime.pictures.masks import LazyMasks
-from sam3_tvm.runtime.pictures.overlay import object_colour
 
 SIZE = (48, 80)
 
@@ -141,6 +142,12 @@ def test_coco_entries_decode_to_the_masks():
     )
 
 
+def on_grey(index: int) -> tuple[int, int, int]:
+    """The colour of the n-th object on the grey picture of these tests."""
+    colours = Colours()
+    return [colours.next((120, 120, 120)) for _ in range(index + 1)][-1]
+
+
 class TestOverlay:
     grey = np.full((480, 800, 3), 120, np.uint8)
 
@@ -153,14 +160,12 @@ class TestOverlay:
         drawn = self.draw(boxes=False, labels=False)
         for n in range(3):
             middle = drawn[240, 100 * n + 50]
-            np.testing.assert_allclose(
-                middle, 0.55 * 120 + 0.45 * np.array(object_colour(n)), atol=1
-            )
+            np.testing.assert_allclose(middle, 0.55 * 120 + 0.45 * np.array(on_grey(n)), atol=1)
         assert (drawn[:, 320:] == 120).all()
 
     def test_outlines_are_stronger_than_the_fill(self):
         drawn = self.draw(boxes=False, labels=False)
-        colour = np.array(object_colour(1))
+        colour = np.array(on_grey(1))
         rim, inside = drawn[240, 100], drawn[240, 150]
         assert np.abs(rim - colour).sum() < np.abs(inside - colour).sum() / 3
 
@@ -191,7 +196,7 @@ class TestOverlay:
         result.boxes[:] = [-500, -20, 5000, 9000]
         drawn = np.asarray(result.overlay(labels=False)).astype(int)
         for edge in (drawn[0, 400], drawn[-1, 400], drawn[240, 0], drawn[240, -1]):
-            np.testing.assert_array_equal(edge, object_colour(0))
+            np.testing.assert_array_equal(edge, on_grey(0))
 
     @pytest.mark.parametrize("size", [(1, 1), (3, 200), (200, 3), (75, 100), (3000, 4000)])
     def test_every_size_can_be_drawn(self, size):
@@ -252,3 +257,51 @@ def test_flags_and_ids_are_what_they_should_be():
         with pytest.raises(ResultError, match="image_id is an integer"):
             result.to_coco(image_id=number)
     assert json.dumps(result[:0].to_coco(np.int64(7))) == "[]"
+
+
+def overlapping(*columns: tuple[int, int], resize=toy.ToyFunctions.resize_masks) -> Result:
+    """Objects, best first, each covering these columns of eight."""
+    count = len(columns)
+    logits = np.full((count, 8, 8), -1.0, np.float32)
+    for n, (first, last) in enumerate(columns):
+        logits[n, :, first:last] = 1
+    scores = np.linspace(0.9, 0.5, count).astype(np.float32)
+    boxes = np.tile(np.array([0, 0, 80, 48], np.float32), (count, 1))
+    return Result("dog", boxes, scores, np.arange(count), LazyMasks(SIZE, logits, resize))
+
+
+def by_hand(masks: np.ndarray, iou: float) -> list[int]:
+    """Greedy suppression, each pair counted pixel by pixel."""
+    kept: list[int] = []
+    for n, mask in enumerate(masks):
+        shares = [(mask & masks[k]).sum() / max((mask | masks[k]).sum(), 1) for k in kept]
+        if not any(share > iou for share in shares):
+            kept.append(n)
+    return kept
+
+
+def test_nms_leaves_the_better_of_two_masks_and_looks_at_masks_alone():
+    # The boxes are all the same: they play no part.
+    result = overlapping((0, 4), (4, 8), (0, 3), (3, 7), (5, 5))
+    assert result.nms(0.7).queries.tolist() == [0, 1, 3, 4]  # 0 and 2 share three quarters
+    assert result.nms(0.75).queries.tolist() == [0, 1, 2, 3, 4]  # which is not more than that
+    assert result.nms(0.59).queries.tolist() == [0, 1, 4]
+    assert result.nms(0).queries.tolist() == [0, 1, 4]  # an empty mask overlaps nothing
+    assert result.nms(1) == result
+    for iou in np.linspace(0, 1, 21):
+        assert result.nms(iou).queries.tolist() == by_hand(result.masks, iou)
+
+
+def test_what_is_suppressed_suppresses_nothing():
+    # 1 goes because of 0; 2 overlaps 1 as much, and 0 hardly.
+    assert overlapping((0, 4), (1, 5), (2, 6)).nms(0.5).queries.tolist() == [0, 2]
+
+
+def test_nms_of_nothing_is_nothing():
+    assert len(make(0).nms(0.5)) == 0
+
+
+@pytest.mark.parametrize("iou", [-0.1, 1.1, float("nan"), True, "0.5", None, [0.5]])
+def test_nms_takes_a_share(iou):
+    with pytest.raises(PromptError, match=r"nms is the IoU of masks .* 0 to 1, not"):
+        make().nms(iou)

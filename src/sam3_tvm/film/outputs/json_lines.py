@@ -62,7 +62,15 @@ class JsonLines(Output):
             raise unwritable(self.path, error) from error
 
     def write(self, frame: FrameResult) -> None:
-        line = to_line(frame, self._fps).encode() + b"\n"
+        self.write_line(to_line(frame, self._fps))
+
+    def write_line(self, text: str) -> None:
+        """Write a line, whole or not at all.
+
+        Raises:
+            UsageError: the disk is full, or the file may not be written to.
+        """
+        line = text.encode() + b"\n"
         if self._file is None:
             self._begin(line)
             return

@@ -112,6 +112,22 @@ class ClickResult(PictureResult):
         count = f"{len(self)} mask{'' if len(self) == 1 else 's'}"
         return f"ClickResult({count}, best {self.iou[self.best]:.2f}, {width}x{height})"
 
+    def _drawn(self) -> Image.Image:
+        return self.overlay()
+
+    def _about(self) -> dict[str, Any]:
+        return {
+            **self.click.described(),
+            "object_score": self.object_score,
+            "best": self.best,
+        }
+
+    def _confidence(self) -> NDArray[np.float32]:
+        return self.iou
+
+    def _labels(self) -> dict[str, Sequence[Any]]:
+        return {"mask": range(len(self)), "iou": self.iou.tolist()}
+
     def overlay(
         self, picture: Picture | None = None, *, mask: int | None = None, opacity: float = 0.45
     ) -> Image.Image:

@@ -42,6 +42,14 @@ class Click(PlainValue):
     box: NDArray[np.float64] | None
     mask: NDArray[np.float32] | None
 
+    def described(self) -> dict[str, Any]:
+        """Points, their labels and the box as plain data, for a document."""
+        return {
+            "points": self.points.tolist(),
+            "point_labels": self.labels.tolist(),
+            "box": None if self.box is None else self.box.tolist(),
+        }
+
     def inputs(self, size: tuple[int, int], side: int) -> tuple[NDArray[Any], ...]:
         """The inputs of ``prompt_encoder`` for this object.
 

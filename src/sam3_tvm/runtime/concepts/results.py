@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sam3_tvm.errors import ResultError
+from sam3_tvm.runtime.pictures import forms
 from sam3_tvm.runtime.pictures.image import Picture
 from sam3_tvm.runtime.pictures.kept_picture import KeptPicture
 from sam3_tvm.runtime.pictures.masks import LazyMasks, coco_entry
 from sam3_tvm.runtime.pictures.overlay import draw_overlay, wanted
 from sam3_tvm.runtime.pictures.result import PictureResult
+from sam3_tvm.runtime.pictures.suppression import check_nms, suppressed
 
 __all__ = ["Result"]
 
@@ -125,6 +127,39 @@ class Result(PictureResult):
         count = f"{len(self)} object{'' if len(self) == 1 else 's'}"
         best = f", best {self.scores.max():.2f}" if len(self) else ""
         return f"Result({self.text!r}: {count}{best}, {width}x{height})"
+
+    def nms(self, iou: float) -> Result:
+        """One object where several marks mean the same: non-maximum suppression by masks.
+
+        From the best score down, an object goes if its mask's intersection over union with that of
+        a better one that stays is greater than ``iou``. Boxes play no part.
+
+        Args:
+            iou: 0 to 1; at 1 all stay.
+
+        Raises:
+            PromptError: no number between 0 and 1.
+        """
+        check_nms(iou)
+        return self[suppressed(self._masks, iou)]
+
+    def to_detections(self) -> Any:
+        return forms.detections(self.boxes, self.masks, self.scores, name=self.text)
+
+    def _drawn(self) -> Image.Image:
+        return self.overlay()
+
+    def _about(self) -> dict[str, Any]:
+        return {"text": self.text}
+
+    def _confidence(self) -> NDArray[np.float32]:
+        return self.scores
+
+    def _labels(self) -> dict[str, Sequence[Any]]:
+        return {"text": [self.text] * len(self), "score": self.scores.tolist()}
+
+    def _corners(self) -> NDArray[np.float32]:
+        return self.boxes
 
     def overlay(
         self,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sam3_tvm.runtime.pictures.values import same
 
-__all__ = ["LazyMasks", "Resize", "coco_entry"]
+__all__ = ["LazyMasks", "Resize", "coco_entry", "mask_box", "run_lengths"]
 
 #: Mask logits float32 [M, h, w] and a height and width H, W to masks bool [M, H, W].
 Resize = Callable[[NDArray[np.float32], tuple[int, int]], NDArray[np.bool_]]
@@ -118,6 +118,22 @@ class LazyMasks:
         return packed
 
 
+def run_lengths(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """A mask bool [H, W] as pycocotools encodes it: ``size``, and ``counts`` as bytes."""
+    from pycocotools import mask as coco
+
+    runs: dict[str, Any] = coco.encode(np.asfortranarray(mask, np.uint8))
+    return runs
+
+
+def mask_box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
+    """The box around a mask, x0, y0, x1, y1 in pixels; of an empty one all 0."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if rows.size == 0:
+        return (0.0, 0.0, 0.0, 0.0)
+    return (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
+
+
 def coco_entry(mask: NDArray[np.bool_]) -> dict[str, Any]:
     """A mask in COCO's results format.
 
@@ -130,7 +146,7 @@ def coco_entry(mask: NDArray[np.bool_]) -> dict[str, Any]:
     """
     from pycocotools import mask as coco
 
-    runs = coco.encode(np.asfortranarray(mask, np.uint8))
+    runs = run_lengths(mask)
     return {
         "segmentation": {
             "size": [int(n) for n in runs["size"]],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -10,23 +9,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from sam3_tvm.errors import ResultError
+from sam3_tvm.runtime.pictures.colours import Colour, Colours, object_colour
 
-__all__ = ["draw_overlay", "draw_tracked", "object_colour", "wanted"]
+__all__ = ["draw_overlay", "draw_tracked", "wanted"]
 
-_Colour = tuple[int, int, int]
 _Box = tuple[int, int, int, int]
-
-
-def object_colour(index: int) -> _Colour:
-    """The colour of the n-th object, 8-bit RGB: vivid, and unlike its neighbours'.
-
-    Hues go around the circle by the golden ratio, so that however many there are they stay
-    apart; every other turn is darker, as hue alone does not tell dozens of them apart.
-    """
-    hue = (0.56 + index * 0.618033988749895) % 1
-    lightness = (0.55, 0.45, 0.65)[index // 5 % 3]
-    red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.95)
-    return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def wanted(name: str, flag: object) -> bool:
@@ -72,8 +59,8 @@ def draw_overlay(
         boxes: float32 [N, 4], x0, y0, x1, y1 in pixels, or None for no boxes.
         labels: the wordings of each object's label, longest first, or None for no labels.
         opacity: of the masks' colour, 0 to 1.
-        colours: which of the colours each object has, for :func:`object_colour`; by default the
-            first has the first, and so on.
+        colours: which of the colours each object has, for :func:`object_colour`; by default one
+            that stands out on what it covers.
 
     Raises:
         ResultError: an opacity that is no number from 0 to 1.
@@ -83,24 +70,26 @@ def draw_overlay(
     height, width = canvas.shape[:2]
     line = max(1, round((height * width) ** 0.5 / 260))
     anchors: list[_Box] = []
-
-    def colour(index: int) -> _Colour:
-        return object_colour(index if colours is None else colours[index])
-
+    chosen = Colours()
+    painted: list[Colour] = []
     for index, mask in enumerate(masks):
-        anchors.append(_tint(canvas, mask, colour(index), opacity, line))
+        if colours is None:
+            painted.append(chosen.next(rgb[mask].mean(0) if mask.any() else None))
+        else:
+            painted.append(object_colour(colours[index]))
+        anchors.append(_tint(canvas, mask, painted[index], opacity, line))
     image = Image.fromarray(canvas)
     draw = ImageDraw.Draw(image)
     if boxes is not None:
         for index in reversed(range(len(boxes))):
             box = _pixels(boxes[index], width, height)
             anchors[index] = box
-            _frame(draw, box, colour(index), line)
+            _frame(draw, box, painted[index], line)
     if labels is not None:
         font = ImageFont.load_default(max(9, round((height * width) ** 0.5 / 35)))
         taken: list[_Box] = []
         for index, wordings in enumerate(labels):
-            _label(draw, anchors[index], wordings, colour(index), font, line, taken)
+            _label(draw, anchors[index], wordings, painted[index], font, line, taken)
     return image
 
 
@@ -135,7 +124,7 @@ def draw_tracked(
 
 
 def _tint(
-    canvas: NDArray[np.uint8], mask: NDArray[np.bool_], colour: _Colour, opacity: float, line: int
+    canvas: NDArray[np.uint8], mask: NDArray[np.bool_], colour: Colour, opacity: float, line: int
 ) -> _Box:
     """Colour the mask and its rim; returns its bounding box. Works on that box alone."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -162,7 +151,7 @@ def _pixels(box: NDArray[np.float32], width: int, height: int) -> _Box:
     return (x0, y0, max(x0, x1), max(y0, y1))
 
 
-def _frame(draw: ImageDraw.ImageDraw, box: _Box, colour: _Colour, line: int) -> None:
+def _frame(draw: ImageDraw.ImageDraw, box: _Box, colour: Colour, line: int) -> None:
     """A coloured frame on a dark one, which keeps it apart from a background of its colour."""
     x0, y0, x1, y1 = box
     edge = max(1, line // 2)
@@ -175,7 +164,7 @@ def _label(
     draw: ImageDraw.ImageDraw,
     box: _Box,
     wordings: Sequence[str],
-    colour: _Colour,
+    colour: Colour,
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     line: int,
     taken: list[_Box],

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sam3_tvm.errors import ResultError
+from sam3_tvm.runtime.pictures import forms
 from sam3_tvm.runtime.pictures.kept_picture import KeptPicture
 from sam3_tvm.runtime.pictures.masks import LazyMasks, coco_entry
 from sam3_tvm.runtime.pictures.overlay import draw_tracked
@@ -89,6 +90,28 @@ class FrameResult(PictureResult):
         height, width = self.size
         count = f"{len(self)} object{'' if len(self) == 1 else 's'}"
         return f"FrameResult(frame {self.index}: {count}, {width}x{height})"
+
+    def to_detections(self) -> Any:
+        there = [row for row, mask in enumerate(self.masks) if mask.any()]
+        return forms.detections(
+            self._corners()[there],
+            self.masks[there],
+            self.scores[there],
+            objects=[self.objects[row] for row in there],
+        )
+
+    def _drawn(self) -> Image.Image:
+        return self.overlay()
+
+    def _about(self) -> dict[str, Any]:
+        return {"frame": self.index}
+
+    def _confidence(self) -> NDArray[np.float32]:
+        return self.scores
+
+    def _labels(self) -> dict[str, Sequence[Any]]:
+        frames = [self.index] * len(self)
+        return {"frame": frames, "object": self.objects, "score": self.scores.tolist()}
 
     def overlay(self, *, opacity: float = 0.45, labels: bool = True) -> Image.Image:
         """The frame with the masks drawn over it, an RGB image of its size.

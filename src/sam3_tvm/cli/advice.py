@@ -1,4 +1,4 @@
-"""What to type, added to what kept a film from being followed."""
+"""What to type, added to what kept a run from being carried out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OPTIONS = {"output": "-o", "fps": "--fps", "mask": "--mask"}
 
 @contextmanager
 def what_to_type() -> Iterator[None]:
-    """Errors of the films' library, in terms of the command's options.
+    """Errors of runs that can be gone on with, in terms of the command's options.
 
     Raises:
         UsageError: what the library raised, with the option that is meant.
