@@ -59,6 +59,7 @@ ROOMS: dict[str, set[str]] = {
     | FOLDER
     | {f"runtime/{room}" for room in ("execution", "pictures", "concepts", "clicks", "video")},
     "film": {"errors", "files", "locks", "runtime"},
+    "annotate": CONTRACT | {"files", "json_file", "unfinished", "runtime"},
     "importer": {"errors", "progress"},
     "lessons": {"errors", "progress", "importer"},
     "sources/base": CONTRACT,
@@ -98,8 +99,8 @@ ROOMS: dict[str, set[str]] = {
     "__init__": {"errors", "runtime", "compiler"},
     "cli": CONTRACT
     | FOLDER
-    | {"host", "machine", "files", "runtime", "film", "lessons", "sources", "compiler"}
-    | {"tune", "evaluate", "verify", "bench", "__init__"},
+    | {"host", "machine", "files", "runtime", "film", "annotate", "lessons", "sources"}
+    | {"compiler", "tune", "evaluate", "verify", "bench", "__init__"},
     "__main__": {"cli"},
 }
 
@@ -108,7 +109,7 @@ HEAVY = {"torch", "torchvision", "transformers", "tvm", "huggingface_hub"}
 LIGHT = {
     *CONTRACT,
     *FOLDER,
-    *("host", "machine", "files", "assets", "film", "__init__"),
+    *("host", "machine", "files", "assets", "film", "annotate", "__init__"),
     *(room for room in ROOMS if room.partition("/")[0] == "runtime"),
 }
 TERMINAL = {"typer", "rich"}
@@ -318,6 +319,7 @@ assert not light & {{"numpy", "PIL", "tvm_ffi", "tokenizers"}}, "importing the p
 assert sam3_tvm.__version__
 import sam3_tvm.artifact, sam3_tvm.runtime, sam3_tvm.evaluate
 import sam3_tvm.film.run, sam3_tvm.film.outputs.opening
+import sam3_tvm.annotate
 assert not set(sys.modules) & {TERMINAL!r}, "following a film needs no terminal"
 import sam3_tvm.cli
 assert callable(sam3_tvm.load)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-import threading
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sam3_tvm.cli.interrupts import Interrupts
 from sam3_tvm.cli.options import ArtifactFolder, Threads, json_option, output_option
 from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.terminal import complain, counting, say_json
@@ -141,7 +140,7 @@ def command(
             session: Any = model.track(film)
             folder = WorkFolder(paths[0], settings(model.fingerprint, video, passage, paths, fps))
             saved = folder.load(outputs) if resume else None
-            with _Interrupts() as interrupted:
+            with Interrupts("this frame") as interrupted:
                 done = saved.counts["frames"] if saved else 0
                 with counting("frames", passage.total(film.count), done) as report:
                     run = Run(session, film, passage, outputs, folder, interrupted, report)
@@ -169,45 +168,6 @@ def _exit(run: Run, complete: bool, video: Path, folder: WorkFolder, interrupted
             f"not to have: it ended after frame {run.last}"
         )
         raise typer.Exit(1)
-
-
-class _Interrupts:
-    """Lets the first Ctrl-C, SIGTERM or SIGHUP be asked for, and the second interrupt at once.
-
-    Used as a context; called, it says whether one came.
-
-    Attributes:
-        signal: the one that came, or None.
-    """
-
-    _HEARD = ("SIGINT", "SIGTERM", "SIGHUP")  # not every system has the last
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-        self._before: dict[int, Any] = {}
-
-    def __call__(self) -> bool:
-        return self.signal is not None
-
-    def __enter__(self) -> _Interrupts:
-        if threading.current_thread() is threading.main_thread():
-            for name in self._HEARD:
-                number = getattr(signal, name, None)
-                # What is ignored stays so, as nohup has it.
-                if number is not None and signal.getsignal(number) != signal.SIG_IGN:
-                    self._before[number] = signal.signal(number, self._take)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _take(self, number: int, frame: Any) -> None:
-        if self.signal is not None:
-            raise KeyboardInterrupt
-        self.signal = number
-        with suppress(OSError):  # of a terminal that is gone
-            complain("stopping after this frame; Ctrl-C again to stop at once")
 
 
 def _how_to_go_on(run: Run, folder: WorkFolder) -> str:
