@@ -21,7 +21,7 @@ Ring = list[tuple[int, int]]
 _EAST, _WEST, _SOUTH, _NORTH = range(4)
 
 # The mask lies to the right of the way. Where four edges meet, to turn right keeps to the pixel at
-# hand, so that pieces that touch at a corner are apart; to turn left goes over to the other.
+# hand, so that pieces that touch at a corner alone are apart.
 _RIGHT = {_EAST: _SOUTH, _SOUTH: _WEST, _WEST: _NORTH, _NORTH: _EAST}
 _LEFT = {right: before for before, right in _RIGHT.items()}
 
@@ -51,7 +51,7 @@ def polygons(mask: NDArray[np.bool_]) -> list[Polygon]:
     Returns:
         The polygons, from top to bottom; none of an empty mask.
     """
-    edges = _Edges(mask, _RIGHT)
+    edges = _Edges(mask)
     loops = [loop for ring in edges.rings() for loop in edges.simple(ring)]
     owners = edges.owners(loops)
     found: dict[int, Polygon] = {}
@@ -71,9 +71,10 @@ def bridged(mask: NDArray[np.bool_]) -> list[Ring]:
     """A mask as one ring for each piece of it, through the centres of its outermost pixels.
 
     A ring goes into each hole and back on the same pixels of the mask. Pixels that touch at a
-    corner are of one piece; from one to the other is the only way that goes aslant. Filled by the
-    even-odd rule and with its border, as OpenCV's ``fillPoly`` does, the rings give the mask; a
-    piece of one pixel is a ring of one point.
+    corner alone are of two pieces, so that rings go along rows and columns and never aslant:
+    whatever lies between two points of one is a pixel of the mask, too. Filled by the even-odd
+    rule and with its border, as OpenCV's ``fillPoly`` does, the rings give the mask; a piece of
+    one pixel is a ring of one point.
 
     Args:
         mask: bool [H, W].
@@ -81,7 +82,7 @@ def bridged(mask: NDArray[np.bool_]) -> list[Ring]:
     Returns:
         Rings of pixels x, y, from top to bottom; none of an empty mask.
     """
-    edges = _Edges(mask, _LEFT)
+    edges = _Edges(mask)
     loops = edges.rings()
     owners = edges.owners(loops)
     visits: dict[int, list[tuple[int, Ring]]] = {}
@@ -110,10 +111,9 @@ class _Edges:
 
     Args:
         mask: bool [H, W].
-        turn: where to go on where four of them meet, by the direction of coming.
     """
 
-    def __init__(self, mask: NDArray[np.bool_], turn: dict[int, int]) -> None:
+    def __init__(self, mask: NDArray[np.bool_]) -> None:
         padded = np.pad(mask, 1)
         up, down = padded[:-1, 1:-1], padded[1:, 1:-1]
         left, right = padded[1:-1, :-1], padded[1:-1, 1:]
@@ -136,7 +136,7 @@ class _Edges:
         self._start = np.concatenate(starts)
         self._end = np.concatenate(ends)
         self._direction = np.concatenate(directions)
-        self._next = self._followers(turn)
+        self._next = self._followers()
         self._directions: list[int] = self._direction.tolist()
         self._starts: Ring = list(map(tuple, self._start.tolist()))
         # For the edge that lies above a pixel: those to the east are the first, sorted by rows.
@@ -148,13 +148,12 @@ class _Edges:
         numbers: NDArray[np.int64] = corners[:, 1] * (self._mask.shape[1] + 2) + corners[:, 0]
         return numbers
 
-    def _followers(self, turn: dict[int, int]) -> list[int]:
+    def _followers(self) -> list[int]:
         """For each edge the one that begins where it ends."""
         follower = np.full(len(self._start), -1)
         for direction in range(4):
             coming = np.flatnonzero(self._direction == direction)
-            preferred = turn[direction]
-            for other in (preferred, next(d for d in (_RIGHT, _LEFT) if d is not turn)[direction]):
+            for other in (_RIGHT[direction], _LEFT[direction]):
                 going = np.flatnonzero(self._direction == other)
                 keys = self._key(self._start[going])
                 order = np.argsort(keys, kind="stable")
@@ -233,9 +232,6 @@ class _Edges:
 
     def through_centres(self, loop: list[int], visits: dict[int, list[tuple[int, Ring]]]) -> Ring:
         """The pixels of the mask along a way, with what is visited from its edges to the east.
-
-        From one pixel to the next the way goes straight along a row or a column; aslant only
-        where pixels touch at a corner alone.
         """
         ring: Ring = []
         height, width = self._mask.shape

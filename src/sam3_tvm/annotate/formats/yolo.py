@@ -17,9 +17,9 @@ from sam3_tvm.annotate.rings import bridged
 __all__ = ["write_detect", "write_segment"]
 
 # Where a pixel's point lies in it. Some readers cut coordinates off (ultralytics), others round
-# them (supervision): below a half both give the pixel, by a margin for numbers in 32 bits. Close
-# to a half, points that ultralytics puts between two pixels are on one of them.
-_IN_PIXEL = 0.495
+# them (supervision): a little below its middle both give the pixel, by a margin for numbers in 32
+# bits.
+_IN_PIXEL = 0.45
 
 # From seven values on a line is a polygon.
 _LEAST_POINTS = 3
