@@ -25,7 +25,7 @@ def pictures(tmp_path, find):
 def written(tmp_path_factory) -> Path:
     """A dataset in the formats whose packages are installed; its pictures lie beside it."""
     folder = tmp_path_factory.mktemp("annotate")
-    find = write_pictures(folder / "pictures")
+    find = write_pictures(folder / "pictures", 1100)
     with Dataset(folder / "dataset", find, collect([folder / "pictures"])) as dataset:
         list(dataset.run())
         dataset.write(installed())

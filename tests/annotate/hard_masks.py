@@ -78,12 +78,12 @@ class MaskFinder:
 NAMES = ("a b.png", "sub/ä.png", "sub/images/x.png", "a b.bmp", "empty.png", "crowd.png")
 
 
-def write_pictures(folder: Path) -> MaskFinder:
+def write_pictures(folder: Path, crowd: int = 20) -> MaskFinder:
     """Pictures of six names, and what finds their masks: the hard ones in the first, four each in
-    three more, none in the fifth, 1100 in the last."""
+    three more, none in the fifth, a crowd in the last."""
     hard = list(hard_masks().values())
     y, x = np.mgrid[:60, :80]
-    many = [x // 2 + y // 2 * 40 == number for number in range(1100)]
+    many = [x // 2 + y // 2 * 40 == number for number in range(crowd)]
     masks = {1: hard, 2: hard[:4], 3: hard[4:8], 4: hard[8:12], 5: [], 6: many}
     for number, name in enumerate(NAMES, 1):
         size = (60, 80) if number == 6 else (24, 31)

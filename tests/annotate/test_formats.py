@@ -152,6 +152,8 @@ def test_geojson_by_shapely(written, truth):
         same(found, truth[name])
 
 
+# It takes every GeoJSON for degrees.
+@pytest.mark.filterwarnings("ignore:Geometry is in a geographic CRS")
 def test_geojson_by_geopandas(written, truth):
     geopandas = pytest.importorskip("geopandas", reason="geopandas isn't installed")
     for stem, name in by_stem(flat=False).items():

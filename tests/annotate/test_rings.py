@@ -7,7 +7,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from sam3_tvm.annotate.rings import bridged, polygons

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections import Counter
@@ -32,6 +33,9 @@ _JOURNAL = "journal.jsonl"
 _SHEET = "lowest-scores.png"
 _SUMMARY = "summary.json"
 
+# As sam3_tvm.files.write_whole() names what isn't whole yet.
+_LEFT_OVER = re.compile(r"\.[0-9a-f]{16}\.part")
+
 
 def check_place(folder: Path, pictures: Sequence[Listed] = ()) -> None:
     """Refuse a folder that no dataset can be in. Nothing is made.
@@ -47,7 +51,7 @@ def check_place(folder: Path, pictures: Sequence[Listed] = ()) -> None:
         if os.path.lexists(folder) and not folder.is_dir():
             raise Refused("dataset", f"{folder}: is no folder; choose another place")
         ours = (folder / _JOURNAL).is_file()
-        if folder.is_dir() and not ours and any(folder.iterdir()):
+        if folder.is_dir() and not ours and _others(folder):
             raise Refused(
                 "dataset",
                 f"{folder}: holds something else than a dataset that was made here; choose a new "
@@ -66,6 +70,11 @@ def check_place(folder: Path, pictures: Sequence[Listed] = ()) -> None:
                 f"{folder}: pictures of the collection lie in it ({one.name}); choose "
                 "another place",
             )
+
+
+def _others(folder: Path) -> list[Path]:
+    """What lies in a folder, without what a killed process left of a file in the making."""
+    return [path for path in folder.iterdir() if not _LEFT_OVER.fullmatch(path.name)]
 
 
 class Dataset:
@@ -101,6 +110,9 @@ class Dataset:
         except OSError as error:
             raise unwritable(folder, error) from error
         self._journal = Journal(folder / _JOURNAL, find.settings(), self.pictures)
+        for path in {*folder.iterdir()} - {*_others(folder)}:
+            with suppress(OSError):
+                path.unlink()
 
     def __enter__(self) -> Dataset:
         return self

@@ -51,19 +51,21 @@ def polygons(mask: NDArray[np.bool_]) -> list[Polygon]:
     Returns:
         The polygons, from top to bottom; none of an empty mask.
     """
+    if not mask.any():
+        return []
     edges = _Edges(mask)
     loops = [loop for ring in edges.rings() for loop in edges.simple(ring)]
     owners = edges.owners(loops)
     found: dict[int, Polygon] = {}
     for number, loop in enumerate(loops):
         if owners[number] is None:
-            found[number] = Polygon(edges.corners(loop), [])
+            found[number] = Polygon(edges.moved(edges.corners(loop)), [])
     for number, loop in enumerate(loops):
         owner = owners[number]
         if owner is not None:
             while (above := owners[owner]) is not None:
                 owner = above
-            found[owner].holes.append(edges.corners(loop))
+            found[owner].holes.append(edges.moved(edges.corners(loop)))
     return list(found.values())
 
 
@@ -82,6 +84,8 @@ def bridged(mask: NDArray[np.bool_]) -> list[Ring]:
     Returns:
         Rings of pixels x, y, from top to bottom; none of an empty mask.
     """
+    if not mask.any():
+        return []
     edges = _Edges(mask)
     loops = edges.rings()
     owners = edges.owners(loops)
@@ -91,7 +95,7 @@ def bridged(mask: NDArray[np.bool_]) -> list[Ring]:
     for number in sorted(range(len(loops)), key=lambda n: -edges.top(loops[n])[1]):
         ring = edges.through_centres(loops[number], visits)
         if owners[number] is None:
-            found.append((number, _straightened(ring)))
+            found.append((number, edges.moved(_straightened(ring))))
             continue
         x, y = edges.top(loops[number])
         start = ring.index((x, y - 1))
@@ -110,10 +114,14 @@ class _Edges:
     """The straight stretches between a mask and what it isn't, the mask to their right.
 
     Args:
-        mask: bool [H, W].
+        mask: bool [H, W], not empty. Coordinates are those of the part that has all of it, but for
+            :meth:`moved`: most objects are small, and most pictures large.
     """
 
     def __init__(self, mask: NDArray[np.bool_]) -> None:
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        self._at = (int(columns[0]), int(rows[0]))
+        mask = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         padded = np.pad(mask, 1)
         up, down = padded[:-1, 1:-1], padded[1:, 1:-1]
         left, right = padded[1:-1, :-1], padded[1:-1, 1:]
@@ -142,6 +150,11 @@ class _Edges:
         # For the edge that lies above a pixel: those to the east are the first, sorted by rows.
         self._easts = self._key(starts[_EAST])
         self._loop_of: dict[int, int] = {}
+
+    def moved(self, ring: Ring) -> Ring:
+        """A ring in the coordinates of the whole mask."""
+        left, top = self._at
+        return [(x + left, y + top) for x, y in ring]
 
     def _key(self, corners: NDArray[np.int64]) -> NDArray[np.int64]:
         """A number for each corner, in the order of rows."""
@@ -231,8 +244,7 @@ class _Edges:
         return int(np.searchsorted(self._easts, key, side="right")) - 1, top
 
     def through_centres(self, loop: list[int], visits: dict[int, list[tuple[int, Ring]]]) -> Ring:
-        """The pixels of the mask along a way, with what is visited from its edges to the east.
-        """
+        """The pixels of the mask along a way, with what is visited from its edges to the east."""
         ring: Ring = []
         height, width = self._mask.shape
         for edge in loop:
