@@ -35,15 +35,14 @@ class Listed:
 def collect(sources: Sequence[str | os.PathLike[str]], images: Path | None = None) -> list[Listed]:
     """The pictures that are meant, each once.
 
-    Args:
-        sources: any of these, in the order in which they are to be worked through:
+    A source is a picture's file, whatever its suffix and whether or not it is there: reading it
+    says what is wrong. It is a folder: the pictures in it and in its folders, by name, without
+    hidden ones. It is a pattern such as ``shots/**/*.jpg``, with ``*``, ``?`` and ``[...]``;
+    ``NAME.txt``, with a path on each line, seen from that file's folder; or ``NAME.json`` in COCO's
+    layout, whose ``images`` have a ``file_name`` each.
 
-            - a picture's file, whatever its suffix and whether or not it is there: reading it
-              says what is wrong;
-            - a folder: the pictures in it and in its folders, by name, without hidden ones;
-            - a pattern such as ``shots/**/*.jpg``, with ``*``, ``?`` and ``[...]``;
-            - ``NAME.txt``: a path on each line, seen from that file's folder;
-            - ``NAME.json``: COCO's layout, whose ``images`` have a ``file_name`` each.
+    Args:
+        sources: in the order in which they are to be worked through.
         images: the folder from which a COCO image list's names are seen; by default the list's.
 
     Returns:

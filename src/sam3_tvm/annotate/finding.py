@@ -81,6 +81,7 @@ class PhraseFinder:
             yield from _objects(phrase, result)
 
     def settings(self) -> dict[str, Any]:
+        """The artifact's fingerprint, the phrases with their categories, and the threshold."""
         return {
             "the artifact": self._model.fingerprint,
             "the phrases": [[phrase.text, phrase.category] for phrase in self.phrases],

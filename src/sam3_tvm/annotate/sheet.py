@@ -80,7 +80,7 @@ def _picture(one: Doubtful) -> Image.Image:
     shown = Image.fromarray(rgb[y0:y1, x0:x1]).resize(size)
     grey = Image.fromarray(mask[y0:y1, x0:x1].astype(np.uint8) * 255)
     scaled = np.asarray(grey.resize(size, Image.Resampling.BILINEAR)) >= 128
-    return draw_overlay(np.asarray(shown), [scaled], None, None, opacity=0.45)
+    return draw_overlay(np.asarray(shown), [scaled], None, None, opacity=0.25)
 
 
 def _window(middle: float, side: int, length: int) -> tuple[int, int]:

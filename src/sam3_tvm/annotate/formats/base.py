@@ -35,6 +35,10 @@ class Contents:
     copy: bool = False
 
 
+def _is_there() -> None:
+    """Nothing that the base installation lacks is needed."""
+
+
 @dataclass(frozen=True)
 class Format:
     """A format that a dataset can have.
@@ -47,7 +51,7 @@ class Format:
 
     name: str
     write: Callable[[Path, Contents], None]
-    check: Callable[[], None] = lambda: None
+    check: Callable[[], None] = _is_there
 
 
 def json_text(data: Any) -> str:
@@ -72,8 +76,7 @@ def stems(pictures: Iterable[Listed], flat: bool) -> Iterator[str]:
         path = PurePosixPath(picture.name)
         stem = path.stem if path.suffix else path.name
         parts = [*path.parts[:-1], stem]
-        # A root of another drive, or a way up, has no place in a name.
-        wanted = ("__" if flat else "/").join(part.strip("/\\:") for part in parts)
+        wanted = ("__" if flat else "/").join(parts)
         made, number = wanted, 2
         while made.casefold() in taken:
             made, number = f"{wanted}-{number}", number + 1
