@@ -100,7 +100,7 @@ def test_a_shell_goes_from_x_to_y_and_a_hole_the_other_way():
 
 @masks
 def test_polygons_are_valid_by_the_rules_of_ogc(mask):
-    shapely = pytest.importorskip("shapely")
+    shapely = pytest.importorskip("shapely", reason="shapely isn't installed")
     made = shapely.MultiPolygon([(one.shell, one.holes) for one in polygons(mask)])
     assert made.is_valid
     assert made.area == mask.sum()
@@ -108,7 +108,7 @@ def test_polygons_are_valid_by_the_rules_of_ogc(mask):
 
 @masks
 def test_opencv_fills_bridged_rings_to_the_mask(mask):
-    cv2 = pytest.importorskip("cv2")
+    cv2 = pytest.importorskip("cv2", reason="OpenCV isn't installed")
     canvas = np.zeros(mask.shape, np.uint8)
     for ring in bridged(mask):
         cv2.fillPoly(canvas, [np.array(ring, np.int32)], 1)
