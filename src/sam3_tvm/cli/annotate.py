@@ -103,17 +103,17 @@ def command(
 ) -> None:
     """Annotate a whole collection of pictures, and write a dataset.
 
-    Interrupted or killed at any moment, the same command goes on, and the dataset is
-    the same to the byte. With another --format it adds that, without looking at a
-    picture again. A picture that cannot be read is named and passed over; the exit
-    code is 1 then.
+    Interrupted or killed at any moment, the same command goes on, and the
+    dataset is the same to the byte. With another --format it adds that, without
+    looking at a picture again. A picture that cannot be read is named and passed
+    over; the exit code is 1 then.
 
     [bold]Examples[/bold]
 
     sam3-tvm annotate sam3-cpu photos/ --text cat --text dog -o pets
-    sam3-tvm annotate sam3-cpu yard/ --text "forklift truck=vehicle" --text car=vehicle -o yard-set
-    sam3-tvm annotate sam3-cpu 'shots/**/*.jpg' --classes classes.yaml --format yolo,coco -o set
-    sam3-tvm annotate sam3-cpu instances_val2017.json --images val2017 --text cat -o cats
+    sam3-tvm annotate sam3-cpu yard/ --text "forklift truck=vehicle" -o yard-set
+    sam3-tvm annotate sam3-cpu 'shots/**/*.jpg' --classes names.yaml -o shots-set
+    sam3-tvm annotate sam3-cpu photos/ --text cat -o pets --format yolo,cvat
     sam3-tvm annotate sam3-cpu photos/ --text cat -o pets --dry-run
     """
     with _what_to_type():
