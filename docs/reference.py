@@ -27,6 +27,7 @@ MODULES = (
     "sam3_tvm.film.tally",
     "sam3_tvm.film.outputs.base",
     "sam3_tvm.film.outputs.opening",
+    "sam3_tvm.annotate",
     "sam3_tvm.importer",
     "sam3_tvm.compiler",
     "sam3_tvm.compiler.targets.cpu",

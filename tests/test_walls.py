@@ -62,6 +62,7 @@ ROOMS: dict[str, set[str]] = {
     "film": {"errors", "files", "locks", "runtime"},
     # Its lines of JSON, and why a run isn't gone on with, are those of films.
     "batch": {"errors", "components", "files", "film", "runtime"},
+    "annotate": CONTRACT | {"files", "json_file", "unfinished", "runtime"},
     "importer": {"errors", "progress"},
     "lessons": {"errors", "progress", "importer"},
     "sources/base": CONTRACT,
@@ -101,8 +102,8 @@ ROOMS: dict[str, set[str]] = {
     "__init__": {"errors", "runtime", "compiler"},
     "cli": CONTRACT
     | FOLDER
-    | {"host", "machine", "files", "runtime", "film", "batch", "lessons", "sources", "compiler"}
-    | {"tune", "evaluate", "verify", "bench", "__init__"},
+    | {"host", "machine", "files", "runtime", "film", "batch", "annotate", "lessons", "sources"}
+    | {"compiler", "tune", "evaluate", "verify", "bench", "__init__"},
     "__main__": {"cli"},
 }
 
@@ -111,7 +112,7 @@ HEAVY = {"torch", "torchvision", "transformers", "tvm", "huggingface_hub"}
 LIGHT = {
     *CONTRACT,
     *FOLDER,
-    *("host", "machine", "files", "assets", "film", "batch", "__init__"),
+    *("host", "machine", "files", "assets", "film", "batch", "annotate", "__init__"),
     *(room for room in ROOMS if room.partition("/")[0] == "runtime"),
 }
 TERMINAL = {"typer", "rich"}
@@ -321,6 +322,7 @@ assert not light & {{"numpy", "PIL", "tvm_ffi", "tokenizers"}}, "importing the p
 assert sam3_tvm.__version__
 import sam3_tvm.artifact, sam3_tvm.runtime, sam3_tvm.evaluate
 import sam3_tvm.film.run, sam3_tvm.film.outputs.opening
+import sam3_tvm.annotate
 assert not set(sys.modules) & {TERMINAL!r}, "following a film needs no terminal"
 import sam3_tvm.cli
 assert callable(sam3_tvm.load)

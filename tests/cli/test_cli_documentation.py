@@ -45,6 +45,14 @@ def test_the_readmes_code_runs(tiny_artifact, tmp_path):
     assert (tmp_path / "found.png").is_file()
 
 
+def test_the_page_on_collections_runs(tiny_artifact, tmp_path):
+    (tmp_path / "sam3-cpu").symlink_to(tiny_artifact, target_is_directory=True)
+    (tmp_path / "photos").mkdir()
+    shutil.copyfile(photographs()[1], tmp_path / "photos" / "photo.jpg")
+    run("docs/annotate.md", tmp_path)
+    assert (tmp_path / "pets" / "coco" / "annotations.json").is_file()
+
+
 def test_the_importers_page_runs(tmp_path):
     pytest.importorskip("tvm")
     run("docs/importer.md", tmp_path)
@@ -75,6 +83,22 @@ def test_the_readmes_commands_exist():
     for words in used:
         known = {o for p in group.commands[words[1]].params for o in p.opts}
         assert {w for w in words if re.match(r"--?[a-z]", w)} <= known
+
+
+def test_the_commands_on_collections_are_taken():
+    (shown,) = blocks("docs/annotate.md", "sh")
+    known = {o for p in get_command(app).commands["annotate"].params for o in p.opts}
+    for line in shown.splitlines():
+        words = line.partition("#")[0].split()
+        assert words[:2] == ["sam3-tvm", "annotate"]
+        assert {w for w in words if re.match(r"--?[a-z]", w)} <= known
+
+
+def test_the_page_on_collections_names_every_format():
+    from sam3_tvm.annotate import FORMATS
+
+    page = (ROOT / "docs/annotate.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `([a-z-]+)` \| .* \| .* \| .* \|$", page, re.MULTILINE) == [*FORMATS]
 
 
 def test_the_artifacts_page_names_every_entry_of_the_manifest():

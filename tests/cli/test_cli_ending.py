@@ -9,14 +9,15 @@ import pytest
 
 # Deriving a key is a call of native code that looks at no signal, for many minutes.
 COMMAND = """
-import hashlib, pathlib, sys
+import hashlib, pathlib, sys, threading
 from sam3_tvm.cli.ending import end_in_native_code, end_on_signals
 from sam3_tvm.files import write_whole
 from sam3_tvm.unfinished import unfinished_folder
 
 def save(path):
     path.write_text("half")
-    print("at work", flush=True)
+    # By another thread, when this one is there.
+    threading.Timer(1.0, print, ("at work",), {"flush": True}).start()
     hashlib.pbkdf2_hmac("sha512", b"", b"", (1 << 31) - 1)
 
 end_on_signals()

@@ -43,6 +43,17 @@ def test_a_picture_and_its_output(cli, folder, picture, model, name):
     assert Path(out, f"{Path(name).name}.png").is_file()
 
 
+def test_a_collection_and_its_dataset(cli, folder, picture, model, name):
+    picture(folder / f"{name}.png")
+    out, formats = f"{name}-set", "coco,yolo,geojson,labelme,cvat"
+    options = ("-o", out, "--text", "dog", "--threshold", "0", "--format", formats)
+    result = cli("annotate", *options, "--", "artifact", f"{name}.png")
+    check(result, f"{out}: 1 pictures", f"wrote {out}/cvat")
+    labels = [*Path(out, "yolo-segment", "labels").iterdir()]
+    assert [path.name for path in labels] == [f"{Path(name).name}.txt"]
+    assert labels[0].read_text()
+
+
 def test_a_film_and_its_outputs(cli, folder, tracker, film, name):
     shutil.copy(film, f"{name}.mp4")
     result = cli("track", *SHOW, "-o", f"{name}.jsonl", "artifact", "--", f"{name}.mp4")

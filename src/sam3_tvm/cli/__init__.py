@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from sam3_tvm.cli.annotate import command as _annotate
 from sam3_tvm.cli.bench import command as _bench
 from sam3_tvm.cli.click import command as _click
 from sam3_tvm.cli.compile import command as _compile
@@ -98,6 +99,7 @@ def _options(
 app.command("compile")(_compile)
 app.command("convert")(_convert)
 app.command("segment")(_segment)
+app.command("annotate")(_annotate)
 app.command("click")(_click)
 app.command("track")(_track)
 app.command("verify")(_verify)

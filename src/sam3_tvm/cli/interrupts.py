@@ -1,4 +1,4 @@
-"""Signals that ask for an end, heard between two steps of a long run."""
+"""How long work is stopped: at the next place where what is written is whole."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Interrupts:
     Used as a context; called, it says whether one came.
 
     Args:
-        unit: what is finished after the first, in the singular.
+        at_hand: what is finished after the first, in words.
 
     Attributes:
         signal: the one that came, or None.
@@ -26,8 +26,8 @@ class Interrupts:
 
     _HEARD = ("SIGINT", "SIGTERM", "SIGHUP")  # not every system has the last
 
-    def __init__(self, unit: str) -> None:
-        self._unit = unit
+    def __init__(self, at_hand: str) -> None:
+        self._at_hand = at_hand
         self.signal: int | None = None
         self._before: dict[int, Any] = {}
 
@@ -52,4 +52,4 @@ class Interrupts:
             raise KeyboardInterrupt
         self.signal = number
         with suppress(OSError):  # of a terminal that is gone
-            complain(f"stopping after this {self._unit}; Ctrl-C again to stop at once")
+            complain(f"stopping after {self._at_hand}; Ctrl-C again to stop at once")

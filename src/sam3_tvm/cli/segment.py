@@ -145,7 +145,9 @@ def command(
         what_to_type(),
         opened_outputs(paths, pictures, question.texts, overlay, resume=resume) as outputs,
         # With one picture there is nothing to go on with, and it may be cut short.
-        Interrupts("picture") if len(pictures) > 1 else nullcontext(lambda: False) as interrupted,
+        Interrupts("this picture")
+        if len(pictures) > 1
+        else nullcontext(lambda: False) as interrupted,
     ):
         import sam3_tvm
 

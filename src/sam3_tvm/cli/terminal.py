@@ -25,6 +25,7 @@ __all__ = [
     "complain",
     "console",
     "counting",
+    "duration",
     "json_text",
     "need_extra",
     "passing",
@@ -342,7 +343,7 @@ def _counting_lines(unit: str, total: int | None, before: int) -> Iterator[Calla
         said = now
         rate = (done - before) / (now - begin)
         of = "" if total is None else f" of {total}"
-        left = "" if total is None else f", {_duration((total - done) / rate)} left"
+        left = "" if total is None else f", {duration((total - done) / rate)} left"
         complain(f"{done}{of} {unit}, {rate:.2f} {unit}/s{left}")
 
     yield tell
@@ -375,7 +376,7 @@ def _counting_bar(unit: str, total: int | None, before: int) -> Iterator[Callabl
         yield tell
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Seconds as hours, minutes and seconds."""
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)

@@ -140,7 +140,7 @@ def command(
             session: Any = model.track(film)
             folder = WorkFolder(paths[0], settings(model.fingerprint, video, passage, paths, fps))
             saved = folder.load(outputs) if resume else None
-            with Interrupts("frame") as interrupted:
+            with Interrupts("this frame") as interrupted:
                 done = saved.counts["frames"] if saved else 0
                 with counting("frames", passage.total(film.count), done) as report:
                     run = Run(session, film, passage, outputs, folder, interrupted, report)

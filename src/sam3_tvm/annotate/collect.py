@@ -1,0 +1,153 @@
+"""Which pictures a collection has, in which order, and how a dataset calls them."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sam3_tvm.annotate.faults import Refused
+from sam3_tvm.files import real_path
+from sam3_tvm.json_file import read_json, read_regular
+from sam3_tvm.runtime.pictures.image import picture_suffixes, pictures_in
+
+__all__ = ["Listed", "collect"]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A picture of a collection.
+
+    Attributes:
+        path: where it lies.
+        name: its path in the collection, with ``/`` between folders.
+        coco_id: the number that a COCO image list gives it.
+    """
+
+    path: Path
+    name: str
+    coco_id: int | None = None
+
+
+def collect(sources: Sequence[str | os.PathLike[str]], images: Path | None = None) -> list[Listed]:
+    """The pictures that are meant, each once.
+
+    A source is a picture's file, whatever its suffix and whether or not it is there: reading it
+    says what is wrong. It is a folder: the pictures in it and in its folders, by name, without
+    hidden ones. It is a pattern such as ``shots/**/*.jpg``, with ``*``, ``?`` and ``[...]``;
+    ``NAME.txt``, with a path on each line, seen from that file's folder; or ``NAME.json`` in COCO's
+    layout, whose ``images`` have a ``file_name`` each.
+
+    Args:
+        sources: in the order in which they are to be worked through.
+        images: the folder from which a COCO image list's names are seen; by default the list's.
+
+    Returns:
+        The pictures. Their names are seen from the folder that is the one source, or from the
+        deepest that holds all of them. A picture that is reached in two ways comes once.
+
+    Raises:
+        Refused: a folder, a pattern or a list without pictures, or a list that cannot be read.
+    """
+    found: dict[Path, tuple[Path, int | None]] = {}
+    roots = []
+    for source in sources:
+        root, pictures = _expanded(os.fspath(source), images)
+        roots.append(root)
+        for path, number in pictures:
+            found.setdefault(real_path(path), (path, number))
+    if not found:
+        raise Refused("pictures", "no pictures: give files, folders, patterns or lists of them")
+    paths = [Path(os.path.abspath(path)) for path, _ in found.values()]
+    root = _root(roots, paths)
+    numbers = [number for _, number in found.values()]
+    if None in numbers or len({*numbers}) < len(numbers):
+        numbers = [None] * len(numbers)
+    return [
+        Listed(path, path.relative_to(root).as_posix(), number)
+        for path, number in zip(paths, numbers, strict=True)
+    ]
+
+
+_Found = Iterable[tuple[Path, int | None]]
+
+
+def _expanded(source: str, images: Path | None) -> tuple[Path | None, _Found]:
+    """A source's pictures, and the folder from which it sees them, if it has one."""
+    path = Path(source)
+    try:
+        if os.path.isdir(path):
+            return path, [(one, None) for one in _in_folder(path)]
+        if not os.path.lexists(path) and glob.has_magic(source):
+            return None, [(one, None) for one in _matching(source)]
+        if path.suffix.lower() == ".txt":
+            return path.parent, [(one, None) for one in _in_list(path)]
+        if path.suffix.lower() == ".json":
+            folder = images if images is not None else path.parent
+            return folder, list(_in_coco(path, folder))
+    except OSError as error:
+        raise Refused("pictures", f"{path}: cannot be read ({error.strerror or error})") from error
+    return None, [(path, None)]
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    found = []
+    for place, inner, _ in os.walk(folder, onerror=_raise):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        found += sorted(pictures_in(Path(place)))
+    if not found:
+        raise Refused("pictures", f"{folder}: no pictures in this folder, nor in its folders")
+    # A folder's pictures before those of the folders in it, or after: as the names come.
+    return sorted(found, key=lambda path: path.relative_to(folder).parts)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _matching(pattern: str) -> list[Path]:
+    suffixes = picture_suffixes()
+    matching = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]
+    found = [one for one in matching if one.suffix.lower() in suffixes and os.path.isfile(one)]
+    if not found:
+        raise Refused("pictures", f"{pattern}: no picture matches")
+    return found
+
+
+def _in_list(path: Path) -> Iterator[Path]:
+    try:
+        text = read_regular(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Refused("pictures", f"{path}: byte {error.start} is no UTF-8") from error
+    names = [line for line in text.splitlines() if line.strip()]
+    if not names:
+        raise Refused("pictures", f"{path}: names no pictures; it has a path on each line")
+    return (path.parent / name for name in names)
+
+
+def _in_coco(path: Path, folder: Path) -> Iterator[tuple[Path, int | None]]:
+    try:
+        document = read_json(path)
+    except ValueError as error:
+        raise Refused("pictures", f"{path}: is no JSON: {error}") from error
+    entries = document.get("images") if isinstance(document, dict) else None
+    if not isinstance(entries, list) or not entries:
+        raise Refused("pictures", f"{path}: is no COCO image list: it has no list of images")
+    for place, entry in enumerate(entries, 1):
+        name: Any = entry.get("file_name") if isinstance(entry, dict) else None
+        if not isinstance(name, str) or not name:
+            raise Refused("pictures", f"{path}: image {place} of its list has no file_name")
+        number = entry.get("id")
+        yield folder / name, number if type(number) is int and number >= 0 else None
+
+
+def _root(roots: Sequence[Path | None], paths: Sequence[Path]) -> Path:
+    """The folder from which names are seen."""
+    if len(roots) == 1 and roots[0] is not None:
+        root = Path(os.path.abspath(roots[0]))
+        if all(root in path.parents for path in paths):
+            return root
+    return Path(os.path.commonpath([path.parent for path in paths]))

@@ -1,0 +1,271 @@
+"""A dataset's folder: what was found so far, and the formats that are made of it at the end."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from sam3_tvm.annotate.collect import Listed
+from sam3_tvm.annotate.faults import OtherRun, Refused, Unfinished
+from sam3_tvm.annotate.finding import Finder
+from sam3_tvm.annotate.formats import Contents, Format
+from sam3_tvm.annotate.formats.base import json_text
+from sam3_tvm.annotate.journal import Journal
+from sam3_tvm.annotate.records import AnnotatedPicture, PictureFailure
+from sam3_tvm.annotate.run import AT_ONCE, annotate, annotate_one
+from sam3_tvm.annotate.sheet import lowest_scores, score_sheet
+from sam3_tvm.errors import UsageError
+from sam3_tvm.files import real_path, unwritable, write_whole
+from sam3_tvm.unfinished import unfinished_folder
+
+__all__ = ["Dataset", "check_place", "done_before", "seconds_per_picture"]
+
+_JOURNAL = "journal.jsonl"
+_SHEET = "lowest-scores.png"
+_SUMMARY = "summary.json"
+
+# As sam3_tvm.files.write_whole() names what isn't whole yet.
+_LEFT_OVER = re.compile(r"\.[0-9a-f]{16}\.part")
+
+
+def check_place(folder: Path, pictures: Sequence[Listed] = ()) -> None:
+    """Refuse a folder that no dataset can be in. Nothing is made.
+
+    Args:
+        folder: where the dataset is to be; new, empty, or with a dataset of ours in it.
+        pictures: those of the collection, which may not lie in it.
+
+    Raises:
+        Refused: it holds something else, or pictures of the collection, or may not be written to.
+    """
+    try:
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise Refused("dataset", f"{folder}: is no folder; choose another place")
+        ours = (folder / _JOURNAL).is_file()
+        if folder.is_dir() and not ours and _others(folder):
+            raise Refused(
+                "dataset",
+                f"{folder}: holds something else than a dataset that was made here; choose a new "
+                "or an empty folder",
+            )
+        place = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    except OSError as error:
+        raise Refused("dataset", f"{folder}: cannot be used ({error.strerror})") from error
+    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+        raise Refused("dataset", f"{folder}: may not be written to; choose another place")
+    real = real_path(folder)
+    for one in pictures:
+        if real in real_path(one.path).parents:
+            raise Refused(
+                "dataset",
+                f"{folder}: pictures of the collection lie in it ({one.name}); choose "
+                "another place",
+            )
+
+
+def _others(folder: Path) -> list[Path]:
+    """What lies in a folder, without what a killed process left of a file in the making."""
+    return [path for path in folder.iterdir() if not _LEFT_OVER.fullmatch(path.name)]
+
+
+class Dataset:
+    """A dataset in the making, or one that is to be looked at again. Used as a context.
+
+    What was found in a picture is on the disk before the next is handed on: killed at any moment
+    and begun again, it gives the same bytes as if it had not been. The formats are written from
+    it at the end, and can be added to later, without looking at a picture again.
+
+    Args:
+        folder: where it is to be; made where it isn't there.
+        find: what looks for objects.
+        pictures: the collection.
+
+    Attributes:
+        pictures: as given.
+        failed: why nothing could be looked for in some pictures; of this run.
+
+    Raises:
+        Refused: as :func:`check_place`.
+        OtherRun: the folder has what was found with other settings, or is in use.
+        UsageError: it cannot be read or written.
+    """
+
+    def __init__(self, folder: Path, find: Finder, pictures: Sequence[Listed]) -> None:
+        check_place(folder, pictures)
+        self.folder = folder
+        self.pictures = [*pictures]
+        self.failed: list[PictureFailure] = []
+        self._find = find
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(folder, error) from error
+        self._journal = Journal(folder / _JOURNAL, find.settings(), self.pictures)
+        for path in {*folder.iterdir()} - {*_others(folder)}:
+            with suppress(OSError):
+                path.unlink()
+
+    def __enter__(self) -> Dataset:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._journal.__exit__(kind, error, trace)
+
+    @property
+    def done(self) -> int:
+        """How many pictures were looked at, in this run or before."""
+        return len(self._journal)
+
+    @property
+    def left(self) -> list[Listed]:
+        """The pictures that nothing was found out about yet."""
+        return [one for one in self.pictures if one.name not in self._journal]
+
+    def run(
+        self, at_once: int = AT_ONCE, interrupted: Callable[[], bool] = lambda: False
+    ) -> Iterator[AnnotatedPicture | PictureFailure]:
+        """Look at the pictures that are left; see :func:`~sam3_tvm.annotate.run.annotate`.
+
+        Yields:
+            What was found in each, when it is on the disk, or why nothing could be looked for.
+
+        Raises:
+            Unfinished: the disk is full, or the folder has become unwritable.
+        """
+        self.failed = []
+        for one in annotate(self._find, self.left, at_once, interrupted):
+            if isinstance(one, PictureFailure):
+                self.failed.append(one)
+            else:
+                try:
+                    self._journal.add(one)
+                except UsageError as error:
+                    raise Unfinished(error) from error
+            yield one
+
+    def __iter__(self) -> Iterator[tuple[Listed, AnnotatedPicture]]:
+        """The pictures that are done, in the order of the collection, from the disk."""
+        done = [one for one in self.pictures if one.name in self._journal]
+        return zip(done, self._journal.in_order(done), strict=True)
+
+    def write(self, formats: Iterable[Format], sheet: int = 0, copy: bool = False) -> list[Path]:
+        """Write formats, a contact sheet and a summary of what was found so far.
+
+        Each is written whole, and takes the place of an earlier one.
+
+        Args:
+            formats: as :func:`~sam3_tvm.annotate.formats.chosen_formats` gives them.
+            sheet: how many of the objects with the lowest scores are drawn; 0 for no sheet.
+            copy: lay copies of pictures into formats that need them, rather than links.
+
+        Returns:
+            What was written.
+
+        Raises:
+            Unfinished: the disk is full, or the folder has become unwritable.
+        """
+        written = []
+        try:
+            for one in formats:
+                written.append(self._write(one, copy))
+            doubtful = lowest_scores(self, sheet) if sheet else []
+            if doubtful:
+                image = score_sheet(doubtful)
+                write_whole(self.folder / _SHEET, lambda path: image.save(path, format="PNG"))
+                written.append(self.folder / _SHEET)
+            else:
+                (self.folder / _SHEET).unlink(missing_ok=True)
+            text = json_text(self.summary()) + "\n"
+            write_whole(self.folder / _SUMMARY, lambda path: path.write_text(text, "ascii"))
+        except OSError as error:
+            fault = UsageError(f"{self.folder}: cannot be written ({error.strerror or error})")
+            raise Unfinished(fault) from error
+        except UsageError as error:
+            if isinstance(error, OtherRun):
+                raise
+            raise Unfinished(error) from error
+        return [*written, self.folder / _SUMMARY]
+
+    def _write(self, one: Format, copy: bool) -> Path:
+        final = self.folder / one.name
+        contents = Contents(final, self._find.categories, self.__iter__, self.about(), copy)
+        with unfinished_folder(final) as folder:
+            one.write(folder, contents)
+            with suppress(FileNotFoundError):
+                shutil.rmtree(final)
+            folder.rename(final)
+        return final
+
+    def about(self) -> dict[str, Any]:
+        """How the dataset was made, as plain data."""
+        return {
+            "description": f"made by sam3-tvm {version('sam3-tvm')}",
+            **{name.removeprefix("the "): v for name, v in self._find.settings().items()},
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """How much was found, as plain data: the same for the same pictures, however they came."""
+        objects: Counter[str] = Counter()
+        pictures = without = 0
+        for _, picture in self:
+            pictures += 1
+            without += not picture.objects
+            objects.update(one.category for one in picture.objects)
+        return {
+            "about": self.about(),
+            "pictures": pictures,
+            "without_objects": without,
+            "objects": {name: objects[name] for name in self._find.categories},
+            "failed": [{"file_name": one.name, "error": one.reason} for one in self.failed],
+        }
+
+
+def done_before(folder: Path, find: Finder, pictures: Sequence[Listed]) -> set[str]:
+    """The names of the pictures that a dataset has already; nothing is written.
+
+    Raises:
+        OtherRun: the folder has what was found with other settings, or is in use.
+        UsageError: it cannot be read.
+    """
+    path = folder / _JOURNAL
+    if not path.is_file():
+        return set()
+    with Journal(path, find.settings(), pictures, read_only=True) as journal:
+        return {one.name for one in pictures if one.name in journal}
+
+
+def seconds_per_picture(find: Finder, pictures: Sequence[Listed]) -> float | None:
+    """How long a picture takes, measured on the second of these that can be read.
+
+    The first warms up what is computed once, such as the phrases. Nothing is written.
+
+    Args:
+        find: what looks for objects.
+        pictures: those that are left.
+
+    Returns:
+        Seconds; of the first where there is no other, None where none can be read.
+    """
+    seconds = None
+    seen = 0
+    for one in pictures:
+        begun = time.perf_counter()
+        if isinstance(annotate_one(find, one), AnnotatedPicture):
+            seconds, seen = time.perf_counter() - begun, seen + 1
+        if seen == 2:
+            break
+    return seconds

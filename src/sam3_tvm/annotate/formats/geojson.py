@@ -1,0 +1,52 @@
+"""GeoJSON, a file for each picture, in pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sam3_tvm.annotate.formats.base import Contents, json_text, stems
+from sam3_tvm.annotate.records import AnnotatedObject
+from sam3_tvm.annotate.rings import Ring, polygons
+
+__all__ = ["write"]
+
+
+def write(folder: Path, contents: Contents) -> None:
+    """``NAME.geojson``: each object a Polygon or a MultiPolygon along the edges of its pixels.
+
+    Coordinates are x, y in pixels from the picture's upper left corner, y downward.
+    """
+    names = stems((listed for listed, _ in contents.read()), flat=False)
+    for name, (_, picture) in zip(names, contents.read(), strict=True):
+        path = folder / f"{name}.geojson"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        height, width = picture.size
+        about = json_text({"file_name": picture.name, "width": width, "height": height})
+        with path.open("w", encoding="ascii", newline="\n") as file:
+            file.write(f'{{"type":"FeatureCollection","picture":{about},"features":[')
+            features = (json_text(_feature(one, picture.size)) for one in picture.objects)
+            file.write(",\n".join(features))
+            file.write("]}\n")
+
+
+def _feature(one: AnnotatedObject, size: tuple[int, int]) -> dict[str, Any]:
+    pieces = [[_closed(p.shell), *map(_closed, p.holes)] for p in polygons(one.mask(size))]
+    single = len(pieces) == 1
+    return {
+        "type": "Feature",
+        "properties": {
+            "category": one.category,
+            "phrase": one.phrase,
+            "score": one.score,
+            "area": one.area,
+        },
+        "geometry": {
+            "type": "Polygon" if single else "MultiPolygon",
+            "coordinates": pieces[0] if single else pieces,
+        },
+    }
+
+
+def _closed(ring: Ring) -> list[tuple[int, int]]:
+    return [*ring, ring[0]]

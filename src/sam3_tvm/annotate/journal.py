@@ -1,0 +1,211 @@
+"""What was found so far, on the disk: a header, then a line of JSON for each picture.
+
+A process may be killed at any moment. A line that isn't whole, and whatever follows it, is dropped
+when the journal is opened again; everything before it is as it was written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from sam3_tvm.annotate.collect import Listed
+from sam3_tvm.annotate.faults import OtherRun
+from sam3_tvm.annotate.records import AnnotatedPicture
+from sam3_tvm.files import unwritable, write_whole
+
+__all__ = ["Journal"]
+
+_FORM = 1
+
+# Lines reach the disk itself so often: what a power cut may take.
+_SYNC_SECONDS = 2.0
+
+
+class Journal:
+    """The pictures that are done, to be added to and read again. Used as a context.
+
+    One process at a time may have it open.
+
+    Args:
+        path: the file; begun where it isn't there.
+        settings: what decides what is found, as plain data; what a journal was begun with must
+            be the same.
+        pictures: the collection.
+        read_only: leave the file as it is, even the rest of a line at its end; it has to be there.
+
+    Raises:
+        OtherRun: the file is of other settings or pictures, is no journal, or is open elsewhere.
+        UsageError: it cannot be read or written.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        settings: Mapping[str, Any],
+        pictures: Sequence[Listed],
+        read_only: bool = False,
+    ) -> None:
+        self.path = path
+        self._read_only = read_only
+        self._places: dict[str, tuple[int, int]] = {}
+        header = _header(settings, pictures)
+        try:
+            if not read_only and not path.exists():
+                # Whole or not at all: without a header a file would be nobody's.
+                write_whole(path, lambda partial: partial.write_bytes(header))
+            self._file: BinaryIO = path.open("rb" if read_only else "r+b")
+        except OSError as error:
+            raise unwritable(path, error) from error
+        try:
+            self._lock()
+            self._check(settings, pictures, self._file.readline())
+            self._read({one.name: one for one in pictures})
+        except OSError as error:
+            self._file.close()
+            raise unwritable(path, error) from error
+        except BaseException:
+            self._file.close()
+            raise
+        self._synced = time.monotonic()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            os.fsync(self._file.fileno())
+        with suppress(OSError):
+            self._file.close()
+
+    def __contains__(self, name: str) -> bool:
+        """Whether a picture of this name is done, and is as it was then."""
+        return name in self._places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def add(self, picture: AnnotatedPicture) -> None:
+        """Take a picture's line.
+
+        Raises:
+            UsageError: the disk is full, or the file has become unwritable.
+        """
+        line = picture.to_line().encode("ascii") + b"\n"
+        try:
+            place = self._file.seek(0, os.SEEK_END)
+            try:
+                self._file.write(line)
+                self._file.flush()
+            except OSError:
+                with suppress(OSError):
+                    os.ftruncate(self._file.fileno(), place)
+                raise
+            if time.monotonic() - self._synced > _SYNC_SECONDS:
+                os.fsync(self._file.fileno())
+                self._synced = time.monotonic()
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+        self._places[picture.name] = (place, len(line))
+
+    def read(self, name: str) -> AnnotatedPicture:
+        """What was found in the picture of this name.
+
+        Raises:
+            UsageError: the file cannot be read any more.
+        """
+        place, length = self._places[name]
+        try:
+            self._file.seek(place)
+            return AnnotatedPicture.from_line(self._file.read(length))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise OtherRun(f"{self.path}: cannot be read any more ({error})") from error
+
+    def in_order(self, pictures: Sequence[Listed]) -> Iterator[AnnotatedPicture]:
+        """Those of these pictures that are done, in their order."""
+        return (self.read(one.name) for one in pictures if one.name in self._places)
+
+    def _lock(self) -> None:
+        """Keep others out; the lock ends with this process, however it does."""
+        try:
+            import fcntl
+        except ImportError:  # no such locks on this system
+            return
+        try:
+            fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OtherRun(f"{self.path}: another process is at work on it") from error
+        except OSError:  # a file system that has none
+            return
+
+    def _check(self, settings: Mapping[str, Any], pictures: Sequence[Listed], line: bytes) -> None:
+        try:
+            before = json.loads(line)
+            form, old, names = before["form"], before["settings"], before["pictures"]
+            assert isinstance(old, dict)
+        except (ValueError, TypeError, KeyError, AssertionError) as error:
+            raise OtherRun(
+                f"{self.path}: is no journal of annotations, or a damaged one"
+            ) from error
+        if form != _FORM:
+            raise OtherRun(f"{self.path}: is of another version of sam3-tvm")
+        differing = [
+            f"{name} ({_brief(old.get(name))} then)"
+            for name in {**old, **settings}
+            if old.get(name) != _plain(settings.get(name))
+        ]
+        if names != (now := [one.name for one in pictures]):
+            count = f"{len(names)} then, {len(now)} now" if len(names) != len(now) else "others"
+            differing.append(f"the pictures ({count})")
+        if differing:
+            raise OtherRun(f"{self.path}: was begun with other settings: {', '.join(differing)}")
+
+    def _read(self, pictures: Mapping[str, Listed]) -> None:
+        """Find the lines, and drop what isn't whole at the end."""
+        place = self._file.tell()
+        while line := self._file.readline():
+            try:
+                picture = AnnotatedPicture.from_line(line)
+                if not line.endswith(b"\n"):
+                    raise ValueError("half a line")
+            except (ValueError, TypeError, KeyError):
+                if not self._read_only:
+                    self._file.truncate(place)
+                break
+            # A picture that has changed since is looked at again.
+            if picture.name in pictures and _same_file(picture, pictures[picture.name].path):
+                self._places[picture.name] = (place, len(line))
+            place += len(line)
+
+
+def _same_file(picture: AnnotatedPicture, path: Path) -> bool:
+    """Whether a picture's file is as it was, or gone: what was found in it stays then."""
+    try:
+        about = path.stat()
+    except OSError:
+        return True
+    return (about.st_size, about.st_mtime_ns) == (picture.file_size, picture.modified)
+
+
+def _header(settings: Mapping[str, Any], pictures: Sequence[Listed]) -> bytes:
+    header = {
+        "form": _FORM,
+        "settings": settings,
+        "pictures": [one.name for one in pictures],
+    }
+    return json.dumps(header, allow_nan=False, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def _plain(value: Any) -> Any:
+    """A value as it comes back from JSON: tuples are lists there."""
+    return json.loads(json.dumps(value))
+
+
+def _brief(value: Any) -> str:
+    text = "not given" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."

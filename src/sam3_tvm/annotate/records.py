@@ -1,0 +1,97 @@
+"""What was found in a picture, as plain data, and as a line of JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["AnnotatedObject", "AnnotatedPicture", "PictureFailure"]
+
+
+@dataclass(frozen=True)
+class AnnotatedObject:
+    """An object in a picture. Its mask has at least one pixel.
+
+    Attributes:
+        phrase: what was looked for.
+        category: what it is called.
+        score: between 0 and 1.
+        box: x0, y0, x1, y1 in pixels, cut at the picture's edges.
+        area: pixels of the mask.
+        counts: the mask, in COCO's compressed run-length encoding.
+    """
+
+    phrase: str
+    category: str
+    score: float
+    box: tuple[float, float, float, float]
+    area: int
+    counts: str
+
+    def mask(self, size: tuple[int, int]) -> NDArray[np.bool_]:
+        """The mask, bool [H, W].
+
+        Args:
+            size: the picture's height and width.
+        """
+        from pycocotools import mask as coco
+
+        runs = {"size": list(size), "counts": self.counts.encode("ascii")}
+        mask: NDArray[np.bool_] = coco.decode(runs).astype(np.bool_)
+        return mask
+
+
+@dataclass(frozen=True)
+class AnnotatedPicture:
+    """A picture and what was found in it.
+
+    Attributes:
+        name: its path in the collection, with ``/`` between folders.
+        path: where it lay.
+        size: height and width, pixels, upright.
+        file_size: of its file, in bytes.
+        modified: when its file was last changed, in nanoseconds since 1970.
+        sha256: of its file, in hexadecimal.
+        objects: what was found, phrase by phrase, best first.
+    """
+
+    name: str
+    path: str
+    size: tuple[int, int]
+    file_size: int
+    modified: int
+    sha256: str
+    objects: tuple[AnnotatedObject, ...]
+
+    def to_line(self) -> str:
+        """A line of JSON, without the line break."""
+        return json.dumps(asdict(self), allow_nan=False, separators=(",", ":"))
+
+    @classmethod
+    def from_line(cls, line: str | bytes) -> AnnotatedPicture:
+        """What :meth:`to_line` wrote.
+
+        Raises:
+            ValueError, TypeError, KeyError: another line.
+        """
+        data: dict[str, Any] = json.loads(line)
+        height, width = data["size"]
+        objects = (AnnotatedObject(**{**one, "box": tuple(one["box"])}) for one in data["objects"])
+        return cls(**{**data, "size": (height, width), "objects": tuple(objects)})
+
+
+@dataclass(frozen=True)
+class PictureFailure:
+    """A picture in which nothing could be looked for.
+
+    Attributes:
+        name: its path in the collection, with ``/`` between folders.
+        reason: why, in one line.
+    """
+
+    name: str
+    reason: str

@@ -1,0 +1,100 @@
+"""Looks through a collection, and hands on what is found as it is found."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from sam3_tvm.annotate.collect import Listed, collect
+from sam3_tvm.annotate.finding import Finder
+from sam3_tvm.annotate.records import AnnotatedPicture, PictureFailure
+from sam3_tvm.components import AbiError
+from sam3_tvm.runtime.pictures.arguments import PromptError
+from sam3_tvm.runtime.pictures.image import ImageError, read_picture
+
+__all__ = ["AT_ONCE", "annotate", "annotate_one"]
+
+AT_ONCE = 3
+"""Pictures that are worked on at the same time. The model computes for one; meanwhile another is
+read and resized, and the masks of a third become run lengths."""
+
+# What is the picture's fault, and not the model's.
+_OF_THE_PICTURE = (AbiError, ImageError, PromptError)
+
+
+def annotate(
+    find: Finder,
+    pictures: Iterable[Listed] | Sequence[str | os.PathLike[str]],
+    at_once: int = AT_ONCE,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Iterator[AnnotatedPicture | PictureFailure]:
+    """Look for objects in pictures, and hand on each picture's as soon as they are found.
+
+    Nothing is written. Reading, resizing and encoding masks go on beside the computation.
+
+    Args:
+        find: what looks for them, such as a
+            :class:`~sam3_tvm.annotate.finding.PhraseFinder`.
+        pictures: as :func:`~sam3_tvm.annotate.collect.collect` gives or takes them.
+        at_once: pictures that are worked on at the same time, each with its features in memory.
+        interrupted: asked before a picture is begun; those that are begun are finished.
+
+    Yields:
+        For each picture, in their order, what was found, or why nothing could be looked for.
+
+    Raises:
+        Refused: no pictures.
+    """
+    listed = [*pictures]
+    if not all(isinstance(one, Listed) for one in listed):
+        listed = collect(listed)  # type: ignore[arg-type]
+    executor = ThreadPoolExecutor(max(1, at_once), thread_name_prefix="annotate")
+    begun: deque[Future[AnnotatedPicture | PictureFailure]] = deque()
+    try:
+        for one in listed:
+            if interrupted():
+                break
+            begun.append(executor.submit(annotate_one, find, one))
+            if len(begun) >= at_once:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        # Of a caller that goes away the pictures at hand are computed for nobody: native code
+        # can't be stopped.
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+def annotate_one(find: Finder, picture: Listed) -> AnnotatedPicture | PictureFailure:
+    """What is found in one picture, or why nothing could be looked for."""
+    try:
+        rgb = read_picture(picture.path)
+        about, digest = picture.path.stat(), _digest(picture.path)
+        objects = tuple(find(rgb))
+    except _OF_THE_PICTURE as error:
+        return PictureFailure(picture.name, f"{error}")
+    except OSError as error:  # a file that goes away while it is read
+        return PictureFailure(
+            picture.name, f"{picture.path}: cannot be read ({error.strerror or error})"
+        )
+    return AnnotatedPicture(
+        picture.name,
+        f"{picture.path}",
+        (rgb.shape[0], rgb.shape[1]),
+        about.st_size,
+        about.st_mtime_ns,
+        digest,
+        objects,
+    )
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

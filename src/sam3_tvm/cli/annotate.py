@@ -1,0 +1,276 @@
+"""``sam3-tvm annotate``."""
+
+from __future__ import annotations
+
+import signal
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sam3_tvm.cli.interrupts import Interrupts
+from sam3_tvm.cli.options import ArtifactFolder, JsonForTables, Threads
+from sam3_tvm.cli.paths import local_path
+from sam3_tvm.cli.terminal import complain, counting, duration, say, say_json, show, table
+from sam3_tvm.errors import UsageError, as_argument, one_line
+
+if TYPE_CHECKING:
+    from sam3_tvm.annotate import Dataset, Format, Listed, PhraseFinder
+
+__all__ = ["command"]
+
+# More than anyone reads; summary.json has them all.
+_FAILURES_SHOWN = 20
+
+
+def command(
+    artifact: ArtifactFolder,
+    pictures: Annotated[
+        list[str],
+        typer.Argument(
+            help="Pictures; folders, with those in them; quoted patterns such as 'shots/**/*.jpg'; "
+            "LIST.txt with a path on each line; LIST.json in COCO's layout.",
+            metavar="PICTURES",
+            parser=lambda text: str(local_path(text)),
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="The dataset's folder.", metavar="DATASET"),
+    ],
+    text: Annotated[
+        list[str],
+        typer.Option(
+            help="A phrase to look for, and what to call what it finds where that isn't the "
+            "phrase; repeatable.",
+            metavar="PHRASE[=CATEGORY]",
+        ),
+    ] = [],  # noqa: B006 - typer copies it
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Phrases from a file, YAML or JSON: a list of them, or categories with a phrase "
+            "or a list of phrases each.",
+            metavar="FILE",
+            parser=local_path,
+        ),
+    ] = None,
+    formats: Annotated[
+        list[str],
+        typer.Option(
+            "--format",
+            help="coco, yolo (both yolo-segment and yolo-detect), geojson, labelme, cvat, "
+            "parquet; several with commas; repeatable.",
+            metavar="NAMES",
+        ),
+    ] = ["coco"],  # noqa: B006
+    threshold: Annotated[
+        float, typer.Option(help="Objects with a higher score are kept, 0 to 1.", metavar="SCORE")
+    ] = 0.5,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder of the pictures that LIST.json names; by default the list's.",
+            metavar="FOLDER",
+            parser=local_path,
+        ),
+    ] = None,
+    sheet: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=240,
+            help="So many objects with the lowest scores are drawn to lowest-scores.png; 0 for "
+            "no sheet.",
+            metavar="N",
+        ),
+    ] = 48,
+    copy: Annotated[
+        bool,
+        typer.Option("--copy", help="Copy pictures into YOLO's folders, rather than link to them."),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Say what would be done, and measure in what time; write nothing."
+        ),
+    ] = False,
+    as_json: JsonForTables = False,
+    threads: Threads = None,
+) -> None:
+    """Annotate a whole collection of pictures, and write a dataset.
+
+    Interrupted or killed at any moment, the same command goes on, and the
+    dataset is the same to the byte. With another --format it adds that, without
+    looking at a picture again. A picture that cannot be read is named and passed
+    over; the exit code is 1 then.
+
+    [bold]Examples[/bold]
+
+    sam3-tvm annotate sam3-cpu photos/ --text cat --text dog -o pets
+    sam3-tvm annotate sam3-cpu yard/ --text "forklift truck=vehicle" -o yard-set
+    sam3-tvm annotate sam3-cpu 'shots/**/*.jpg' --classes names.yaml -o shots-set
+    sam3-tvm annotate sam3-cpu photos/ --text cat -o pets --format yolo,cvat
+    sam3-tvm annotate sam3-cpu photos/ --text cat -o pets --dry-run
+    """
+    with _what_to_type():
+        from sam3_tvm.annotate import (
+            Dataset,
+            PhraseFinder,
+            check_place,
+            chosen_formats,
+            collect,
+            read_classes,
+        )
+        from sam3_tvm.annotate.classes import phrases_of
+        from sam3_tvm.runtime.concepts.detector import PhraseWarning
+
+        if not 0 <= threshold <= 1:
+            raise UsageError(f"--threshold {threshold:g}: scores lie between 0 and 1")
+        phrases = phrases_of([*text, *(read_classes(classes) if classes is not None else ())])
+        written = chosen_formats(name.strip() for names in formats for name in names.split(","))
+        listed = collect(pictures, images)
+        check_place(output, listed)
+
+        import sam3_tvm
+
+        find = PhraseFinder(sam3_tvm.load(artifact, threads=threads), phrases, threshold)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PhraseWarning)  # said once, when all is done
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            if dry_run:
+                _plan(find, listed, output, written, as_json)
+                return
+            with Dataset(output, find, listed) as dataset:
+                stopped = _look(dataset)
+                if stopped is None:
+                    paths = dataset.write(written, sheet, copy)
+                    _report(dataset, paths, as_json)
+    for phrase, read in find.read.items():
+        complain(
+            f"warning: the phrase {phrase!r} is longer than the model reads: searched was "
+            f"{read!r} alone"
+        )
+    if stopped is not None:
+        left = len(dataset.pictures) - dataset.done
+        complain(
+            f"interrupted with {left} of {len(listed)} pictures left: what was found is in "
+            f"{as_argument(output)}, and the same command goes on"
+        )
+        raise typer.Exit(128 + stopped)
+    if dataset.failed:
+        _complain_of(dataset)
+        raise typer.Exit(1)
+
+
+def _look(dataset: Dataset) -> int | None:
+    """Look at the pictures that are left; the signal that stopped it, or None."""
+    total, done = len(dataset.pictures), dataset.done
+    with (
+        Interrupts("the pictures at hand") as interrupted,
+        counting("pictures", total, done) as tell,
+    ):
+        for count, _ in enumerate(dataset.run(interrupted=interrupted), done + 1):
+            tell(count)
+        # One that comes after the last picture stops nothing.
+        looked = dataset.done + len(dataset.failed)
+        return (interrupted.signal or signal.SIGINT) if looked < total else None
+
+
+def _plan(
+    find: PhraseFinder, listed: list[Listed], output: Path, formats: tuple[Format, ...], json: bool
+) -> None:
+    """Say what would be done, and in what time."""
+    from sam3_tvm.annotate import seconds_per_picture
+    from sam3_tvm.annotate.dataset import done_before
+
+    done = done_before(output, find, listed)
+    left = [one for one in listed if one.name not in done]
+    seconds = seconds_per_picture(find, left)
+    names = [one.name for one in formats]
+    if json:
+        say_json(
+            {
+                "pictures": len(listed),
+                "left": len(left),
+                "phrases": [{"text": p.text, "category": p.category} for p in find.phrases],
+                "categories": list(find.categories),
+                "formats": names,
+                "output": f"{output}",
+                "seconds_per_picture": seconds,
+                "seconds": None if seconds is None else seconds * len(left),
+            }
+        )
+        return
+    rows = table("", "")
+    rows.add_row("pictures", f"{len(listed)}, {len(left)} of them left to do")
+    rows.add_row("first", listed[0].name)
+    rows.add_row("last", listed[-1].name)
+    for category in find.categories:
+        phrases = [p.text for p in find.phrases if p.category == category]
+        rows.add_row(
+            "category", category if phrases == [category] else f"{category}: {', '.join(phrases)}"
+        )
+    rows.add_row("formats", ", ".join(names))
+    if seconds is not None:
+        about = f"{duration(seconds * len(left))} ({seconds:.2f} s a picture, measured)"
+        rows.add_row("time", about if left else "none")
+    elif left:
+        rows.add_row("time", "unknown: no picture could be read")
+    show(f"{output} would be made", rows)
+
+
+def _report(dataset: Dataset, paths: list[Path], json: bool) -> None:
+    summary = dataset.summary()
+    if json:
+        say_json({**summary, "outputs": [f"{path}" for path in paths]})
+        return
+    rows = table("category", "objects", right=("objects",))
+    for name, count in summary["objects"].items():
+        rows.add_row(name, f"{count}")
+    count, without = summary["pictures"], summary["without_objects"]
+    show(f"{dataset.folder}: {count} pictures, {without} of them without objects", rows)
+    for path in paths:
+        say(f"wrote {path}")
+
+
+def _complain_of(dataset: Dataset) -> None:
+    for one in dataset.failed[:_FAILURES_SHOWN]:
+        complain(f"error: {one.reason}")
+    more = len(dataset.failed) - _FAILURES_SHOWN
+    if more > 0:
+        complain(f"... and {more} more, which summary.json names")
+    complain(
+        f"{len(dataset.failed)} of {len(dataset.pictures)} pictures could not be looked at; the "
+        f"same command tries them again"
+    )
+
+
+_OPTIONS = {"phrases": "--text", "classes": "--classes", "formats": "--format", "dataset": "-o"}
+
+
+@contextmanager
+def _what_to_type() -> Iterator[None]:
+    """Errors of the library, in terms of the command's options.
+
+    Raises:
+        UsageError: what the library raised, with the option that is meant.
+    """
+    try:
+        yield
+    except UsageError as error:
+        # Here, so that --help needs no library of pictures.
+        from sam3_tvm.annotate.faults import OtherRun, Refused, Unfinished
+
+        if isinstance(error, Refused) and error.given in _OPTIONS:
+            raise UsageError(f"{_OPTIONS[error.given]} {one_line(f'{error}')}") from error
+        if isinstance(error, OtherRun):
+            raise UsageError(f"-o {error}; give what was given then, or another folder") from error
+        if isinstance(error, Unfinished):
+            raise UsageError(
+                f"{error.fault}; when that is mended, the same command goes on"
+            ) from error
+        raise

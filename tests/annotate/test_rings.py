@@ -1,0 +1,115 @@
+"""Rings around masks: along edges and through centres, filled by rules that are not ours."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from sam3_tvm.annotate.rings import bridged, polygons
+from tests.annotate.hard_masks import hard_masks
+
+MASKS = hard_masks()
+masks = pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS.keys())
+small = given(arrays(bool, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9)))
+
+
+def around(ring):
+    return pairwise([*ring, ring[0]])
+
+
+def inside(rings, size):
+    """By the even-odd rule, the pixels whose centres the rings enclose."""
+    found = np.zeros(size, bool)
+    for ring in rings:
+        for (x0, y0), (x1, y1) in around(ring):
+            if x0 == x1:
+                found[min(y0, y1) : max(y0, y1), x0:] ^= True
+    return found
+
+
+def with_border(ring, size):
+    """As OpenCV fills a polygon of whole numbers: inside by the even-odd rule, or on the way."""
+    found = inside([ring], size)
+    for (x0, y0), (x1, y1) in around(ring):
+        found[min(y0, y1) : max(y0, y1) + 1, min(x0, x1) : max(x0, x1) + 1] = True
+    return found
+
+
+def check_polygons(mask):
+    made = polygons(mask)
+    rings = [ring for one in made for ring in (one.shell, *one.holes)]
+    np.testing.assert_array_equal(inside(rings, mask.shape), mask)
+    for ring in rings:
+        assert len({*ring}) == len(ring) >= 4
+    for one in made:
+        # Each by itself encloses what it should, so that holes are with the shell around them.
+        alone = inside([one.shell, *one.holes], mask.shape)
+        shell = inside([one.shell], mask.shape)
+        assert not (alone & ~mask).any()
+        assert all((inside([hole], mask.shape) <= shell).all() for hole in one.holes)
+
+
+def check_bridged(mask):
+    rings = bridged(mask)
+    found = np.zeros(mask.shape, bool)
+    for ring in rings:
+        # Straight along rows and columns: what a reader puts between two points is a pixel, too.
+        assert all(x0 == x1 or y0 == y1 for (x0, y0), (x1, y1) in around(ring))
+        piece = with_border(ring, mask.shape)
+        assert not (piece & found).any()
+        found |= piece
+    np.testing.assert_array_equal(found, mask)
+
+
+@masks
+def test_hard_masks_come_back(mask):
+    check_polygons(mask)
+    check_bridged(mask)
+
+
+@settings(max_examples=150, deadline=None)
+@small
+def test_any_mask_comes_back(mask):
+    check_polygons(mask)
+    check_bridged(mask)
+
+
+def test_nothing_has_no_rings():
+    assert polygons(np.zeros((3, 4), bool)) == bridged(np.zeros((3, 4), bool)) == []
+
+
+def test_holes_are_no_shells():
+    (one,) = polygons(MASKS["a ring"])
+    assert len(one.holes) == 1
+    assert len(bridged(MASKS["a ring"])) == 1
+    assert len(polygons(MASKS["an island in a hole"])) == 2
+
+
+def test_a_shell_goes_from_x_to_y_and_a_hole_the_other_way():
+    mask = np.ones((3, 3), bool)
+    mask[1, 1] = False
+    (one,) = polygons(mask)
+    assert one.shell == [(0, 0), (3, 0), (3, 3), (0, 3)]
+    assert sorted(one.holes[0]) == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert one.holes[0].index((2, 1)) - one.holes[0].index((1, 1)) in (-1, 3)
+
+
+@masks
+def test_polygons_are_valid_by_the_rules_of_ogc(mask):
+    shapely = pytest.importorskip("shapely", reason="shapely isn't installed")
+    made = shapely.MultiPolygon([(one.shell, one.holes) for one in polygons(mask)])
+    assert made.is_valid
+    assert made.area == mask.sum()
+
+
+@masks
+def test_opencv_fills_bridged_rings_to_the_mask(mask):
+    cv2 = pytest.importorskip("cv2", reason="OpenCV isn't installed")
+    canvas = np.zeros(mask.shape, np.uint8)
+    for ring in bridged(mask):
+        cv2.fillPoly(canvas, [np.array(ring, np.int32)], 1)
+    np.testing.assert_array_equal(canvas.astype(bool), mask)

@@ -1,0 +1,162 @@
+"""``annotate``: what is typed, what is said, and that nothing is written where it can't be done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pycocotools.coco import COCO
+
+from sam3_tvm.cli import annotate as cli_annotate
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools
+
+ALL = ("--threshold", "0", "-o", "set")
+
+
+@pytest.fixture
+def shots(folder, picture) -> Path:
+    for seed, name in enumerate(("a b.jpg", "sub/ä.png", "z.png")):
+        picture(folder / "shots" / name, (24 + seed, 16), seed)
+    return Path("shots")
+
+
+def coco(folder="set"):
+    return json.loads((Path(folder) / "coco" / "annotations.json").read_text())
+
+
+def test_a_folder_becomes_a_dataset(cli, shots, model):
+    text = ("--text", "dog", "--text", "red ball=toy", "--text", "ball=toy")
+    result = cli("annotate", "artifact", shots, *text, *ALL)
+    assert result.exit_code == 0, result.output
+    document = coco()
+    assert [one["name"] for one in document["categories"]] == ["dog", "toy"]
+    assert [one["file_name"] for one in document["images"]] == ["a b.jpg", "sub/ä.png", "z.png"]
+    reader = COCO()
+    reader.dataset = document
+    reader.createIndex()
+    for image in document["images"]:
+        found = reader.loadAnns(reader.getAnnIds(imgIds=image["id"]))
+        wanted = model.segment(shots / image["file_name"], ["dog", "red ball", "ball"], threshold=0)
+        masks = [mask for one in wanted for mask in one.masks if mask.any()]
+        assert len(found) == len(masks) > 0
+        assert all((reader.annToMask(a) == m).all() for a, m in zip(found, masks, strict=True))
+    assert "set: 3 pictures, 0 of them without objects" in result.stdout
+    assert "wrote set/coco" in result.stdout
+    assert Path("set/lowest-scores.png").is_file()
+
+
+def test_the_same_command_again_looks_at_nothing_and_says_the_same(cli, shots, model):
+    first = cli("annotate", "artifact", shots, "--text", "dog", *ALL)
+    before = {p: p.read_bytes() for p in Path("set").rglob("*") if p.is_file()}
+    calls = model.functions.calls["vision_encoder"]
+    again = cli("annotate", "artifact", shots, "--text", "dog", *ALL)
+    assert again.exit_code == 0, again.output
+    assert again.stdout == first.stdout
+    assert model.functions.calls["vision_encoder"] == calls == 3
+    assert {p: p.read_bytes() for p in Path("set").rglob("*") if p.is_file()} == before
+
+
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(cli, folder, shots, model):
+    options = ("--text", "dog", "--format", "yolo,geojson", *ALL, "--dry-run")
+    result = cli("annotate", "artifact", shots, *options, "--json")
+    assert result.exit_code == 0, result.output
+    plan = json.loads(result.stdout)
+    assert plan["seconds"] == pytest.approx(3 * plan["seconds_per_picture"])
+    assert plan["formats"] == ["yolo-segment", "yolo-detect", "geojson"]
+    assert (plan["pictures"], plan["left"]) == (3, 3)
+    assert not (folder / "set").exists()
+    result = cli("annotate", "artifact", shots, *options)
+    assert "3, 3 of them left to do" in result.stdout
+    assert "s a picture, measured" in result.stdout
+    assert not (folder / "set").exists()
+
+
+def test_a_broken_picture_is_named_and_passed_over(cli, shots, model):
+    (shots / "broken.jpg").write_bytes(b"x")
+    result = cli("annotate", "artifact", shots, "--text", "dog", *ALL, "--json")
+    assert result.exit_code == 1
+    summary = json.loads(result.stdout)
+    assert [one["file_name"] for one in summary["failed"]] == ["broken.jpg"]
+    assert summary["pictures"] == 3
+    assert "broken.jpg: cannot be read" in result.stderr
+    assert "1 of 4 pictures could not be looked at" in result.stderr
+    (shots / "broken.jpg").write_bytes((shots / "a b.jpg").read_bytes())
+    result = cli("annotate", "artifact", shots, "--text", "dog", *ALL)
+    assert result.exit_code == 0, result.output
+    assert len(coco()["images"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["shots"], "--text nothing to look for"),
+        (["shots", "--text", "=x"], "--text '=x': a phrase, or phrase=category"),
+        (["shots", "--text", "dog", "--format", "voc"], "--format 'voc': is no format; there are"),
+        (["shots", "--text", "dog", "--threshold", "2"], "scores lie between 0 and 1"),
+        (["none-*.jpg", "--text", "dog"], "none-*.jpg: no picture matches"),
+        (["list.txt", "--text", "dog"], "list.txt: cannot be read"),
+        (["shots", "--classes", "none.yaml"], "--classes none.yaml: cannot be read"),
+        (["https://x.org/a.jpg", "--text", "dog"], "URLs (https://) are not fetched"),
+        (["shots", "--text", "dog", "-o", "shots"], "-o shots: holds something else"),
+        (["shots", "--text", "dog", "-o", "shots/z.png"], "-o shots/z.png: is no folder"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_writes_nothing(cli, folder, shots, model, arguments, says):
+    before = sorted(folder.rglob("*"))
+    output = [] if "-o" in arguments else ["-o", "set"]
+    result = cli("annotate", "artifact", *arguments, *output)
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not model.loaded_with
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_other_options_for_the_same_folder_are_refused_in_one_line(cli, shots, model):
+    cli("annotate", "artifact", shots, "--text", "dog", *ALL)
+    result = cli("annotate", "artifact", shots, "--text", "cat", *ALL)
+    assert result.exit_code == 2
+    assert 'the phrases ([["dog", "dog"]] then); give what was given then, or another' in (
+        result.stderr
+    )
+    assert result.stderr.count("\n") == 1
+
+
+def test_an_interrupted_command_says_how_to_go_on(cli, shots, model, monkeypatch):
+    class Once:
+        signal = None
+        asked = 0
+
+        def __init__(self, at_hand):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def __call__(self):
+            self.asked += 1
+            if self.asked > 1:
+                self.signal = 15
+            return self.asked > 1
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cli_annotate, "Interrupts", Once)
+        result = cli("annotate", "artifact", shots, "--text", "dog", *ALL)
+    assert result.exit_code == 128 + 15
+    assert "interrupted with 2 of 3 pictures left" in result.stderr
+    assert sorted(path.name for path in Path("set").iterdir()) == ["journal.jsonl"]
+    result = cli("annotate", "artifact", shots, "--text", "dog", *ALL)
+    assert result.exit_code == 0
+    assert len(coco()["images"]) == 3
+
+
+def test_a_long_phrase_is_said_once(cli, shots, model):
+    long = "red dog and ball and cat"
+    result = cli("annotate", "artifact", shots, "--text", long, *ALL)
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count("longer than the model reads") == 1
