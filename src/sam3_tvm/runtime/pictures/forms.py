@@ -129,13 +129,17 @@ def save_by_suffix(
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain data as arrays by name, ``click`` with a ``box`` as ``click_box``; None is left out."""
+    """Plain data as arrays by name, ``click`` with a ``box`` as ``click_box``.
+
+    None is left out, and is an empty text in a list of texts.
+    """
     found: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
             found |= {f"{name}_{inner}": array for inner, array in _flat(value).items()}
         elif value is not None:
-            found[name] = np.asarray(value)
+            names = isinstance(value, list) and all(v is None or isinstance(v, str) for v in value)
+            found[name] = np.array([v or "" for v in value], str) if names else np.asarray(value)
     return found
 
 
