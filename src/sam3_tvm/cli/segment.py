@@ -13,7 +13,7 @@ import typer
 from sam3_tvm.cli.options import ArtifactFolder, Threads, json_option, output_option
 from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.pictures import find_pictures
-from sam3_tvm.cli.prompts import Prompts, parse_prompts
+from sam3_tvm.cli.prompts import Prompts, long_phrase, parse_prompts
 from sam3_tvm.cli.terminal import complain, reporting, say, say_json, show, table
 from sam3_tvm.errors import UsageError, one_line
 from sam3_tvm.files import OutputFolder, output_folder
@@ -114,7 +114,6 @@ def command(
     pictures = find_pictures(images)
     with output_folder(output if overlay else None, pictures, "-o") as folder:
         import sam3_tvm
-        from sam3_tvm.runtime.pictures.arguments import brief
 
         model = sam3_tvm.load(artifact, threads=threads)
         if prompts.points and not model.manifest.sizes.points:
@@ -125,10 +124,7 @@ def command(
             )
         done, failed = _segment_all(model, pictures, prompts, threshold, folder, tables=not as_json)
     for phrase, read in _cut(done).items():
-        complain(
-            f"warning: --text {brief(phrase)} is longer than the model reads: searched was "
-            f"{brief(read)} alone"
-        )
+        complain(long_phrase(phrase, read))
     if as_json:
         say_json(_coco(done, failed, prompts, threshold, model))
     if failed:

@@ -1,4 +1,8 @@
-"""Follows objects through a film: shows them as their frames come, and writes what is found."""
+"""Follows objects through a film: shows them as their frames come, and writes what is found.
+
+Those that phrases name are looked for on every frame. Results may come late then: prompts are
+heard as their frames are passed, not as the results come.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,7 @@ class Run:
     """One run through a film, begun anew or gone on with.
 
     Args:
-        session: on the film, without objects.
+        session: on the film, without objects and phrases.
         frames: the film.
         passage: what to pass.
         outputs: where to write; not started yet.
@@ -106,6 +110,9 @@ class Run:
 
         Raises:
             Sam3Error: a prompt that cannot be used, or an output that cannot be written.
+
+        Warns:
+            PhraseWarning: a phrase that is longer than the model reads.
         """
         if saved is not None:
             self._session.restore(saved.session)
@@ -115,6 +122,11 @@ class Run:
             self.tally = Tally(**saved.counts)
             self._done = self.tally.frames
         else:
+            for phrase in self._passage.phrases:
+                self._session.add_text(phrase)
+            if self._passage.phrases:
+                # Otherwise an object of a phrase would have the id when its frame comes.
+                self._session.reserve({shown.object_id for shown in self._passage.shown})
             # Those beside the way are heard before it begins.
             for shown in self._passage.shown:
                 if self._is_beside(shown.frame) or shown.frame == self._passage.first:
@@ -221,27 +233,27 @@ class Run:
 
         An object that is new on a frame is shown before the frame is passed, so that it is among
         those found there; what is said of one that was followed so far corrects what was found.
+        Both are said between two frames, however late their results come.
         """
         by_frame: dict[int, list[ShownPrompt]] = {}
         for shown in self._passage.shown:
-            by_frame.setdefault(shown.frame, []).append(shown)
-        passing = self._session.propagate(first, stop, reverse)
-        step, index = -1 if reverse else 1, first
-        while stop is None or (index - stop) * step < 0:
-            corrections = []
             # The first frame's were said in prepare().
-            for shown in by_frame.get(index, ()) if index != self._passage.first else ():
-                if shown.object_id in self._session.objects:
-                    corrections.append(shown)
-                elif self._has(index):
+            if shown.frame != self._passage.first:
+                by_frame.setdefault(shown.frame, []).append(shown)
+        step = -1 if reverse else 1
+
+        def passed(index: int) -> None:
+            for shown in by_frame.get(index, ()):
+                if not self._passage.is_new(shown, reverse):
                     self._show(shown)
-            result = next(passing, None)
-            if result is None:
+            coming = index + step
+            if stop is not None and (coming - stop) * step >= 0:
                 return
-            for shown in corrections:
-                result = result.corrected(self._show(shown))
-            yield result
-            index += step
+            for shown in by_frame.get(coming, ()):
+                if self._passage.is_new(shown, reverse) and self._has(coming):
+                    self._show(shown)
+
+        return self._session.propagate(first, stop, reverse, passed)
 
     def _has(self, index: int) -> bool:
         """Whether the film has this frame; not every film says how many it has."""
