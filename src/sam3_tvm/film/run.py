@@ -16,7 +16,8 @@ from sam3_tvm.film.frame import from_line
 from sam3_tvm.film.outputs.base import Output
 from sam3_tvm.film.passage import Passage, ShownPrompt, read_mask
 from sam3_tvm.film.tally import Tally
-from sam3_tvm.runtime.video.frames import Frames
+from sam3_tvm.runtime.pictures.arguments import PromptError
+from sam3_tvm.runtime.video.frames import Frames, beyond
 from sam3_tvm.runtime.video.result import FrameResult
 from sam3_tvm.runtime.video.session import TrackSession
 
@@ -122,6 +123,8 @@ class Run:
             self.tally = Tally(**saved.counts)
             self._done = self.tally.frames
         else:
+            if not self._has(self._passage.first):
+                raise PromptError(beyond(self._passage.first, self._frames))
             for phrase in self._passage.phrases:
                 self._session.add_text(phrase)
             if self._passage.phrases:
