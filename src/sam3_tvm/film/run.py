@@ -28,6 +28,10 @@ _CHECKPOINT_FRAMES = 100
 _CHECKPOINT_SECONDS = 60.0
 
 
+class _Stopped(Exception):
+    """Somebody asks for the end before the first result."""
+
+
 class Run:
     """One run through a film, begun anew or gone on with.
 
@@ -84,8 +88,11 @@ class Run:
                 self._folder.remove()
             raise
         try:
-            complete = self.go()
-            self.finish()
+            complete = self._goes_to_the_end()
+            if complete or self.tally.frames:
+                self.finish()
+            else:
+                self.abandon()  # an older output stays
         except UsageError as error:  # an output that cannot be written
             self._give_up()
             if not self.can_resume:
@@ -169,6 +176,12 @@ class Run:
                 return False
         return True
 
+    def _goes_to_the_end(self) -> bool:
+        try:
+            return self.go()
+        except _Stopped:
+            return False
+
     @property
     def can_resume(self) -> bool:
         """Whether a checkpoint was written."""
@@ -223,6 +236,8 @@ class Run:
                     if self._interrupted():
                         complete = False
                         break
+            except _Stopped:
+                complete = False
             except Sam3Error as error:
                 fault = error  # after what was found so far is written
             for index, line in reversed(spool):
@@ -255,8 +270,14 @@ class Run:
             for shown in by_frame.get(coming, ()):
                 if self._passage.is_new(shown, reverse) and self._has(coming):
                     self._show(shown)
+            # Where results come late, many frames are passed before the first.
+            if not given and index != first and self._interrupted():
+                raise _Stopped
 
-        return self._session.propagate(first, stop, reverse, passed)
+        given = False
+        for frame in self._session.propagate(first, stop, reverse, passed):
+            given = True
+            yield frame
 
     def _has(self, index: int) -> bool:
         """Whether the film has this frame; not every film says how many it has."""

@@ -20,6 +20,7 @@ from track_harness import moving_shapes
 
 import sam3_tvm
 from sam3_tvm.film.outputs.json_lines import JsonLines
+from sam3_tvm.runtime.video.session import TrackSession
 from tests.cli.track_helpers import contents, files, frame_count, lines, masks
 
 # By these objects come and go: what isn't found anew in its place is hidden, and removed later.
@@ -209,6 +210,30 @@ def test_a_run_with_phrases_goes_on(cli, folder, model, film, monkeypatch, at, l
     assert contents(folder) == expected
     assert frame_count(folder / "x.mp4") == COUNT
     assert result.stdout == whole.stdout
+
+
+@pytest.mark.parametrize("options", [[], ["--backward"]], ids=["forward", "backward"])
+def test_ctrl_c_is_heard_before_the_first_result_comes(
+    cli, folder, model, film, monkeypatch, options
+):
+    advance, passed = TrackSession._advance, []
+
+    def interrupted(self, frame, *rest):
+        passed.append(frame.index)
+        if len(passed) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return advance(self, frame, *rest)
+
+    monkeypatch.setattr(TrackSession, "_advance", interrupted)
+    Path("x.jsonl").write_text("older")
+    command = ["track", "artifact", film, *TEXTS, *options, "-o", "x.jsonl", "-o", "x.mp4"]
+    result = cli(*command)
+    assert result.exit_code == 130, result.output
+    assert len(passed) == 2
+    assert "interrupted before the first frame was found: nothing is written" in result.stderr
+    assert files(folder) == {"x.jsonl"}
+    assert Path("x.jsonl").read_text() == "older"
+    assert "nothing to resume" in cli(*command, "--resume").stderr
 
 
 def test_a_broken_film_leaves_what_was_found_before_whole(cli, folder, model, film):

@@ -246,7 +246,9 @@ def _how_to_go_on(run: Run, folder: WorkFolder) -> str:
             f"interrupted after frame {run.last}: what was written is whole; the same command "
             f"with --resume goes on ({folder.path} is kept for it)"
         )
+    if not run.tally.frames:
+        return "interrupted before the first frame was found: nothing is written"
     return (
-        f"interrupted going backward: what was passed is written, {run.tally}; "
+        f"interrupted: what came of the backward pass is written, {run.tally}; "
         "a backward pass cannot be resumed"
     )
