@@ -49,7 +49,7 @@ class FakeSession:
         self._colours[object_id] = np.asarray(colour, np.float64)
         return self._result(frame, rgb, [object_id])
 
-    def propagate(self, start, stop=None, reverse=False):
+    def propagate(self, start, stop=None, reverse=False, passed=lambda index: None):
         if not self._colours:
             raise PromptError("no objects yet")
         if reverse:
@@ -65,7 +65,9 @@ class FakeSession:
                     raise PromptError(f"frame {index} is not in the film") from None
                 return
             self.log.append(("frame", index))
-            yield self._result(index, rgb, self.objects)
+            there = self.objects
+            passed(index)
+            yield self._result(index, rgb, there)
 
     def state(self):
         return {f"colour.{name}": colour for name, colour in self._colours.items()}
@@ -96,6 +98,6 @@ class FakeModel:
         self.watch: Callable[[int], None] = lambda index: None
         self.sessions: list[FakeSession] = []
 
-    def track(self, source):
+    def track(self, source, live=False):
         self.sessions.append(FakeSession(source, lambda index: self.watch(index)))
         return self.sessions[-1]

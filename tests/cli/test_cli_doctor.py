@@ -38,6 +38,19 @@ def test_without_pyav_the_extra_is_named_and_nothing_else_fails(cli, monkeypatch
     assert "not installed: av; pip install 'sam3-tvm[video]'" in result.stdout
 
 
+def test_without_scipy_phrases_in_videos_alone_are_out_of_reach(cli, monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    monkeypatch.setitem(sys.modules, "scipy.ndimage", None)
+    result = cli("doctor", "--quick")
+    assert result.exit_code == 0, result.output
+    assert "follow phrases through videos: no" in result.stdout
+    assert "not installed: scipy; pip install 'sam3-tvm[video]'" in result.stdout
+    assert "read and write video files: yes" in result.stdout
+    report = json.loads(cli("doctor", "--quick", "--json").stdout)
+    assert report["video_by_phrase"]["works"] is False
+    assert report["video"]["works"] is True
+
+
 @dataclass
 class Outcome:
     kind: str

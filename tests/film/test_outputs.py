@@ -15,7 +15,7 @@ import pytest
 
 from sam3_tvm.errors import UsageError
 from sam3_tvm.film.checkpoint import Spool
-from sam3_tvm.film.frame import from_line
+from sam3_tvm.film.frame import from_line, to_line
 from sam3_tvm.film.outputs import sheet
 from sam3_tvm.film.outputs.json_lines import JsonLines
 from sam3_tvm.film.outputs.opening import parse_output
@@ -205,6 +205,17 @@ def test_a_spool_gives_frames_back_from_the_last(folder):
     assert [frame.index for frame in found] == [5, 6, 7]
     assert found[0].masks.all()
     assert not (folder / "spool").exists()
+
+
+def test_a_line_names_the_phrase_of_objects_that_one_found_alone():
+    rgb = np.zeros((6, 8, 3), np.uint8)
+    masks = LazyMasks((6, 8), None, made=np.ones((2, 6, 8), np.bool_))
+    frame = FrameResult(3, [1, 4], np.array([0.5, 0.25], np.float32), masks, rgb, [None, "dog"])
+    shown, found = json.loads(to_line(frame, 25))["objects"]
+    assert list(shown) == [key for key in found if key != "phrase"]
+    assert found["phrase"] == "dog"
+    again = from_line(to_line(frame, None), rgb)
+    assert (again.objects, again.phrases) == ([1, 4], [None, "dog"])
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")

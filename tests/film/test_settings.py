@@ -59,6 +59,8 @@ def one_moved(**otherwise) -> list[ShownPrompt]:
         ({"most": None}, "the number of frames (9 then)"),
         ({"first": 0}, "the first frame (1 then)"),
         ({"backward": True}, "the direction (forward then)"),
+        ({"phrases": ["dog", "a, b"]}, "the phrases (none then)"),
+        ({"live": True}, "when results come (late then)"),
         ({"shown": one_moved(points=[(3.0, 5.0)])}, "what is shown of object 1 on frame 1"),
         ({"shown": one_moved(point_labels=[0])}, "what is shown of object 1 on frame 1"),
         ({"shown": one_moved(box=(1, 2, 3, 4))}, "what is shown of object 1 on frame 1"),
@@ -83,7 +85,10 @@ def test_what_was_asked_otherwise_is_named(asked, folder, otherwise, said):
 
 
 def test_what_was_otherwise_before_is_named_in_its_words(asked):
-    assert differences(asked(fps=12.5, most=None, backward=True), asked()) == [
+    before = asked(fps=12.5, most=None, backward=True, phrases=["dog", "a, b"], live=True)
+    assert differences(before, asked(phrases=["a, b", "dog"])) == [
+        "the phrases ('dog', 'a, b' then)",
+        "when results come (at once then)",
         "the direction (both ways then)",
         "the number of frames (not given then)",
         "the frames per second (12.5 then)",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+from sam3_tvm.cli.prompts import long_phrase
+from sam3_tvm.cli.terminal import complain
 from sam3_tvm.errors import UsageError
 from sam3_tvm.files import PlaceError
 
-__all__ = ["what_to_type"]
+__all__ = ["warnings_in_a_line", "what_to_type"]
 
 _OPTIONS = {"output": "-o", "fps": "--fps", "mask": "--mask"}
 
@@ -26,6 +30,27 @@ def what_to_type() -> Iterator[None]:
         if (text := _told(error)) == f"{error}":
             raise
         raise UsageError(text) from error
+
+
+@contextmanager
+def warnings_in_a_line() -> Iterator[None]:
+    """Say what is warned of a phrase as the command says other things."""
+    from sam3_tvm.runtime.concepts.detector import PhraseWarning
+
+    said: set[str] = set()
+    with warnings.catch_warnings():
+        otherwise = warnings.showwarning
+
+        def show(message: Warning | str, *about: Any) -> None:
+            if not isinstance(message, PhraseWarning):
+                otherwise(message, *about)
+            elif message.phrase not in said:
+                said.add(message.phrase)
+                complain(long_phrase(message.phrase, message.read))
+
+        warnings.simplefilter("always", PhraseWarning)
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def _told(error: UsageError) -> str:

@@ -31,6 +31,7 @@ __all__ = ["command"]
 
 # What each ability imports; the last of each is this package's own part.
 _TO_RUN = ("numpy", "PIL", "tokenizers", "safetensors", "pycocotools.mask", "tvm_ffi")
+_VIDEO_EXTRA = ("av", "scipy")
 _TO_COMPILE = (*_COMPILE_EXTRA, "sam3_tvm.compiler")
 
 # What a package that is there but broken raises: a shared library that does not load, names
@@ -68,6 +69,7 @@ def command(
     here, found, linker = machine.describe(), machine.packages(), machine.linker()
     cannot_run = _problems(_TO_RUN)
     cannot_film = _problems(("av",))
+    cannot_follow_phrases = _problems(("scipy.ndimage",))
     cannot_import = _problems(_TO_COMPILE)
     cannot_link = [] if linker else ["no C compiler to link with: install gcc or clang"]
     cannot_compile = list(dict.fromkeys([*cannot_run, *cannot_import, *cannot_link]))
@@ -80,6 +82,10 @@ def command(
             "linker": linker,
             "run": {"works": not cannot_run, "problems": cannot_run},
             "video": {"works": not cannot_film, "problems": cannot_film},
+            "video_by_phrase": {
+                "works": not cannot_follow_phrases,
+                "problems": cannot_follow_phrases,
+            },
             "compile": {"works": not cannot_compile, "problems": cannot_compile},
             "lessons": None if lessons is None else list(map(_lesson_json, lessons)),
         }
@@ -89,6 +95,7 @@ def command(
         show("Versions", _package_table(found))
         _say_what_works("run artifacts", cannot_run)
         _say_what_works("read and write video files", cannot_film)
+        _say_what_works("follow phrases through videos", cannot_follow_phrases)
         _say_what_works("compile checkpoints", cannot_compile)
         if lessons is not None:
             say("")
@@ -111,7 +118,8 @@ def _problems(modules: Sequence[str]) -> list[str]:
             importlib.import_module(name)
         except ModuleNotFoundError as error:
             top = (error.name or name).partition(".")[0]
-            extra = "[compile]" if top in _COMPILE_EXTRA else "[video]" if top == "av" else ""
+            extra = "[video]" if top in _VIDEO_EXTRA else ""
+            extra = "[compile]" if top in _COMPILE_EXTRA else extra
             package = f"sam3-tvm{extra}"
             if top not in missing.setdefault(package, []):
                 missing[package].append(top)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sam3_tvm.errors import UsageError
 
-__all__ = ["Prompts", "parse_box", "parse_point", "parse_prompts"]
+__all__ = ["Prompts", "check_texts", "long_phrase", "parse_box", "parse_point", "parse_prompts"]
 
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]
@@ -72,6 +72,26 @@ def _numbers(text: str, option: str, count: int, word: str, form: str) -> list[f
     return numbers
 
 
+def check_texts(texts: Sequence[str]) -> None:
+    """Refuse an empty phrase.
+
+    Raises:
+        UsageError: there is one.
+    """
+    if any(not text.strip() for text in texts):
+        raise UsageError("--text is empty: give a phrase, such as --text 'black cat'")
+
+
+def long_phrase(phrase: str, read: str) -> str:
+    """What is said of a phrase of which the model read the beginning alone."""
+    from sam3_tvm.runtime.pictures.arguments import brief  # so that --help needs no NumPy
+
+    return (
+        f"warning: --text {brief(phrase)} is longer than the model reads: searched was "
+        f"{brief(read)} alone"
+    )
+
+
 def parse_prompts(
     texts: Sequence[str],
     boxes: Sequence[str],
@@ -84,8 +104,7 @@ def parse_prompts(
     Raises:
         UsageError: nothing to look for, an empty phrase, or a box or a point that cannot be read.
     """
-    if any(not text.strip() for text in texts):
-        raise UsageError("--text is empty: give a phrase, such as --text 'black cat'")
+    check_texts(texts)
     if not texts and not boxes and not points:
         negative = "--negative-box" if negative_boxes else "--negative-point"
         unmeant = negative_boxes or negative_points

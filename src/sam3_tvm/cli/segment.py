@@ -17,7 +17,7 @@ from sam3_tvm.cli.options import ArtifactFolder, Threads, json_option, output_op
 from sam3_tvm.cli.outputs import opened_outputs
 from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.pictures import file_names, find_pictures
-from sam3_tvm.cli.prompts import Prompts, parse_prompts
+from sam3_tvm.cli.prompts import Prompts, long_phrase, parse_prompts
 from sam3_tvm.cli.terminal import complain, passing, say, say_json, show, table
 from sam3_tvm.errors import UsageError, one_line
 
@@ -134,7 +134,6 @@ def command(
     from sam3_tvm.batch.journal import Journal, settings
     from sam3_tvm.batch.run import Batch, Failure
     from sam3_tvm.runtime.concepts.detector import PhraseWarning
-    from sam3_tvm.runtime.pictures.arguments import brief
 
     question = _question(prompts, threshold, nms)
     paths = output or [Path("sam3-out")]
@@ -191,10 +190,7 @@ def command(
         if path.is_file() and not as_json:
             say(f"wrote {one_line(f'{path}')}")
     for phrase, read in cut.items():
-        complain(
-            f"warning: --text {brief(phrase)} is longer than the model reads: searched was "
-            f"{brief(read)} alone"
-        )
+        complain(long_phrase(phrase, read))
     if as_json:
         say_json(_coco(done, failed, cut, question, model, complete=batch.complete))
     if failed:

@@ -24,7 +24,7 @@ from sam3_tvm.runtime.video.result import FrameResult
 
 __all__ = ["SavedRun", "Spool", "WorkFolder"]
 
-_FORM = 3
+_FORM = 4
 
 # What reading a damaged archive raises. A RuntimeError is zipfile's for a member that seems
 # encrypted, or its NotImplementedError for one that seems to be of a later version.

@@ -16,10 +16,20 @@ __all__ = ["from_line", "to_line"]
 
 
 def to_line(frame: FrameResult, fps: float | None) -> str:
-    """The objects as one line of JSON, masks run-length encoded as in COCO's results."""
+    """The objects as one line of JSON, masks run-length encoded as in COCO's results.
+
+    An object that a phrase found has a ``phrase``; those that were shown have none.
+    """
     objects = [
-        {"id": name, "score": float(score), **coco_entry(mask)}
-        for name, mask, score in zip(frame.objects, frame.masks, frame.scores, strict=True)
+        {
+            "id": name,
+            **({} if phrase is None else {"phrase": phrase}),
+            "score": float(score),
+            **coco_entry(mask),
+        }
+        for name, phrase, mask, score in zip(
+            frame.objects, frame.phrases, frame.masks, frame.scores, strict=True
+        )
     ]
     time = None if not fps else round(frame.index / fps, 6)
     return json.dumps({"frame": frame.index, "time": time, "objects": objects})
@@ -34,5 +44,6 @@ def from_line(line: str, rgb: NDArray[np.uint8]) -> FrameResult:
     for row, one in enumerate(objects):
         masks[row] = coco.decode(one["segmentation"])
     names, scores = [one["id"] for one in objects], [one["score"] for one in objects]
+    phrases = [one.get("phrase") for one in objects]
     found = LazyMasks(size, None, made=masks)
-    return FrameResult(record["frame"], names, np.array(scores, np.float32), found, rgb)
+    return FrameResult(record["frame"], names, np.array(scores, np.float32), found, rgb, phrases)

@@ -1,4 +1,4 @@
-"""What is to be followed: which objects are shown on which frames, and which frames are passed."""
+"""What is to be followed: objects that are shown, phrases, and which frames are passed."""
 
 from __future__ import annotations
 
@@ -54,13 +54,15 @@ class ShownPrompt:
 
 @dataclass(frozen=True)
 class Passage:
-    """Which frames are passed.
+    """What is followed through which frames.
 
     Attributes:
         shown: what is said of the objects, by frame.
         first: the frame at which it begins.
         most: frames to pass in each direction; None for all.
         forward, backward: the directions; of both, backward comes first.
+        phrases: what is looked for on every frame that is passed.
+        live: whether results of phrases are wanted at once.
     """
 
     shown: Sequence[ShownPrompt]
@@ -68,6 +70,16 @@ class Passage:
     most: int | None
     forward: bool
     backward: bool
+    phrases: Sequence[str] = ()
+    live: bool = False
+
+    def is_new(self, shown: ShownPrompt, reverse: bool) -> bool:
+        """Whether a pass that comes to this prompt hears of its object for the first time."""
+        step = -1 if reverse else 1
+        return not any(
+            one.object_id == shown.object_id and (one.frame - shown.frame) * step < 0
+            for one in self.shown
+        )
 
     def reaches(self, frame: int) -> bool:
         """Whether what is said on a frame is heard: on those passed, and before them."""

@@ -1,4 +1,8 @@
-"""Follows objects through a film: shows them as their frames come, and writes what is found."""
+"""Follows objects through a film: shows them as their frames come, and writes what is found.
+
+Those that phrases name are looked for on every frame. Results may come late then: prompts are
+heard as their frames are passed, not as the results come.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,8 @@ from sam3_tvm.film.frame import from_line
 from sam3_tvm.film.outputs.base import Output
 from sam3_tvm.film.passage import Passage, ShownPrompt, read_mask
 from sam3_tvm.film.tally import Tally
-from sam3_tvm.runtime.video.frames import Frames
+from sam3_tvm.runtime.pictures.arguments import PromptError
+from sam3_tvm.runtime.video.frames import Frames, beyond
 from sam3_tvm.runtime.video.result import FrameResult
 from sam3_tvm.runtime.video.session import TrackSession
 
@@ -23,11 +28,15 @@ _CHECKPOINT_FRAMES = 100
 _CHECKPOINT_SECONDS = 60.0
 
 
+class _Stopped(Exception):
+    """Somebody asks for the end before the first result."""
+
+
 class Run:
     """One run through a film, begun anew or gone on with.
 
     Args:
-        session: on the film, without objects.
+        session: on the film, without objects and phrases.
         frames: the film.
         passage: what to pass.
         outputs: where to write; not started yet.
@@ -79,8 +88,11 @@ class Run:
                 self._folder.remove()
             raise
         try:
-            complete = self.go()
-            self.finish()
+            complete = self._goes_to_the_end()
+            if complete or self.tally.frames:
+                self.finish()
+            else:
+                self.abandon()  # an older output stays
         except UsageError as error:  # an output that cannot be written
             self._give_up()
             if not self.can_resume:
@@ -106,6 +118,9 @@ class Run:
 
         Raises:
             Sam3Error: a prompt that cannot be used, or an output that cannot be written.
+
+        Warns:
+            PhraseWarning: a phrase that is longer than the model reads.
         """
         if saved is not None:
             self._session.restore(saved.session)
@@ -115,6 +130,13 @@ class Run:
             self.tally = Tally(**saved.counts)
             self._done = self.tally.frames
         else:
+            if not self._has(self._passage.first):
+                raise PromptError(beyond(self._passage.first, self._frames))
+            for phrase in self._passage.phrases:
+                self._session.add_text(phrase)
+            if self._passage.phrases:
+                # Otherwise an object of a phrase would have the id when its frame comes.
+                self._session.reserve({shown.object_id for shown in self._passage.shown})
             # Those beside the way are heard before it begins.
             for shown in self._passage.shown:
                 if self._is_beside(shown.frame) or shown.frame == self._passage.first:
@@ -153,6 +175,12 @@ class Run:
             if stop:
                 return False
         return True
+
+    def _goes_to_the_end(self) -> bool:
+        try:
+            return self.go()
+        except _Stopped:
+            return False
 
     @property
     def can_resume(self) -> bool:
@@ -208,6 +236,8 @@ class Run:
                     if self._interrupted():
                         complete = False
                         break
+            except _Stopped:
+                complete = False
             except Sam3Error as error:
                 fault = error  # after what was found so far is written
             for index, line in reversed(spool):
@@ -221,27 +251,33 @@ class Run:
 
         An object that is new on a frame is shown before the frame is passed, so that it is among
         those found there; what is said of one that was followed so far corrects what was found.
+        Both are said between two frames, however late their results come.
         """
         by_frame: dict[int, list[ShownPrompt]] = {}
         for shown in self._passage.shown:
-            by_frame.setdefault(shown.frame, []).append(shown)
-        passing = self._session.propagate(first, stop, reverse)
-        step, index = -1 if reverse else 1, first
-        while stop is None or (index - stop) * step < 0:
-            corrections = []
             # The first frame's were said in prepare().
-            for shown in by_frame.get(index, ()) if index != self._passage.first else ():
-                if shown.object_id in self._session.objects:
-                    corrections.append(shown)
-                elif self._has(index):
+            if shown.frame != self._passage.first:
+                by_frame.setdefault(shown.frame, []).append(shown)
+        step = -1 if reverse else 1
+
+        def passed(index: int) -> None:
+            for shown in by_frame.get(index, ()):
+                if not self._passage.is_new(shown, reverse):
                     self._show(shown)
-            result = next(passing, None)
-            if result is None:
+            coming = index + step
+            if stop is not None and (coming - stop) * step >= 0:
                 return
-            for shown in corrections:
-                result = result.corrected(self._show(shown))
-            yield result
-            index += step
+            for shown in by_frame.get(coming, ()):
+                if self._passage.is_new(shown, reverse) and self._has(coming):
+                    self._show(shown)
+            # Where results come late, many frames are passed before the first.
+            if not given and index != first and self._interrupted():
+                raise _Stopped
+
+        given = False
+        for frame in self._session.propagate(first, stop, reverse, passed):
+            given = True
+            yield frame
 
     def _has(self, index: int) -> bool:
         """Whether the film has this frame; not every film says how many it has."""

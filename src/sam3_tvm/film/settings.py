@@ -10,6 +10,7 @@ from typing import Any
 from sam3_tvm.errors import UsageError
 from sam3_tvm.files import real_path
 from sam3_tvm.film.passage import Passage, ShownPrompt
+from sam3_tvm.runtime.pictures.arguments import brief
 from sam3_tvm.runtime.pictures.image import pictures_in
 
 __all__ = ["differences", "settings"]
@@ -36,6 +37,8 @@ def settings(
         "artifact": artifact,
         "film": _known_by(video),
         "shown": [_described(one) for one in passage.shown],
+        "phrases": list(passage.phrases),
+        "live": passage.live,
         "direction": _DIRECTIONS.get((passage.backward, passage.forward), "forward"),
         "first": passage.first,
         "frames": passage.most,
@@ -52,6 +55,10 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     if before["film"] != now["film"]:
         found.append(f"the film ({_changed(before['film'], now['film'])})")
     found += _shown_otherwise(before["shown"], now["shown"])
+    if before["phrases"] != now["phrases"]:
+        found.append(f"the phrases ({', '.join(map(brief, before['phrases'])) or 'none'} then)")
+    if before["live"] != now["live"]:
+        found.append(f"when results come ({'at once' if before['live'] else 'late'} then)")
     if before["direction"] != now["direction"]:
         found.append(f"the direction ({before['direction']} then)")
     if before["first"] != now["first"]:

@@ -17,7 +17,7 @@ class Tally:
     Attributes:
         frames: how many frames were written.
         objects: by id, ``frames`` on which it was seen, the ``first`` and the ``last`` of them,
-            and the sums of its ``score`` and ``area`` there.
+            and the sums of its ``score`` and ``area`` there; ``phrase`` where one found it.
     """
 
     frames: int = 0
@@ -30,8 +30,11 @@ class Tally:
     def add(self, frame: FrameResult) -> None:
         """Count one frame more, which was written."""
         self.frames += 1
-        for name, mask, score in zip(frame.objects, frame.masks, frame.scores, strict=True):
-            blank = {"frames": 0, "first": None, "last": None, "score": 0.0, "area": 0}
+        for name, phrase, mask, score in zip(
+            frame.objects, frame.phrases, frame.masks, frame.scores, strict=True
+        ):
+            blank: dict[str, Any] = {} if phrase is None else {"phrase": phrase}
+            blank |= {"frames": 0, "first": None, "last": None, "score": 0.0, "area": 0}
             entry = self.objects.setdefault(f"{name}", blank)
             area = int(mask.sum())
             if area == 0:
@@ -41,3 +44,7 @@ class Tally:
             entry["last"] = frame.index
             entry["score"] += float(score)
             entry["area"] += area
+
+    def found(self, phrase: str) -> int:
+        """How many objects a phrase found."""
+        return sum(entry.get("phrase") == phrase for entry in self.objects.values())

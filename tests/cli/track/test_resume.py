@@ -217,6 +217,18 @@ def test_an_interrupted_backward_pass_is_written_and_says_that_it_cannot_go_on(
     assert [line["frame"] for line in lines(folder / "x.jsonl")] == list(range(COUNT))
 
 
+def test_what_is_interrupted_before_anything_was_found_leaves_an_older_output(
+    cli, folder, tracker, film
+):
+    (folder / "x.jsonl").write_text("older")
+    tracker.watch = interrupt_at(12)  # the forward pass gives it
+    result = cli("track", "artifact", film, "--point", "64,34@12", "--both", "-o", "x.jsonl")
+    assert result.exit_code == 130
+    assert "interrupted before the first frame was found: nothing is written" in result.stderr
+    assert (folder / "x.jsonl").read_text() == "older"
+    assert files(folder) == {"x.jsonl"}
+
+
 def test_a_second_interrupt_ends_at_once(cli, folder, tracker, film):
     def impatient(index: int) -> None:
         if index == 3:

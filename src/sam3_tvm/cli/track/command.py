@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sam3_tvm.cli.advice import what_to_type
+from sam3_tvm.cli.advice import warnings_in_a_line, what_to_type
 from sam3_tvm.cli.interrupts import Interrupts
 from sam3_tvm.cli.options import ArtifactFolder, Threads, json_option, output_option
 from sam3_tvm.cli.paths import local_path
@@ -33,6 +33,13 @@ def command(
             help="A video file, or a folder of pictures.", metavar="VIDEO", parser=local_path
         ),
     ],
+    text: Annotated[
+        list[str],
+        typer.Option(
+            help="A phrase: all that it names is found on every frame, and followed. Repeatable.",
+            metavar="PHRASE",
+        ),
+    ] = [],  # noqa: B006 - typer copies it
     box: Annotated[
         list[str],
         typer.Option(
@@ -40,7 +47,7 @@ def command(
             "numbered from 1, unless :ID says which.",
             metavar="X0,Y0,X1,Y1[@FRAME][:ID]",
         ),
-    ] = [],  # noqa: B006 - typer copies it
+    ] = [],  # noqa: B006
     point: Annotated[
         list[str],
         typer.Option(
@@ -74,13 +81,18 @@ def command(
         typer.Option("--backward", "--reverse", help="Follow towards the film's beginning."),
     ] = False,
     both: Annotated[
-        bool, typer.Option("--both", help="Follow backward, then forward, from the first prompt.")
+        bool,
+        typer.Option(
+            "--both",
+            help="Follow backward, then forward, from the first prompt (of --text alone from "
+            "--start).",
+        ),
     ] = False,
     start: Annotated[
         int | None,
         typer.Option(
             help="The frame at which to begin; by default the first (with --backward the last) "
-            "on which an object is shown.",
+            "on which an object is shown; with --text the film's.",
             metavar="FRAME",
         ),
     ] = None,
@@ -95,6 +107,14 @@ def command(
             metavar="FPS",
         ),
     ] = None,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help="Give the results of --text at once, not some frames later, when what turned out "
+            "to be no object is left out.",
+        ),
+    ] = False,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Go on where the same command was interrupted."),
@@ -102,7 +122,10 @@ def command(
     as_json: Annotated[bool, json_option("Print the summary as one JSON document.")] = False,
     threads: Threads = None,
 ) -> None:
-    """Follow the objects that are boxed, clicked or masked through a video.
+    """Follow the objects that phrases name, or that are boxed, clicked or masked.
+
+    What --text finds comes and goes; each object has a number of its own, from 0,
+    that none has after it. What is boxed, clicked or masked stays beside it.
 
     @FRAME at a prompt's end says on which frame it is, from 0; by default it is
     --start, or 0. :ID says of which object, from 1. On a later frame a prompt is
@@ -114,6 +137,8 @@ def command(
     [bold]Examples[/bold]
 
     sam3-tvm track sam3-cpu dance.mp4 --box 120,40,260,400 -o tracked.mp4
+    sam3-tvm track sam3-cpu dance.mp4 --text dog --text ball -o out.mp4 -o x.jsonl
+    sam3-tvm track sam3-cpu dance.mp4 --text dog --box 120,40,260,400 --live
     sam3-tvm track sam3-cpu dance.mp4 --point 180,150 --negative-point 90,80
     sam3-tvm track sam3-cpu dance.mp4 --box 20,40,60,90 --box 9,5,30,60@75
     sam3-tvm track sam3-cpu dance.mp4 --box 20,40,60,90 --point 44,61@120
@@ -122,8 +147,7 @@ def command(
     from sam3_tvm.film.outputs.opening import open_outputs
     from sam3_tvm.film.passage import check_fits
 
-    shown = parse_shown(box, point, negative_point, mask, start or 0)
-    passage = parse_passage(shown, start, frames, backward, both)
+    shown = parse_shown(box, point, negative_point, mask, start or 0, text)
     paths = output or [Path("sam3-out") / f"{video.stem or 'video'}.mp4"]
     with what_to_type(), output_folder(None if output else paths[0].parent, []):
         outputs = open_outputs(paths, video, fps, resume)
@@ -133,11 +157,17 @@ def command(
         from sam3_tvm.film.run import Run
         from sam3_tvm.film.settings import settings
         from sam3_tvm.runtime.video.open import open_frames
+        from sam3_tvm.runtime.video.passes import last_frame
 
-        with open_frames(video) as film:
+        with open_frames(video) as film, warnings_in_a_line():
+
+            def last() -> int:
+                return last_frame(film)
+
+            passage = parse_passage(shown, start, frames, backward, both, text, live, last)
             check_fits(shown, film)
             model: Model = sam3_tvm.load(artifact, threads=threads)
-            session: Any = model.track(film)
+            session = model.track(film, live=live)
             folder = WorkFolder(paths[0], settings(model.fingerprint, video, passage, paths, fps))
             saved = folder.load(outputs) if resume else None
             with Interrupts("this frame") as interrupted:
@@ -146,9 +176,9 @@ def command(
                     run = Run(session, film, passage, outputs, folder, interrupted, report)
                     complete = run.carry_out(saved)
             if as_json:
-                say_json(summary(run.tally, model, film, shown, paths, complete))
+                say_json(summary(run.tally, model, film, passage, paths, complete))
             else:
-                print_table(run.tally, video, film, paths)
+                print_table(run.tally, video, film, paths, passage.phrases)
     _exit(run, complete, video, folder, 128 + (interrupted.signal or signal.SIGINT))
 
 
@@ -176,7 +206,9 @@ def _how_to_go_on(run: Run, folder: WorkFolder) -> str:
             f"interrupted after frame {run.last}: what was written is whole; the same command "
             f"with --resume goes on ({folder.path} is kept for it)"
         )
+    if not run.tally.frames:
+        return "interrupted before the first frame was found: nothing is written"
     return (
-        f"interrupted going backward: what was passed is written, {run.tally}; "
+        f"interrupted: what came of the backward pass is written, {run.tally}; "
         "a backward pass cannot be resumed"
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sam3_tvm.cli.prompts import parse_box, parse_point
+from sam3_tvm.cli.prompts import check_texts, parse_box, parse_point
 from sam3_tvm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def parse_shown(
     negative_points: Sequence[str],
     masks: Sequence[str],
     frame: int = 0,
+    phrases: Sequence[str] = (),
 ) -> list[ShownPrompt]:
     """What the options show, by frame and object.
 
@@ -34,12 +35,14 @@ def parse_shown(
     Args:
         boxes, points, negative_points, masks: the values as they were given.
         frame: where a value names none.
+        phrases: what is looked for beside them; with phrases nothing need be shown.
 
     Raises:
-        UsageError: nothing is shown, a value that cannot be read, a point that could belong to
-            several objects, two boxes or masks for one object on one frame, or an object that
-            has negative points alone.
+        UsageError: nothing to follow, an empty phrase, a value that cannot be read, a point that
+            could belong to several objects, two boxes or masks for one object on one frame, or an
+            object that has negative points alone.
     """
+    check_texts(phrases)
     given = [
         (option, *_placed(text, option, frame))
         for option, texts in (
@@ -50,10 +53,10 @@ def parse_shown(
         )
         for text in texts
     ]
-    if not any(option != "--negative-point" for option, *_ in given):
+    if not phrases and not any(option != "--negative-point" for option, *_ in given):
         raise UsageError(
-            "nothing to follow: give --box x0,y0,x1,y1, --point x,y or --mask FILE; @FRAME at its "
-            "end says on which frame, :ID of which object"
+            "nothing to follow: give --box x0,y0,x1,y1, --point x,y or --mask FILE, where @FRAME "
+            "at its end says on which frame, :ID of which object; or --text PHRASE"
         )
     numbers = _numbered([(option, number) for option, _what, _frame, number in given])
     objects = {number for number in numbers if number is not None} or {1}
@@ -78,7 +81,14 @@ def parse_shown(
 
 
 def parse_passage(
-    shown: Sequence[ShownPrompt], start: int | None, most: int | None, backward: bool, both: bool
+    shown: Sequence[ShownPrompt],
+    start: int | None,
+    most: int | None,
+    backward: bool,
+    both: bool,
+    phrases: Sequence[str] = (),
+    live: bool = False,
+    last: Callable[[], int] = lambda: 0,
 ) -> Passage:
     """Which frames the options ask for.
 
@@ -87,27 +97,40 @@ def parse_passage(
         start: the frame at which to begin, if one is given.
         most: frames to pass in each direction, if that is given.
         backward, both: the options for directions.
+        phrases: what is looked for on every frame that is passed.
+        live: the option for results at once.
+        last: gives the number of the film's last frame, where a backward pass for phrases begins.
 
     Raises:
         UsageError: numbers that are none of frames, options that exclude each other, or something
             shown on a frame that isn't come to.
     """
+    if live and not phrases:
+        raise UsageError("--live is for --text: without phrases all results come at once")
     if start is not None and start < 0:
         raise UsageError(f"--start {start}: frames are counted from 0")
     if most is not None and most < 1:
         raise UsageError(f"--frames {most}: give how many frames to pass, at least 1")
     if backward and both:
         raise UsageError("--backward and --both: give one of them")
-    if both and start is not None:
-        raise UsageError("--both begins where the first object is shown: leave --start out")
     places = [one.frame for one in shown]
-    first = (max(places) if backward else min(places)) if start is None else start
-    if start is not None and (start > max(places) if backward else start < min(places)):
+    if both and start is not None and shown:
+        raise UsageError("--both begins where the first object is shown: leave --start out")
+    if both and start is None and not shown:
+        raise UsageError("--both with --text alone: give --start FRAME, where it begins")
+    if start is not None:
+        first = start
+    elif phrases and not both:  # which are looked for on all frames
+        first = last() if backward else 0
+    else:
+        first = max(places) if backward else min(places)
+    if not phrases and (first > max(places) if backward else first < min(places)):
         where = max(places) if backward else min(places)
-        raise UsageError(f"--start {start}: no object is shown by then; one is on frame {where}")
+        raise UsageError(f"--start {first}: no object is shown by then; one is on frame {where}")
     from sam3_tvm.film.passage import Passage
 
-    passage = Passage(shown, first, most, forward=not backward, backward=backward or both)
+    forth, back = not backward, backward or both
+    passage = Passage(shown, first, most, forth, back, tuple(dict.fromkeys(phrases)), live)
     for one in shown:
         if not passage.reaches(one.frame):
             raise UsageError(

@@ -44,7 +44,14 @@ class Tokenize(Protocol):
 
 
 class PhraseWarning(UserWarning):
-    """A phrase that is longer than the model reads."""
+    """A phrase that is longer than the model reads.
+
+    Attributes:
+        phrase: the phrase.
+        read: its beginning, which is searched.
+    """
+
+    phrase = read = ""
 
 
 _Features = tuple[NDArray[np.float32], NDArray[np.bool_]]
@@ -130,12 +137,12 @@ class ConceptDetector:
     def _warn_of_long(self, prompts: Sequence[Prompt], stacklevel: int) -> None:
         for phrase in dict.fromkeys(prompt.text for prompt in prompts):
             if (read := self._tokenize.read(phrase)) != phrase:
-                warnings.warn(
+                warning = PhraseWarning(
                     f"a phrase of more than {self._manifest.sizes.text_tokens} tokens: what is "
-                    f"searched is {brief(read)} alone",
-                    PhraseWarning,
-                    stacklevel=stacklevel,
+                    f"searched is {brief(read)} alone"
                 )
+                warning.phrase, warning.read = phrase, read
+                warnings.warn(warning, stacklevel=stacklevel)
 
     def detect(
         self, image: EncodedImage, prompts: Sequence[Prompt], threshold: float, progress: Progress

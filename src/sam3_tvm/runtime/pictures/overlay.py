@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from sam3_tvm.errors import ResultError
+from sam3_tvm.errors import ResultError, one_line
 from sam3_tvm.runtime.pictures.colours import Colour, Colours, object_colour
 
 __all__ = ["draw_overlay", "draw_tracked", "wanted"]
@@ -97,6 +97,7 @@ def draw_tracked(
     rgb: NDArray[np.uint8],
     objects: Sequence[int],
     masks: NDArray[np.bool_],
+    phrases: Sequence[str | None] | None = None,
     *,
     opacity: float = 0.45,
     labels: bool = True,
@@ -108,19 +109,26 @@ def draw_tracked(
         objects: ids, N of them.
         masks: bool [N, H, W].
         opacity: of the masks' colour, 0 to 1.
-        labels: write each object's id at its mask.
+        phrases: the phrase that found each object, or None; by default none of any.
+        labels: write each object's id and phrase at its mask, or its id alone without room.
     """
     # Without a mask there is no place for a label either.
     there = [row for row, mask in enumerate(masks) if mask.any()]
     ids = [objects[row] for row in there]
+    of = [None] * len(objects) if phrases is None else phrases
     return draw_overlay(
         rgb,
         (masks[row] for row in there),
         None,
-        [(f"{name}",) for name in ids] if labels else None,
+        [_wordings(objects[row], of[row]) for row in there] if labels else None,
         opacity=opacity,
         colours=[name - 1 for name in ids],
     )
+
+
+def _wordings(name: int, phrase: str | None) -> tuple[str, ...]:
+    """An object's label, longest first."""
+    return (f"{name}",) if phrase is None else (f"{name} {one_line(phrase)}", f"{name}")
 
 
 def _tint(

@@ -66,6 +66,11 @@ class FrameReader:
         self.current: SessionFrame | None = None
         self.following = 0
 
+    @property
+    def has_film(self) -> bool:
+        """Whether frames are a film's, which can be read by their numbers."""
+        return self._frames is not None
+
     def read(self, index: int) -> SessionFrame:
         """A frame of the film.
 

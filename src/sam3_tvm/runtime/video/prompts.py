@@ -9,11 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.runtime.clicks.prompts import build_clicks
-from sam3_tvm.runtime.pictures.arguments import PromptError, as_array
+from sam3_tvm.runtime.pictures.arguments import (
+    PromptError,
+    as_array,
+    brief,
+    checked_integer,
+)
 from sam3_tvm.runtime.pictures.resample import resize_mask
 from sam3_tvm.runtime.pictures.values import PlainValue
 
-__all__ = ["FramePrompt", "build_frame_prompt"]
+__all__ = ["FramePrompt", "build_frame_prompt", "checked_id"]
+
+# States hold integers of 64 bits.
+_LARGEST_ID = 2**63 - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +38,18 @@ class FramePrompt(PlainValue):
     points: NDArray[np.float32]
     labels: NDArray[np.int64]
     mask: NDArray[np.bool_] | None = None
+
+
+def checked_id(given: Any) -> int:
+    """An object's id.
+
+    Raises:
+        PromptError: it is no integer of 64 bits.
+    """
+    name = checked_integer("an object's id", given)
+    if not -_LARGEST_ID <= name <= _LARGEST_ID:
+        raise PromptError(f"an object's id has 64 bits at most, not {brief(name)}")
+    return name
 
 
 def build_frame_prompt(

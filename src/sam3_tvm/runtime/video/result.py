@@ -120,12 +120,14 @@ class FrameResult(PictureResult):
 
         Args:
             opacity: of the masks' colour, 0 to 1.
-            labels: write each object's id at its mask.
+            labels: write each object's id at its mask, with the phrase that found it.
 
         Raises:
             ResultError: an opacity that is no number from 0 to 1.
         """
-        return draw_tracked(self.rgb, self.objects, self.masks, opacity=opacity, labels=labels)
+        return draw_tracked(
+            self.rgb, self.objects, self.masks, self.phrases, opacity=opacity, labels=labels
+        )
 
     def to_coco(self) -> list[dict[str, Any]]:
         """The objects in COCO's results format.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
+from sam3_tvm.errors import Sam3Error
 from sam3_tvm.locks import Lock
 from sam3_tvm.runtime.pictures.arguments import PromptError, brief, checked_flag, checked_integer
 from sam3_tvm.runtime.pictures.image import Picture, own_picture
@@ -16,16 +17,13 @@ from sam3_tvm.runtime.video.frame import FrameReader, SessionFrame
 from sam3_tvm.runtime.video.frames import Frames, FramesError, beyond, read_only
 from sam3_tvm.runtime.video.functions import VideoFunctions
 from sam3_tvm.runtime.video.memory import ObjectMemory
-from sam3_tvm.runtime.video.passes import goes_on, order
-from sam3_tvm.runtime.video.prompts import build_frame_prompt
+from sam3_tvm.runtime.video.passes import correct, goes_on, order, read_held
+from sam3_tvm.runtime.video.prompts import build_frame_prompt, checked_id
 from sam3_tvm.runtime.video.result import FrameResult
 from sam3_tvm.runtime.video.state import Remembered, pack, unpack
 from sam3_tvm.runtime.video.tracker import ObjectTracker
 
 __all__ = ["TrackSession"]
-
-# States hold integers of 64 bits.
-_LARGEST_ID = 2**63 - 1
 
 
 class TrackSession:
@@ -137,9 +135,7 @@ class TrackSession:
             PromptError: a prompt that cannot be used, or a frame that isn't there.
             FramesError: a frame that cannot be read, or the session has been closed.
         """
-        name = checked_integer("an object's id", object_id)
-        if not -_LARGEST_ID <= name <= _LARGEST_ID:
-            raise PromptError(f"an object's id has 64 bits at most, not {brief(name)}")
+        name = checked_id(object_id)
         if frame is not None:
             frame = checked_integer("a frame's number", frame)
         clear = checked_flag("clear", clear)
@@ -163,6 +159,7 @@ class TrackSession:
             self._tracker.objects[name] = memory
             self._arbiter.take_name(name)
             found = shown_as_found([Sighting(name, memory, answer)])
+            correct(self._held, shown.index, found[0])
             side = self._functions.mask_side
             return self._result(Passed(shown.index, shown.rgb, found, side))
 
@@ -191,6 +188,17 @@ class TrackSession:
             self._check_open()
             return self._arbiter.add_text(phrase)
 
+    def reserve(self, object_ids: Iterable[int]) -> None:
+        """Keep ids for objects that will be shown: no object of a phrase gets one of them.
+
+        Raises:
+            PromptError: what is no id, or was that of an object of a phrase.
+        """
+        with self._lock:
+            for name in map(checked_id, object_ids):
+                self._arbiter.check_name(name)
+                self._arbiter.take_name(name)
+
     def remove(self, object_id: int) -> None:
         """Forget an object, of whatever origin; it is on no result that is given after.
 
@@ -206,15 +214,19 @@ class TrackSession:
             self._arbiter.remove(name)
 
     def propagate(
-        self, start: int | None = None, stop: int | None = None, reverse: bool = False
+        self,
+        start: int | None = None,
+        stop: int | None = None,
+        reverse: bool = False,
+        passed: Callable[[int], None] | None = None,
     ) -> Iterator[FrameResult]:
         """Follow the objects through the film, a frame at a time.
 
         Objects can be added, corrected and removed between two frames, and phrases be added. With
         phrases, results are held back for ``manifest.video_concepts.hotstart_delay`` frames (but
         for the last ones), in which objects may turn out to be none: what is said between two
-        frames is heard from the frame on that is passed next, which lies so far ahead. A session
-        that is ``live`` gives results at once.
+        results is heard from the frame on that is passed next, which lies so far ahead; ``passed``
+        is called between two frames. A session that is ``live`` gives results at once.
 
         Args:
             start: the frame at which all objects that are there now are followed from, also
@@ -225,6 +237,8 @@ class TrackSession:
             stop: the frame before which to stop, as of ``range``; by default all frames to the
                 film's end, or in reverse to its beginning.
             reverse: go backwards.
+            passed: called with each frame's number when it was passed, before the next is; a prompt
+                on that frame that is added there is heard by the frames after it.
 
         Yields:
             The frames in the order in which they are passed.
@@ -247,29 +261,28 @@ class TrackSession:
             first, indices = order(
                 self._frames, memories, bool(self._arbiter.phrases), start, stop, reverse
             )
-        return self._pass(indices, first, reverse, memories if start is not None else ())
+        asked = memories if start is not None else ()
+        return self._pass(indices, first, reverse, asked, passed)
 
     def _pass(
-        self, indices: Iterable[int], first: int, reverse: bool, asked: Sequence[ObjectMemory]
+        self,
+        indices: Iterable[int],
+        first: int,
+        reverse: bool,
+        asked: Sequence[ObjectMemory],
+        passed: Callable[[int], None] | None,
     ) -> Iterator[FrameResult]:
-        """The frames.
-
-        Args:
-            indices: their numbers.
-            first: the first of them.
-            reverse: whether they fall.
-            asked: the objects that are followed from there, wherever they were shown.
-        """
+        """The frames of these numbers; ``asked`` are followed from the first, wherever shown."""
         with self._lock:
             for memory in asked:
                 memory.start = first
             # What another pass left, which had looked so far ahead.
-            if not goes_on([passed.index for passed in self._held], first, reverse):
+            if not goes_on([of.index for of in self._held], first, reverse):
                 self._held = deque()
             held = self._held
-        ahead = {passed.index for passed in held}
+        ahead = {of.index for of in held}
         index = first
-        fault: FramesError | None = None
+        fault: Sam3Error | None = None  # raised after what was found before it
         for index in indices:
             if index in ahead:
                 continue
@@ -282,9 +295,17 @@ class TrackSession:
                         raise PromptError(beyond(index, self._frames)) from error
                     break
                 except FramesError as error:
-                    fault = error  # after what was found before it
+                    fault = error
                     break
                 held.append(self._advance(frame, reverse, asked))
+            if passed is not None:
+                try:
+                    passed(index)
+                except Sam3Error as error:
+                    fault = error
+                    break
+            with self._lock:
+                self._check_open()
                 if len(held) < (1 if self._live else self._arbiter.delay):
                     continue
                 result = self._result(held.popleft())
@@ -334,7 +355,7 @@ class TrackSession:
         """
         with self._lock:
             self._check_open()
-            held = [(passed.index, list(passed.shown)) for passed in self._held]
+            held = [(of.index, list(of.shown)) for of in self._held]
             phrases = self._arbiter.state()
             remembered = Remembered(self._tracker.objects, self._reader.following, phrases, held)
             return pack(remembered, self._fingerprint)
@@ -349,16 +370,7 @@ class TrackSession:
         with self._lock:
             self._check_open()
             found = unpack(state, self._fingerprint, self._functions)
-            if found.held and self._frames is None:
-                raise PromptError("the state is of a film that was being passed, not of live input")
-            side = self._functions.mask_side
-            try:
-                held = deque(
-                    Passed(index, self._reader.read(index).rgb, shown, side)
-                    for index, shown in found.held
-                )
-            except IndexError as error:
-                raise PromptError("the state is of another film, which has more frames") from error
+            held = read_held(found.held, self._reader, self._functions.mask_side)
             self._arbiter.restore(found.phrases)
             self._tracker.objects, self._held = found.objects, held
             self._reader.following, self._reader.current = found.following, None

@@ -281,3 +281,81 @@ def test_a_session_without_a_detector_says_so(model, frames):
     state = begin(model, model.track(frames).frames).state()
     with pytest.raises(PromptError, match="and this has no detector"):
         TrackSession(session._functions, None, model.fingerprint).restore(state)
+
+
+def test_ids_that_are_reserved_are_of_no_object_of_a_phrase(model, frames):
+    with model.track(frames) as session:
+        session.add_text("dog")
+        session.reserve([0, 2])
+        name = next(session.propagate()).objects[0]
+        assert name not in (0, 2)
+        assert session.objects.count(0) == session.objects.count(2) == 0
+        session.add(2, 5, points=POINT)
+        session.remove(name)
+        for wrong, says in (([name], f"{name} was the id of an object"), ([2.5], "an object's id")):
+            with pytest.raises(PromptError, match=says):
+                session.reserve(wrong)
+
+
+def test_prompts_between_two_frames_are_heard_however_late_results_come(model, frames):
+    def asked(session, index):
+        if index == 1:
+            session.add(7, 1, points=[[60, 90]])  # a correction
+            session.add(9, 2, points=[[100, 60]])  # new on the frame that comes next
+
+    results, ahead = {}, []
+    for phrases in ([], ["dog"]):
+        with model.track(frames) as session:
+            for phrase in phrases:
+                session.add_text(phrase)
+            session.add(7, 0, points=POINT)
+            ahead.clear()
+
+            def passed(index, session=session):
+                ahead.append(index)
+                asked(session, index)
+
+            running = session.propagate(passed=passed)
+            first = next(running)
+            assert ahead == ([0, 1, 2] if phrases else [0])
+            results[bool(phrases)] = [first, *running]
+    for alone, both in zip(results[False], results[True], strict=True):
+        rows = [row for row, phrase in enumerate(both.phrases) if phrase is None]
+        assert [both.objects[row] for row in rows] == alone.objects
+        np.testing.assert_array_equal(both.masks[rows], alone.masks)
+        np.testing.assert_array_equal(both.scores[rows], alone.scores)
+    assert [len(frame) for frame in results[False]] == [1, 1, 2, 2, 2, 2]
+    with model.track(frames) as session:
+        session.add(7, 0, points=POINT)
+        running = session.propagate()
+        next(running)
+        before = next(running)
+        answer = session.add(7, 1, points=[[60, 90]])
+    assert (answer.masks != before.masks).any()
+    np.testing.assert_array_equal(results[True][1].masks[0], answer.masks[0])
+
+
+def test_a_correction_of_a_phrases_object_is_on_the_frame_that_is_given_later(model, frames):
+    with model.track(frames) as session:
+        session.add_text("dog")
+        running = session.propagate()
+        name = next(running).objects[0]
+        answer = session.add(name, 1, points=POINT)
+        later = next(running)
+    row = later.objects.index(name)
+    assert (later.index, later.phrases[row]) == (1, "dog")
+    np.testing.assert_array_equal(later.logits[row], answer.logits[0])
+
+
+def test_a_fault_between_two_frames_comes_after_what_was_found_before(model, frames):
+    with model.track(frames) as session:
+        session.add_text("dog")
+
+        def passed(index):
+            if index == 3:
+                session.add(1, 99, points=POINT)
+
+        running = session.propagate(passed=passed)
+        assert [next(running).index for _ in range(4)] == [0, 1, 2, 3]
+        with pytest.raises(PromptError, match="frame 99 is not in the film"):
+            next(running)
