@@ -114,6 +114,18 @@ def test_writes(compared):
     compared(forward)
 
 
+def test_writes_of_nothing(compared):
+    def forward(x):
+        nowhere = torch.zeros(0, dtype=torch.int64)
+        rows, columns, added, none = x.clone(), x.clone(), x.clone(), x[:, :0].clone()
+        rows[:, nowhere] = 1.0
+        columns[:, :, nowhere] = x[:, :, nowhere]
+        none[..., torch.tensor([0, 1])] = 2.0
+        return rows, columns, added.index_put_((nowhere,), x[:0], accumulate=True), none
+
+    compared(forward)
+
+
 def test_fills_and_scatters(compared):
     def forward(x):
         index = (x > 0).long()

@@ -42,6 +42,8 @@ def index_put(
         return _put_by_mask(cx, self, list(indices), values, accumulate)
     at = MergedIndex(cx, self, indices)
     lead, rest = at.merged[: at.axis], at.merged[at.axis + 1 :]
+    if any(static_value(size) == 0 for size in (*lead, *at.grid, *rest)):
+        return self  # TVM's loops divide by the sizes
     values = broadcast(cx, cx.cast(values, cx.dtype), [*lead, *at.grid, *rest])
     points = count_of(at.grid)
     # The indexed axis goes first, so that each point writes one row.
