@@ -91,7 +91,7 @@ def test_a_broken_picture_is_named_and_passed_over(cli, shots, model):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["shots"], "--text nothing to look for"),
+        (["shots"], "error: --text: nothing to look for"),
         (["shots", "--text", "=x"], "--text '=x': a phrase, or phrase=category"),
         (["shots", "--text", "dog", "--format", "voc"], "--format 'voc': is no format; there are"),
         (["shots", "--text", "dog", "--threshold", "2"], "scores lie between 0 and 1"),

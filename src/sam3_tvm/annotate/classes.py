@@ -60,7 +60,7 @@ def phrases_of(given: Iterable[str | Phrase]) -> tuple[Phrase, ...]:
                 f"{phrase.category!r}",
             )
     if not found:
-        raise Refused("phrases", "nothing to look for: give at least one phrase")
+        raise Refused("phrases", "nothing to look for: give at least one phrase", False)
     return tuple(found.values())
 
 

@@ -109,7 +109,7 @@ class Dataset:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise unwritable(folder, error) from error
-        self._journal = Journal(folder / _JOURNAL, find.settings(), self.pictures)
+        self._journal = Journal(folder / _JOURNAL, find.settings(), self.pictures, find.categories)
         for path in {*folder.iterdir()} - {*_others(folder)}:
             with suppress(OSError):
                 path.unlink()
@@ -244,7 +244,7 @@ def done_before(folder: Path, find: Finder, pictures: Sequence[Listed]) -> set[s
     path = folder / _JOURNAL
     if not path.is_file():
         return set()
-    with Journal(path, find.settings(), pictures, read_only=True) as journal:
+    with Journal(path, find.settings(), pictures, find.categories, True) as journal:
         return {one.name for one in pictures if one.name in journal}
 
 

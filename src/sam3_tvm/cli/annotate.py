@@ -116,7 +116,7 @@ def command(
     sam3-tvm annotate sam3-cpu photos/ --text cat -o pets --format yolo,cvat
     sam3-tvm annotate sam3-cpu photos/ --text cat -o pets --dry-run
     """
-    with _what_to_type():
+    with _what_to_type(output):
         from sam3_tvm.annotate import (
             Dataset,
             PhraseFinder,
@@ -249,12 +249,27 @@ def _complain_of(dataset: Dataset) -> None:
     )
 
 
-_OPTIONS = {"phrases": "--text", "classes": "--classes", "formats": "--format", "dataset": "-o"}
+_OPTIONS = {
+    "images": "--images",
+    "phrases": "--text",
+    "classes": "--classes",
+    "formats": "--format",
+    "dataset": "-o",
+}
+
+_ADVICE = {
+    "other": "give what was given then, or another folder",
+    "in use": "wait for it, or give another folder",
+    "damaged": "give another folder",
+}
 
 
 @contextmanager
-def _what_to_type() -> Iterator[None]:
+def _what_to_type(output: Path) -> Iterator[None]:
     """Errors of the library, in terms of the command's options.
+
+    Args:
+        output: the dataset's folder, as it was typed.
 
     Raises:
         UsageError: what the library raised, with the option that is meant.
@@ -266,9 +281,10 @@ def _what_to_type() -> Iterator[None]:
         from sam3_tvm.annotate.faults import OtherRun, Refused, Unfinished
 
         if isinstance(error, Refused) and error.given in _OPTIONS:
-            raise UsageError(f"{_OPTIONS[error.given]} {one_line(f'{error}')}") from error
+            option = _OPTIONS[error.given] + ("" if error.has_value else ":")
+            raise UsageError(f"{option} {one_line(f'{error}')}") from error
         if isinstance(error, OtherRun):
-            raise UsageError(f"-o {error}; give what was given then, or another folder") from error
+            raise UsageError(f"-o {output}: {error.reason}; {_ADVICE[error.kind]}") from error
         if isinstance(error, Unfinished):
             raise UsageError(
                 f"{error.fault}; when that is mended, the same command goes on"
