@@ -334,6 +334,23 @@ def test_a_whole_line_that_says_something_else_is_refused(tmp_path, find, pictur
     assert journal.read_bytes() == changed
 
 
+def test_a_dataset_may_lie_among_its_pictures(tmp_path, find):
+    source = tmp_path / "pictures"
+    make(source / "set", find, collect([source]), ["yolo-detect"])
+    before = everything(source / "set")
+    assert make(source / "set", find, collect([source]), ["yolo-detect"]) == []
+    assert everything(source / "set") == before
+
+
+def test_what_a_killed_writer_left_is_removed_at_the_start(tmp_path, find, pictures):
+    left = tmp_path / "set" / ".cvat.0123abcd.part"
+    make(tmp_path / "set", find, pictures)
+    left.mkdir()
+    (left / "annotations.xml").touch()
+    Dataset(tmp_path / "set", find, pictures).__exit__(None, None, None)
+    assert not left.exists()
+
+
 def test_of_two_that_begin_together_one_is_refused(tmp_path, find, pictures, monkeypatch):
     link = os.link
     first = []
@@ -376,6 +393,8 @@ def test_places_that_no_dataset_can_have(tmp_path, pictures):
     inside = collect([tmp_path / "set" / "x.png"])
     with pytest.raises(Refused, match=r"pictures of the collection lie in it \(x.png\)"):
         check_place(tmp_path / "set", inside)
+    with pytest.raises(Refused, match="no path holds a NUL character"):
+        check_place(Path("a\0b"))
     assert not (tmp_path / "new").exists()
 
 

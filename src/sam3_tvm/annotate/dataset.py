@@ -14,10 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sam3_tvm.annotate.collect import Listed
+from sam3_tvm.annotate.collect import JOURNAL, Listed
 from sam3_tvm.annotate.faults import OtherRun, Refused, Unfinished
 from sam3_tvm.annotate.finding import Finder
-from sam3_tvm.annotate.formats import Contents, Format
+from sam3_tvm.annotate.formats import FORMATS, Contents, Format
 from sam3_tvm.annotate.formats.base import json_text
 from sam3_tvm.annotate.journal import Journal
 from sam3_tvm.annotate.records import AnnotatedPicture, PictureFailure
@@ -25,11 +25,10 @@ from sam3_tvm.annotate.run import AT_ONCE, annotate, annotate_one
 from sam3_tvm.annotate.sheet import lowest_scores, score_sheet
 from sam3_tvm.errors import UsageError
 from sam3_tvm.files import real_path, unwritable, write_whole
-from sam3_tvm.unfinished import unfinished_folder
+from sam3_tvm.unfinished import remove_left_over, unfinished_folder
 
 __all__ = ["Dataset", "check_place", "done_before", "seconds_per_picture"]
 
-_JOURNAL = "journal.jsonl"
 _SHEET = "lowest-scores.png"
 _SUMMARY = "summary.json"
 
@@ -47,10 +46,12 @@ def check_place(folder: Path, pictures: Sequence[Listed] = ()) -> None:
     Raises:
         Refused: it holds something else, or pictures of the collection, or may not be written to.
     """
+    if "\0" in f"{folder}":
+        raise Refused("dataset", f"{f'{folder}'!r}: no path holds a NUL character")
     try:
         if os.path.lexists(folder) and not folder.is_dir():
             raise Refused("dataset", f"{folder}: is no folder; choose another place")
-        ours = (folder / _JOURNAL).is_file()
+        ours = (folder / JOURNAL).is_file()
         if folder.is_dir() and not ours and _others(folder):
             raise Refused(
                 "dataset",
@@ -109,10 +110,12 @@ class Dataset:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise unwritable(folder, error) from error
-        self._journal = Journal(folder / _JOURNAL, find.settings(), self.pictures, find.categories)
+        self._journal = Journal(folder / JOURNAL, find.settings(), self.pictures, find.categories)
         for path in {*folder.iterdir()} - {*_others(folder)}:
             with suppress(OSError):
                 path.unlink()
+        for name in FORMATS:
+            remove_left_over(folder / name)
 
     def __enter__(self) -> Dataset:
         return self
@@ -241,7 +244,7 @@ def done_before(folder: Path, find: Finder, pictures: Sequence[Listed]) -> set[s
         OtherRun: the folder has what was found with other settings, or is in use.
         UsageError: it cannot be read.
     """
-    path = folder / _JOURNAL
+    path = folder / JOURNAL
     if not path.is_file():
         return set()
     with Journal(path, find.settings(), pictures, find.categories, True) as journal:

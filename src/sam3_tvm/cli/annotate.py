@@ -15,7 +15,7 @@ from sam3_tvm.cli.interrupts import Interrupts
 from sam3_tvm.cli.options import ArtifactFolder, JsonForTables, Threads
 from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.terminal import complain, counting, duration, say, say_json, show, table
-from sam3_tvm.errors import UsageError, as_argument, one_line
+from sam3_tvm.errors import Sam3Error, UsageError, as_argument, one_line
 
 if TYPE_CHECKING:
     from sam3_tvm.annotate import Dataset, Format, Listed, PhraseFinder
@@ -26,6 +26,18 @@ __all__ = ["command"]
 _FAILURES_SHOWN = 20
 
 
+def _typed(text: str) -> str:
+    """A path as it is typed. An empty one would be the working directory.
+
+    Raises:
+        Sam3Error: it is empty; no UsageError, as typer has words of its own for ValueErrors.
+        UrlError: a URL.
+    """
+    if not text:
+        raise Sam3Error("'': a path is empty; give one, or . for the working directory")
+    return str(local_path(text))
+
+
 def command(
     artifact: ArtifactFolder,
     pictures: Annotated[
@@ -34,12 +46,18 @@ def command(
             help="Pictures; folders, with those in them; quoted patterns such as 'shots/**/*.jpg'; "
             "LIST.txt with a path on each line; LIST.json in COCO's layout.",
             metavar="PICTURES",
-            parser=lambda text: str(local_path(text)),
+            parser=_typed,
         ),
     ],
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", help="The dataset's folder.", metavar="DATASET"),
+        typer.Option(
+            "-o",
+            "--output",
+            help="The dataset's folder.",
+            metavar="DATASET",
+            parser=lambda text: Path(_typed(text)),
+        ),
     ],
     text: Annotated[
         list[str],
@@ -55,7 +73,7 @@ def command(
             help="Phrases from a file, YAML or JSON: a list of them, or categories with a phrase "
             "or a list of phrases each.",
             metavar="FILE",
-            parser=local_path,
+            parser=lambda text: Path(_typed(text)),
         ),
     ] = None,
     formats: Annotated[
@@ -75,7 +93,7 @@ def command(
         typer.Option(
             help="The folder of the pictures that LIST.json names; by default the list's.",
             metavar="FOLDER",
-            parser=local_path,
+            parser=lambda text: Path(_typed(text)),
         ),
     ] = None,
     sheet: Annotated[
@@ -132,7 +150,11 @@ def command(
             raise UsageError(f"--threshold {threshold:g}: scores lie between 0 and 1")
         phrases = phrases_of([*text, *(read_classes(classes) if classes is not None else ())])
         written = chosen_formats(name.strip() for names in formats for name in names.split(","))
-        listed = collect(pictures, images)
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            listed = collect(pictures, images)
+        for one in heard:
+            complain(f"warning: {one.message}")
         check_place(output, listed)
 
         import sam3_tvm
