@@ -184,3 +184,16 @@ def test_a_long_phrase_is_said_once(cli, shots, model):
     result = cli("annotate", "artifact", shots, "--text", long, *ALL)
     assert result.exit_code == 0, result.output
     assert result.stderr.count("longer than the model reads") == 1
+
+
+def test_a_format_that_cannot_be_written_is_named_and_the_exit_code_one(cli, shots, model):
+    options = ("--text", "dog", "--format", "yolo-detect,geojson", "--copy", *ALL)
+    Path("list.txt").write_text("shots/a b.jpg\nshots/sub/ä.png\nshots/z.png\n", "utf-8")
+    assert cli("annotate", "artifact", "list.txt", *options, "-o", "two").exit_code == 0
+    (shots / "z.png").unlink()
+    result = cli("annotate", "artifact", "list.txt", *options, "-o", "two")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: two/yolo-detect: cannot be written (")
+    assert "shots/z.png: cannot be copied (No such file" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "wrote two/geojson" in result.stdout

@@ -10,7 +10,7 @@ from typing import Literal
 
 from sam3_tvm.errors import UsageError
 
-__all__ = ["OtherRun", "Refused", "Unfinished"]
+__all__ = ["OtherRun", "PictureGone", "Refused", "Unfinished"]
 
 
 class Refused(UsageError):
@@ -48,6 +48,10 @@ class OtherRun(UsageError):
         super().__init__(f"{path}: {reason}")
         self.reason = reason
         self.kind = kind
+
+
+class PictureGone(UsageError):
+    """A picture that a format needs cannot be read any more."""
 
 
 class Unfinished(UsageError):

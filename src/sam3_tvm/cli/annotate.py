@@ -183,8 +183,11 @@ def command(
             f"{as_argument(output)}, and the same command goes on"
         )
         raise typer.Exit(128 + stopped)
+    for reason in dataset.unwritten:
+        complain(f"error: {reason}")
     if dataset.failed:
         _complain_of(dataset)
+    if dataset.failed or dataset.unwritten:
         raise typer.Exit(1)
 
 
