@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["in_the_making", "remove_unfinished", "unfinished_folder"]
+__all__ = ["in_the_making", "remove_left_over", "remove_unfinished", "unfinished_folder"]
 
 _making: set[Path] = set()
 
@@ -46,7 +46,7 @@ def unfinished_folder(final: Path) -> Iterator[Path]:
         OSError: it cannot be made.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
-    _remove_left_over(final)
+    remove_left_over(final)
     folder, lock = _begin(final)
     try:
         with in_the_making(folder):
@@ -72,7 +72,12 @@ def _begin(final: Path) -> tuple[Path, int]:
         raise
 
 
-def _remove_left_over(final: Path) -> None:
+def remove_left_over(final: Path) -> None:
+    """Remove what killed writers of ``final`` left; nothing of those that are at work.
+
+    Raises:
+        OSError: the folder that ``final`` is in cannot be read.
+    """
     pattern = re.compile(rf"\.{re.escape(final.name)}\.[0-9a-f]{{8}}\.part")
     for path in final.parent.iterdir():
         if not (pattern.fullmatch(path.name) and path.is_dir()):

@@ -9,6 +9,7 @@ import pytest
 
 from sam3_tvm.annotate import Phrase, Refused, collect, parse_phrase, read_classes
 from sam3_tvm.annotate.classes import categories, phrases_of
+from sam3_tvm.annotate.collect import IdWarning
 
 NAMES = ("b.jpg", "a b.png", "sub/ä.jpg", "sub/deep/x.webp", "z/1.png")
 
@@ -88,7 +89,65 @@ def test_coco_lists(shots, tmp_path):
     found = collect([path], shots)
     assert [(one.name, one.coco_id) for one in found] == [("z/1.png", 9), ("b.jpg", 4)]
     # Numbers that don't tell all pictures apart are none.
-    assert {one.coco_id for one in collect([path, shots], shots)} == {None}
+    with pytest.warns(IdWarning, match="don't tell all pictures apart: none are kept"):
+        assert {one.coco_id for one in collect([path, shots], shots)} == {None}
+
+
+@pytest.mark.parametrize(
+    ("images", "says"),
+    [
+        ([(9, "z/1.png"), (9, "b.jpg")], "has the id 9 twice, of z/1.png and of b.jpg"),
+        ([(9, "z/1.png"), ("4", "b.jpg")], "image 2 of its list has the id '4'; an id is a whole"),
+        ([(-1, "z/1.png")], "image 1 of its list has the id -1; an id is a whole"),
+        ([(1, "a\0b.png")], "image 1 of its list, 'a\\x00b.png': no path holds a NUL"),
+        ([(1, "\ud800.png")], "no path holds half a character"),
+    ],
+)
+def test_coco_lists_that_lose_something_are_refused(shots, images, says):
+    path = shots / "list.json"
+    path.write_text(json.dumps({"images": [{"id": n, "file_name": name} for n, name in images]}))
+    with pytest.raises(Refused) as caught:
+        collect([path])
+    assert says in str(caught.value)
+
+
+def test_an_id_that_is_lost_is_named(shots):
+    path = shots / "list.json"
+    images = [{"id": 9, "file_name": "b.jpg"}, {"id": 4, "file_name": "z/../b.jpg"}]
+    path.write_text(json.dumps({"images": images}))
+    with pytest.warns(IdWarning, match="is listed as .*b.jpg, too; its id 4 is dropped"):
+        assert [one.coco_id for one in collect([path])] == [9]
+
+
+def test_datasets_among_the_pictures_are_passed_over(shots, monkeypatch):
+    dataset = shots / "sub" / "set"
+    (dataset / "images").mkdir(parents=True)
+    (dataset / "lowest-scores.png").touch()
+    (dataset / "images" / "x.png").touch()
+    assert len(collect([shots])) == len(NAMES) + 2
+    (dataset / "journal.jsonl").write_text('{"form":1,')
+    assert len(collect([shots])) == len(NAMES)
+    monkeypatch.chdir(shots)
+    assert names(collect(["**/*.png"])) == ["a b.png", "z/1.png"]
+    # Named, it is meant.
+    assert names(collect(["sub/set/**/*.png"])) == ["images/x.png", "lowest-scores.png"]
+    (dataset / "journal.jsonl").write_text("somebody else's\n")
+    assert len(collect([shots])) == len(NAMES) + 2
+
+
+def test_what_is_no_path_is_refused(shots):
+    for given in (3, None, ["a"]):
+        with pytest.raises(Refused, match="is no path; give files, folders or lists"):
+            collect([given])
+    with pytest.raises(Refused, match=r"^'': is empty; give a path$"):
+        collect([""])
+    with pytest.raises(Refused, match=r"^'a\\x00b': no path holds a NUL character$"):
+        collect(["a\0b"])
+    (shots / "list.txt").write_bytes(b"b.jpg\na\0b.png\n")
+    with pytest.raises(Refused, match=r"list.txt: names 'a\\x00b.png': no path holds a NUL"):
+        collect([shots / "list.txt"])
+    with pytest.raises(Refused, match="is where a COCO image list's names are seen from"):
+        collect([shots], shots)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +180,9 @@ def test_phrases_and_categories():
     found = phrases_of(["car=vehicle", "cat", "truck=vehicle", "cat"])
     assert [one.text for one in found] == ["car", "cat", "truck"]
     assert categories(found) == ("vehicle", "cat")
+    assert phrases_of(["cat", " cat ", Phrase(" cat", "cat ")]) == (Phrase("cat", "cat"),)
+    with pytest.raises(Refused, match="has no phrase, or no category"):
+        phrases_of([Phrase(" ", "cat")])
 
 
 @pytest.mark.parametrize("text", ["", " ", "=vehicle", "car=", " = "])
@@ -165,7 +227,31 @@ def test_classes_in_yaml(tmp_path):
         read_classes(path)
 
 
-@pytest.mark.parametrize("text", ["3", "[]", "{}", '""', '{"a": [1]}', '{"a": ""}', "{"])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[" * 3000, "its lists or mappings are nested too deeply"),
+        ('- !!bool "abc"', "a value isn't what its tag says"),
+        ('- !!timestamp "abc"', "a value isn't what its tag says"),
+        ('- !!int ""', "a value isn't what its tag says"),
+        ("cat: dog\n'cat': cow\n", "it has 'cat' twice"),
+        ("cat: []", "'cat' has no phrases"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]", "is no phrase"),
+    ],
+)
+def test_other_yaml_is_one_line(tmp_path, text, says):
+    pytest.importorskip("yaml", reason="PyYAML isn't installed")
+    path = tmp_path / "classes.yaml"
+    path.write_text(text)
+    with pytest.raises(Refused, match=r"classes\.yaml: ") as caught:
+        read_classes(path)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["3", "[]", '{"a": []}', "{}", '""', '{"a": [1]}', '{"a": ""}', "{"]
+)
 def test_other_files_are_no_classes(tmp_path, text):
     path = tmp_path / "classes.json"
     path.write_text(text)

@@ -113,7 +113,7 @@ def within_line(number):
 
 def at_header(find, patch):
     """Killed before the journal has its name."""
-    patch.setattr(Path, "replace", die)
+    patch.setattr(os, "link", die)
 
 
 def in_format(name):
@@ -285,7 +285,14 @@ def test_other_settings_and_other_pictures_are_refused_by_name(tmp_path, find, p
     assert everything(tmp_path / "set") == before
 
 
-@pytest.mark.parametrize("header", [b"", b"{}\n", b"[1]\n", b"\xff\n", b'{"form":9,"set'])
+@pytest.mark.parametrize(
+    "header",
+    [
+        *(b"", b"{}\n", b"[1]\n", b"\xff\n", b'{"form":9,"set', b"null\n", b"[" * 100_000),
+        b'{"form":1,"settings":{},"pictures":5}\n',
+        b'{"form":1,"settings":[],"pictures":[]}\n',
+    ],
+)
 def test_a_damaged_journal_is_refused(tmp_path, find, pictures, header):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "journal.jsonl").write_bytes(header)
@@ -302,6 +309,64 @@ def test_what_follows_a_damaged_line_is_found_anew(tmp_path, find, pictures):
     journal.write_bytes(b"".join([*lines[:3], b"\0" * 40 + b"\n", *lines[4:]]))
     assert len(make(tmp_path / "set", find, pictures)) == 4
     assert journal.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"name":"a b.bmp"', b'"name":["h.jpg"]'),
+        (b'"category":"thing"', b'"category":"other"'),
+        (b'"counts":"', b'"counts":"\xc3\xa4'),
+        (b'"size":[24,', b'"size":["24",'),
+    ],
+)
+def test_a_whole_line_that_says_something_else_is_refused(tmp_path, find, pictures, old, new):
+    make(tmp_path / "set", find, pictures)
+    journal = tmp_path / "set" / "journal.jsonl"
+    raw = journal.read_bytes()
+    header = raw.index(b"\n")
+    changed = raw[:header] + raw[header:].replace(old, new, 1)
+    assert changed != raw
+    journal.write_bytes(changed)
+    with pytest.raises(OtherRun, match=r"journal.jsonl: line \d is damaged \(.+\)$") as caught:
+        Dataset(tmp_path / "set", find, pictures)
+    assert caught.value.kind == "damaged"
+    assert journal.read_bytes() == changed
+
+
+def test_a_dataset_may_lie_among_its_pictures(tmp_path, find):
+    source = tmp_path / "pictures"
+    make(source / "set", find, collect([source]), ["yolo-detect"])
+    before = everything(source / "set")
+    assert make(source / "set", find, collect([source]), ["yolo-detect"]) == []
+    assert everything(source / "set") == before
+
+
+def test_what_a_killed_writer_left_is_removed_at_the_start(tmp_path, find, pictures):
+    left = tmp_path / "set" / ".cvat.0123abcd.part"
+    make(tmp_path / "set", find, pictures)
+    left.mkdir()
+    (left / "annotations.xml").touch()
+    Dataset(tmp_path / "set", find, pictures).__exit__(None, None, None)
+    assert not left.exists()
+
+
+def test_of_two_that_begin_together_one_is_refused(tmp_path, find, pictures, monkeypatch):
+    link = os.link
+    first = []
+
+    def second_comes_late(source, target):
+        # Between its look and its link another has begun.
+        monkeypatch.setattr(os, "link", link)
+        first.append(Dataset(tmp_path / "set", find, pictures))
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", second_comes_late)
+    with pytest.raises(OtherRun, match="another process is at work on it"):
+        Dataset(tmp_path / "set", find, pictures)
+    with first[0] as dataset:
+        assert len(list(dataset.run())) == len(pictures)
+    assert [path.name for path in (tmp_path / "set").iterdir()] == ["journal.jsonl"]
 
 
 def test_one_process_at_a_time(tmp_path, find, pictures):
@@ -328,6 +393,8 @@ def test_places_that_no_dataset_can_have(tmp_path, pictures):
     inside = collect([tmp_path / "set" / "x.png"])
     with pytest.raises(Refused, match=r"pictures of the collection lie in it \(x.png\)"):
         check_place(tmp_path / "set", inside)
+    with pytest.raises(Refused, match="no path holds a NUL character"):
+        check_place(Path("a\0b"))
     assert not (tmp_path / "new").exists()
 
 

@@ -18,8 +18,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sam3_tvm.annotate import FORMATS, AnnotatedPicture, Listed, Refused, chosen_formats
+from sam3_tvm.annotate import (
+    FORMATS,
+    AnnotatedPicture,
+    Dataset,
+    Listed,
+    Refused,
+    chosen_formats,
+    collect,
+)
 from sam3_tvm.annotate.formats.base import stems
+from tests.annotate.conftest import installed
 from tests.annotate.hard_masks import CATEGORIES, NAMES
 from tests.annotate.test_rings import with_border
 
@@ -270,3 +279,65 @@ def test_a_missing_package_is_named_before_the_work(monkeypatch):
         chosen_formats(["coco", "parquet"])
     assert [one.name for one in chosen_formats(["coco"])] == ["coco"]
     assert len(FORMATS) == 7
+
+
+def listed(*names):
+    return [Listed(Path(name), name) for name in names]
+
+
+def test_names_are_unlike_each_others_and_folders():
+    pictures = listed("x.png", "x.json/y.png", "X.bmp", "x-2.png", "y.tif")
+    found = list(stems(pictures, False, ".json"))
+    assert found == ["x-2", "x.json/y", "X-3", "x-2-2", "y"]
+    assert list(stems(pictures, False, ".geojson"))[:2] == ["x", "x.json/y"]
+
+
+def test_long_names_are_cut_and_numbered():
+    long = "ä" * 120
+    pictures = listed(f"{long}1.png", f"{long}2.png", f"{long}/{long}3.png")
+    found = list(stems(pictures, False, ".json"))
+    assert found == ["ä" * 100, "ä" * 100 + "-2", "ä" * 100 + "/" + "ä" * 100]
+    deep = "/".join(["f" * 52] * 5)
+    flat = list(stems(listed(f"{deep}/a.png", f"{deep}/b.png"), True))
+    assert [len(one) for one in flat] == [200, 200]
+    assert [one[-5:] for one in flat] == ["f" * 2 + "__a", "f" * 2 + "__b"]
+
+
+def test_awkward_names_in_every_format(tmp_path, find):
+    pixels = Image.fromarray(np.full((24, 31, 3), 2, np.uint8))
+    deep = "/".join(["f" * 52] * 5)
+    names = ["x.png", "x.json/x.png", "x.geojson/x.png", "s" * 251 + ".png", f"{deep}/a.png"]
+    for name in names:
+        path = tmp_path / "awkward" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels.save(path, format="PNG")
+    with Dataset(tmp_path / "set", find, collect([tmp_path / "awkward"])) as dataset:
+        list(dataset.run())
+        dataset.write(installed())
+        assert dataset.unwritten == []
+    for name in ("labelme/**/*.json", "geojson/**/*.geojson", "yolo-detect/labels/*.txt"):
+        assert len([one for one in (tmp_path / "set").glob(name) if one.is_file()]) == 5
+
+
+def test_a_format_without_its_picture_is_named_and_the_others_written(tmp_path, find, pictures):
+    with Dataset(tmp_path / "set", find, pictures) as dataset:
+        list(dataset.run())
+        pictures[0].path.unlink()
+        written = dataset.write(chosen_formats(["yolo-detect", "geojson"]), copy=True)
+    (why,) = dataset.unwritten
+    assert f"yolo-detect: cannot be written ({pictures[0].path}: cannot be copied (No such" in why
+    assert [path.name for path in written] == ["geojson", "summary.json"]
+    assert not (tmp_path / "set" / "yolo-detect").exists()
+
+
+def test_a_file_that_cannot_be_is_named_with_its_format(tmp_path, find, pictures, monkeypatch):
+    def fails(source, target):
+        raise OSError(1, "Operation not permitted", source, None, target)
+
+    monkeypatch.setattr("os.symlink", fails)
+    with Dataset(tmp_path / "set", find, pictures) as dataset:
+        list(dataset.run())
+        dataset.write(chosen_formats(["yolo-detect", "geojson"]))
+    (why,) = dataset.unwritten
+    assert why.endswith("yolo-detect: cannot be written (a b.bmp: Operation not permitted)")
+    assert (tmp_path / "set" / "geojson").is_dir()

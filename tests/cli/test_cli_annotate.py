@@ -91,7 +91,7 @@ def test_a_broken_picture_is_named_and_passed_over(cli, shots, model):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["shots"], "--text nothing to look for"),
+        (["shots"], "error: --text: nothing to look for"),
         (["shots", "--text", "=x"], "--text '=x': a phrase, or phrase=category"),
         (["shots", "--text", "dog", "--format", "voc"], "--format 'voc': is no format; there are"),
         (["shots", "--text", "dog", "--threshold", "2"], "scores lie between 0 and 1"),
@@ -100,6 +100,10 @@ def test_a_broken_picture_is_named_and_passed_over(cli, shots, model):
         (["shots", "--classes", "none.yaml"], "--classes none.yaml: cannot be read"),
         (["https://x.org/a.jpg", "--text", "dog"], "URLs (https://) are not fetched"),
         (["shots", "--text", "dog", "-o", "shots"], "-o shots: holds something else"),
+        (["", "--text", "dog"], "error: '': a path is empty"),
+        (["shots", "--text", "dog", "-o", ""], "error: '': a path is empty"),
+        (["shots", "--text", "dog", "--images", "shots"], "--images shots: is where a COCO"),
+        (["shots", "--text", "dog", "--format", ""], "--format '': is no format"),
         (["shots", "--text", "dog", "-o", "shots/z.png"], "-o shots/z.png: is no folder"),
     ],
 )
@@ -118,10 +122,30 @@ def test_other_options_for_the_same_folder_are_refused_in_one_line(cli, shots, m
     cli("annotate", "artifact", shots, "--text", "dog", *ALL)
     result = cli("annotate", "artifact", shots, "--text", "cat", *ALL)
     assert result.exit_code == 2
+    assert "error: -o set: was begun" in result.stderr
     assert 'the phrases ([["dog", "dog"]] then); give what was given then, or another' in (
         result.stderr
     )
     assert result.stderr.count("\n") == 1
+
+
+def test_a_folder_in_use_is_to_be_waited_for(cli, shots, model):
+    from sam3_tvm.annotate import Dataset, PhraseFinder, collect
+
+    with Dataset(Path("set"), PhraseFinder(model, ["dog"], 0), collect([shots])):
+        result = cli("annotate", "artifact", shots, "--text", "dog", *ALL)
+    assert result.exit_code == 2
+    assert "-o set: another process is at work on it; wait for it, or give" in result.stderr
+    Path("set/journal.jsonl").write_text("null\n")
+    result = cli("annotate", "artifact", shots, "--text", "dog", *ALL)
+    assert result.stderr.endswith("or a damaged one; give another folder\n")
+
+
+def test_ids_that_are_dropped_are_said(cli, shots, model):
+    Path("list.json").write_text(json.dumps({"images": [{"id": 7, "file_name": "shots/z.png"}]}))
+    result = cli("annotate", "artifact", "list.json", shots, "--text", "dog", *ALL)
+    assert result.exit_code == 0, result.output
+    assert "warning: ids of a COCO image list don't tell" in result.stderr
 
 
 def test_an_interrupted_command_says_how_to_go_on(cli, shots, model, monkeypatch):
@@ -160,3 +184,16 @@ def test_a_long_phrase_is_said_once(cli, shots, model):
     result = cli("annotate", "artifact", shots, "--text", long, *ALL)
     assert result.exit_code == 0, result.output
     assert result.stderr.count("longer than the model reads") == 1
+
+
+def test_a_format_that_cannot_be_written_is_named_and_the_exit_code_one(cli, shots, model):
+    options = ("--text", "dog", "--format", "yolo-detect,geojson", "--copy", *ALL)
+    Path("list.txt").write_text("shots/a b.jpg\nshots/sub/ä.png\nshots/z.png\n", "utf-8")
+    assert cli("annotate", "artifact", "list.txt", *options, "-o", "two").exit_code == 0
+    (shots / "z.png").unlink()
+    result = cli("annotate", "artifact", "list.txt", *options, "-o", "two")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: two/yolo-detect: cannot be written (")
+    assert "shots/z.png: cannot be copied (No such file" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "wrote two/geojson" in result.stdout

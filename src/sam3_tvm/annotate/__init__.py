@@ -8,7 +8,7 @@ A library for a command, a server, a notebook or a job: it prints nothing and as
 from __future__ import annotations
 
 from sam3_tvm.annotate.classes import Phrase, parse_phrase, read_classes
-from sam3_tvm.annotate.collect import Listed, collect
+from sam3_tvm.annotate.collect import IdWarning, Listed, collect
 from sam3_tvm.annotate.dataset import Dataset, check_place, seconds_per_picture
 from sam3_tvm.annotate.faults import OtherRun, Refused, Unfinished
 from sam3_tvm.annotate.finding import Finder, PhraseFinder
@@ -25,6 +25,7 @@ __all__ = [
     "Dataset",
     "Finder",
     "Format",
+    "IdWarning",
     "Listed",
     "OtherRun",
     "Phrase",

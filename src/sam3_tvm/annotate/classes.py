@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +36,10 @@ def parse_phrase(text: str) -> Phrase:
         Refused: a phrase or a category without a letter.
     """
     phrase, equals, category = text.rpartition("=")
-    made = Phrase(phrase.strip(), category.strip()) if equals else Phrase(text, text.strip())
-    if not made.text.strip() or not made.category:
+    made = (
+        Phrase(phrase.strip(), category.strip()) if equals else Phrase(text.strip(), text.strip())
+    )
+    if not made.text or not made.category:
         raise Refused(
             "phrases", f"{text!r}: a phrase, or phrase=category, such as 'forklift truck=vehicle'"
         )
@@ -51,7 +54,13 @@ def phrases_of(given: Iterable[str | Phrase]) -> tuple[Phrase, ...]:
     """
     found: dict[str, Phrase] = {}
     for one in given:
-        phrase = parse_phrase(one) if isinstance(one, str) else one
+        phrase = (
+            parse_phrase(one)
+            if isinstance(one, str)
+            else Phrase(one.text.strip(), one.category.strip())
+        )
+        if not phrase.text or not phrase.category:
+            raise Refused("phrases", f"{one!r}: has no phrase, or no category")
         before = found.setdefault(phrase.text, phrase)
         if before != phrase:
             raise Refused(
@@ -60,7 +69,7 @@ def phrases_of(given: Iterable[str | Phrase]) -> tuple[Phrase, ...]:
                 f"{phrase.category!r}",
             )
     if not found:
-        raise Refused("phrases", "nothing to look for: give at least one phrase")
+        raise Refused("phrases", "nothing to look for: give at least one phrase", False)
     return tuple(found.values())
 
 
@@ -105,21 +114,45 @@ def read_classes(path: str | os.PathLike[str]) -> list[Phrase]:
 
 def _of_category(file: Path, name: Any, texts: Any) -> list[Phrase]:
     listed = [name] if texts is None else texts if isinstance(texts, list) else [texts]
+    if not listed:
+        raise Refused("classes", f"{file}: {name!r} has no phrases; give some, or no list at all")
     for text in (name, *listed):
         # YAML reads some words as something else: no, 12, 2026-01-01.
         if not isinstance(text, str) or not text.strip():
             raise Refused(
                 "classes",
-                f"{file}: {text!r} is no phrase; a word that YAML reads as another "
+                f"{file}: {_REPR.repr(text)} is no phrase; a word that YAML reads as another "
                 "kind of value is quoted, such as 'no'",
             )
     return [Phrase(text.strip(), name.strip()) for text in listed]
 
 
+# Aliases in YAML make a short file long without end.
+_REPR = reprlib.Repr()
+_REPR.maxlevel, _REPR.maxstring = 2, 60
+
+
 def _yaml(raw: bytes) -> Any:
     with needed("reading YAML"):
         import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Refuses a key that is given twice, as JSON's reader does."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+            keys = [(key.tag, key.value) for key, _ in pairs if isinstance(key, yaml.ScalarNode)]
+            for number, key in enumerate(keys):
+                if key in keys[:number]:
+                    raise ValueError(f"it has {key[1]!r} twice")
+            return super().construct_mapping(node, deep)
+
     try:
-        return yaml.safe_load(raw)
+        return yaml.load(raw, Loader)
     except yaml.YAMLError as error:
         raise ValueError(" ".join(f"{error}".split())) from error
+    except RecursionError as error:
+        raise ValueError("its lists or mappings are nested too deeply") from error
+    except (LookupError, AttributeError, TypeError, ArithmeticError) as error:
+        # PyYAML's own, of a tag such as !!int before what is none.
+        raise ValueError("a value isn't what its tag says") from error

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import glob
 import os
+import reprlib
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from sam3_tvm.annotate.faults import Refused
+from sam3_tvm.errors import one_line
 from sam3_tvm.files import real_path
 from sam3_tvm.json_file import read_json, read_regular
 from sam3_tvm.runtime.pictures.image import picture_suffixes, pictures_in
 
-__all__ = ["Listed", "collect"]
+__all__ = ["JOURNAL", "IdWarning", "Listed", "collect"]
+
+JOURNAL = "journal.jsonl"
+"""The file by which a folder is known as a dataset that was made here."""
+
+# As every journal begins.
+_BEGINS = b'{"form":'
+
+
+class IdWarning(UserWarning):
+    """Ids of a COCO image list are not kept."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +51,10 @@ def collect(sources: Sequence[str | os.PathLike[str]], images: Path | None = Non
 
     A source is a picture's file, whatever its suffix and whether or not it is there: reading it
     says what is wrong. It is a folder: the pictures in it and in its folders, by name, without
-    hidden ones. It is a pattern such as ``shots/**/*.jpg``, with ``*``, ``?`` and ``[...]``;
-    ``NAME.txt``, with a path on each line, seen from that file's folder; or ``NAME.json`` in COCO's
-    layout, whose ``images`` have a ``file_name`` each.
+    hidden ones and without datasets that were made here. It is a pattern such as
+    ``shots/**/*.jpg``, with ``*``, ``?`` and ``[...]``; ``NAME.txt``, with a path on each line,
+    seen from that file's folder; or ``NAME.json`` in COCO's layout, whose ``images`` have a
+    ``file_name`` each.
 
     Args:
         sources: in the order in which they are to be worked through.
@@ -50,26 +65,74 @@ def collect(sources: Sequence[str | os.PathLike[str]], images: Path | None = Non
         deepest that holds all of them. A picture that is reached in two ways comes once.
 
     Raises:
-        Refused: a folder, a pattern or a list without pictures, or a list that cannot be read.
+        Refused: a folder, a pattern or a list without pictures, or a list that cannot be read, or
+            whose ids don't tell its pictures apart; a path that can be none; ``images`` without a
+            COCO image list.
+
+    Warns:
+        IdWarning: ids of a list that are not kept.
     """
+    given = [_checked(source) for source in sources]
+    if images is not None and not any(map(_is_coco, given)):
+        raise Refused(
+            "images",
+            f"{images}: is where a COCO image list's names are seen from; give such a list",
+        )
     found: dict[Path, tuple[Path, int | None]] = {}
     roots = []
-    for source in sources:
-        root, pictures = _expanded(os.fspath(source), images)
+    for source in given:
+        root, pictures = _expanded(source, images)
         roots.append(root)
         for path, number in pictures:
-            found.setdefault(real_path(path), (path, number))
+            before, kept = found.setdefault(real_path(path), (path, number))
+            if number is not None and kept is not None and kept != number:
+                _warn(f"{path}: is listed as {before}, too; its id {number} is dropped")
     if not found:
         raise Refused("pictures", "no pictures: give files, folders, patterns or lists of them")
     paths = [Path(os.path.abspath(path)) for path, _ in found.values()]
     root = _root(roots, paths)
     numbers = [number for _, number in found.values()]
     if None in numbers or len({*numbers}) < len(numbers):
+        if any(number is not None for number in numbers):
+            _warn("ids of a COCO image list don't tell all pictures apart: none are kept")
         numbers = [None] * len(numbers)
     return [
         Listed(path, path.relative_to(root).as_posix(), number)
         for path, number in zip(paths, numbers, strict=True)
     ]
+
+
+def _checked(source: object) -> str:
+    try:
+        text = os.fsdecode(source)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise Refused(
+            "pictures", f"{source!r}: is no path; give files, folders or lists"
+        ) from error
+    if fault := _fault_of(text):
+        raise Refused("pictures", f"{text!r}: {fault}")
+    return text
+
+
+def _fault_of(path: str) -> str | None:
+    """Why no file can have this path."""
+    if not path:
+        return "is empty; give a path"
+    if "\0" in path:
+        return "no path holds a NUL character"
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return "no path holds half a character"
+    return None
+
+
+def _is_coco(source: str) -> bool:
+    return source.lower().endswith(".json") and not os.path.isdir(source)
+
+
+def _warn(text: str) -> None:
+    warnings.warn(one_line(text), IdWarning, stacklevel=3)
 
 
 _Found = Iterable[tuple[Path, int | None]]
@@ -96,12 +159,25 @@ def _expanded(source: str, images: Path | None) -> tuple[Path | None, _Found]:
 def _in_folder(folder: Path) -> list[Path]:
     found = []
     for place, inner, _ in os.walk(folder, onerror=_raise):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        inner[:] = sorted(
+            name
+            for name in inner
+            if not name.startswith(".") and not _is_dataset(Path(place) / name)
+        )
         found += sorted(pictures_in(Path(place)))
     if not found:
         raise Refused("pictures", f"{folder}: no pictures in this folder, nor in its folders")
     # A folder's pictures before those of the folders in it, or after: as the names come.
     return sorted(found, key=lambda path: path.relative_to(folder).parts)
+
+
+def _is_dataset(folder: Path) -> bool:
+    """Whether a folder was made here: its pictures are drawings, and links to others."""
+    try:
+        with (folder / JOURNAL).open("rb") as file:
+            return file.read(len(_BEGINS)) == _BEGINS
+    except OSError:
+        return False
 
 
 def _raise(error: OSError) -> None:
@@ -112,6 +188,11 @@ def _matching(pattern: str) -> list[Path]:
     suffixes = picture_suffixes()
     matching = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]
     found = [one for one in matching if one.suffix.lower() in suffixes and os.path.isfile(one)]
+    # A dataset that the pattern names is meant; one that it comes across isn't.
+    spelt = [*takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts)]
+    reached = {folder for one in found for folder in one.parents if len(folder.parts) > len(spelt)}
+    datasets = {folder for folder in reached if _is_dataset(folder)}
+    found = [one for one in found if datasets.isdisjoint(one.parents)]
     if not found:
         raise Refused("pictures", f"{pattern}: no picture matches")
     return found
@@ -123,6 +204,9 @@ def _in_list(path: Path) -> Iterator[Path]:
     except UnicodeDecodeError as error:
         raise Refused("pictures", f"{path}: byte {error.start} is no UTF-8") from error
     names = [line for line in text.splitlines() if line.strip()]
+    for name in names:
+        if fault := _fault_of(name):
+            raise Refused("pictures", f"{path}: names {name!r}: {fault}")
     if not names:
         raise Refused("pictures", f"{path}: names no pictures; it has a path on each line")
     return (path.parent / name for name in names)
@@ -136,12 +220,25 @@ def _in_coco(path: Path, folder: Path) -> Iterator[tuple[Path, int | None]]:
     entries = document.get("images") if isinstance(document, dict) else None
     if not isinstance(entries, list) or not entries:
         raise Refused("pictures", f"{path}: is no COCO image list: it has no list of images")
+    seen: dict[int, str] = {}
     for place, entry in enumerate(entries, 1):
         name: Any = entry.get("file_name") if isinstance(entry, dict) else None
         if not isinstance(name, str) or not name:
             raise Refused("pictures", f"{path}: image {place} of its list has no file_name")
+        if fault := _fault_of(name):
+            raise Refused("pictures", f"{path}: image {place} of its list, {name!r}: {fault}")
         number = entry.get("id")
-        yield folder / name, number if type(number) is int and number >= 0 else None
+        if number is not None and (type(number) is not int or number < 0):
+            raise Refused(
+                "pictures",
+                f"{path}: image {place} of its list has the id {reprlib.repr(number)}; an id is a "
+                "whole number from 0 on",
+            )
+        if number is not None and seen.setdefault(number, name) != name:
+            raise Refused(
+                "pictures", f"{path}: has the id {number} twice, of {seen[number]} and of {name}"
+            )
+        yield folder / name, number
 
 
 def _root(roots: Sequence[Path | None], paths: Sequence[Path]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -14,27 +15,33 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sam3_tvm.annotate.collect import Listed
-from sam3_tvm.annotate.faults import OtherRun, Refused, Unfinished
+from sam3_tvm.annotate.collect import JOURNAL, Listed
+from sam3_tvm.annotate.faults import OtherRun, PictureGone, Refused, Unfinished
 from sam3_tvm.annotate.finding import Finder
-from sam3_tvm.annotate.formats import Contents, Format
+from sam3_tvm.annotate.formats import FORMATS, Contents, Format
 from sam3_tvm.annotate.formats.base import json_text
 from sam3_tvm.annotate.journal import Journal
 from sam3_tvm.annotate.records import AnnotatedPicture, PictureFailure
 from sam3_tvm.annotate.run import AT_ONCE, annotate, annotate_one
 from sam3_tvm.annotate.sheet import lowest_scores, score_sheet
-from sam3_tvm.errors import UsageError
+from sam3_tvm.errors import UsageError, one_line
 from sam3_tvm.files import real_path, unwritable, write_whole
-from sam3_tvm.unfinished import unfinished_folder
+from sam3_tvm.unfinished import remove_left_over, unfinished_folder
 
 __all__ = ["Dataset", "check_place", "done_before", "seconds_per_picture"]
 
-_JOURNAL = "journal.jsonl"
 _SHEET = "lowest-scores.png"
 _SUMMARY = "summary.json"
 
 # As sam3_tvm.files.write_whole() names what isn't whole yet.
 _LEFT_OVER = re.compile(r"\.[0-9a-f]{16}\.part")
+
+# What other formats would fail of, too.
+_OF_THE_DISK = frozenset(
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "EACCES")
+    if hasattr(errno, name)
+)
 
 
 def check_place(folder: Path, pictures: Sequence[Listed] = ()) -> None:
@@ -47,10 +54,12 @@ def check_place(folder: Path, pictures: Sequence[Listed] = ()) -> None:
     Raises:
         Refused: it holds something else, or pictures of the collection, or may not be written to.
     """
+    if "\0" in f"{folder}":
+        raise Refused("dataset", f"{f'{folder}'!r}: no path holds a NUL character")
     try:
         if os.path.lexists(folder) and not folder.is_dir():
             raise Refused("dataset", f"{folder}: is no folder; choose another place")
-        ours = (folder / _JOURNAL).is_file()
+        ours = (folder / JOURNAL).is_file()
         if folder.is_dir() and not ours and _others(folder):
             raise Refused(
                 "dataset",
@@ -92,6 +101,7 @@ class Dataset:
     Attributes:
         pictures: as given.
         failed: why nothing could be looked for in some pictures; of this run.
+        unwritten: why formats could not be written, a line each; of the last :meth:`write`.
 
     Raises:
         Refused: as :func:`check_place`.
@@ -104,15 +114,18 @@ class Dataset:
         self.folder = folder
         self.pictures = [*pictures]
         self.failed: list[PictureFailure] = []
+        self.unwritten: list[str] = []
         self._find = find
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise unwritable(folder, error) from error
-        self._journal = Journal(folder / _JOURNAL, find.settings(), self.pictures)
+        self._journal = Journal(folder / JOURNAL, find.settings(), self.pictures, find.categories)
         for path in {*folder.iterdir()} - {*_others(folder)}:
             with suppress(OSError):
                 path.unlink()
+        for name in FORMATS:
+            remove_left_over(folder / name)
 
     def __enter__(self) -> Dataset:
         return self
@@ -165,7 +178,8 @@ class Dataset:
     def write(self, formats: Iterable[Format], sheet: int = 0, copy: bool = False) -> list[Path]:
         """Write formats, a contact sheet and a summary of what was found so far.
 
-        Each is written whole, and takes the place of an earlier one.
+        Each is written whole, and takes the place of an earlier one. One that cannot be, such as
+        for a picture that is to be copied and is gone, is passed over and named in ``unwritten``.
 
         Args:
             formats: as :func:`~sam3_tvm.annotate.formats.chosen_formats` gives them.
@@ -179,9 +193,15 @@ class Dataset:
             Unfinished: the disk is full, or the folder has become unwritable.
         """
         written = []
+        self.unwritten = []
         try:
             for one in formats:
-                written.append(self._write(one, copy))
+                try:
+                    written.append(self._write(one, copy))
+                except (OSError, PictureGone) as error:
+                    if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+                        raise
+                    self.unwritten.append(self._why(one, error))
             doubtful = lowest_scores(self, sheet) if sheet else []
             if doubtful:
                 image = score_sheet(doubtful)
@@ -209,6 +229,17 @@ class Dataset:
                 shutil.rmtree(final)
             folder.rename(final)
         return final
+
+    def _why(self, one: Format, error: OSError | PictureGone) -> str:
+        """Why a format wasn't written, with the file where there is one."""
+        reason = f"{error}"
+        if isinstance(error, OSError):
+            reason = error.strerror or reason
+            if error.filename is not None:
+                # A link has two names, and the second is what was to be made.
+                place = error.filename if error.filename2 is None else error.filename2
+                reason = f"{os.path.basename(os.fsdecode(place))}: {reason}"
+        return f"{self.folder / one.name}: cannot be written ({one_line(reason)})"
 
     def about(self) -> dict[str, Any]:
         """How the dataset was made, as plain data."""
@@ -241,10 +272,10 @@ def done_before(folder: Path, find: Finder, pictures: Sequence[Listed]) -> set[s
         OtherRun: the folder has what was found with other settings, or is in use.
         UsageError: it cannot be read.
     """
-    path = folder / _JOURNAL
+    path = folder / JOURNAL
     if not path.is_file():
         return set()
-    with Journal(path, find.settings(), pictures, read_only=True) as journal:
+    with Journal(path, find.settings(), pictures, find.categories, True) as journal:
         return {one.name for one in pictures if one.name in journal}
 
 

@@ -5,11 +5,12 @@ None of the texts names an option of a command line or an argument of a function
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from sam3_tvm.errors import UsageError
 
-__all__ = ["OtherRun", "Refused", "Unfinished"]
+__all__ = ["OtherRun", "PictureGone", "Refused", "Unfinished"]
 
 
 class Refused(UsageError):
@@ -18,17 +19,39 @@ class Refused(UsageError):
     Args:
         given: what it was given as.
         text: begins with the value, where there is one.
+        has_value: whether there is one.
     """
 
     def __init__(
-        self, given: Literal["pictures", "phrases", "classes", "formats", "dataset"], text: str
+        self,
+        given: Literal["pictures", "images", "phrases", "classes", "formats", "dataset"],
+        text: str,
+        has_value: bool = True,
     ) -> None:
         super().__init__(text)
         self.given = given
+        self.has_value = has_value
 
 
 class OtherRun(UsageError):
-    """A dataset's folder holds what was made of something else."""
+    """A dataset's folder holds what was made of something else, or is in use.
+
+    Args:
+        path: the file that says so.
+        reason: what is wrong with it.
+        kind: decides what can be done.
+    """
+
+    def __init__(
+        self, path: Path, reason: str, kind: Literal["other", "in use", "damaged"]
+    ) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.reason = reason
+        self.kind = kind
+
+
+class PictureGone(UsageError):
+    """A picture that a format needs cannot be read any more."""
 
 
 class Unfinished(UsageError):

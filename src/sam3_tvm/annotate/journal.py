@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,7 +18,10 @@ from typing import Any, BinaryIO
 from sam3_tvm.annotate.collect import Listed
 from sam3_tvm.annotate.faults import OtherRun
 from sam3_tvm.annotate.records import AnnotatedPicture
-from sam3_tvm.files import unwritable, write_whole
+from sam3_tvm.errors import one_line
+from sam3_tvm.files import unwritable
+from sam3_tvm.json_file import parse_json
+from sam3_tvm.unfinished import in_the_making
 
 __all__ = ["Journal"]
 
@@ -37,6 +41,7 @@ class Journal:
         settings: what decides what is found, as plain data; what a journal was begun with must
             be the same.
         pictures: the collection.
+        categories: those that objects may have.
         read_only: leave the file as it is, even the rest of a line at its end; it has to be there.
 
     Raises:
@@ -49,16 +54,17 @@ class Journal:
         path: Path,
         settings: Mapping[str, Any],
         pictures: Sequence[Listed],
+        categories: Collection[str],
         read_only: bool = False,
     ) -> None:
         self.path = path
+        self._categories = frozenset(categories)
         self._read_only = read_only
         self._places: dict[str, tuple[int, int]] = {}
         header = _header(settings, pictures)
         try:
             if not read_only and not path.exists():
-                # Whole or not at all: without a header a file would be nobody's.
-                write_whole(path, lambda partial: partial.write_bytes(header))
+                _begin(path, header)
             self._file: BinaryIO = path.open("rb" if read_only else "r+b")
         except OSError as error:
             raise unwritable(path, error) from error
@@ -124,7 +130,7 @@ class Journal:
             self._file.seek(place)
             return AnnotatedPicture.from_line(self._file.read(length))
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise OtherRun(f"{self.path}: cannot be read any more ({error})") from error
+            raise OtherRun(self.path, f"cannot be read any more ({error})", "damaged") from error
 
     def in_order(self, pictures: Sequence[Listed]) -> Iterator[AnnotatedPicture]:
         """Those of these pictures that are done, in their order."""
@@ -139,21 +145,21 @@ class Journal:
         try:
             fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise OtherRun(f"{self.path}: another process is at work on it") from error
+            raise OtherRun(self.path, "another process is at work on it", "in use") from error
         except OSError:  # a file system that has none
             return
 
     def _check(self, settings: Mapping[str, Any], pictures: Sequence[Listed], line: bytes) -> None:
         try:
-            before = json.loads(line)
+            before = parse_json(line)
             form, old, names = before["form"], before["settings"], before["pictures"]
-            assert isinstance(old, dict)
-        except (ValueError, TypeError, KeyError, AssertionError) as error:
-            raise OtherRun(
-                f"{self.path}: is no journal of annotations, or a damaged one"
-            ) from error
+            if not (isinstance(old, dict) and isinstance(names, list)):
+                raise ValueError("another header")
+        except (ValueError, TypeError, KeyError) as error:
+            reason = "is no journal of annotations, or a damaged one"
+            raise OtherRun(self.path, reason, "damaged") from error
         if form != _FORM:
-            raise OtherRun(f"{self.path}: is of another version of sam3-tvm")
+            raise OtherRun(self.path, "is of another version of sam3-tvm", "damaged")
         differing = [
             f"{name} ({_brief(old.get(name))} then)"
             for name in {**old, **settings}
@@ -163,24 +169,65 @@ class Journal:
             count = f"{len(names)} then, {len(now)} now" if len(names) != len(now) else "others"
             differing.append(f"the pictures ({count})")
         if differing:
-            raise OtherRun(f"{self.path}: was begun with other settings: {', '.join(differing)}")
+            reason = f"was begun with other settings: {', '.join(differing)}"
+            raise OtherRun(self.path, reason, "other")
 
     def _read(self, pictures: Mapping[str, Listed]) -> None:
         """Find the lines, and drop what isn't whole at the end."""
         place = self._file.tell()
+        number = 1
         while line := self._file.readline():
+            number += 1
             try:
-                picture = AnnotatedPicture.from_line(line)
+                data = parse_json(line)
                 if not line.endswith(b"\n"):
                     raise ValueError("half a line")
-            except (ValueError, TypeError, KeyError):
+            except ValueError:
                 if not self._read_only:
                     self._file.truncate(place)
                 break
+            picture = self._picture(data, number)
             # A picture that has changed since is looked at again.
             if picture.name in pictures and _same_file(picture, pictures[picture.name].path):
                 self._places[picture.name] = (place, len(line))
             place += len(line)
+
+    def _picture(self, data: Any, number: int) -> AnnotatedPicture:
+        """What a whole line says. One that says something else was not cut short: nothing is
+        dropped then."""
+        try:
+            picture = AnnotatedPicture.from_data(data)
+            for one in picture.objects:
+                if one.category not in self._categories:
+                    raise ValueError(f"{one.category!r} is none of the categories")
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            reason = f"line {number} is damaged ({one_line(f'{error}')})"
+            raise OtherRun(self.path, reason, "damaged") from error
+        return picture
+
+
+def _begin(path: Path, header: bytes) -> None:
+    """Make the file, whole or not at all: without a header it would be nobody's.
+
+    Another process may do so at the same moment: whose file comes second is dropped. It must not
+    take the place of the first, which is locked by then.
+    """
+    partial = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with in_the_making(partial):
+            partial.write_bytes(header)
+            # Gone is what the other process, with its lock, has tidied up.
+            with suppress(FileExistsError, FileNotFoundError):
+                os.link(partial, path)
+    except OSError:
+        if partial.is_file() and partial.stat().st_size == len(header):
+            # A file system without hard links.
+            partial.replace(path)
+            return
+        raise
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def _same_file(picture: AnnotatedPicture, path: Path) -> bool:

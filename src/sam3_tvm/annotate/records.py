@@ -78,10 +78,42 @@ class AnnotatedPicture:
         Raises:
             ValueError, TypeError, KeyError: another line.
         """
-        data: dict[str, Any] = json.loads(line)
+        return cls.from_data(json.loads(line))
+
+    @classmethod
+    def from_data(cls, data: Any) -> AnnotatedPicture:
+        """What a line of :meth:`to_line` holds.
+
+        Raises:
+            ValueError, TypeError, KeyError: something else.
+        """
+        if not isinstance(data, dict):
+            raise TypeError("no object")
         height, width = data["size"]
-        objects = (AnnotatedObject(**{**one, "box": tuple(one["box"])}) for one in data["objects"])
-        return cls(**{**data, "size": (height, width), "objects": tuple(objects)})
+        objects = tuple(map(_object, data["objects"]))
+        made = cls(**{**data, "size": (height, width), "objects": objects})
+        _check(made, ("name", "path", "sha256"), str)
+        _check(made, ("file_size", "modified"), int)
+        if not all(type(side) is int and side > 0 for side in made.size):
+            raise ValueError(f"size: {made.size!r}")
+        return made
+
+
+def _object(data: Any) -> AnnotatedObject:
+    x0, y0, x1, y1 = (float(value) for value in data["box"])
+    made = AnnotatedObject(**{**data, "box": (x0, y0, x1, y1)})
+    _check(made, ("phrase", "category", "counts"), str)
+    _check(made, ("area",), int)
+    _check(made, ("score",), (int, float))
+    if not made.counts.isascii():
+        raise ValueError("counts: not in ASCII")
+    return made
+
+
+def _check(made: object, names: tuple[str, ...], kind: type | tuple[type, ...]) -> None:
+    for name in names:
+        if not isinstance(getattr(made, name), kind):
+            raise TypeError(f"{name}: of another kind")
 
 
 @dataclass(frozen=True)

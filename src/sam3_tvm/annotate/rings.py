@@ -65,6 +65,7 @@ def polygons(mask: NDArray[np.bool_]) -> list[Polygon]:
         if owner is not None:
             while (above := owners[owner]) is not None:
                 owner = above
+            owners[number] = owner  # holes below this one go no longer way
             found[owner].holes.append(edges.moved(edges.corners(loop)))
     return list(found.values())
 

@@ -15,7 +15,7 @@ from sam3_tvm.cli.interrupts import Interrupts
 from sam3_tvm.cli.options import ArtifactFolder, JsonForTables, Threads
 from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.terminal import complain, counting, duration, say, say_json, show, table
-from sam3_tvm.errors import UsageError, as_argument, one_line
+from sam3_tvm.errors import Sam3Error, UsageError, as_argument, one_line
 
 if TYPE_CHECKING:
     from sam3_tvm.annotate import Dataset, Format, Listed, PhraseFinder
@@ -26,6 +26,18 @@ __all__ = ["command"]
 _FAILURES_SHOWN = 20
 
 
+def _typed(text: str) -> str:
+    """A path as it is typed. An empty one would be the working directory.
+
+    Raises:
+        Sam3Error: it is empty; no UsageError, as typer has words of its own for ValueErrors.
+        UrlError: a URL.
+    """
+    if not text:
+        raise Sam3Error("'': a path is empty; give one, or . for the working directory")
+    return str(local_path(text))
+
+
 def command(
     artifact: ArtifactFolder,
     pictures: Annotated[
@@ -34,12 +46,18 @@ def command(
             help="Pictures; folders, with those in them; quoted patterns such as 'shots/**/*.jpg'; "
             "LIST.txt with a path on each line; LIST.json in COCO's layout.",
             metavar="PICTURES",
-            parser=lambda text: str(local_path(text)),
+            parser=_typed,
         ),
     ],
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", help="The dataset's folder.", metavar="DATASET"),
+        typer.Option(
+            "-o",
+            "--output",
+            help="The dataset's folder.",
+            metavar="DATASET",
+            parser=lambda text: Path(_typed(text)),
+        ),
     ],
     text: Annotated[
         list[str],
@@ -55,7 +73,7 @@ def command(
             help="Phrases from a file, YAML or JSON: a list of them, or categories with a phrase "
             "or a list of phrases each.",
             metavar="FILE",
-            parser=local_path,
+            parser=lambda text: Path(_typed(text)),
         ),
     ] = None,
     formats: Annotated[
@@ -75,7 +93,7 @@ def command(
         typer.Option(
             help="The folder of the pictures that LIST.json names; by default the list's.",
             metavar="FOLDER",
-            parser=local_path,
+            parser=lambda text: Path(_typed(text)),
         ),
     ] = None,
     sheet: Annotated[
@@ -116,7 +134,7 @@ def command(
     sam3-tvm annotate sam3-cpu photos/ --text cat -o pets --format yolo,cvat
     sam3-tvm annotate sam3-cpu photos/ --text cat -o pets --dry-run
     """
-    with _what_to_type():
+    with _what_to_type(output):
         from sam3_tvm.annotate import (
             Dataset,
             PhraseFinder,
@@ -132,7 +150,11 @@ def command(
             raise UsageError(f"--threshold {threshold:g}: scores lie between 0 and 1")
         phrases = phrases_of([*text, *(read_classes(classes) if classes is not None else ())])
         written = chosen_formats(name.strip() for names in formats for name in names.split(","))
-        listed = collect(pictures, images)
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            listed = collect(pictures, images)
+        for one in heard:
+            complain(f"warning: {one.message}")
         check_place(output, listed)
 
         import sam3_tvm
@@ -161,8 +183,11 @@ def command(
             f"{as_argument(output)}, and the same command goes on"
         )
         raise typer.Exit(128 + stopped)
+    for reason in dataset.unwritten:
+        complain(f"error: {reason}")
     if dataset.failed:
         _complain_of(dataset)
+    if dataset.failed or dataset.unwritten:
         raise typer.Exit(1)
 
 
@@ -249,12 +274,27 @@ def _complain_of(dataset: Dataset) -> None:
     )
 
 
-_OPTIONS = {"phrases": "--text", "classes": "--classes", "formats": "--format", "dataset": "-o"}
+_OPTIONS = {
+    "images": "--images",
+    "phrases": "--text",
+    "classes": "--classes",
+    "formats": "--format",
+    "dataset": "-o",
+}
+
+_ADVICE = {
+    "other": "give what was given then, or another folder",
+    "in use": "wait for it, or give another folder",
+    "damaged": "give another folder",
+}
 
 
 @contextmanager
-def _what_to_type() -> Iterator[None]:
+def _what_to_type(output: Path) -> Iterator[None]:
     """Errors of the library, in terms of the command's options.
+
+    Args:
+        output: the dataset's folder, as it was typed.
 
     Raises:
         UsageError: what the library raised, with the option that is meant.
@@ -266,9 +306,10 @@ def _what_to_type() -> Iterator[None]:
         from sam3_tvm.annotate.faults import OtherRun, Refused, Unfinished
 
         if isinstance(error, Refused) and error.given in _OPTIONS:
-            raise UsageError(f"{_OPTIONS[error.given]} {one_line(f'{error}')}") from error
+            option = _OPTIONS[error.given] + ("" if error.has_value else ":")
+            raise UsageError(f"{option} {one_line(f'{error}')}") from error
         if isinstance(error, OtherRun):
-            raise UsageError(f"-o {error}; give what was given then, or another folder") from error
+            raise UsageError(f"-o {output}: {error.reason}; {_ADVICE[error.kind]}") from error
         if isinstance(error, Unfinished):
             raise UsageError(
                 f"{error.fault}; when that is mended, the same command goes on"

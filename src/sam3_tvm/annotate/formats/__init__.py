@@ -42,7 +42,7 @@ def chosen_formats(names: Iterable[str]) -> tuple[Format, ...]:
             raise Refused("formats", f"{name!r}: is no format; there are {listed}")
         wanted.update(known)
     if not wanted:
-        raise Refused("formats", "no format: give at least one, such as coco")
+        raise Refused("formats", "no format: give at least one, such as coco", False)
     formats = tuple(one for name, one in FORMATS.items() if name in wanted)
     for one in formats:
         one.check()

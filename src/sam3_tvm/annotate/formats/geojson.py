@@ -17,7 +17,7 @@ def write(folder: Path, contents: Contents) -> None:
 
     Coordinates are x, y in pixels from the picture's upper left corner, y downward.
     """
-    names = stems((listed for listed, _ in contents.read()), flat=False)
+    names = stems((listed for listed, _ in contents.read()), flat=False, suffix=".geojson")
     for name, (_, picture) in zip(names, contents.read(), strict=True):
         path = folder / f"{name}.geojson"
         path.parent.mkdir(parents=True, exist_ok=True)

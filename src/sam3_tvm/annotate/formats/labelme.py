@@ -22,7 +22,7 @@ _VERSION = "5.2.1"
 
 def write(folder: Path, contents: Contents) -> None:
     """``NAME.json``, which leads to its picture by a path from its own folder."""
-    names = stems((listed for listed, _ in contents.read()), flat=False)
+    names = stems((listed for listed, _ in contents.read()), flat=False, suffix=".json")
     for name, (listed, picture) in zip(names, contents.read(), strict=True):
         path = folder / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ A line of segmentation is one ring. A hole is reached by a cut of no width (see
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +24,9 @@ _IN_PIXEL = 0.45
 
 # From seven values on a line is a polygon.
 _LEAST_POINTS = 3
+
+# A longer one tells no kind of picture, and makes a name too long.
+_LONGEST_SUFFIX = 20
 
 
 def write_detect(folder: Path, contents: Contents) -> None:
@@ -47,7 +51,10 @@ def _write(
     # alone: so no folders.
     names = stems((listed for listed, _ in contents.read()), flat=True)
     for name, (listed, picture) in zip(names, contents.read(), strict=True):
-        place(listed.path, folder / "images" / f"{name}{listed.path.suffix}", contents.copy)
+        suffix = listed.path.suffix
+        if len(os.fsencode(suffix)) > _LONGEST_SUFFIX:
+            suffix = ""
+        place(listed.path, folder / "images" / f"{name}{suffix}", contents.copy)
         with (folder / "labels" / f"{name}.txt").open("w", encoding="ascii", newline="\n") as file:
             for one in picture.objects:
                 for line in lines(one, picture.size):
