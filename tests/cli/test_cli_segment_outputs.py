@@ -12,6 +12,9 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
+from sam3_tvm.batch.journal import Journal
+from sam3_tvm.files import PlaceError
+
 pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools
 
 ALL = ("--text", "dog", "--text", "cat", "--threshold", "0")
@@ -383,3 +386,50 @@ def test_masks_never_lie_over_the_pictures_that_are_read(cli, folder, picture, m
     after = contents(folder)
     assert {name: after[name] for name in before} == before
     assert {"masks/photo-4-1.png", "masks/b-2-1.png"} <= {*after} - {*before}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_one_process_at_a_time_works_on_an_output(cli, folder, photos, model, resume):
+    command = ("segment", "artifact", photos, *ALL, "-o", "found.jsonl")
+    segment, others, before = model.segment, [], []
+
+    def meanwhile(*arguments, **options):
+        model.segment = meanwhile if not before else segment
+        if (folder / "found.jsonl.resume").exists() and not others:
+            before.append(contents(folder))
+            model.segment = segment
+            others.append(cli(*command, *resume))
+            assert contents(folder) == before[0]
+        return segment(*arguments, **options)
+
+    model.segment = meanwhile
+    result = cli(*command)
+    assert result.exit_code == 0, result.output
+    assert len(lines(folder / "found.jsonl")) == 5
+    assert sorted(p.name for p in folder.iterdir()) == ["found.jsonl", "photos"]
+    (other,) = others
+    assert other.exit_code == 2
+    (line,) = other.stderr.splitlines()
+    assert line == (
+        "error: found.jsonl.resume: another process is at work on it; wait for its end, or choose "
+        "another name with -o"
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+def test_of_two_that_begin_at_once_one_is_refused_before_it_writes(tmp_path):
+    (tmp_path / "out.resume").mkdir()
+    first, second = Journal(tmp_path / "out"), Journal(tmp_path / "out")
+    for journal in (first, second):
+        journal.check()
+    first.begin({}, again=False)
+    before = contents(tmp_path)
+    with pytest.raises(PlaceError, match="another process is at work on it"):
+        second.begin({}, again=False)
+    second.close()
+    assert contents(tmp_path) == before
+    first.close()
+    second.begin({}, again=False)  # what the first has left is nobody's now
+    second.remove()
+    assert not list(tmp_path.iterdir())
