@@ -61,7 +61,7 @@ ROOMS: dict[str, set[str]] = {
     | {f"runtime/{room}" for room in ("execution", "pictures", "concepts", "clicks", "video")},
     "film": {"errors", "files", "locks", "runtime"},
     # Its lines of JSON, and why a run isn't gone on with, are those of films.
-    "batch": {"errors", "components", "files", "film", "runtime"},
+    "batch": {"errors", "components", "files", "film", "runtime", "unfinished"},
     "annotate": CONTRACT | {"files", "json_file", "unfinished", "runtime"},
     "importer": {"errors", "progress"},
     "lessons": {"errors", "progress", "importer"},

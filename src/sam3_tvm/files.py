@@ -185,9 +185,19 @@ class OutputFolder:
         places = [real_path(q.parent) / q.name for q in inputs] + [real_path(q) for q in inputs]
         self.given: list[str] = []
         self._taken = {place.name.casefold() for place in places if place.parent == folder}
+        # What can't have numbered names: ``photo`` where an input is ``photo-1.png``.
+        numbered = (re.fullmatch(r"(.+)-[0-9]+\.png", name, re.DOTALL) for name in self._taken)
+        self._unnumbered = {found[1] for found in numbered if found}
 
-    def name(self, picture: Path, text: str | None = None) -> Path:
-        """A path for what was drawn on ``picture``, for one of several phrases if ``text``."""
+    def name(self, picture: Path, text: str | None = None, numbered: bool = False) -> Path:
+        """A path for what was drawn on ``picture``, for one of several phrases if ``text``.
+
+        Args:
+            picture: whose stem the name has.
+            text: a phrase.
+            numbered: whether the path's stem is to be followed by numbers, ``photo-1.png``; no
+                input lies under such a name then.
+        """
         stem = picture.stem or picture.name
         if text is not None:
             stem = f"{stem}-{_slug(text)}"
@@ -195,7 +205,10 @@ class OutputFolder:
         while len(os.fsencode(stem)) > _LONGEST_NAME:
             stem = stem[:-1]
         for candidate in _numbered(stem):
-            if candidate.casefold() not in self._taken:
+            name = candidate.casefold()
+            if numbered and name.removesuffix(".png") in self._unnumbered:
+                continue
+            if name not in self._taken:
                 self.take(candidate)
                 return self.path / candidate
         raise AssertionError("numbers don't run out")

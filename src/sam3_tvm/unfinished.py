@@ -10,7 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["in_the_making", "remove_left_over", "remove_unfinished", "unfinished_folder"]
+__all__ = [
+    "in_the_making",
+    "lock_alone",
+    "remove_left_over",
+    "remove_unfinished",
+    "unfinished_folder",
+]
 
 _making: set[Path] = set()
 
@@ -89,6 +95,22 @@ def remove_left_over(final: Path) -> None:
                     shutil.rmtree(path, ignore_errors=True)
             finally:
                 os.close(lock)
+
+
+def lock_alone(descriptor: int) -> bool:
+    """Lock an open file until it is closed; False if another has locked it.
+
+    Where files can't be locked nobody has.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        pass
+    return True
 
 
 def _lock(descriptor: int) -> bool:

@@ -341,3 +341,45 @@ def test_urls_are_refused_as_they_were_typed(cli, folder, command):
         f"error: {url}: URLs (https://) are not fetched; download it and give the file's path\n"
     )
     assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("segment", "here", "", "--text", "dog"),
+        ("segment", "", "x.png", "--text", "dog"),
+        ("segment", "here", "x.png", "--text", "dog", "-o", "found", "-o", ""),
+        ("click", "here", "", "--point", "1,2"),
+        ("click", "here", "x.png", "--point", "1,2", "-o", ""),
+        ("annotate", "here", "", "-o", "data", "--text", "dog"),
+        ("track", "here", "", "--box", "1,2,3,4"),
+        ("track", "here", "x.mp4", "--box", "1,2,3,4", "-o", ""),
+        ("track", "here", "x.mp4", "--mask", ""),
+        ("track", "here", "x.mp4", "--mask", "@3"),
+        ("verify", "here", "--image", ""),
+        ("verify", "here", "-o", ""),
+        ("evaluate", "here", ""),
+        ("evaluate", "here", "data", "-o", ""),
+        ("evaluate", "here", "data", "--sheet", ""),
+        ("evaluate", "here", "--annotations", "", "--images", "x"),
+        ("bench", ""),
+        ("bench", "here", "-o", ""),
+        ("info", ""),
+        ("tune", "-o", ""),
+        ("compile", "", "-o", "out"),
+        ("compile", "random:tiny", "-o", ""),
+        ("compile", "random:tiny", "-o", "out", "--tuned", ""),
+        ("compile", "random:tiny", "-o", "out", "--dump", ""),
+        ("convert", "", "-o", "out"),
+        ("convert", "x", "-o", ""),
+        ("convert", "x", "-o", "out", "--config", ""),
+    ],
+    ids=" ".join,
+)
+def test_an_empty_path_is_one_line(cli, folder, arguments):
+    (folder / "here").mkdir()
+    result = cli(*arguments)
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: a path is empty: name a file or a folder")
+    assert [path.name for path in folder.iterdir()] == ["here"]

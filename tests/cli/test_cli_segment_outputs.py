@@ -12,6 +12,9 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
+from sam3_tvm.batch.journal import Journal
+from sam3_tvm.files import PlaceError
+
 pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools
 
 ALL = ("--text", "dog", "--text", "cat", "--threshold", "0")
@@ -309,12 +312,21 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on(cli, folder, photos, model,
         (["-o", "absent/a.jsonl"], "its folder does not exist"),
         (["-o", "a.png", "--no-overlay"], "-o a.png and --no-overlay: give one of them"),
         (["-o", "old-masks"], "old-masks: holds 1-dog-1.png, which would get mixed up"),
+        (
+            ["-o", "found", "-o", "found.resume"],
+            "found.resume: found.resume is for unfinished work",
+        ),
+        (["-o", "found", "-o", "found.resume/x.jsonl"], "found.resume is for unfinished work"),
+        (["-o", "ov", "-o", "ov/h.png"], "-o ov/h.png: lies in ov, which is written, too"),
+        (["-o", "ov/h.jsonl", "-o", "ov"], "-o ov/h.jsonl: lies in ov, which is written, too"),
+        (["-o", "old-masks", "-o", "old-masks/x.PNG/"], "-o old-masks/x.PNG: lies in old-masks"),
         (["--nms", "1.5"], "--nms 1.5: an intersection over union lies between 0 and 1"),
     ],
 )
 def test_outputs_that_cannot_be_are_refused_first(cli, folder, photos, model, outputs, says):
     (folder / "old-masks").mkdir()
     (folder / "old-masks" / "1-dog-1.png").write_bytes(b"")
+    (folder / "old-masks" / "x.PNG").mkdir()
     before = contents(folder)
     result = cli("segment", "artifact", photos, *ALL, *outputs)
     assert result.exit_code == 2
@@ -339,3 +351,85 @@ def test_a_place_for_the_journal_that_is_taken_is_left_alone(cli, folder, photos
 def test_suffixes_that_name_no_form_are_parts_of_a_folders_name(cli, folder, photos, model):
     assert cli("segment", "artifact", photos, *ALL, "-o", "run.2").exit_code == 0
     assert len(list((folder / "run.2").iterdir())) == 10
+
+
+def test_a_picture_where_the_journal_would_be_is_left_alone(cli, folder, photos, model, picture):
+    path = picture(folder / "found.resume" / "x.png")
+    (folder / "link").symlink_to("found.resume")
+    content = path.read_bytes()
+    for given in ("found.resume/x.png", "link/x.png"):
+        result = cli("segment", "artifact", photos, given, *ALL, "-o", "found")
+        assert result.exit_code == 2
+        (line,) = result.stderr.splitlines()
+        assert (
+            f"found.resume is for unfinished work, and goes when all is done, and {given}" in line
+        )
+    assert path.read_bytes() == content
+    # A run of one picture has no journal.
+    assert cli("segment", "artifact", path, *ALL, "-o", "found").exit_code == 0
+
+
+def test_folders_in_each_other_that_cannot_collide_are_written(cli, folder, photos, model):
+    result = cli("segment", "artifact", photos, *ALL, "-o", "ov", "-o", "ov/masks")
+    assert result.exit_code == 0, result.output
+    assert len(list((folder / "ov").glob("*.png"))) == 10
+
+
+def test_masks_never_lie_over_the_pictures_that_are_read(cli, folder, picture, model):
+    for number, name in enumerate(("photo.png", "photo-2-1.png", "photo-3-7.PNG", "b-1.png")):
+        picture(folder / "masks" / name, seed=number)
+    picture(folder / "b.jpg")
+    before = contents(folder)
+    command = ("segment", "artifact", "masks", "b.jpg", "--text", "dog", "--threshold", "0")
+    result = cli(*command, "-o", "masks")
+    assert result.exit_code == 0, result.output
+    after = contents(folder)
+    assert {name: after[name] for name in before} == before
+    assert {"masks/photo-4-1.png", "masks/b-2-1.png"} <= {*after} - {*before}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_one_process_at_a_time_works_on_an_output(cli, folder, photos, model, resume):
+    command = ("segment", "artifact", photos, *ALL, "-o", "found.jsonl")
+    segment, others, before = model.segment, [], []
+
+    def meanwhile(*arguments, **options):
+        model.segment = meanwhile if not before else segment
+        if (folder / "found.jsonl.resume").exists() and not others:
+            before.append(contents(folder))
+            model.segment = segment
+            others.append(cli(*command, *resume))
+            assert contents(folder) == before[0]
+        return segment(*arguments, **options)
+
+    model.segment = meanwhile
+    result = cli(*command)
+    assert result.exit_code == 0, result.output
+    assert len(lines(folder / "found.jsonl")) == 5
+    assert sorted(p.name for p in folder.iterdir()) == ["found.jsonl", "photos"]
+    (other,) = others
+    assert other.exit_code == 2
+    (line,) = other.stderr.splitlines()
+    assert line == (
+        "error: found.jsonl.resume: another process is at work on it; wait for its end, or choose "
+        "another name with -o"
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+def test_of_two_that_begin_at_once_one_is_refused_before_it_writes(tmp_path):
+    (tmp_path / "out.resume").mkdir()
+    first, second = Journal(tmp_path / "out"), Journal(tmp_path / "out")
+    for journal in (first, second):
+        journal.check()
+    first.begin({}, again=False)
+    before = contents(tmp_path)
+    with pytest.raises(PlaceError, match="another process is at work on it"):
+        second.begin({}, again=False)
+    second.close()
+    assert contents(tmp_path) == before
+    first.close()
+    second.begin({}, again=False)  # what the first has left is nobody's now
+    second.remove()
+    assert not list(tmp_path.iterdir())

@@ -16,6 +16,7 @@ from sam3_tvm.batch.outcome import Outcome, Question
 from sam3_tvm.errors import UsageError
 from sam3_tvm.files import PlaceError, real_path, unwritable
 from sam3_tvm.film.faults import CannotGoOn, NothingSaved, OtherRun
+from sam3_tvm.unfinished import lock_alone
 
 __all__ = ["Journal", "settings"]
 
@@ -63,11 +64,19 @@ def _known_by(picture: str) -> list[int]:
     return [about.st_size, about.st_mtime_ns]
 
 
+def _is_still(file: Any, path: Path) -> bool:
+    """Whether an open file is the one of that path, which may have been removed meanwhile."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except OSError:
+        return False
+
+
 class Journal:
     """A folder ``NAME.resume`` with a line for every picture that is done; gone when all are.
 
     A picture's line is written after everything else of it, so what a killed run left half done
-    has none, and is done again.
+    has none, and is done again. One process at a time works on it.
 
     Args:
         beside: the first output's path.
@@ -78,6 +87,7 @@ class Journal:
         self.path = named.with_name(f"{named.name}.resume")
         self._lines = self.path / "pictures.jsonl"
         self._file: Any = None
+        self._older: Any = None
 
     def load(self, now: dict[str, Any]) -> list[tuple[Outcome, list[Any]]]:
         """The pictures that an interrupted run has done, each with the outputs' states after it.
@@ -89,7 +99,9 @@ class Journal:
             NothingSaved: there is none.
             OtherRun: it was asked for something else.
             CannotGoOn: a picture has changed since it was done.
+            PlaceError: another process is at work on it.
         """
+        self._hold()
         try:
             whole, _, _ = self._lines.read_bytes().rpartition(b"\n")  # not a line that was cut
             head, *lines = map(json.loads, whole.splitlines())
@@ -118,9 +130,10 @@ class Journal:
         """Refuse a place that holds something else, or that may not be written to.
 
         Raises:
-            PlaceError: it does.
+            PlaceError: it does, or another process is at work on it.
             UsageError: it may not.
         """
+        self._hold()
         try:
             if self.path.exists() and any(self.path.iterdir()) and not self._lines.exists():
                 raise PlaceError(
@@ -139,20 +152,27 @@ class Journal:
         """Make the folder, or go on with the one that is there.
 
         Raises:
+            PlaceError: another process is at work on it.
             UsageError: it cannot be written.
         """
+        self._hold()
         try:
             if again:
                 # A line that was cut goes.
                 whole, end, _ = self._lines.read_bytes().rpartition(b"\n")
-                self._file = open(self._lines, "r+b", buffering=0)  # noqa: SIM115
+                self._file, self._older = self._older or self._locked("r+b"), None
                 self._file.truncate(len(whole) + len(end))
                 self._file.seek(0, os.SEEK_END)
                 return
-            shutil.rmtree(self.path, ignore_errors=True)
-            self.path.mkdir(parents=True)
-            self._file = open(self._lines, "wb", buffering=0)  # noqa: SIM115
+            if self._older is not None:
+                shutil.rmtree(self.path, ignore_errors=True)
+            with suppress(OSError):  # an empty one; another process may just have filled it
+                self.path.rmdir()
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._file = self._locked("xb")
             self._write({"form": _FORM, "settings": now})
+        except FileExistsError as error:  # begun by another since
+            raise self._taken() from error
         except OSError as error:
             raise unwritable(self._lines, error) from error
 
@@ -170,19 +190,48 @@ class Journal:
 
     def close(self) -> None:
         """Keep it for another run."""
-        if self._file is not None:
-            self._file.close()
+        for file in (self._file, self._older):
+            if file is not None:
+                file.close()
 
     def remove(self) -> None:
         """Remove it: all is done."""
-        self.close()
         with suppress(OSError):
             shutil.rmtree(self.path)
+        self.close()  # and not before, lest another process begins one there
 
     @property
     def begun(self) -> bool:
         """Whether there is something to go on from."""
         return self._file is not None
+
+    def _hold(self) -> None:
+        """Keep other processes from what an interrupted run has left, if there is anything."""
+        if self._older is None:
+            # What can't be opened is told by who reads it.
+            with suppress(OSError):
+                self._older = self._locked("r+b")
+
+    def _locked(self, mode: str) -> Any:
+        """The file, which others can't open here until it is closed, or this process ends.
+
+        Raises:
+            PlaceError: another process has it.
+        """
+        file = open(self._lines, mode, buffering=0)  # noqa: SIM115
+        try:
+            if not lock_alone(file.fileno()) or not _is_still(file, self._lines):
+                raise self._taken()
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def _taken(self) -> PlaceError:
+        return PlaceError(
+            f"{self.path}: another process is at work on it; wait for its end, or choose another "
+            "name"
+        )
 
     def _write(self, record: dict[str, Any]) -> None:
         rest = memoryview(json.dumps(record).encode() + b"\n")

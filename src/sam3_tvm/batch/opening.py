@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from sam3_tvm.batch.journal import Journal
 from sam3_tvm.batch.outputs import Lines, Masks, OneOverlay, Output, Overlays, Sheet
 from sam3_tvm.files import OutputFolder, real_path
 from sam3_tvm.film.faults import Refused
@@ -15,6 +16,7 @@ from sam3_tvm.film.faults import Refused
 __all__ = ["Form", "check_places", "form_of", "make_output", "refuse_mixed_masks"]
 
 Form = Literal["overlays", "masks", "lines", "picture"]
+_FOLDERS = ("overlays", "masks")
 
 # Forms that one could expect to be written, and that aren't; other suffixes are parts of names.
 _OTHERS = (
@@ -48,7 +50,7 @@ def form_of(path: Path) -> Form:
 
 
 def check_places(paths: Sequence[Path], pictures: Sequence[Path]) -> None:
-    """Refuse outputs that would write over a picture or each other.
+    """Refuse outputs that would write over a picture or each other, or are removed at the end.
 
     Raises:
         Refused: such a path, or one that is named twice.
@@ -64,6 +66,43 @@ def check_places(paths: Sequence[Path], pictures: Sequence[Path]) -> None:
             raise Refused("output", f"{path}: is named twice")
         if not place.name:
             raise Refused("output", f"{path}: is the root of the file system; name a folder in it")
+    for path, place in zip(paths, places, strict=True):
+        for other, folder in zip(paths, places, strict=True):
+            if folder in place.parents and _collide(form_of(path), place, form_of(other), folder):
+                raise Refused(
+                    "output", f"{path}: lies in {other}, which is written, too; choose another"
+                )
+    if len(pictures) > 1:  # of one there is no journal
+        _check_journal(paths, places, pictures)
+
+
+def _collide(form: Form, place: Path, outer: Form, folder: Path) -> bool:
+    """Whether a place in a folder that is written could be a picture's there, too."""
+    if outer not in _FOLDERS:
+        return False
+    # A folder in it is in the way of a picture alone.
+    inner = place.relative_to(folder).parts[0]
+    return form not in _FOLDERS or inner.casefold().endswith(".png")
+
+
+def _check_journal(paths: Sequence[Path], places: Sequence[Path], pictures: Sequence[Path]) -> None:
+    """Refuse what lies where the journal is, which goes when all is done."""
+    path = Journal(paths[0]).path
+    journal = real_path(path)
+    for output, place in zip(paths, places, strict=True):
+        if journal in (place, *place.parents):
+            raise Refused(
+                "output",
+                f"{output}: {path} is for unfinished work, and goes when all is done; choose "
+                "another place",
+            )
+    for picture in pictures:
+        if journal in real_path(picture).parents or journal == real_path(picture):
+            raise Refused(
+                "output",
+                f"{paths[0]}: {path} is for unfinished work, and goes when all is done, and "
+                f"{picture} lies there; choose another place",
+            )
 
 
 def refuse_mixed_masks(
@@ -79,9 +118,11 @@ def refuse_mixed_masks(
     Raises:
         Refused: it does; with new ones they would get mixed up.
     """
-    names = OutputFolder(folder.path, [])
+    names = OutputFolder(folder.path, pictures)
     phrases = texts if len(texts) > 1 else [None]
-    stems = {names.name(p, text).stem.casefold() for p in pictures for text in phrases}
+    stems = {
+        names.name(p, text, numbered=True).stem.casefold() for p in pictures for text in phrases
+    }
     for path in folder.path.iterdir():
         found = re.fullmatch(r"(.+)-[0-9]+\.png", path.name.casefold(), re.DOTALL)
         if found and found[1] in stems:

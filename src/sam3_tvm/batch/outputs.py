@@ -53,6 +53,8 @@ class Output(ABC):
 class _Pictures(Output):
     """A folder with pictures, whose names each are given once."""
 
+    _numbered = False  # whether what is written has numbers after the names
+
     def __init__(self, folder: OutputFolder) -> None:
         self.path = folder.path
         self._folder = folder
@@ -76,7 +78,8 @@ class _Pictures(Output):
         result: Result | ClickResult,
     ) -> Path:
         several = len(results) > 1
-        return self._folder.name(Path(outcome.picture), _text(result) if several else None)
+        text = _text(result) if several else None
+        return self._folder.name(Path(outcome.picture), text, self._numbered)
 
 
 class Overlays(_Pictures):
@@ -96,6 +99,8 @@ class Masks(_Pictures):
         folder: the folder.
         first: the number of the first.
     """
+
+    _numbered = True
 
     def __init__(self, folder: OutputFolder, first: int = 1) -> None:
         super().__init__(folder)

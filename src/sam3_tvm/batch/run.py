@@ -89,9 +89,18 @@ class Batch:
 
         Raises:
             CannotGoOn: there is nothing to go on with, or it doesn't fit.
-            PlaceError: where the journal would be there is something else.
+            PlaceError: where the journal would be there is something else, or another process is
+                at work.
             UsageError: an output cannot be written.
         """
+        try:
+            return self._begin(settings, resume)
+        except BaseException:
+            if self._journal is not None:
+                self._journal.close()
+            raise
+
+    def _begin(self, settings: dict[str, Any], resume: bool) -> list[Outcome]:
         journal = self._journal
         if journal is not None and not resume:
             try:

@@ -15,7 +15,7 @@ from sam3_tvm.cli.interrupts import Interrupts
 from sam3_tvm.cli.options import ArtifactFolder, JsonForTables, Threads
 from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.terminal import complain, counting, duration, say, say_json, show, table
-from sam3_tvm.errors import Sam3Error, UsageError, as_argument, one_line
+from sam3_tvm.errors import UsageError, as_argument, one_line
 
 if TYPE_CHECKING:
     from sam3_tvm.annotate import Dataset, Format, Listed, PhraseFinder
@@ -30,11 +30,9 @@ def _typed(text: str) -> str:
     """A path as it is typed. An empty one would be the working directory.
 
     Raises:
-        Sam3Error: it is empty; no UsageError, as typer has words of its own for ValueErrors.
+        EmptyPathError: it is empty.
         UrlError: a URL.
     """
-    if not text:
-        raise Sam3Error("'': a path is empty; give one, or . for the working directory")
     return str(local_path(text))
 
 

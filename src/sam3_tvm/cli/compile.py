@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from sam3_tvm.cli.options import output_option
-from sam3_tvm.cli.paths import local_path
+from sam3_tvm.cli.paths import local_path, named_path
 from sam3_tvm.cli.terminal import byte_size, need_extra, reporting, say, show, table
 from sam3_tvm.errors import as_argument
 
@@ -77,12 +77,15 @@ def command(
             help="Tile sizes that sam3-tvm tune -o wrote, for the target native. By default what "
             "it wrote for this machine without -o, else what comes with the package for this CPU.",
             metavar="FILE",
+            parser=named_path,
         ),
     ] = None,
     dump: Annotated[
         Path | None,
         typer.Option(
-            help="Write the module after each phase of the compiler to this folder.", metavar="DIR"
+            help="Write the module after each phase of the compiler to this folder.",
+            metavar="DIR",
+            parser=named_path,
         ),
     ] = None,
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from sam3_tvm.cli.options import json_option, output_option
-from sam3_tvm.cli.paths import local_path
+from sam3_tvm.cli.paths import local_path, named_path
 from sam3_tvm.cli.terminal import need_extra, reporting, say, say_json
 from sam3_tvm.errors import as_argument
 
@@ -31,6 +31,7 @@ def command(
         typer.Option(
             help="config.json of transformers, for a sam3.pt of other sizes than SAM 3's.",
             metavar="FILE",
+            parser=named_path,
         ),
     ] = None,
     as_json: Annotated[bool, json_option("Print a JSON document.")] = False,

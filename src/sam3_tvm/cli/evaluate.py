@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sam3_tvm.cli.options import ArtifactFolder, JsonForTables, Threads, output_option
-from sam3_tvm.cli.paths import local_path
+from sam3_tvm.cli.paths import local_path, named_path
 from sam3_tvm.cli.terminal import (
     complain,
     json_text,
@@ -95,6 +95,7 @@ def command(
         typer.Option(
             help="Draw the worst prompts to this PNG: predictions coloured, targets outlined.",
             metavar="FILE",
+            parser=named_path,
         ),
     ] = None,
     worst: Annotated[

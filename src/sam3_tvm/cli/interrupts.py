@@ -7,6 +7,7 @@ import threading
 from contextlib import suppress
 from typing import Any
 
+from sam3_tvm.cli import ending
 from sam3_tvm.cli.terminal import complain
 
 __all__ = ["Interrupts"]
@@ -14,6 +15,8 @@ __all__ = ["Interrupts"]
 
 class Interrupts:
     """Lets the first Ctrl-C, SIGTERM or SIGHUP be asked for, and the second interrupt at once.
+
+    In native code, where Python can't run a handler, the second ends the process.
 
     Used as a context; called, it says whether one came.
 
@@ -36,6 +39,7 @@ class Interrupts:
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
+            ending.spare_the_first(self._take)
             for name in self._HEARD:
                 number = getattr(signal, name, None)
                 # What is ignored stays so, as nohup has it.
@@ -46,8 +50,10 @@ class Interrupts:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        ending.forget(self._take)
 
     def _take(self, number: int, frame: Any) -> None:
+        ending.taken(number)
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = number

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sam3_tvm.cli.paths import local_path
+from sam3_tvm.cli.paths import local_path, named_path
 
 __all__ = [
     "ArtifactFolder",
@@ -26,7 +26,7 @@ def json_option(says: str) -> Any:
 
 def output_option(says: str, metavar: str) -> Any:
     """The option ``-o`` or ``--output``, with its help."""
-    return typer.Option("-o", "--output", help=says, metavar=metavar)
+    return typer.Option("-o", "--output", help=says, metavar=metavar, parser=named_path)
 
 
 ArtifactFolder = Annotated[

@@ -168,6 +168,28 @@ def test_a_place_that_cannot_be_written_to_is_one_line(result, tmp_path):
         result.save(3)
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("x.npz/", "names a folder"),
+        ("x.json//.", "names a folder"),
+        ("a\0.png", r"a\\x00\.png: no"),
+    ],
+)
+def test_what_is_no_name_of_a_file_is_refused(result, tmp_path, name, says):
+    with pytest.raises(ResultError, match=says):
+        result.save(f"{tmp_path}/{name}")
+    assert not any(tmp_path.iterdir())
+
+
+def test_half_a_character_is_spelt_out_in_a_notebook(picture):
+    masks = LazyMasks((40, 81), None, made=np.ones((1, 40, 81), bool))
+    result = Result("dog\ud800", np.zeros((1, 4), np.float32), np.ones(1, np.float32), [0], masks)
+    page = result._repr_html_()
+    page.encode()
+    assert "<td>dog\\ud800</td>" in page
+
+
 def test_a_notebook_shows_the_overlay_with_a_table_beside_it(result):
     shown = Image.open(io.BytesIO(result._repr_png_()))
     assert shown.format == "PNG"

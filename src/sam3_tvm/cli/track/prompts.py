@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sam3_tvm.cli.paths import named_path
 from sam3_tvm.cli.prompts import check_texts, parse_box, parse_point
 from sam3_tvm.errors import UsageError
 
@@ -179,7 +179,7 @@ def _say(shown: ShownPrompt, option: str, what: str) -> None:
     if option == "--box":
         shown.box = parse_box(what)
     else:
-        shown.mask = Path(what)
+        shown.mask = named_path(what)
 
 
 def _check(ordered: Sequence[ShownPrompt]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sam3_tvm.errors import MissingExtraError, ResultError
+from sam3_tvm.errors import MissingExtraError, ResultError, one_line, printable
 from sam3_tvm.files import OutputFile
 
 __all__ = ["as_html", "data_frame", "detections", "save_by_suffix", "shown_small", "to_png"]
@@ -98,26 +98,32 @@ def save_by_suffix(
         overlay, document, arrays: make what goes into each.
 
     Raises:
-        ResultError: another suffix, or no path.
+        ResultError: another suffix, or no path of a file.
         UsageError: the file cannot be written.
     """
     if not isinstance(path, str | os.PathLike):
         raise ResultError(f"save() takes a path, not a {type(path).__name__}")
-    target = Path(os.fsdecode(path))
+    text = os.fsdecode(path)
+    target = Path(text)
     suffix = target.suffix.lower()
     if suffix not in (".png", ".json", ".npz"):
         raise ResultError(
             f"{target}: not a form that is saved; give NAME.png for the overlay, NAME.json for "
             "run-length encoded masks as in COCO, or NAME.npz for arrays"
         )
+    # Path drops what says that it is a folder: a slash at its end, or a dot after that.
+    if os.path.basename(text) != target.name:
+        raise ResultError(f"{one_line(text)}: names a folder; leave out what ends it, for a file")
+    if "\0" in text:
+        raise ResultError(f"{one_line(text)}: no name of a file, which has no null character")
     file = OutputFile(target)
     if suffix == ".png":
         image = overlay()
         file.write(lambda partial: image.save(partial, format="PNG"))
     elif suffix == ".json":
-        text = json.dumps(document(), indent=2, ensure_ascii=False, allow_nan=False)
+        content = json.dumps(document(), indent=2, ensure_ascii=False, allow_nan=False)
         # Half a character, as a name of arbitrary bytes may have, is spelt out.
-        file.write(lambda partial: partial.write_bytes(text.encode(errors="backslashreplace")))
+        file.write(lambda partial: partial.write_bytes(content.encode(errors="backslashreplace")))
     else:
         named = _flat(arrays())
 
@@ -176,7 +182,8 @@ def as_html(title: str, columns: Mapping[str, Sequence[Any]], image: Image.Image
     if len(rows) > _ROWS:
         more = f"... and {len(rows) - _ROWS} more"
         lines.append(f'<tr><td colspan="{len(columns)}">{more}</td></tr>')
-    return (
+    # Half a character, which no page can have, is spelt out.
+    return printable(
         f"<div>{html.escape(title)}</div>"
         '<div style="display:flex;gap:1em;align-items:flex-start">'
         f"{picture}<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"

@@ -44,6 +44,7 @@ def mask_polygons(mask: NDArray[np.bool_]) -> list[Polygon]:
     inside = np.pad(mask[y0 : rows[-1] + 1, x0 : columns[-1] + 1], 1)
     rings = sorted(map(_from_its_first, _rings(inside)), key=lambda ring: ring[0, ::-1].tolist())
     # Which ring has the vertical edge on a pixel's left.
+    row, flat = inside.shape[1], inside.tobytes()
     owner = np.full(inside.shape, -1, np.int32)
     parents: list[int] = []
     holes: dict[int, list[int]] = {}
@@ -61,7 +62,7 @@ def mask_polygons(mask: NDArray[np.bool_]) -> list[Polygon]:
             continue
         # Left of a hole's first corner lies its polygon. The run of pixels there begins at the
         # polygon's outer ring, or at a hole of the same polygon that came before.
-        begin = x - int(np.argmin(inside[y, x - 1 :: -1]))
+        begin = flat.rfind(b"\0", y * row, y * row + x) + 1 - y * row
         parents.append(parents[owner[y, begin]])
         holes[parents[-1]].append(number)
     # Without the padding's pixel, at the place in the picture.
