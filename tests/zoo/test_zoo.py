@@ -148,16 +148,16 @@ def test_docs_have_the_table_that_the_command_writes() -> None:
     page = DOCS.read_text(encoding="utf-8")
     rows = re.findall(r"^\| (?!model|---)(.+?) \|(.*)\|$", page, re.MULTILINE)
     models = [name.replace("\\", "") for name, rest in rows if rest.count(" | ") == 5]
-    # A model that was added since waits for the next run, which takes an hour.
-    assert len(models) > 100
-    assert models == [entry.name for entry in entries() if entry.name in models]
+    assert models == [entry.name for entry in entries()]
     counts = re.findall(
         r"^- (static|any batch .*?): (\d+) of (\d+) right(?:, (\d+) by)?", page, re.M
     )
     assert counts
+    cells = [rest.split("|") for _, rest in rows if rest.count(" | ") == 5]
+    # Each was taken by ours in one of the two ways at least; the whole table takes hours.
+    assert all({row[0].strip(), row[2].strip()} - {"", "–"} for row in cells)
     for name, right, of, stock in counts:
         column = 0 if name == "static" else 2
-        cells = [rest.split("|") for _, rest in rows if rest.count(" | ") == 5]
         ours = [row[column].strip() for row in cells]
         theirs = [row[column + 1].strip() for row in cells]
         counted = [i for i, cell in enumerate(ours) if cell not in ("", "–", "not exported")]
