@@ -276,10 +276,10 @@ class TrackSession:
         with self._lock:
             for memory in asked:
                 memory.start = first
-            # What another pass left, which had looked so far ahead.
-            if not goes_on([of.index for of in self._held], first, reverse):
-                self._held = deque()
-            held = self._held
+            # What another pass left, which had looked so far ahead; passes in several threads
+            # each give what they have passed themselves.
+            left = goes_on([of.index for of in self._held], first, reverse)
+            held = self._held = deque(self._held if left else ())
         ahead = {of.index for of in held}
         index = first
         fault: Sam3Error | None = None  # raised after what was found before it
