@@ -62,7 +62,7 @@ def export(
             # A table of nothing else would functionalise and decompose nothing. A run costs most
             # by what it does before it sees the graph, so the unknown is decomposed in the same.
             table = {**_decompositions(program, known), **_transforms(program)}
-            return _decomposed(program, table, known)
+            return program.run_decompositions(table) if table else _functional(program, known)
     finally:
         for m in training:
             m.training = True
@@ -182,27 +182,22 @@ def decompose_unknown(program: ExportedProgram, known: Callable[[Any], bool]) ->
         # The earlier ones again: a further operator may decompose into them.
         chosen.update(further)
         with torch.no_grad():
-            program = _decomposed(program, chosen, known)
+            program = program.run_decompositions(chosen)
 
 
-def _decomposed(
-    program: ExportedProgram, table: dict[Any, Any], known: Callable[[Any], bool]
-) -> ExportedProgram:
-    """``program.run_decompositions(table)``, in less time where the table is empty.
+def _functional(program: ExportedProgram, known: Callable[[Any], bool]) -> ExportedProgram:
+    """``program.run_decompositions({})``, in less time.
 
-    torch prepares to keep every operator that it has, one by one, which takes most of the time
-    that a module of ordinary size takes. Where nothing is decomposed, no other operator can come
-    in than those that stand in the graph, and their own parts.
+    torch prepares to keep whole every operator that it has, one by one, which takes most of the
+    time that a module of ordinary size takes. Where nothing is decomposed it is enough for those
+    that stand in the graph and those with a converter, which what writes in place may call.
     """
-    if table:
-        return program.run_decompositions(table)
-    called = {node.target for node in nodes(program)}
     kept = {op for op in whole_operators() if known(op)}
-    kept |= {op for op in called if _is_preservable_cia_op(op)}
+    kept |= {node.target for node in nodes(program) if _is_preservable_cia_op(node.target)}
     every = exported_program._collect_all_valid_cia_ops
     exported_program._collect_all_valid_cia_ops = lambda: kept
     try:
-        return program.run_decompositions(table)
+        return program.run_decompositions({})
     finally:
         exported_program._collect_all_valid_cia_ops = every
 
