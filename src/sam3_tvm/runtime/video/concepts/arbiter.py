@@ -168,11 +168,13 @@ class ConceptArbiter:
 
     def restore(self, state: PhraseState) -> None:
         """See :meth:`~sam3_tvm.runtime.video.arbiter.Arbiter.restore`."""
+        if state.phrases:
+            import_ndimage()
         for phrase in state.phrases:
             self._detector.check_phrase(phrase)
-        self.phrases = []
-        for phrase in state.phrases:
-            self.add_text(phrase)
+        self.phrases = list(state.phrases)
+        if self.phrases:
+            self._functions.detect_with(self._detector.functions)
         self._next_name = state.next_id
         self._shown_names, self._gone = set(state.given), set(state.gone)
         self._history = HotStart(self._rules)
