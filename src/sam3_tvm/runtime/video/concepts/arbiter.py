@@ -145,11 +145,6 @@ class ConceptArbiter:
             self._shown_names.add(name)
             self._gone.discard(name)
 
-    def phrase_of(self, name: int) -> int | None:
-        """The number of the phrase that found an object; None for one that was shown."""
-        history = self._history.objects.get(name)
-        return None if history is None else history.phrase
-
     def remove(self, name: int) -> None:
         """Take note that an object was removed by the user."""
         self._gone.add(name)
