@@ -140,7 +140,7 @@ def pack(remembered: Remembered, fingerprint: str) -> dict[str, NDArray[Any]]:
 
 
 def _plain(one: Shown) -> dict[str, Any]:
-    known = {"score": one.score, "phrase": one.phrase, "rank": float(one.rank)}
+    known = {"score": one.score, "phrase": one.phrase, "rank": one.rank}
     return {"id": one.name, **known, "hidden": one.hidden}
 
 

@@ -341,9 +341,10 @@ class ConceptArbiter:
         """The objects that begin here, for the result."""
         rows = list(begun.values())
         masks = fill_and_clean(found.masks[rows], self._rules.fill_hole_area)
+        scores = [float(found.scores[row]) for row in rows]
         return [
-            Shown(name, mask, float(found.scores[row]), int(found.phrases[row]), found.scores[row])
-            for (name, row), mask in zip(begun.items(), masks, strict=True)
+            Shown(name, mask, score, int(found.phrases[row]), rank=score)
+            for (name, row), mask, score in zip(begun.items(), masks, scores, strict=True)
         ]
 
 
