@@ -85,9 +85,8 @@ def convert(
     Meta's ``sam3.pt`` becomes a folder in Hugging Face's layout, of ``Sam3VideoModel`` if the file
     has the tracker and of ``Sam3Model`` if it hasn't; such a folder, or a hub id, becomes a folder
     with ``sam3.pt``. A tracker some of whose tensors are missing is left out, and reported. The
-    folder carries tokenizer and licence, too, and
-    appears whole or not at all. Values and dtypes are not changed; ``config.json`` gets the epsilon
-    of layer norms in Meta's vision encoder.
+    folder carries tokenizer and licence, too, and appears whole or not at all. Values and dtypes
+    are not changed; ``config.json`` gets the epsilon of layer norms in Meta's vision encoder.
 
     Args:
         checkpoint: what :func:`sam3_tvm.sources.open_source` takes, but for random weights.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from sam3_tvm.rules import VideoRules
@@ -138,3 +140,13 @@ def test_frames_that_were_passed_are_kept_as_runs():
     assert 0 in spans
     assert 99 in spans
     assert 100 not in spans
+
+
+def test_where_chosen_frames_alone_give_pointers_their_memories_are_there():
+    """Of a phrase's object, memories of the first frames on which it was conditioned are gone."""
+    memory = ObjectMemory(replace(RULES, pointers_of_chosen=True), 128, phrase=0)
+    for frame in range(0, 256, 16):
+        memory.keep(frame, record(frame, prompted=True), conditioning=True)
+    memories, pointers = looked_at(memory, 81, reverse=True)
+    assert memories == [(96, 0), (112, 0), (128, 0), (144, 0)]
+    assert [frame for frame, _ in pointers] == [frame for frame, _ in memories]

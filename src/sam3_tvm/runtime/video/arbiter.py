@@ -305,7 +305,10 @@ class Independent:
             PromptError: a state with phrases.
         """
         if state.phrases:
-            raise PromptError("the state is of a session with phrases, and this has no detector")
+            raise PromptError(
+                "the state is of a session with phrases, and this has no detector: restore it in "
+                "one that Model.track() began"
+            )
 
     def arbitrate(
         self, frame: SessionFrame, sightings: Sequence[Sighting], *, reverse: bool, live: bool

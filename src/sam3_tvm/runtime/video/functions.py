@@ -120,6 +120,12 @@ class VideoFunctions:
         (shown,) = self.manifest.components["shown_mask"].inputs
         return _sizes(shown.shape[2:])[0]
 
+    @cached_property
+    def _memory_side(self) -> int:
+        """Of a mask that ``memory_encoder`` takes, pixels: 16S, or the model's picture's."""
+        (enlarged,) = self.manifest.components["enlarge_masks"].outputs
+        return _sizes(enlarged.shape[2:])[0]
+
     @property
     def mask_side(self) -> int:
         """Of masks as the model gives them, 4S."""
@@ -224,7 +230,7 @@ class VideoFunctions:
             features: the frame's.
             logits: float32 [4S, 4S].
         """
-        enlarged = resize_values(logits, 4 * self.mask_side, 4 * self.mask_side)[None, None]
+        enlarged = resize_values(logits, self._memory_side, self._memory_side)[None, None]
         there = _THERE if (logits > 0).any() else _ABSENT
         return self._remember(features, enlarged, there, False)
 

@@ -214,10 +214,14 @@ class ObjectMemory:
             np.array([[age for age, _ in pointers]], np.float32) / np.float32(max(oldest, 1)),
         )
 
+    def _chosen(self, frame: int) -> list[int]:
+        """Frames on which the object was shown whose memories a frame looks at."""
+        held = [place for place, record in self.shown.items() if record.memory is not None]
+        return _nearest(held, frame, self._rules.shown_frames)
+
     def _memories(self, frame: int, reverse: bool) -> Iterable[tuple[int, FrameRecord]]:
         """Ages and records, the oldest of the last frames first."""
-        held = [place for place, record in self.shown.items() if record.memory is not None]
-        chosen = _nearest(held, frame, self._rules.shown_frames)
+        chosen = self._chosen(frame)
         yield from ((0, self.shown[near]) for near in chosen)
         for age in range(self._rules.last_frames, 0, -1):
             place = frame + age if reverse else frame - age
@@ -230,9 +234,7 @@ class ObjectMemory:
     def _pointers(self, frame: int, reverse: bool) -> list[tuple[int, FrameRecord]]:
         """Frames back and records; of frames where the object was shown, those behind this one."""
         sign = -1 if reverse else 1
-        chosen = list(self.shown)
-        if self._rules.pointers_of_chosen:
-            chosen = _nearest(self.shown, frame, self._rules.shown_frames)
+        chosen = self._chosen(frame) if self._rules.pointers_of_chosen else list(self.shown)
         found = [
             (sign * (frame - place), self.shown[place])
             for place in chosen

@@ -103,11 +103,16 @@ def read_held(
         FramesError: one cannot be read.
     """
     if held and not reader.has_film:
-        raise PromptError("the state is of a film that was being passed, not of live input")
+        raise PromptError(
+            "the state is of a film that was being passed, not of live input: restore it in a "
+            "session of that film"
+        )
     try:
         return deque(Passed(index, reader.read(index).rgb, shown, side) for index, shown in held)
     except IndexError as error:
-        raise PromptError("the state is of another film, which has more frames") from error
+        raise PromptError(
+            "the state is of another film, which has more frames: restore it in a session of that"
+        ) from error
 
 
 def last_frame(frames: Frames) -> int:

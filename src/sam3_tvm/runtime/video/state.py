@@ -140,7 +140,7 @@ def pack(remembered: Remembered, fingerprint: str) -> dict[str, NDArray[Any]]:
 
 
 def _plain(one: Shown) -> dict[str, Any]:
-    known = {"score": one.score, "phrase": one.phrase, "rank": float(one.rank)}
+    known = {"score": one.score, "phrase": one.phrase, "rank": one.rank}
     return {"id": one.name, **known, "hidden": one.hidden}
 
 
@@ -204,6 +204,8 @@ def _check_phrases(
     of = {name: memory.phrase for name, memory in objects.items() if memory.phrase is not None}
     if of != {one.id: one.phrase for one in phrases.objects}:
         raise ValueError("objects of phrases are not those that are followed")
+    if len({*phrases.phrases}) < len(phrases.phrases):
+        raise ValueError("a phrase is there twice")
     numbers = {*of.values(), *(one.phrase for one in shown if one.phrase is not None)}
     if not numbers <= {*range(len(phrases.phrases))}:
         raise ValueError("an object is of a phrase that isn't there")

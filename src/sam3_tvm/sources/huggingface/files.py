@@ -154,7 +154,7 @@ def read_tracker_config(path: Path | None, detector: Sam3Config) -> Sam3TrackerV
         _check_counts(described)
         config = Sam3TrackerVideoConfig(**described)
         config.vision_config = detector.vision_config
-    except Exception as error:  # as of read_config
+    except Exception as error:  # what transformers raises of a value is of no narrower class
         raise SourceError(
             f"{path}: tracker_config is no tracker of SAM 3: {_first_line(error)}"
         ) from error
@@ -178,7 +178,7 @@ def tracker_shapes(
     try:
         with torch.device("meta"):
             model = Sam3TrackerVideoModel(config, remove_vision_encoder=True)
-    except Exception as error:  # as of model_shapes
+    except Exception as error:  # what torch and transformers raise is of no narrower class
         raise SourceError(
             f"{where}: no model can be made of its tracker_config: {_first_line(error)}"
         ) from error

@@ -76,6 +76,7 @@ class MetaClickReference:
         from sam3.model import sam1_task_predictor
         from sam3.model.utils.sam1_utils import SAM2Transforms
 
+        # To mypy the base is Any: Meta's package has no types.
         class Transforms(SAM2Transforms):  # type: ignore[misc]
             """Of coordinates and masks; its constructor makes those of pictures by torchvision."""
 

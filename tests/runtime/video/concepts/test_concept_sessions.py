@@ -196,6 +196,15 @@ def test_a_phrase_that_is_too_long_warns_where_it_is_given(model, frames):
         assert caught[0].filename == __file__
 
 
+def test_a_phrase_that_is_too_long_warns_once_where_its_state_is_restored(model, frames):
+    with model.track(frames) as first, model.track(frames) as second:
+        with pytest.warns(PhraseWarning):
+            first.add_text("a dog that is " + "very " * 20 + "happy")
+        with pytest.warns(PhraseWarning) as caught:
+            second.restore(first.state())
+        assert [warning.filename for warning in caught] == [__file__]
+
+
 def begin(model, frames, **options):
     session = model.track(frames, **options)
     session.add_text("dog")
@@ -253,6 +262,7 @@ def test_interrupted_live_input_goes_on(model, frames):
     [
         ("phrases", []),
         ("phrases", [""]),
+        ("phrases", ["dog", "dog"]),
         ("next_id", 0),
         ("objects", []),
         ("objects", [{"id": "0"}]),

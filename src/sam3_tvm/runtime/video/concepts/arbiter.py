@@ -145,11 +145,6 @@ class ConceptArbiter:
             self._shown_names.add(name)
             self._gone.discard(name)
 
-    def phrase_of(self, name: int) -> int | None:
-        """The number of the phrase that found an object; None for one that was shown."""
-        history = self._history.objects.get(name)
-        return None if history is None else history.phrase
-
     def remove(self, name: int) -> None:
         """Take note that an object was removed by the user."""
         self._gone.add(name)
@@ -168,11 +163,13 @@ class ConceptArbiter:
 
     def restore(self, state: PhraseState) -> None:
         """See :meth:`~sam3_tvm.runtime.video.arbiter.Arbiter.restore`."""
+        if state.phrases:
+            import_ndimage()
         for phrase in state.phrases:
             self._detector.check_phrase(phrase)
-        self.phrases = []
-        for phrase in state.phrases:
-            self.add_text(phrase)
+        self.phrases = list(state.phrases)
+        if self.phrases:
+            self._functions.detect_with(self._detector.functions)
         self._next_name = state.next_id
         self._shown_names, self._gone = set(state.given), set(state.gone)
         self._history = HotStart(self._rules)
@@ -344,9 +341,10 @@ class ConceptArbiter:
         """The objects that begin here, for the result."""
         rows = list(begun.values())
         masks = fill_and_clean(found.masks[rows], self._rules.fill_hole_area)
+        scores = [float(found.scores[row]) for row in rows]
         return [
-            Shown(name, mask, float(found.scores[row]), int(found.phrases[row]), found.scores[row])
-            for (name, row), mask in zip(begun.items(), masks, strict=True)
+            Shown(name, mask, score, int(found.phrases[row]), rank=score)
+            for (name, row), mask, score in zip(begun.items(), masks, scores, strict=True)
         ]
 
 
