@@ -218,7 +218,7 @@ class Journal:
         Raises:
             PlaceError: another process has it.
         """
-        file = open(self._lines, mode, buffering=0)  # noqa: SIM115
+        file = open(self._lines, mode, buffering=0)  # noqa: SIM115 - open as long as locked
         try:
             if not lock_alone(file.fileno()) or not _is_still(file, self._lines):
                 raise self._taken()

@@ -26,25 +26,15 @@ __all__ = ["command"]
 _FAILURES_SHOWN = 20
 
 
-def _typed(text: str) -> str:
-    """A path as it is typed. An empty one would be the working directory.
-
-    Raises:
-        EmptyPathError: it is empty.
-        UrlError: a URL.
-    """
-    return str(local_path(text))
-
-
 def command(
     artifact: ArtifactFolder,
     pictures: Annotated[
-        list[str],
+        list[Path],
         typer.Argument(
             help="Pictures; folders, with those in them; quoted patterns such as 'shots/**/*.jpg'; "
             "LIST.txt with a path on each line; LIST.json in COCO's layout.",
             metavar="PICTURES",
-            parser=_typed,
+            parser=local_path,
         ),
     ],
     output: Annotated[
@@ -54,7 +44,7 @@ def command(
             "--output",
             help="The dataset's folder.",
             metavar="DATASET",
-            parser=lambda text: Path(_typed(text)),
+            parser=local_path,
         ),
     ],
     text: Annotated[
@@ -71,7 +61,7 @@ def command(
             help="Phrases from a file, YAML or JSON: a list of them, or categories with a phrase "
             "or a list of phrases each.",
             metavar="FILE",
-            parser=lambda text: Path(_typed(text)),
+            parser=local_path,
         ),
     ] = None,
     formats: Annotated[
@@ -82,7 +72,7 @@ def command(
             "parquet; several with commas; repeatable.",
             metavar="NAMES",
         ),
-    ] = ["coco"],  # noqa: B006
+    ] = ["coco"],  # noqa: B006 - typer copies it
     threshold: Annotated[
         float, typer.Option(help="Objects with a higher score are kept, 0 to 1.", metavar="SCORE")
     ] = 0.5,
@@ -91,7 +81,7 @@ def command(
         typer.Option(
             help="The folder of the pictures that LIST.json names; by default the list's.",
             metavar="FOLDER",
-            parser=lambda text: Path(_typed(text)),
+            parser=local_path,
         ),
     ] = None,
     sheet: Annotated[
