@@ -97,12 +97,21 @@ def remove_left_over(final: Path) -> None:
                 os.close(lock)
 
 
-def lock_alone(descriptor: int) -> bool:
-    """Lock an open file until it is closed; False if another has locked it.
+def lock_alone(descriptor: int, path: Path) -> bool:
+    """Lock an open file until it is closed; False if another process has it, or removed it.
 
     Where files can't be locked nobody has.
+
+    Args:
+        descriptor: of the file.
+        path: by which it was opened.
     """
-    return _locked(descriptor) is not False
+    if _locked(descriptor) is False:
+        return False
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False
 
 
 def _locked(descriptor: int) -> bool | None:

@@ -69,7 +69,7 @@ class Journal:
         except OSError as error:
             raise unwritable(path, error) from error
         try:
-            if not lock_alone(self._file.fileno()):
+            if not lock_alone(self._file.fileno(), path):
                 raise OtherRun(path, "another process is at work on it", "in use")
             self._check(settings, pictures, self._file.readline())
             self._read({one.name: one for one in pictures})
