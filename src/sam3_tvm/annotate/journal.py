@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -124,7 +124,7 @@ class Journal:
         """What was found in the picture of this name.
 
         Raises:
-            UsageError: the file cannot be read any more.
+            OtherRun: the file cannot be read any more.
         """
         place, length = self._places[name]
         try:
@@ -132,10 +132,6 @@ class Journal:
             return AnnotatedPicture.from_line(self._file.read(length))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise OtherRun(self.path, f"cannot be read any more ({error})", "damaged") from error
-
-    def in_order(self, pictures: Sequence[Listed]) -> Iterator[AnnotatedPicture]:
-        """Those of these pictures that are done, in their order."""
-        return (self.read(one.name) for one in pictures if one.name in self._places)
 
     def _check(self, settings: Mapping[str, Any], pictures: Sequence[Listed], line: bytes) -> None:
         try:
