@@ -14,6 +14,7 @@ import typer
 from sam3_tvm.cli.interrupts import Interrupts
 from sam3_tvm.cli.options import ArtifactFolder, JsonForTables, Threads
 from sam3_tvm.cli.paths import local_path
+from sam3_tvm.cli.prompts import long_phrase
 from sam3_tvm.cli.terminal import complain, counting, duration, say, say_json, show, table
 from sam3_tvm.errors import UsageError, as_argument, one_line
 
@@ -160,10 +161,7 @@ def command(
                     paths = dataset.write(written, sheet, copy)
                     _report(dataset, paths, as_json)
     for phrase, read in find.read.items():
-        complain(
-            f"warning: the phrase {phrase!r} is longer than the model reads: searched was "
-            f"{read!r} alone"
-        )
+        complain(long_phrase(phrase, read, "the phrase"))  # it may be of --classes
     if stopped is not None:
         left = len(dataset.pictures) - dataset.done
         complain(
