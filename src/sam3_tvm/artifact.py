@@ -33,7 +33,6 @@ from sam3_tvm.abi import Sizes
 from sam3_tvm.arithmetic import FLOAT32
 from sam3_tvm.components import Component
 from sam3_tvm.errors import ArtifactError, as_argument
-from sam3_tvm.files import sha256_of
 from sam3_tvm.json_file import parse_json, read_json, read_regular
 from sam3_tvm.manifest import (
     FORMAT,
@@ -171,7 +170,7 @@ class ArtifactWriter:
         """
         self.weights.close()
         files = {
-            path.name: StoredFile(path.stat().st_size, sha256_of(path))
+            path.name: StoredFile(path.stat().st_size, _sha256(path))
             for path in sorted(self.folder.iterdir())
         }
         manifest = Manifest(
@@ -360,10 +359,18 @@ def _check_file(path: Path, stored: StoredFile, *, full: bool) -> None:
             raise ArtifactError(
                 f"{path}: has {size} bytes where {stored.bytes} were written; {advice}"
             )
-        if full and sha256_of(path) != stored.sha256:
+        if full and _sha256(path) != stored.sha256:
             raise ArtifactError(f"{path}: is not the file that was written; {advice}")
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror}; {advice}") from error
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _check_replaceable(path: Path) -> None:

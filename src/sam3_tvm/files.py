@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import secrets
@@ -25,7 +24,6 @@ __all__ = [
     "PlaceError",
     "output_folder",
     "real_path",
-    "sha256_of",
     "unwritable",
     "write_whole",
 ]
@@ -53,19 +51,6 @@ def real_path(path: Path) -> Path:
     :meth:`Path.resolve` raises a RuntimeError for those before Python 3.13.
     """
     return Path(os.path.realpath(path))
-
-
-def sha256_of(path: Path) -> str:
-    """A file's SHA-256, in hexadecimal.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def write_whole(path: Path, save: Callable[[Path], object], named: Path | None = None) -> None:

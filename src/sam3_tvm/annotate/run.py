@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from sam3_tvm.annotate.collect import Listed, collect
 from sam3_tvm.annotate.finding import Finder
 from sam3_tvm.annotate.records import AnnotatedPicture, PictureFailure
 from sam3_tvm.components import AbiError
-from sam3_tvm.files import sha256_of
 from sam3_tvm.runtime.pictures.arguments import PromptError
 from sam3_tvm.runtime.pictures.image import ImageError, read_picture
 
@@ -72,7 +73,7 @@ def annotate_one(find: Finder, picture: Listed) -> AnnotatedPicture | PictureFai
     """What is found in one picture, or why nothing could be looked for."""
     try:
         rgb = read_picture(picture.path)
-        about, digest = picture.path.stat(), sha256_of(picture.path)
+        about, digest = picture.path.stat(), _digest(picture.path)
         objects = tuple(find(rgb))
     except _OF_THE_PICTURE as error:
         return PictureFailure(picture.name, f"{error}")
@@ -89,3 +90,11 @@ def annotate_one(find: Finder, picture: Listed) -> AnnotatedPicture | PictureFai
         digest,
         objects,
     )
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
