@@ -59,7 +59,7 @@ ROOMS: dict[str, set[str]] = {
     "runtime": CONTRACT
     | FOLDER
     | {f"runtime/{room}" for room in ("execution", "pictures", "concepts", "clicks", "video")},
-    "film": {"errors", "files", "locks", "runtime"},
+    "film": {"errors", "files", "locks", "runtime", "unfinished"},
     # Its lines of JSON, and why a run isn't gone on with, are those of films.
     "batch": {"errors", "components", "files", "film", "runtime", "unfinished"},
     "annotate": CONTRACT | {"files", "json_file", "unfinished", "runtime"},

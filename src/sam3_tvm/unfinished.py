@@ -70,7 +70,7 @@ def _begin(final: Path) -> tuple[Path, int]:
     new.mkdir()
     lock = os.open(new, os.O_RDONLY)
     try:
-        _lock(lock)
+        _locked(lock)
         return new.rename(final.with_name(f"{name}.part")), lock
     except BaseException:
         os.close(lock)
@@ -91,16 +91,33 @@ def remove_left_over(final: Path) -> None:
         with suppress(OSError):
             lock = os.open(path, os.O_RDONLY)
             try:
-                if _lock(lock):
+                if _locked(lock):
                     shutil.rmtree(path, ignore_errors=True)
             finally:
                 os.close(lock)
 
 
-def lock_alone(descriptor: int) -> bool:
-    """Lock an open file until it is closed; False if another has locked it.
+def lock_alone(descriptor: int, path: Path) -> bool:
+    """Lock an open file until it is closed; False if another process has it, or removed it.
 
     Where files can't be locked nobody has.
+
+    Args:
+        descriptor: of the file.
+        path: by which it was opened.
+    """
+    if _locked(descriptor) is False:
+        return False
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False
+
+
+def _locked(descriptor: int) -> bool | None:
+    """Lock an open file or folder, if nobody else has; whether it is locked now.
+
+    None where there are no locks: some network file systems, Windows.
     """
     try:
         import fcntl
@@ -109,19 +126,5 @@ def lock_alone(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     except (ImportError, OSError):
-        pass
-    return True
-
-
-def _lock(descriptor: int) -> bool:
-    """Lock a folder, if nobody else has; whether it is locked now.
-
-    Where folders can't be locked (some network file systems, Windows) it is not.
-    """
-    try:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (ImportError, OSError):
-        return False
+        return None
     return True

@@ -1,220 +1,31 @@
-"""A dataset's folder: interrupted and gone on with, refused, added to."""
+"""A dataset's folder: what is in it, and where none can be."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
-import warnings
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from sam3_tvm.annotate import (
-    AnnotatedPicture,
     Dataset,
     OtherRun,
-    PictureFailure,
     Refused,
-    Unfinished,
     annotate,
     check_place,
     chosen_formats,
     collect,
     seconds_per_picture,
 )
-from sam3_tvm.annotate import dataset as dataset_module
 from sam3_tvm.annotate.dataset import done_before
-from tests.annotate.conftest import installed
+from sam3_tvm.annotate.sheet import lowest_scores
+from tests.annotate.datasets import everything, make
 from tests.annotate.hard_masks import NAMES
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning"),  # pycocotools
-    pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning"),
-]
-forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-
-
-def make(folder, find, pictures, formats=("coco",), sheet=5):
-    with Dataset(folder, find, pictures) as dataset:
-        found = list(dataset.run())
-        dataset.write(chosen_formats(formats), sheet=sheet)
-    return found
-
-
-def everything(folder: Path) -> dict[str, bytes]:
-    """Every file's bytes, and where links lead."""
-    return {
-        path.relative_to(folder).as_posix(): (
-            os.readlink(path).encode() if path.is_symlink() else path.read_bytes()
-        )
-        for path in sorted(folder.rglob("*"))
-        if path.is_symlink() or path.is_file()
-    }
-
-
-def killed(act) -> None:
-    """Let a child process act until it kills itself."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
-        try:
-            act()
-        finally:
-            os._exit(3)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status), f"it ended by itself: {status}"
-    assert os.WTERMSIG(status) == signal.SIGKILL
-
-
-def die(*_: object, **__: object) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def at_picture(number):
-    """Killed while this picture is looked at."""
-
-    def arrange(find, patch):
-        look = type(find).__call__
-
-        def dying(self, rgb):
-            if int(rgb[0, 0, 0]) == number:
-                die()
-            return look(self, rgb)
-
-        patch.setattr(type(find), "__call__", dying)
-
-    return arrange
-
-
-def within_line(number):
-    """Killed when half of this picture's line is on the disk."""
-
-    def arrange(find, patch):
-        write = AnnotatedPicture.to_line
-        lines = []
-
-        def dying(self):
-            line = write(self)
-            lines.append(line)
-            if len(lines) == number:
-                with next(find.folder.glob("journal.jsonl")).open("ab") as file:
-                    file.write(line[: len(line) // 2].encode())
-                die()
-            return line
-
-        patch.setattr(AnnotatedPicture, "to_line", dying)
-
-    return arrange
-
-
-def at_header(find, patch):
-    """Killed before the journal has its name."""
-    patch.setattr(os, "link", die)
-
-
-def in_format(name):
-    """Killed when a format is half written."""
-
-    def arrange(find, patch):
-        from sam3_tvm.annotate.formats import base
-
-        rest = {"coco": "json_text", "labelme": "json_text", "yolo": "place"}[name]
-        module = __import__(f"sam3_tvm.annotate.formats.{name}", fromlist=[rest])
-        calls = []
-
-        def dying(*given, **named):
-            calls.append(given)
-            return die() if len(calls) == 4 else getattr(base, rest)(*given, **named)
-
-        patch.setattr(module, rest, dying)
-
-    return arrange
-
-
-def between_folders(find, patch):
-    """Killed when an older format is removed, and the new one isn't in its place."""
-    patch.setattr(Path, "rename", _die_of_part(Path.rename))
-
-
-def _die_of_part(rename):
-    def dying(self, target):
-        return die() if self.name.endswith(".part") else rename(self, target)
-
-    return dying
-
-
-def at_sheet(find, patch):
-    """Killed before the sheet is drawn."""
-    patch.setattr(dataset_module, "score_sheet", die)
-
-
-@forks
-@pytest.mark.parametrize(
-    "arrange",
-    [
-        at_header,
-        *(at_picture(number) for number in (1, 3, 6)),
-        *(within_line(number) for number in (1, 2, 6)),
-        *(in_format(name) for name in ("coco", "yolo", "labelme")),
-        between_folders,
-        at_sheet,
-    ],
-    ids=[
-        *("header", "picture 1", "picture 3", "picture 6", "line 1", "line 2", "line 6"),
-        *("coco", "yolo", "labelme", "between folders", "sheet"),
-    ],
-)
-def test_killed_at_any_moment_and_run_again_it_has_the_same_bytes(
-    tmp_path, find, pictures, arrange
-):
-    formats = [one.name for one in installed()]
-    make(tmp_path / "whole", find, pictures, formats)
-    wanted = everything(tmp_path / "whole")
-    folder = tmp_path / "killed"
-    find.folder = folder
-
-    def begin():
-        with pytest.MonkeyPatch.context() as patch:
-            arrange(find, patch)
-            make(folder, find, pictures, formats)
-
-    killed(begin)
-    make(folder, find, pictures, formats)
-    found = everything(folder)
-    # labelme's files lead to the pictures from where they lie, which is as deep.
-    assert {*found} == {*wanted}
-    assert {name for name in wanted if found[name] != wanted[name]} == set()
-    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
-
-
-def test_no_picture_is_looked_at_twice(tmp_path, find, pictures):
-    with Dataset(tmp_path / "set", find, pictures) as dataset:
-        for count, _ in enumerate(dataset.run(at_once=1), 1):
-            if count == 2:
-                break
-        assert dataset.done == 2
-    before = len(find.seen)
-    found = make(tmp_path / "set", find, pictures)
-    assert [one.name for one in found] == [one.name for one in pictures[2:]]
-    assert len(find.seen) - before == 4
-    assert make(tmp_path / "set", find, pictures) == []
-    lines = (tmp_path / "set" / "journal.jsonl").read_bytes().splitlines()
-    assert len(lines) == 1 + len(NAMES)
-
-
-def test_another_format_is_added_without_looking_again(tmp_path, find, pictures):
-    make(tmp_path / "set", find, pictures)
-    before = everything(tmp_path / "set")
-    find.seen.clear()
-    make(tmp_path / "set", find, pictures, ["geojson"])
-    after = everything(tmp_path / "set")
-    assert not find.seen
-    assert before.items() < after.items()
-    assert any(name.startswith("geojson/") for name in after)
+# pycocotools
+pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
 
 
 def test_results_come_as_they_are_found_and_in_order(find, pictures):
@@ -227,48 +38,6 @@ def test_results_come_as_they_are_found_and_in_order(find, pictures):
 
 def test_what_is_found_is_the_same_however_many_are_worked_on(find, pictures):
     assert list(annotate(find, pictures, at_once=1)) == list(annotate(find, pictures, at_once=5))
-
-
-def test_interrupted_it_finishes_what_it_began(tmp_path, find, pictures):
-    asked = []
-
-    def interrupted():
-        asked.append(None)
-        return len(asked) > 3
-
-    with Dataset(tmp_path / "set", find, pictures) as dataset:
-        assert len(list(dataset.run(interrupted=interrupted))) == 3
-        assert dataset.done == 3
-        assert len(dataset.left) == 3
-
-
-def test_what_cannot_be_read_is_listed_passed_over_and_tried_again(tmp_path, find, pictures):
-    broken = pictures[1].path
-    whole = broken.read_bytes()
-    broken.write_bytes(b"no picture")
-    found = make(tmp_path / "set", find, pictures)
-    assert [type(one) for one in found].count(PictureFailure) == 1
-    summary = json.loads((tmp_path / "set" / "summary.json").read_text())
-    assert summary["pictures"] == 5
-    (failed,) = summary["failed"]
-    assert failed["file_name"] == pictures[1].name
-    assert f"{broken}: cannot be read" in failed["error"]
-    broken.write_bytes(whole)
-    assert [one.name for one in make(tmp_path / "set", find, pictures)] == [pictures[1].name]
-    make(tmp_path / "other", find, pictures)
-    names = ["coco/annotations.json", "lowest-scores.png", "summary.json"]
-    for name in names:
-        assert (tmp_path / "set" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
-
-
-def test_a_picture_that_has_changed_is_looked_at_again(tmp_path, find, pictures):
-    make(tmp_path / "set", find, pictures)
-    Image.fromarray(np.full((24, 31, 3), 5, np.uint8)).save(pictures[0].path, compress_level=0)
-    (again,) = make(tmp_path / "set", find, pictures)
-    assert again.name == pictures[0].name
-    document = json.loads((tmp_path / "set" / "coco" / "annotations.json").read_text())
-    assert len(document["images"]) == len(NAMES)
-    assert not [one for one in document["annotations"] if one["image_id"] == 1]
 
 
 def test_other_settings_and_other_pictures_are_refused_by_name(tmp_path, find, pictures):
@@ -301,16 +70,6 @@ def test_a_damaged_journal_is_refused(tmp_path, find, pictures, header):
     assert (tmp_path / "set" / "journal.jsonl").read_bytes() == header
 
 
-def test_what_follows_a_damaged_line_is_found_anew(tmp_path, find, pictures):
-    make(tmp_path / "set", find, pictures)
-    journal = tmp_path / "set" / "journal.jsonl"
-    whole = journal.read_bytes()
-    lines = whole.splitlines(keepends=True)
-    journal.write_bytes(b"".join([*lines[:3], b"\0" * 40 + b"\n", *lines[4:]]))
-    assert len(make(tmp_path / "set", find, pictures)) == 4
-    assert journal.read_bytes() == whole
-
-
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -340,15 +99,6 @@ def test_a_dataset_may_lie_among_its_pictures(tmp_path, find):
     before = everything(source / "set")
     assert make(source / "set", find, collect([source]), ["yolo-detect"]) == []
     assert everything(source / "set") == before
-
-
-def test_what_a_killed_writer_left_is_removed_at_the_start(tmp_path, find, pictures):
-    left = tmp_path / "set" / ".cvat.0123abcd.part"
-    make(tmp_path / "set", find, pictures)
-    left.mkdir()
-    (left / "annotations.xml").touch()
-    Dataset(tmp_path / "set", find, pictures).__exit__(None, None, None)
-    assert not left.exists()
 
 
 def test_of_two_that_begin_together_one_is_refused(tmp_path, find, pictures, monkeypatch):
@@ -398,20 +148,6 @@ def test_places_that_no_dataset_can_have(tmp_path, pictures):
     assert not (tmp_path / "new").exists()
 
 
-def test_a_full_disk_leaves_what_was_found(tmp_path, find, pictures, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    with Dataset(tmp_path / "set", find, pictures) as dataset:
-        list(dataset.run())
-        monkeypatch.setattr(os, "symlink", full)
-        with pytest.raises(Unfinished, match=r"No space left on device\); when that is mended"):
-            dataset.write(chosen_formats(["coco", "yolo-detect"]))
-    monkeypatch.undo()
-    assert {path.name for path in (tmp_path / "set").iterdir()} == {"coco", "journal.jsonl"}
-    assert make(tmp_path / "set", find, pictures, ["coco", "yolo-detect"]) == []
-
-
 def test_pictures_can_be_copied(tmp_path, find, pictures):
     with Dataset(tmp_path / "set", find, pictures) as dataset:
         list(dataset.run())
@@ -425,8 +161,6 @@ def test_pictures_can_be_copied(tmp_path, find, pictures):
 
 
 def test_the_sheet_has_the_lowest_scores(tmp_path, find, pictures):
-    from sam3_tvm.annotate.sheet import lowest_scores
-
     make(tmp_path / "set", find, pictures, sheet=7)
     with Dataset(tmp_path / "set", find, pictures) as dataset:
         doubtful = lowest_scores(dataset, 7)

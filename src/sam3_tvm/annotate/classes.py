@@ -102,9 +102,11 @@ def read_classes(path: str | os.PathLike[str]) -> list[Phrase]:
         raise Refused("classes", f"{file}: cannot be read ({error.strerror or error})") from error
     except ValueError as error:
         raise Refused("classes", f"{file}: cannot be read: {error}") from error
-    pairs = given.items() if isinstance(given, Mapping) else None
-    if pairs is None and isinstance(given, list):
-        pairs = [(name, None) for name in given]  # type: ignore[assignment]
+    pairs: list[tuple[Any, Any]] = []
+    if isinstance(given, Mapping):
+        pairs = [*given.items()]
+    elif isinstance(given, list):
+        pairs = [(name, None) for name in given]
     if not pairs:
         raise Refused(
             "classes", f"{file}: is neither a list of phrases nor a mapping from categories to them"

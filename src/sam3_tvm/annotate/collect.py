@@ -102,9 +102,9 @@ def collect(sources: Sequence[str | os.PathLike[str]], images: Path | None = Non
     ]
 
 
-def _checked(source: object) -> str:
+def _checked(source: Any) -> str:
     try:
-        text = os.fsdecode(source)  # type: ignore[arg-type]
+        text = os.fsdecode(source)
     except TypeError as error:
         raise Refused(
             "pictures", f"{source!r}: is no path; give files, folders or lists"

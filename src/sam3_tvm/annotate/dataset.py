@@ -172,8 +172,8 @@ class Dataset:
 
     def __iter__(self) -> Iterator[tuple[Listed, AnnotatedPicture]]:
         """The pictures that are done, in the order of the collection, from the disk."""
-        done = [one for one in self.pictures if one.name in self._journal]
-        return zip(done, self._journal.in_order(done), strict=True)
+        journal = self._journal
+        return ((one, journal.read(one.name)) for one in self.pictures if one.name in journal)
 
     def write(self, formats: Iterable[Format], sheet: int = 0, copy: bool = False) -> list[Path]:
         """Write formats, a contact sheet and a summary of what was found so far.

@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,7 +21,7 @@ from sam3_tvm.annotate.records import AnnotatedPicture
 from sam3_tvm.errors import one_line
 from sam3_tvm.files import unwritable
 from sam3_tvm.json_file import parse_json
-from sam3_tvm.unfinished import in_the_making
+from sam3_tvm.unfinished import in_the_making, lock_alone
 
 __all__ = ["Journal"]
 
@@ -69,7 +69,8 @@ class Journal:
         except OSError as error:
             raise unwritable(path, error) from error
         try:
-            self._lock()
+            if not lock_alone(self._file.fileno(), path):
+                raise OtherRun(path, "another process is at work on it", "in use")
             self._check(settings, pictures, self._file.readline())
             self._read({one.name: one for one in pictures})
         except OSError as error:
@@ -123,7 +124,7 @@ class Journal:
         """What was found in the picture of this name.
 
         Raises:
-            UsageError: the file cannot be read any more.
+            OtherRun: the file cannot be read any more.
         """
         place, length = self._places[name]
         try:
@@ -131,23 +132,6 @@ class Journal:
             return AnnotatedPicture.from_line(self._file.read(length))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise OtherRun(self.path, f"cannot be read any more ({error})", "damaged") from error
-
-    def in_order(self, pictures: Sequence[Listed]) -> Iterator[AnnotatedPicture]:
-        """Those of these pictures that are done, in their order."""
-        return (self.read(one.name) for one in pictures if one.name in self._places)
-
-    def _lock(self) -> None:
-        """Keep others out; the lock ends with this process, however it does."""
-        try:
-            import fcntl
-        except ImportError:  # no such locks on this system
-            return
-        try:
-            fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OtherRun(self.path, "another process is at work on it", "in use") from error
-        except OSError:  # a file system that has none
-            return
 
     def _check(self, settings: Mapping[str, Any], pictures: Sequence[Listed], line: bytes) -> None:
         try:

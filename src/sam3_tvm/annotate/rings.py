@@ -1,22 +1,24 @@
-"""The outline of a mask as closed rings: along the edges of pixels, or through their centres.
+"""The outline of a mask as closed rings through the centres of its outermost pixels.
 
-Both are exact. Rings along edges enclose the mask's pixels and nothing else, whatever fills them by
-the centres of pixels. A ring through centres visits the outermost pixels of the mask; filled with
-its border, as OpenCV fills polygons, it gives them back.
+Filled with its border, as OpenCV fills polygons, a ring gives back a piece of the mask, holes and
+all. The rings of :mod:`sam3_tvm.runtime.pictures.polygons` go along the edges of pixels and are
+split where they touch themselves; these aren't split, for a way in and out of a hole has to keep to
+the edges that lie above it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Polygon", "bridged", "polygons"]
+__all__ = ["bridged"]
 
 Ring = list[tuple[int, int]]
-"""Corners x, y, the first not repeated at the end."""
+"""Corners or pixels x, y, the first not repeated at the end."""
 
 _EAST, _WEST, _SOUTH, _NORTH = range(4)
 
@@ -24,50 +26,6 @@ _EAST, _WEST, _SOUTH, _NORTH = range(4)
 # hand, so that pieces that touch at a corner alone are apart.
 _RIGHT = {_EAST: _SOUTH, _SOUTH: _WEST, _WEST: _NORTH, _NORTH: _EAST}
 _LEFT = {right: before for before, right in _RIGHT.items()}
-
-
-@dataclass(frozen=True)
-class Polygon:
-    """A piece of a mask.
-
-    Attributes:
-        shell: the ring around it, in the direction that :func:`area` takes for positive.
-        holes: the rings around what it lacks, in the other direction.
-    """
-
-    shell: Ring
-    holes: list[Ring]
-
-
-def polygons(mask: NDArray[np.bool_]) -> list[Polygon]:
-    """A mask as polygons along the edges of its pixels.
-
-    Pixels that touch at a corner alone are of two polygons, and no ring touches itself: the
-    polygons are valid by OGC's rules. Pixel x, y has the corners x, y and x + 1, y + 1.
-
-    Args:
-        mask: bool [H, W].
-
-    Returns:
-        The polygons, from top to bottom; none of an empty mask.
-    """
-    if not mask.any():
-        return []
-    edges = _Edges(mask)
-    loops = [loop for ring in edges.rings() for loop in edges.simple(ring)]
-    owners = edges.owners(loops)
-    found: dict[int, Polygon] = {}
-    for number, loop in enumerate(loops):
-        if owners[number] is None:
-            found[number] = Polygon(edges.moved(edges.corners(loop)), [])
-    for number, loop in enumerate(loops):
-        owner = owners[number]
-        if owner is not None:
-            while (above := owners[owner]) is not None:
-                owner = above
-            owners[number] = owner  # holes below this one go no longer way
-            found[owner].holes.append(edges.moved(edges.corners(loop)))
-    return list(found.values())
 
 
 def bridged(mask: NDArray[np.bool_]) -> list[Ring]:
@@ -89,26 +47,40 @@ def bridged(mask: NDArray[np.bool_]) -> list[Ring]:
         return []
     edges = _Edges(mask)
     loops = edges.rings()
-    owners = edges.owners(loops)
-    visits: dict[int, list[tuple[int, Ring]]] = {}
-    found = []
-    # A hole hangs on what lies above it, so that those below are in its ring when it is handed on.
-    for number in sorted(range(len(loops)), key=lambda n: -edges.top(loops[n])[1]):
-        ring = edges.through_centres(loops[number], visits)
-        if owners[number] is None:
-            found.append((number, edges.moved(_straightened(ring))))
-            continue
-        x, y = edges.top(loops[number])
-        start = ring.index((x, y - 1))
-        edge, top = edges.above(x, y)
-        around = [*ring[start:], *ring[:start], (x, y - 1)]
-        visits.setdefault(edge, []).append((x, [(x, top), *around, (x, top)]))
-    return [ring for _, ring in sorted(found, key=lambda one: one[0])]
+    shells = []
+    hanging: dict[int, list[_Hanging]] = {}
+    for loop in loops:
+        if _area(edges.corners(loop)) > 0:
+            shells.append(loop)
+        else:
+            # A hole is reached from what lies above it.
+            edge, hole = edges.hung(loop)
+            hanging.setdefault(edge, []).append(hole)
+    for holes in hanging.values():
+        holes.sort(key=lambda hole: hole.column)
+    return [edges.moved(_straightened(edges.through_centres(loop, hanging))) for loop in shells]
 
 
-def area(ring: Ring) -> int:
-    """Twice the area of a ring: positive where x turns to y, as in RFC 7946 for shells."""
+def _area(ring: Ring) -> int:
+    """Twice the area of a ring: positive of one around pixels, negative of one around a hole."""
     return sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in pairwise([*ring, ring[0]]))
+
+
+class _Hanging(NamedTuple):
+    """A hole, and the way down to it.
+
+    Attributes:
+        column: in which the way goes.
+        top: the row at which the way begins.
+        loop: the edges around the hole, from the one on that ends where the way does.
+    """
+
+    column: int
+    top: int
+    loop: list[int]
+
+
+_Step = tuple[int, int] | _Hanging
 
 
 class _Edges:
@@ -150,7 +122,10 @@ class _Edges:
         self._starts: Ring = list(map(tuple, self._start.tolist()))
         # For the edge that lies above a pixel: those to the east are the first, sorted by rows.
         self._easts = self._key(starts[_EAST])
-        self._loop_of: dict[int, int] = {}
+        # Where the mask begins in each column, sorted by columns, then by rows.
+        column, row = np.nonzero((~up & down).T)
+        self._rows = len(padded)
+        self._begins = column * self._rows + row
 
     def moved(self, ring: Ring) -> Ring:
         """A ring in the coordinates of the whole mask."""
@@ -199,78 +174,76 @@ class _Edges:
             found.append(ring)
         return found
 
-    def simple(self, ring: list[int]) -> list[list[int]]:
-        """A closed way as ways that come to no corner twice."""
-        found = []
-        stack: list[int] = []
-        place: dict[tuple[int, int], int] = {}
-        for edge in ring:
-            corner = self._starts[edge]
-            if corner in place:
-                at = place[corner]
-                found.append(stack[at:])
-                for one in stack[at:]:
-                    del place[self._starts[one]]
-                del stack[at:]
-            place[corner] = len(stack)
-            stack.append(edge)
-        return [*found, stack]
-
     def corners(self, loop: list[int]) -> Ring:
         """Where the edges of a way begin."""
         return [self._starts[edge] for edge in loop]
 
-    def owners(self, loops: list[list[int]]) -> list[int | None]:
-        """For each way around a hole the one that lies above it in the mask; None for shells."""
-        self._loop_of = {edge: number for number, loop in enumerate(loops) for edge in loop}
-        owners: list[int | None] = []
-        for loop in loops:
-            if area(self.corners(loop)) > 0:
-                owners.append(None)
-            else:
-                edge, _ = self.above(*self.top(loop))
-                owners.append(self._loop_of[edge])
-        return owners
-
-    def top(self, loop: list[int]) -> tuple[int, int]:
-        """The column x of the uppermost pixels that a way encloses, and their row y."""
-        y, x = min((y, x) for x, y in self.corners(loop))
-        return x, y
-
-    def above(self, x: int, y: int) -> tuple[int, int]:
-        """The edge that bounds the mask upwards from the pixel over x, y, and its row."""
-        column = self._mask[:y, x]
-        top = y - int(np.argmin(column[::-1])) if not column.all() else 0
+    def hung(self, loop: list[int]) -> tuple[int, _Hanging]:
+        """What a way around a hole hangs on: the edge above it in the mask, and how."""
+        # At the first of the uppermost pixels that it encloses an edge to the west ends.
+        (y, x), place = min(((y, x), place) for place, (x, y) in enumerate(self.corners(loop)))
+        before = int(np.searchsorted(self._begins, x * self._rows + y)) - 1
+        top = int(self._begins[before]) % self._rows
         key = top * (self._mask.shape[1] + 2) + x
-        return int(np.searchsorted(self._easts, key, side="right")) - 1, top
+        edge = int(np.searchsorted(self._easts, key, side="right")) - 1
+        return edge, _Hanging(x, top, [*loop[place - 1 :], *loop[: place - 1]])
 
-    def through_centres(self, loop: list[int], visits: dict[int, list[tuple[int, Ring]]]) -> Ring:
-        """The pixels of the mask along a way, with what is visited from its edges to the east."""
+    def through_centres(self, loop: list[int], hanging: dict[int, list[_Hanging]]) -> Ring:
+        """The pixels of the mask along a way, with the holes that hang on its edges to the east.
+
+        Args:
+            loop: the edges around a piece.
+            hanging: by edges the holes that are reached from there, from west to east.
+        """
         ring: Ring = []
+        # Holes hang on holes, and those on others: the ways at hand, the innermost last.
+        ways = [self._along(loop, hanging)]
+        while ways:
+            for step in ways[-1]:
+                if isinstance(step, _Hanging):
+                    ways.append(self._visit(step, hanging))
+                    break
+                ring.append(step)
+            else:
+                ways.pop()
+        return ring
+
+    def _visit(self, hole: _Hanging, hanging: dict[int, list[_Hanging]]) -> Iterator[_Step]:
+        """Down to a hole, around it and back."""
+        around = self._along(hole.loop, hanging)
+        far = next(around)  # where its first edge begins; it ends below the way down
+        near = next(around)
+        yield (hole.column, hole.top)
+        yield near
+        yield from around
+        yield far
+        yield near
+        yield (hole.column, hole.top)
+
+    def _along(self, loop: list[int], hanging: dict[int, list[_Hanging]]) -> Iterator[_Step]:
+        """The pixels of the mask along a way, and holes where it comes by them."""
         height, width = self._mask.shape
         for edge in loop:
             x0, y0 = self._starts[edge]
             x1, y1 = self._starts[self._next[edge]]
             direction = self._directions[edge]
             if direction == _EAST:
-                ring.append((x0, y0))
-                for _, visit in sorted(visits.get(edge, ()), key=lambda one: one[0]):
-                    ring += visit
+                yield (x0, y0)
+                yield from hanging.get(edge, ())
                 last, ahead = (x1 - 1, y1), (x1, y1)
             elif direction == _WEST:
-                ring.append((x0 - 1, y0 - 1))
+                yield (x0 - 1, y0 - 1)
                 last, ahead = (x1, y1 - 1), (x1 - 1, y1 - 1)
             elif direction == _SOUTH:
-                ring.append((x0 - 1, y0))
+                yield (x0 - 1, y0)
                 last, ahead = (x1 - 1, y1 - 1), (x1 - 1, y1)
             else:
-                ring.append((x0, y0 - 1))
+                yield (x0, y0 - 1)
                 last, ahead = (x1, y1), (x1, y1 - 1)
-            ring.append(last)
+            yield last
             x, y = ahead
             if 0 <= x < width and 0 <= y < height and self._mask[y, x]:
-                ring.append(ahead)
-        return ring
+                yield ahead
 
 
 def _runs(

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from sam3_tvm.annotate.collect import Listed, collect
 from sam3_tvm.annotate.finding import Finder
@@ -49,9 +50,8 @@ def annotate(
     Raises:
         Refused: no pictures.
     """
-    listed = [*pictures]
-    if not all(isinstance(one, Listed) for one in listed):
-        listed = collect(listed)  # type: ignore[arg-type]
+    given: list[Any] = [*pictures]
+    listed = given if all(isinstance(one, Listed) for one in given) else collect(given)
     executor = ThreadPoolExecutor(max(1, at_once), thread_name_prefix="annotate")
     begun: deque[Future[AnnotatedPicture | PictureFailure]] = deque()
     try:

@@ -14,8 +14,9 @@ from typing import Any
 
 from sam3_tvm.batch.outcome import Outcome, Question
 from sam3_tvm.errors import UsageError
-from sam3_tvm.files import PlaceError, real_path, unwritable
+from sam3_tvm.files import real_path, unwritable
 from sam3_tvm.film.faults import CannotGoOn, NothingSaved, OtherRun
+from sam3_tvm.film.outputs.places import at_work, holds_something_else, unfinished_work
 from sam3_tvm.unfinished import lock_alone
 
 __all__ = ["Journal", "settings"]
@@ -64,14 +65,6 @@ def _known_by(picture: str) -> list[int]:
     return [about.st_size, about.st_mtime_ns]
 
 
-def _is_still(file: Any, path: Path) -> bool:
-    """Whether an open file is the one of that path, which may have been removed meanwhile."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
-    except OSError:
-        return False
-
-
 class Journal:
     """A folder ``NAME.resume`` with a line for every picture that is done; gone when all are.
 
@@ -83,8 +76,7 @@ class Journal:
     """
 
     def __init__(self, beside: Path) -> None:
-        named = beside if beside.name not in ("", "..") else real_path(beside)
-        self.path = named.with_name(f"{named.name}.resume")
+        self.path = unfinished_work(beside)
         self._lines = self.path / "pictures.jsonl"
         self._file: Any = None
         self._older: Any = None
@@ -136,10 +128,7 @@ class Journal:
         self._hold()
         try:
             if self.path.exists() and any(self.path.iterdir()) and not self._lines.exists():
-                raise PlaceError(
-                    f"{self.path}: is needed for unfinished work, and holds something else; move "
-                    "it away, or choose another name"
-                )
+                raise holds_something_else(self.path)
         except OSError as error:
             raise unwritable(self.path, error) from error
         folder = self.path.absolute()
@@ -172,7 +161,7 @@ class Journal:
             self._file = self._locked("xb")
             self._write({"form": _FORM, "settings": now})
         except FileExistsError as error:  # begun by another since
-            raise self._taken() from error
+            raise at_work(self.path) from error
         except OSError as error:
             raise unwritable(self._lines, error) from error
 
@@ -218,20 +207,14 @@ class Journal:
         Raises:
             PlaceError: another process has it.
         """
-        file = open(self._lines, mode, buffering=0)  # noqa: SIM115
+        file = open(self._lines, mode, buffering=0)  # noqa: SIM115 - open as long as locked
         try:
-            if not lock_alone(file.fileno()) or not _is_still(file, self._lines):
-                raise self._taken()
+            if not lock_alone(file.fileno(), self._lines):
+                raise at_work(self.path)
         except BaseException:
             file.close()
             raise
         return file
-
-    def _taken(self) -> PlaceError:
-        return PlaceError(
-            f"{self.path}: another process is at work on it; wait for its end, or choose another "
-            "name"
-        )
 
     def _write(self, record: dict[str, Any]) -> None:
         rest = memoryview(json.dumps(record).encode() + b"\n")

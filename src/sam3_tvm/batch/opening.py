@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from sam3_tvm.batch.journal import Journal
 from sam3_tvm.batch.outputs import Lines, Masks, OneOverlay, Output, Overlays, Sheet
 from sam3_tvm.files import OutputFolder, real_path
 from sam3_tvm.film.faults import Refused
+from sam3_tvm.film.outputs import places
 
 __all__ = ["Form", "check_places", "form_of", "make_output", "refuse_mixed_masks"]
 
@@ -56,53 +56,13 @@ def check_places(paths: Sequence[Path], pictures: Sequence[Path]) -> None:
         Refused: such a path, or one that is named twice.
     """
     inputs = {real_path(picture) for picture in pictures}
-    places = [real_path(path) for path in paths]
-    for path, place in zip(paths, places, strict=True):
-        if place in inputs:
+    for path in paths:
+        if real_path(path) in inputs:
             raise Refused(
                 "output", f"{path}: would write over a picture that is read; choose another"
             )
-        if places.count(place) > 1:
-            raise Refused("output", f"{path}: is named twice")
-        if not place.name:
-            raise Refused("output", f"{path}: is the root of the file system; name a folder in it")
-    for path, place in zip(paths, places, strict=True):
-        for other, folder in zip(paths, places, strict=True):
-            if folder in place.parents and _collide(form_of(path), place, form_of(other), folder):
-                raise Refused(
-                    "output", f"{path}: lies in {other}, which is written, too; choose another"
-                )
-    if len(pictures) > 1:  # of one there is no journal
-        _check_journal(paths, places, pictures)
-
-
-def _collide(form: Form, place: Path, outer: Form, folder: Path) -> bool:
-    """Whether a place in a folder that is written could be a picture's there, too."""
-    if outer not in _FOLDERS:
-        return False
-    # A folder in it is in the way of a picture alone.
-    inner = place.relative_to(folder).parts[0]
-    return form not in _FOLDERS or inner.casefold().endswith(".png")
-
-
-def _check_journal(paths: Sequence[Path], places: Sequence[Path], pictures: Sequence[Path]) -> None:
-    """Refuse what lies where the journal is, which goes when all is done."""
-    path = Journal(paths[0]).path
-    journal = real_path(path)
-    for output, place in zip(paths, places, strict=True):
-        if journal in (place, *place.parents):
-            raise Refused(
-                "output",
-                f"{output}: {path} is for unfinished work, and goes when all is done; choose "
-                "another place",
-            )
-    for picture in pictures:
-        if journal in real_path(picture).parents or journal == real_path(picture):
-            raise Refused(
-                "output",
-                f"{paths[0]}: {path} is for unfinished work, and goes when all is done, and "
-                f"{picture} lies there; choose another place",
-            )
+    # Of one picture there is no journal.
+    places.check_places(paths, pictures, lambda path: form_of(path) in _FOLDERS, len(pictures) > 1)
 
 
 def refuse_mixed_masks(

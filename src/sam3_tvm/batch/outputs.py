@@ -71,12 +71,7 @@ class _Pictures(Output):
         self._said += len(names)
         return names
 
-    def _name(
-        self,
-        outcome: Outcome,
-        results: Sequence[Found],
-        result: Result | ClickResult,
-    ) -> Path:
+    def _name(self, outcome: Outcome, results: Sequence[Found], result: Found) -> Path:
         several = len(results) > 1
         text = _text(result) if several else None
         return self._folder.name(Path(outcome.picture), text, self._numbered)

@@ -49,6 +49,7 @@ def warnings_in_a_line() -> Iterator[None]:
                 complain(long_phrase(message.phrase, message.read))
 
         warnings.simplefilter("always", PhraseWarning)
+        # Python's documented way to redirect warnings; mypy wants each parameter spelt out.
         warnings.showwarning = show  # type: ignore[assignment]
         yield
 

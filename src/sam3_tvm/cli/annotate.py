@@ -14,6 +14,7 @@ import typer
 from sam3_tvm.cli.interrupts import Interrupts
 from sam3_tvm.cli.options import ArtifactFolder, JsonForTables, Threads
 from sam3_tvm.cli.paths import local_path
+from sam3_tvm.cli.prompts import long_phrase
 from sam3_tvm.cli.terminal import complain, counting, duration, say, say_json, show, table
 from sam3_tvm.errors import UsageError, as_argument, one_line
 
@@ -26,25 +27,15 @@ __all__ = ["command"]
 _FAILURES_SHOWN = 20
 
 
-def _typed(text: str) -> str:
-    """A path as it is typed. An empty one would be the working directory.
-
-    Raises:
-        EmptyPathError: it is empty.
-        UrlError: a URL.
-    """
-    return str(local_path(text))
-
-
 def command(
     artifact: ArtifactFolder,
     pictures: Annotated[
-        list[str],
+        list[Path],
         typer.Argument(
             help="Pictures; folders, with those in them; quoted patterns such as 'shots/**/*.jpg'; "
             "LIST.txt with a path on each line; LIST.json in COCO's layout.",
             metavar="PICTURES",
-            parser=_typed,
+            parser=local_path,
         ),
     ],
     output: Annotated[
@@ -54,7 +45,7 @@ def command(
             "--output",
             help="The dataset's folder.",
             metavar="DATASET",
-            parser=lambda text: Path(_typed(text)),
+            parser=local_path,
         ),
     ],
     text: Annotated[
@@ -71,7 +62,7 @@ def command(
             help="Phrases from a file, YAML or JSON: a list of them, or categories with a phrase "
             "or a list of phrases each.",
             metavar="FILE",
-            parser=lambda text: Path(_typed(text)),
+            parser=local_path,
         ),
     ] = None,
     formats: Annotated[
@@ -82,7 +73,7 @@ def command(
             "parquet; several with commas; repeatable.",
             metavar="NAMES",
         ),
-    ] = ["coco"],  # noqa: B006
+    ] = ["coco"],  # noqa: B006 - typer copies it
     threshold: Annotated[
         float, typer.Option(help="Objects with a higher score are kept, 0 to 1.", metavar="SCORE")
     ] = 0.5,
@@ -91,7 +82,7 @@ def command(
         typer.Option(
             help="The folder of the pictures that LIST.json names; by default the list's.",
             metavar="FOLDER",
-            parser=lambda text: Path(_typed(text)),
+            parser=local_path,
         ),
     ] = None,
     sheet: Annotated[
@@ -170,10 +161,7 @@ def command(
                     paths = dataset.write(written, sheet, copy)
                     _report(dataset, paths, as_json)
     for phrase, read in find.read.items():
-        complain(
-            f"warning: the phrase {phrase!r} is longer than the model reads: searched was "
-            f"{read!r} alone"
-        )
+        complain(long_phrase(phrase, read, "the phrase"))  # it may be of --classes
     if stopped is not None:
         left = len(dataset.pictures) - dataset.done
         complain(

@@ -82,12 +82,18 @@ def check_texts(texts: Sequence[str]) -> None:
         raise UsageError("--text is empty: give a phrase, such as --text 'black cat'")
 
 
-def long_phrase(phrase: str, read: str) -> str:
-    """What is said of a phrase of which the model read the beginning alone."""
+def long_phrase(phrase: str, read: str, given_as: str = "--text") -> str:
+    """What is said of a phrase of which the model read the beginning alone.
+
+    Args:
+        phrase: as it was given.
+        read: what the model read of it.
+        given_as: what it was given as, to begin the message.
+    """
     from sam3_tvm.runtime.pictures.arguments import brief  # so that --help needs no NumPy
 
     return (
-        f"warning: --text {brief(phrase)} is longer than the model reads: searched was "
+        f"warning: {given_as} {brief(phrase)} is longer than the model reads: searched was "
         f"{brief(read)} alone"
     )
 

@@ -8,19 +8,21 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from zipfile import ZIP_STORED, BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.errors import UsageError
-from sam3_tvm.files import PlaceError, real_path, write_whole
+from sam3_tvm.files import unwritable, write_whole
 from sam3_tvm.film.faults import NothingSaved, OtherRun
 from sam3_tvm.film.frame import to_line
 from sam3_tvm.film.outputs.base import Output, State
+from sam3_tvm.film.outputs.places import at_work, holds_something_else, unfinished_work
 from sam3_tvm.film.settings import differences
 from sam3_tvm.runtime.video.result import FrameResult
+from sam3_tvm.unfinished import lock_alone
 
 __all__ = ["SavedRun", "Spool", "WorkFolder"]
 
@@ -33,7 +35,7 @@ _UNREADABLE = (
     *(AttributeError, KeyError, MemoryError, TypeError, ValueError),
 )
 
-# Tells a folder that was made here from another of that name.
+# Tells a folder that was made here from another of that name; locked while one works on it.
 _MARKER = "sam3-tvm-track"
 
 
@@ -121,27 +123,36 @@ class WorkFolder:
     """
 
     def __init__(self, beside: Path, settings: dict[str, Any]) -> None:
-        # "." and ".." are no names.
-        named = beside if beside.name not in ("", "..") else real_path(beside)
-        self.path = named.with_name(f"{named.name}.resume")
+        self.path = unfinished_work(beside)
         self._settings = settings
+        self._lock: BinaryIO | None = None
+
+    def clear(self) -> None:
+        """Remove what an earlier run has left, which isn't gone on with.
+
+        Raises:
+            PlaceError: another process is at work on it.
+            UsageError: it cannot be locked.
+        """
+        if self._is_ours:
+            self._hold()
+            self.remove()
+            self.close()
 
     def parts(self, number: int) -> Path:
         """A folder for the unfinished parts of the output of this number.
 
         Raises:
             UsageError: it cannot be made.
-            PlaceError: a folder of this name holds something else.
+            PlaceError: a folder of this name holds something else, or another process is at work.
         """
         path = self.path / f"{number}"
         try:
             if not self._is_ours and self.path.exists() and any(self.path.iterdir()):
-                raise PlaceError(
-                    f"{self.path}: is needed for unfinished work, and holds something else; move "
-                    "it away, or choose another name"
-                )
-            path.mkdir(parents=True, exist_ok=True)
-            (self.path / _MARKER).touch()
+                raise holds_something_else(self.path)
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._hold()
+            path.mkdir(exist_ok=True)
         except OSError as error:
             raise UsageError(f"{path}: cannot be made a folder ({error.strerror})") from error
         return path
@@ -181,9 +192,19 @@ class WorkFolder:
         Raises:
             NothingSaved: there is none, or it is damaged.
             OtherRun: its run was asked for something else.
+            PlaceError: another process is at work on it.
+            UsageError: it cannot be locked.
         """
         if not self.has_checkpoint:
             raise NothingSaved(f"nothing to resume: there is no {self._file}")
+        self._hold()
+        try:
+            return self._load(outputs)
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self, outputs: Sequence[Output]) -> SavedRun:
         try:
             with np.load(self._file, allow_pickle=False) as file:
                 if any(member.compress_type != ZIP_STORED for member in file.zip.infolist()):
@@ -221,9 +242,34 @@ class WorkFolder:
         return SavedRun(following, session, states, counts)
 
     def remove(self) -> None:
-        """Remove the folder, if it is there; one that holds something else stays."""
-        if self._is_ours:
+        """Remove the folder, if it is ours alone; one that holds something else stays."""
+        if self._lock is not None:
             shutil.rmtree(self.path, ignore_errors=True)
+
+    def close(self) -> None:
+        """Let other processes work on it."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _hold(self) -> None:
+        """Keep other processes out until :meth:`close`, or until this one ends, however it does.
+
+        Raises:
+            PlaceError: another process is at work on it.
+            UsageError: it cannot be locked.
+        """
+        if self._lock is not None:
+            return
+        path = self.path / _MARKER
+        try:
+            lock = path.open("ab")
+        except OSError as error:
+            raise unwritable(path, error) from error
+        if not lock_alone(lock.fileno(), path):
+            lock.close()
+            raise at_work(self.path)
+        self._lock = lock
 
     @property
     def _is_ours(self) -> bool:

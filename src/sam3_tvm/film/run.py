@@ -81,6 +81,12 @@ class Run:
             Sam3Error: as :meth:`prepare` and :meth:`go`; what was found before is written.
         """
         try:
+            return self._carry_out(saved)
+        finally:
+            self._folder.close()
+
+    def _carry_out(self, saved: SavedRun | None) -> bool:
+        try:
             self.prepare(saved)
         except Sam3Error:
             self.abandon()
@@ -141,7 +147,7 @@ class Run:
             for shown in self._passage.shown:
                 if self._is_beside(shown.frame) or shown.frame == self._passage.first:
                     self._show(shown)
-            self._folder.remove()  # of an earlier run, which isn't gone on with
+            self._folder.clear()
         # What may be refused comes before the first output is touched.
         parts = [self._folder.parts(number) for number in range(len(self._outputs))]
         for number, output in enumerate(self._outputs):

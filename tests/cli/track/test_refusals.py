@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from sam3_tvm.film import run as track_run
 from sam3_tvm.runtime.video.frames import FramesError
 from sam3_tvm.runtime.video.open import open_frames
 from tests import video_scenes
@@ -244,3 +246,42 @@ def test_a_refused_film_leaves_no_folder_for_what_nobody_named(cli, folder, trac
         result = cli("track", "artifact", *arguments)
         assert result.exit_code == 2, result.output
         assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("inner", ["masks/000001-1.png", "masks/x.jsonl", "masks/x.png/"])
+def test_no_output_lies_in_another(cli, folder, tracker, film, inner):
+    (folder / "masks" / "x.png").mkdir(parents=True)
+    before = files(folder)
+    result = cli("track", "artifact", film, *SHOW, "-o", "masks", "-o", inner)
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    path = Path(inner)
+    assert line == f"error: -o {path}: lies in masks, which is written, too; choose another"
+    assert files(folder) == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_one_process_at_a_time_works_on_an_output(cli, folder, tracker, film, monkeypatch, resume):
+    monkeypatch.setattr(track_run, "_CHECKPOINT_FRAMES", 2)
+    command = ("track", "artifact", film, *SHOW, "-o", "x.jsonl")
+    others = []
+
+    def meanwhile(index: int) -> None:
+        if index == 5 and not others:
+            before = contents(folder)
+            others.append(cli(*command, *resume))
+            assert contents(folder) == before
+
+    tracker.watch = meanwhile
+    result = cli(*command)
+    assert result.exit_code == 0, result.output
+    assert len(lines(folder / "x.jsonl")) == COUNT
+    assert files(folder) == {"x.jsonl"}
+    (other,) = others
+    assert other.exit_code == 2
+    (line,) = other.stderr.splitlines()
+    assert line == (
+        "error: x.jsonl.resume: another process is at work on it; wait for its end, or choose "
+        "another name with -o"
+    )

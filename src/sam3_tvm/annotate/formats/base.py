@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -127,5 +128,4 @@ def place(source: Path, target: Path, copy: bool) -> None:
     except OSError as error:
         raise PictureGone(f"{source}: cannot be copied ({error.strerror or error})") from error
     with opened as taken, target.open("wb") as made:
-        while block := taken.read(1 << 20):
-            made.write(block)
+        shutil.copyfileobj(taken, made)

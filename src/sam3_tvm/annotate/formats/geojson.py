@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sam3_tvm.annotate.formats.base import Contents, json_text, stems
 from sam3_tvm.annotate.records import AnnotatedObject
-from sam3_tvm.annotate.rings import Ring, polygons
+from sam3_tvm.runtime.pictures.polygons import mask_polygons
 
 __all__ = ["write"]
 
@@ -31,7 +34,8 @@ def write(folder: Path, contents: Contents) -> None:
 
 
 def _feature(one: AnnotatedObject, size: tuple[int, int]) -> dict[str, Any]:
-    pieces = [[_closed(p.shell), *map(_closed, p.holes)] for p in polygons(one.mask(size))]
+    polygons = mask_polygons(one.mask(size))
+    pieces = [[_closed(outer), *map(_closed, holes)] for outer, holes in polygons]
     single = len(pieces) == 1
     return {
         "type": "Feature",
@@ -48,5 +52,7 @@ def _feature(one: AnnotatedObject, size: tuple[int, int]) -> dict[str, Any]:
     }
 
 
-def _closed(ring: Ring) -> list[tuple[int, int]]:
-    return [*ring, ring[0]]
+def _closed(ring: NDArray[np.int32]) -> list[list[int]]:
+    """Corners x, y [K, 2] as GeoJSON has them: the first comes again as the last."""
+    corners: list[list[int]] = ring.tolist()
+    return [*corners, corners[0]]

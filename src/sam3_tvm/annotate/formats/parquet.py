@@ -23,7 +23,7 @@ def check() -> None:
         MissingExtraError: it isn't.
     """
     with needed("writing Parquet"):
-        import pyarrow.parquet  # noqa: F401
+        import pyarrow.parquet  # noqa: F401 - asked for whether it is there
 
 
 def write(folder: Path, contents: Contents) -> None:

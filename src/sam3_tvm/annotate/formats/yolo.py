@@ -36,7 +36,7 @@ def write_detect(folder: Path, contents: Contents) -> None:
 
 def write_segment(folder: Path, contents: Contents) -> None:
     """``data.yaml``, ``images/`` and ``labels/`` with a ring on each line."""
-    _write(folder, contents, lambda one, size: _rings(one, size))
+    _write(folder, contents, _rings)
 
 
 def _write(

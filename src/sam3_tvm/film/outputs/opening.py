@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sam3_tvm.files import real_path
-from sam3_tvm.film.checkpoint import WorkFolder
 from sam3_tvm.film.faults import Refused
 from sam3_tvm.film.outputs.base import Output
 from sam3_tvm.film.outputs.json_lines import JsonLines
 from sam3_tvm.film.outputs.mask_folder import MaskFolder
+from sam3_tvm.film.outputs.places import check_places
 from sam3_tvm.film.outputs.sheet import ContactSheet
 from sam3_tvm.film.outputs.video import SLOWEST_FPS, OverlayVideo
 
@@ -22,7 +22,7 @@ __all__ = ["open_outputs", "parse_output"]
 def open_outputs(
     paths: Sequence[Path], video: Path, fps: float | None, resume: bool
 ) -> list[Output]:
-    """The outputs, none of which may be the film or lie in it, nor in what is removed at the end.
+    """The outputs, none of which may be the film or lie in it, in another, or in what is removed.
 
     Args:
         paths: as :func:`parse_output` takes them.
@@ -36,23 +36,13 @@ def open_outputs(
     if fps is not None and not (math.isfinite(fps) and SLOWEST_FPS <= fps <= 1000):
         raise Refused("fps", f"{fps:g}: frames per second lie between {SLOWEST_FPS} and 1000")
     source = real_path(video)
-    resolved = [real_path(path) for path in paths]
-    for path, place in zip(paths, resolved, strict=True):
+    for path in paths:
+        place = real_path(path)
         if place == source or (os.path.isdir(source) and place.parent == source):
             raise Refused(
                 "output", f"{path}: would write over or into {video}; choose another place"
             )
-        if not place.name:
-            raise Refused("output", f"{path}: is the root of the file system; name a folder in it")
-        if resolved.count(place) > 1:
-            raise Refused("output", f"{path}: is named twice")
-        unfinished = WorkFolder(resolved[0], {}).path
-        if unfinished in (place, *place.parents):
-            raise Refused(
-                "output",
-                f"{path}: {unfinished.name} is for unfinished work, and goes when all is done; "
-                "choose another place",
-            )
+    check_places(paths, [video], _is_folder)
     return [parse_output(path, fps, resume) for path in paths]
 
 
@@ -85,3 +75,8 @@ def parse_output(path: Path, fps: float | None = None, resume: bool = False) -> 
         f"{path}: not a form that is written; give NAME.mp4 for a video, NAME.jsonl for "
         "run-length encoded masks, NAME.png for a contact sheet, or a folder for masks as PNG",
     )
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether :func:`parse_output` makes a folder of a path; one that is too long is told there."""
+    return os.path.isdir(path) or not path.suffix
