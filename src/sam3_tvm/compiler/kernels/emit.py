@@ -9,7 +9,7 @@ which values live in registers.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from tvm import tirx
@@ -86,7 +86,7 @@ class _Kernel:
 
 
 @contextmanager
-def kernel(name: str, features: Collection[str] = ()) -> Iterator[_Kernel]:
+def kernel(name: str, features: Collection[str] = (), llvm: str = "") -> Iterator[_Kernel]:
     """Everything emitted inside becomes the body of one PrimFunc, left in ``.func``.
 
     The function is marked as scheduled and opaque, so that TVM's fusion and default schedules
@@ -95,6 +95,7 @@ def kernel(name: str, features: Collection[str] = ()) -> Iterator[_Kernel]:
     Args:
         name: what a profile lists it as.
         features: those beyond the target's level whose instructions it uses.
+        llvm: definitions in LLVM's language of what it calls by ``call_pure_extern``; inlined.
     """
     made = _Kernel()
     with IRBuilder() as builder, T.prim_func(is_private=True, s_tir=True):
@@ -108,7 +109,8 @@ def kernel(name: str, features: Collection[str] = ()) -> Iterator[_Kernel]:
                 **({FEATURES: sorted(features)} if features else {}),
             }
         )
-        yield made
+        with T.attr(tirx.const(0, "int32"), "pragma_import_llvm", llvm) if llvm else nullcontext():
+            yield made
     made.func = builder.get()
 
 

@@ -1,0 +1,93 @@
+"""Products of bfloat16: rounding, and layers against NumPy by the same pairs made of plain arithmetic,
+which every CPU has; by the instructions themselves where this one has them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from kernel_testing import compiled, empty
+
+from sam3_tvm.arithmetic import BFLOAT16
+from sam3_tvm.compiler.kernels.product import dot
+from sam3_tvm.compiler.kernels.product.bfloat16 import rounding_kernel, synthetic
+from sam3_tvm.compiler.kernels.product.dot import FMA, bfloat16_dot, dot_for
+from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
+from sam3_tvm.compiler.kernels.product.linear import linear_kernel, linear_layout
+from sam3_tvm.compiler.targets.cpu import CpuTarget
+
+NATIVE = CpuTarget.parse("native")
+
+
+def bits(values):
+    """The nearest bfloat16, ties to even, as uint16."""
+    wide = np.ascontiguousarray(values, "float32").view("uint32")
+    nearest = (wide + 0x7FFF + ((wide >> 16) & 1)) >> 16
+    return np.where(np.isnan(values), (wide >> 16) | 0x40, nearest).astype("uint16")
+
+
+def rounded(values):
+    return (bits(values).astype("uint32") << 16).view("float32")
+
+
+@pytest.fixture(params=["plain", "widened", "native"])
+def kind(request, monkeypatch):
+    """By pairs in plain arithmetic, by float32 with widened weights, or by what this CPU has."""
+    if request.param == "native":
+        if dot_for(NATIVE, BFLOAT16) is FMA:
+            pytest.skip("this CPU doesn't multiply bfloat16")
+    elif request.param == "plain":
+        plain = bfloat16_dot("plain", synthetic(NATIVE.lanes), None)
+        monkeypatch.setitem(dot.DOTS, "bfloat16", (plain,))
+    else:
+        monkeypatch.setitem(dot.DOTS, "bfloat16", (FMA,))
+    return request.param
+
+
+def test_rounding_is_to_nearest_even_and_keeps_what_is_no_number():
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((7, 33), dtype="float32") * 10 ** rng.uniform(-30, 30, (7, 33))
+    values = values.astype("float32")
+    one_and_half = np.float32(1) + np.float32(2**-8)  # between two: to even
+    special = [0.0, -0.0, np.inf, -np.inf, np.nan, -np.nan, 1e-40, 3.4e38, one_and_half]
+    values[0, : len(special)] = special
+    values[1, 0] = np.array([0x7F800001], "uint32").view("float32")[0]  # a NaN by its last bit
+    got = compiled(rounding_kernel(), NATIVE)(values, np.zeros((7, 33), "uint16"))
+    np.testing.assert_array_equal(got, bits(values))
+
+
+@pytest.mark.parametrize(("n", "k"), [(1, 2), (33, 34), (64, 512), (129, 1032)])
+def test_a_layer_multiplies_rounded_values_and_adds_in_float32(kind, n, k):
+    epilogue = Epilogue(bias=True, activation="relu", residual="after")
+    kernel = compiled(linear_kernel(NATIVE, n, k, epilogue, BFLOAT16), NATIVE)
+    layout = linear_layout(NATIVE, BFLOAT16)
+    rng = np.random.default_rng(n)
+    w = rng.standard_normal((n, k), dtype="float32") / np.float32(math.sqrt(k))
+    bias = rng.standard_normal(n, dtype="float32")
+    packed = layout.array(bits(w))
+    for m in (0, 1, 11, 97):
+        x = rng.standard_normal((m, k), dtype="float32")
+        residual = rng.standard_normal((m, n), dtype="float32")
+        taken = x if kind == "widened" else rounded(x)
+        want = np.maximum(taken.astype("float64") @ rounded(w).astype("float64").T + bias, 0)
+        padded = np.pad(bias, (0, layout.rows(n) - n))
+        got = kernel(x, packed, padded, residual, empty(m, n))
+        np.testing.assert_allclose(got, want + residual, atol=2e-6 * math.sqrt(k), rtol=0)
+
+
+def test_a_nan_reaches_its_row_and_no_other(kind):
+    kernel = compiled(linear_kernel(NATIVE, 40, 64, Epilogue(), BFLOAT16), NATIVE)
+    packed = linear_layout(NATIVE, BFLOAT16).array(bits(np.ones((40, 64), "float32")))
+    x = np.ones((13, 64), "float32")
+    x[5, 17] = np.nan
+    got = kernel(x, packed, empty(13, 40))
+    assert np.isnan(got[5]).all()
+    assert np.isfinite(np.delete(got, 5, axis=0)).all()
+
+
+def test_an_odd_number_of_inputs_is_no_whole_words(monkeypatch):
+    plain = bfloat16_dot("plain", synthetic(NATIVE.lanes), None)
+    monkeypatch.setitem(dot.DOTS, "bfloat16", (plain,))
+    with pytest.raises(ValueError, match="7 inputs are no whole words of 2"):
+        linear_kernel(NATIVE, 8, 7, Epilogue(), BFLOAT16)
