@@ -11,7 +11,7 @@ from typing import Any
 from tvm import relax
 
 from sam3_tvm.compiler.graph.rewriting import Emit
-from sam3_tvm.compiler.kernels.product.bfloat16 import rounding_kernel
+from sam3_tvm.compiler.kernels.product.bfloat16 import rounding
 from sam3_tvm.compiler.kernels.product.layout import PackedLayout
 from sam3_tvm.compiler.kernels.product.stored_weights import INT8_MAX, STORED
 
@@ -50,7 +50,7 @@ def store_rows(emit: Emit, rows: Expr, weights: str) -> tuple[Expr, Expr | None]
     if weights == "float16":
         return emit(op.astype(rows, "float16")), None
     if weights == "bfloat16":
-        kernel = emit.kernel("round_to_bfloat16", rounding_kernel())
+        kernel = emit.kernel("round_to_bfloat16", rounding())
         bits = relax.TensorType(rows.ty.shape, STORED[weights])
         return emit(relax.call_tir(kernel, [rows], bits)), None
     largest = emit(op.max(emit(op.abs(rows)), axis=[1], keepdims=True))

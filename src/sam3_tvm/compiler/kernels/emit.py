@@ -9,9 +9,10 @@ which values live in registers.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
+import tvm
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script.builder import ir as T
@@ -19,6 +20,7 @@ from tvm.tirx.script.builder import ir as T
 __all__ = [
     "EXACT_BUFFERS",
     "FEATURES",
+    "OPAQUE",
     "Expr",
     "accumulators",
     "as_index",
@@ -102,16 +104,19 @@ def kernel(name: str, features: Collection[str] = (), llvm: str = "") -> Iterato
         T.func_name(name)
         T.func_attr(
             {
-                "op_pattern": _OPAQUE,
+                "op_pattern": OPAQUE,
                 "tirx.noalias": True,
                 "tirx.is_scheduled": True,
                 EXACT_BUFFERS: True,
                 **({FEATURES: sorted(features)} if features else {}),
             }
         )
-        with T.attr(tirx.const(0, "int32"), "pragma_import_llvm", llvm) if llvm else nullcontext():
-            yield made
+        yield made
     made.func = builder.get()
+    if llvm:
+        imported = ("pragma_import_llvm", tvm.ir.StringImm(llvm))
+        body = tirx.AttrStmt(tirx.const(0, "int32"), *imported, made.func.body)
+        made.func = made.func.with_body(body)
 
 
 EXACT_BUFFERS = "sam3_tvm.exact_buffers"
@@ -120,8 +125,8 @@ EXACT_BUFFERS = "sam3_tvm.exact_buffers"
 FEATURES = "sam3_tvm.features"
 """Attribute of a function: the features beyond the target's level that its instructions need."""
 
-# relax's OpPatternKind: an opaque function is never fused with its neighbours.
-_OPAQUE = 8
+OPAQUE = 8
+"""relax's OpPatternKind of a function that is never fused with its neighbours."""
 
 
 def tensor(name: str, shape: tuple[Expr | int, ...], dtype: str = "float32") -> Expr:

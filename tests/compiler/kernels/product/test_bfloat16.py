@@ -11,7 +11,7 @@ from kernel_testing import compiled, empty
 
 from sam3_tvm.arithmetic import BFLOAT16
 from sam3_tvm.compiler.kernels.product import dot
-from sam3_tvm.compiler.kernels.product.bfloat16 import rounding_kernel, synthetic
+from sam3_tvm.compiler.kernels.product.bfloat16 import rounding, synthetic
 from sam3_tvm.compiler.kernels.product.dot import FMA, bfloat16_dot, dot_for
 from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
 from sam3_tvm.compiler.kernels.product.linear import linear_kernel, linear_layout
@@ -53,7 +53,7 @@ def test_rounding_is_to_nearest_even_and_keeps_what_is_no_number():
     special = [0.0, -0.0, np.inf, -np.inf, np.nan, -np.nan, 1e-40, 3.4e38, one_and_half]
     values[0, : len(special)] = special
     values[1, 0] = np.array([0x7F800001], "uint32").view("float32")[0]  # a NaN by its last bit
-    got = compiled(rounding_kernel(), NATIVE)(values, np.zeros((7, 33), "uint16"))
+    got = compiled(rounding(), NATIVE)(values, np.zeros((7, 33), "uint16"))
     np.testing.assert_array_equal(got, bits(values))
 
 

@@ -15,27 +15,18 @@ as zeros and rounds its two products separately to nearest even; the order is th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from tvm import tirx
+from tvm import te, tirx
 
-from sam3_tvm.compiler.kernels.emit import (
-    Expr,
-    bind,
-    kernel,
-    load,
-    loop,
-    parallel,
-    size_var,
-    store,
-    tensor,
-)
+from sam3_tvm.compiler.kernels.emit import OPAQUE, Expr, bind, size_var
 
 __all__ = [
     "AVX512_BF16",
     "NEON_BF16",
     "Pairs",
-    "rounding_kernel",
+    "rounding",
     "synthetic",
     "words_of_neighbours",
     "words_of_two",
@@ -148,15 +139,19 @@ def synthetic(lanes: int) -> Pairs:
     return Pairs(lanes)
 
 
-def rounding_kernel() -> Expr:
-    """The PrimFunc ``(x [N, K] float32, y [N, K] uint16)``: y has the bits of x in bfloat16."""
-    with kernel("round_to_bfloat16") as made:
-        n, k = size_var("n"), size_var("k")
-        x, y = tensor("x", (n, k)), tensor("y", (n, k), "uint16")
-        with parallel(n) as row, loop(k) as column:
-            bits = _rounded(load(x, row, column), 1) >> _constant(16, 1)
-            store(y, bits.astype("uint16"), row, column)
-    return made.func
+def rounding() -> Expr:
+    """The PrimFunc ``(x [N, K] float32, y [N, K] uint16)``, not yet scheduled: y has the bits of x
+    in bfloat16."""
+    x = te.placeholder((size_var("n"), size_var("k")), name="x")
+
+    def bits(row: Expr, column: Expr) -> Expr:
+        nearest = _rounded(x[row, column], 1, name=lambda value: value)
+        return (nearest >> _constant(16, 1)).astype("uint16")
+
+    y = te.compute(x.shape, bits, name="round_to_bfloat16")
+    made = te.create_prim_func([x, y])
+    # Opaque: of sizes that vary, which TVM fuses with no sizes that are known.
+    return made.with_attrs({"tirx.noalias": True, "op_pattern": OPAQUE})
 
 
 def words_of_neighbours(first: Expr, second: Expr, lanes: int) -> Expr:
@@ -185,9 +180,10 @@ def _constant(value: int, lanes: int) -> Expr:
     return number if lanes == 1 else tirx.Broadcast(number, lanes)
 
 
-def _rounded(value: Expr, lanes: int) -> Expr:
-    """float32 -> uint32 whose upper half is the bfloat16 that is nearest."""
-    bits = bind(tirx.reinterpret(_dtype("uint32", lanes), value))
+def _rounded(value: Expr, lanes: int, name: Callable[[Expr], Expr] = bind) -> Expr:
+    """float32 -> uint32 whose upper half is the bfloat16 that is nearest; ``name`` gives the bits a
+    name."""
+    bits = name(tirx.reinterpret(_dtype("uint32", lanes), value))
     sixteen, one = _constant(16, lanes), _constant(1, lanes)
     odd = (bits >> sixteen) & one
     nearest = bits + odd + _constant(0x7FFF, lanes)
