@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["BFLOAT16", "COMPUTES", "FLOAT32", "PRECISIONS", "SCHEMES", "Arithmetic", "scheme", "storing"]
+__all__ = [
+    "BFLOAT16",
+    "COMPUTES",
+    "FLOAT32",
+    "PRECISIONS",
+    "SCHEMES",
+    "Arithmetic",
+    "scheme",
+    "storing",
+]
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,8 @@ BFLOAT16 = Arithmetic(
         "inputs, outputs and what goes from layer to layer are float32: sums of many layers",
         "norms, softmax, activations and rotary positions are float32: they are few operations",
         "layers with fewer than 32 outputs are float32: boxes and scores",
+        "products of two activations outside attention are float32: the last of a mask",
+        "convolutions have their weights in bfloat16, and multiply and add in float32",
     ),
 )
 """Products of bfloat16, added up in float32."""

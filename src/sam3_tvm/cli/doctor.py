@@ -146,6 +146,9 @@ def _machine_table(here: Machine, linker: str | None) -> Table:
         "system": f"{here.system}, Python {here.python}",
         "CPU": here.cpu,
         "CPU level": here.level,
+        "bfloat16": "multiplied by this CPU: compile --compute bfloat16 uses it"
+        if here.bfloat16
+        else "not multiplied by this CPU: compile --compute bfloat16 saves memory here, no time",
         "cores": f"{here.cores}",
         "memory": memory,
         "C compiler": linker or "none",

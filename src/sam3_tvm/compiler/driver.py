@@ -296,7 +296,8 @@ def _store_weights(
 def _transformed(
     name: str, transform: tvm.IRModule, inputs: Mapping[str, Any], options: Options
 ) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Run one function's transform over its weights: pairs of key and array, in order.
+    """Run one function's transform over its weights: pairs of key and array, in order. It runs on
+    this machine, whatever the target is.
 
     One function at a time, so that only its weights are in memory twice.
     """
@@ -311,8 +312,9 @@ def _transformed(
     if not any(isinstance(f, relax.Function) for f in alone.functions.values()):
         return
     alone = relax.transform.DeadCodeElimination([entry])(alone)
+    here = replace(options, target=CpuTarget.native())
     machine = relax.VirtualMachine(
-        pipeline.build(alone, options, f"_{entry}"), tvm.cpu(), memory_cfg="naive"
+        pipeline.build(alone, here, f"_{entry}"), tvm.cpu(), memory_cfg="naive"
     )
     known = {_identity(tensor): key for key, tensor in inputs.items()}
     for position, tensor in enumerate(machine[entry](list(inputs.values()))):

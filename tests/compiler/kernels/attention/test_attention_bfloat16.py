@@ -19,7 +19,7 @@ from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 NATIVE = CpuTarget.parse("native")
 HERE = dot_for(NATIVE, BFLOAT16)
-# Beside float64 of what isn't rounded: queries, keys, values and weights each by up to 2^-9 of
+# Beside float64 of what isn't rounded: queries, keys, values and weights each by up to 2^-8 of
 # themselves, which add up like the roots of sums of squares.
 TOLERANCE = 0.01
 

@@ -1,5 +1,5 @@
-"""Products of bfloat16: rounding, and layers against NumPy by the same pairs made of plain arithmetic,
-which every CPU has; by the instructions themselves where this one has them."""
+"""Products of bfloat16: rounding, and layers against NumPy, by pairs made of plain arithmetic, which
+every CPU has, and by the instructions themselves where this one has them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ import math
 
 import numpy as np
 import pytest
+import tvm
 from kernel_testing import compiled, empty
 
 from sam3_tvm.arithmetic import BFLOAT16
+from sam3_tvm.compiler.codegen import generate
+from sam3_tvm.compiler.kernels.attention.attention import AttentionSpec, attention_kernel
 from sam3_tvm.compiler.kernels.product import dot
 from sam3_tvm.compiler.kernels.product.bfloat16 import rounding, synthetic
 from sam3_tvm.compiler.kernels.product.dot import FMA, bfloat16_dot, dot_for
 from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
 from sam3_tvm.compiler.kernels.product.linear import linear_kernel, linear_layout
+from sam3_tvm.compiler.kernels.product.tile import gemm_tile, wide_tile
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 NATIVE = CpuTarget.parse("native")
@@ -91,3 +95,31 @@ def test_an_odd_number_of_inputs_is_no_whole_words(monkeypatch):
     monkeypatch.setitem(dot.DOTS, "bfloat16", (plain,))
     with pytest.raises(ValueError, match="7 inputs are no whole words of 2"):
         linear_kernel(NATIVE, 8, 7, Epilogue(), BFLOAT16)
+
+
+@pytest.mark.parametrize(
+    ("target", "multiplies", "rounds"),
+    [
+        ("x86-64-v4+avx512bf16", "vdpbf16ps", "vcvtne2ps2bf16"),
+        ("aarch64+bf16", "bfdot", "bfcvtn"),
+    ],
+)
+@pytest.mark.parametrize("kernel", ["linear", "attention"])
+def test_code_for_cpus_that_multiply_bfloat16_has_their_instructions(
+    kernel, target, multiplies, rounds
+):
+    target = CpuTarget.parse(target)
+    if kernel == "linear":
+        func = linear_kernel(target, 64, 64, Epilogue(), BFLOAT16)
+        tile = gemm_tile(target)
+    else:
+        spec = AttentionSpec(2, 32, 32, 1.0)
+        func = attention_kernel(target, spec, dot_for(target, BFLOAT16))
+        tile = wide_tile(target)
+    module = tvm.IRModule({"main": func.with_attr("global_symbol", "main")})
+    code = generate(module, target).mod.inspect_source("asm")
+    instructions = [line.split()[0] for line in code.splitlines() if line.startswith("\t")]
+    # A step of the whole tile, at least, and no call of what should be inlined.
+    assert instructions.count(multiplies) >= tile.rows * tile.vectors
+    assert rounds in instructions
+    assert "sam3_bf16" not in code

@@ -29,8 +29,8 @@ The softmax is in powers of two: queries are multiplied by scale x log2(e), so t
 neither that factor nor its inverse in its exponential. That leaves one maximum, six multiply-adds
 or comparisons and six other operations a vector where the products take 2 x D: on a core that
 adds on other ports (Zen 4) the bound is 90 % of the FMA peak at D = 32, 95 % at D = 64.
-What is added to scores is in :mod:`~sam3_tvm.compiler.kernels.attention.bias`, what is copied for an
-instruction over pairs in :mod:`~sam3_tvm.compiler.kernels.attention.packing`.
+What is added to scores is in :mod:`~sam3_tvm.compiler.kernels.attention.bias`, what an instruction
+over pairs needs in :mod:`~sam3_tvm.compiler.kernels.attention.packing`.
 """
 
 from __future__ import annotations

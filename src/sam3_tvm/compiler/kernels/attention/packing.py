@@ -62,9 +62,12 @@ class Packing:
         words = dim // self.dot.pack
         lanes = math.gcd(words, self.lanes)
         with loop(count) as i, loop(words // lanes) as v:
-            word = v * as_index(lanes)
-            row = bind(first + i)
-            value = self.words(lambda d, n, row=row: operand.load(b, row, h, d, n), word, lanes)
+            word, row = v * as_index(lanes), bind(first + i)
+
+            def values(d: Expr, lanes: int, row: Expr = row) -> Expr:
+                return operand.load(b, row, h, d, lanes)
+
+            value = self.words(values, word, lanes)
             store(to, value, i * as_index(words) + word, lanes=lanes)
 
     def copy_values(self, to: Expr, operand: Operand, where: tuple[Expr, ...], dim: int) -> None:
@@ -131,7 +134,7 @@ def _at(row: Expr, width: int, column: int) -> Expr:
 
 
 def _pairs_of(count: Expr, emit: Callable[[Expr, bool], None]) -> None:
-    """``emit(pair, whole)`` for all pairs of ``count`` rows, the last of which may be half a one."""
+    """``emit(pair, whole)`` for all pairs of ``count`` rows; the last may be half a one."""
     whole = bind(count // as_index(2))
     with loop(whole) as pair:
         emit(pair, True)

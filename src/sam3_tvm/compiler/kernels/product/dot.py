@@ -69,6 +69,7 @@ def _fused_multiply_add(sums: Expr, a: Expr, b: Expr) -> Expr:
 FMA = Dot("fma", "float32", "float32", "float32", 1, "float32", 0, None, _fused_multiply_add)
 """A fused multiply-add of float32."""
 
+
 def bfloat16_dot(name: str, pairs: Pairs, feature: str | None) -> Dot:
     """A product of words of two bfloat16."""
     dtypes = ("bfloat16", "bfloat16", "float32")

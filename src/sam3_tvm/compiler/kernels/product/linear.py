@@ -13,9 +13,9 @@ The epilogue works on sums that lie in L2 and are read there once: bias, GELU (1
 vector, 3 % of K = 1024's FMAs at most) or ReLU, and a residual cost no pass over memory.
 
 Weights may be stored in float16, bfloat16 or int8, and widened on their way
-(:mod:`~sam3_tvm.compiler.kernels.product.stored_weights`). Where the CPU multiplies bfloat16, they are
-multiplied as they are, and x is rounded as a task copies it: two loads and a conversion for 32 values
-that N / 256 tasks then use for 128 multiply-adds each and more, a hundredth.
+(:mod:`~sam3_tvm.compiler.kernels.product.stored_weights`). Where the CPU multiplies bfloat16, they
+are multiplied as they are, and x is rounded as a task copies it: two loads and a conversion for 32
+values, which a task of 256 columns then uses for 128 steps each.
 """
 
 from __future__ import annotations
@@ -138,8 +138,8 @@ def linear_kernel(
 ) -> Expr:
     """The PrimFunc ``(x [M, K], packed, [scale], [bias], [residual [M, N]], y [M, N])``.
 
-    All are float32 but ``packed``, which is as the arithmetic stores weights (bfloat16: its bits, as
-    uint16); int8 has ``scale``, the factor of every output.
+    All are float32 but ``packed``, which is as the arithmetic stores weights (bfloat16: its bits,
+    as uint16); int8 has ``scale``, the factor of every output.
 
     Args:
         target: the CPU that it is for.
@@ -173,8 +173,8 @@ def linear_kernel(
             if dot.pairs is None:
                 return load(x, row, first, lanes=lanes)
             at = bind(first * as_index(dot.pack))
-            values = (load(x, row, at + as_index(side * lanes), lanes=lanes) for side in (0, 1))
-            return dot.pairs.neighbours(*values, lanes)
+            first, second = (load(x, row, at + as_index(n), lanes=lanes) for n in (0, lanes))
+            return dot.pairs.neighbours(first, second, lanes)
 
         height = bind(task_rows(m, most_rows, unit))
 

@@ -12,13 +12,12 @@ of the traffic to it. Packed weights are widened into float32 scratch on their w
   pixels: a thousandth of its time.
 
 float16 keeps 11 significant bits: a weight moves by at most 2^-11 of itself (below 6e-5, by
-2^-25); bfloat16 keeps 8, and all of float32's range: by at most 2^-8 between powers of two, 2^-9 of
-the higher one. int8 is symmetric per output channel: ``w = scale * q`` with q in -127 .. 127 and
+2^-25); bfloat16 keeps 8, and all of float32's range: by at most 2^-8 of itself. int8 is symmetric per output channel: ``w = scale * q`` with q in -127 .. 127 and
 ``scale = max |w| / 127`` of the channel, so a weight moves by at most half a scale, 1/254 of
 the channel's largest. The scale multiplies the finished sum, before the bias.
 
-Instructions: a shift widens a vector of bfloat16, ``vcvtph2ps`` (F16C, AVX-512) or ``fcvtl`` widen a vector of halves, ``vpmovsxbd``
-or ``sshll`` and a conversion a vector of bytes. x86-64-v2 has none for halves, and LLVM would call
+Instructions: a shift widens a vector of bfloat16, ``vcvtph2ps`` (F16C, AVX-512) or ``fcvtl`` one
+of halves, ``vpmovsxbd`` or ``sshll`` and a conversion one of bytes. x86-64-v2 has none for halves, and LLVM would call
 a library function for every value: :func:`widens` says so.
 """
 
@@ -29,7 +28,15 @@ from tvm import tirx
 from sam3_tvm.compiler.kernels.emit import Expr, as_index, load, loop, store, tensor
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
-__all__ = ["INT8_MAX", "STORED", "load_wide", "name_suffix", "scale_argument", "widen_panel", "widens"]
+__all__ = [
+    "INT8_MAX",
+    "STORED",
+    "load_wide",
+    "name_suffix",
+    "scale_argument",
+    "widen_panel",
+    "widens",
+]
 
 STORED = {"float32": "float32", "float16": "float16", "bfloat16": "uint16", "int8": "int8"}
 """What weights of a precision are to a kernel and in an artifact's file: NumPy has no bfloat16."""
