@@ -1,5 +1,5 @@
-"""Products of bfloat16: rounding, and layers against NumPy, by pairs made of plain arithmetic, which
-every CPU has, and by the instructions themselves where this one has them."""
+"""Products of bfloat16: rounding, and layers against NumPy, by pairs made of plain arithmetic, and
+by the instructions themselves where this CPU has them."""
 
 from __future__ import annotations
 

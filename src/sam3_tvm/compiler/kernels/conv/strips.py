@@ -18,8 +18,9 @@ by each of the panels of weights, 9 KiB each, which stream from L2. A strip of s
 of a task x pixels of a strip) stays in L2 and is loaded and stored once per block of channels,
 48 vectors for 6912 multiply-adds.
 
-Weights stored in fewer bits (:mod:`~sam3_tvm.compiler.kernels.product.stored_weights`) are widened once per task and block of channels, for all panels of the task, and swept over the strip's
-tiles of pixels from there: from L2, as float32 weights are.
+Weights stored in fewer bits (:mod:`~sam3_tvm.compiler.kernels.product.stored_weights`) are widened
+once per task and block of channels, for all panels of the task, and swept over the strip's tiles of
+pixels from there: from L2, as float32 weights are.
 """
 
 from __future__ import annotations

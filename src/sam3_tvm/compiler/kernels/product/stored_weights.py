@@ -12,13 +12,14 @@ of the traffic to it. Packed weights are widened into float32 scratch on their w
   pixels: a thousandth of its time.
 
 float16 keeps 11 significant bits: a weight moves by at most 2^-11 of itself (below 6e-5, by
-2^-25); bfloat16 keeps 8, and all of float32's range: by at most 2^-8 of itself. int8 is symmetric per output channel: ``w = scale * q`` with q in -127 .. 127 and
-``scale = max |w| / 127`` of the channel, so a weight moves by at most half a scale, 1/254 of
-the channel's largest. The scale multiplies the finished sum, before the bias.
+2^-25); bfloat16 keeps 8, and all of float32's range: by at most 2^-8 of itself. int8 is symmetric
+per output channel: ``w = scale * q`` with q in -127 .. 127 and ``scale = max |w| / 127`` of the
+channel, so a weight moves by at most half a scale, 1/254 of the channel's largest. The scale
+multiplies the finished sum, before the bias.
 
 Instructions: a shift widens a vector of bfloat16, ``vcvtph2ps`` (F16C, AVX-512) or ``fcvtl`` one
-of halves, ``vpmovsxbd`` or ``sshll`` and a conversion one of bytes. x86-64-v2 has none for halves, and LLVM would call
-a library function for every value: :func:`widens` says so.
+of halves, ``vpmovsxbd`` or ``sshll`` and a conversion one of bytes. x86-64-v2 has none for halves,
+and LLVM would call a library function for every value: :func:`widens` says so.
 """
 
 from __future__ import annotations
