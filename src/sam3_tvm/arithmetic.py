@@ -63,9 +63,10 @@ BFLOAT16 = Arithmetic(
         *_NARROW,
         "inputs, outputs and what goes from layer to layer are float32: sums of many layers",
         "norms, softmax, activations and rotary positions are float32: they are few operations",
-        "layers with fewer than 32 outputs are float32: boxes and scores",
+        "layers and convolutions with fewer than 32 outputs are float32: boxes and scores",
         "products of two activations outside attention are float32: the last of a mask",
-        "convolutions have their weights in bfloat16, and multiply and add in float32",
+        "convolutions of larger filters than 1 x 1 multiply and add in float32: most by Winograd's "
+        "algorithm, which saves more; their weights are bfloat16",
     ),
 )
 """Products of bfloat16, added up in float32."""

@@ -13,9 +13,9 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from sam3_tvm.arithmetic import BFLOAT16, FLOAT32, Arithmetic
+from sam3_tvm.arithmetic import Arithmetic
 from sam3_tvm.compiler.dispatch.store_weights import pack_weights
-from sam3_tvm.compiler.graph.arithmetic import arithmetic_of
+from sam3_tvm.compiler.graph.arithmetic import arithmetic_of, arithmetic_of_layer
 from sam3_tvm.compiler.graph.dataflow import Dataflow, shape_of
 from sam3_tvm.compiler.graph.linear_patterns import LinearLayer, find_linear_layers
 from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
@@ -52,24 +52,9 @@ class DispatchLinear:
     def _find(self, func: relax.Function) -> dict[Expr, NewValue]:
         scheme = arithmetic_of(func)
         return {
-            var: _Dispatch(self.target, _arithmetic(scheme, layer), layer)
+            var: _Dispatch(self.target, arithmetic_of_layer(scheme, layer.n, layer.k), layer)
             for var, layer in find_linear_layers(Dataflow(func)).items()
         }
-
-
-_FEWEST_OUTPUTS = 32
-
-
-def _arithmetic(scheme: Arithmetic, layer: LinearLayer) -> Arithmetic:
-    """A layer's part of its function's scheme.
-
-    What few outputs say (a box, a score, which of three masks) is what a user sees, and costs next
-    to nothing in float32. An odd number of inputs is no pairs.
-    """
-    narrow = scheme is BFLOAT16
-    if narrow and (layer.n < _FEWEST_OUTPUTS or layer.k % 2):
-        return FLOAT32
-    return scheme
 
 
 @dataclass(frozen=True)
