@@ -111,9 +111,9 @@ def conv_kernel(
     """The PrimFunc ``(x [B, I, H, W], packed, [scale], [bias [O]], [residual], y [B, O, H', W'])``.
 
     ``packed`` is as :func:`conv_layout` packs it for the shape's :func:`conv_dot`, for float32
-    ``[ceil(O / r), I * kh * kw, r]``, zeros behind the last channel, as the arithmetic stores weights; int8
-    has ``scale``, a factor for each of ceil(O / r) * r channels. ``residual`` has the shape of
-    y. All else is float32. B is symbolic. Groups are not supported.
+    ``[ceil(O / r), I * kh * kw, r]``, zeros behind the last channel, as the arithmetic stores
+    weights; int8 has ``scale``, a factor for each of ceil(O / r) * r channels. ``residual`` has the
+    shape of y. All else is float32. B is symbolic. Groups are not supported.
     """
     if shape.dense:
         pitch = shape.width + shape.padding[1] + shape.padding[3]
