@@ -149,7 +149,7 @@ def rounding() -> Expr:
         return (nearest >> _constant(16, 1)).astype("uint16")
 
     y = te.compute(x.shape, bits, name="round_to_bfloat16")
-    made = te.create_prim_func([x, y])
+    made = te.create_prim_func([x, y]).without_attr("global_symbol")
     # Opaque: of sizes that vary, which TVM fuses with no sizes that are known.
     return made.with_attrs({"tirx.noalias": True, "op_pattern": OPAQUE})
 
