@@ -5,8 +5,8 @@
 
 runs ``sam3-tvm annotate`` to the end; again, killed by SIGKILL after each quarter of the pictures;
 compares the two datasets with ``diff -r``; and compares every mask that a format's reader reads
-with the journal's. A line is printed for each; a difference ends it. Readers that aren't installed are
-named.
+with the journal's. A line is printed for each; a difference ends it. Readers that aren't
+installed are named.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class Cluster:
         computing: seconds in which the workers computed, all together.
 
     Raises:
-        Refused: no cluster answers, or no machine of it has so many cores.
+        Refused: no cluster answers, no machine of it has so many cores, or no core is asked for.
         MissingExtraError: Ray isn't installed.
     """
 
@@ -83,7 +83,9 @@ class Cluster:
         with needed("annotating on a cluster"):
             import ray.data  # noqa: F401 - asked for whether it is there
         self._address = address
-        self.threads = threads or 1
+        self.threads = 1 if threads is None else threads
+        if self.threads < 1:
+            raise Refused("cluster", f"{threads}: a worker has at least one core")
         self.workers = 0
         self.computing = 0.0
 

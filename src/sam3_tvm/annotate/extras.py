@@ -9,7 +9,7 @@ from sam3_tvm.errors import MissingExtraError
 
 __all__ = ["needed"]
 
-_EXTRAS = {"pyarrow": "annotate", "yaml": "annotate", "ray": "ray"}
+_EXTRAS = {"pyarrow": "annotate", "yaml": "annotate", "ray": "ray", "pandas": "ray"}
 
 
 @contextmanager

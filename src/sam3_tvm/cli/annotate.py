@@ -218,7 +218,8 @@ def _look(
         if cluster is not None:
             # Before signals are heard: Ray would hear them instead.
             stack.enter_context(cluster)
-        interrupted = stack.enter_context(Interrupts("the pictures at hand"))
+        at_hand = "the pictures at hand" if cluster is None else "the next batch"
+        interrupted = stack.enter_context(Interrupts(at_hand))
         tell = stack.enter_context(counting("pictures", total, before))
         meter = UsageMeter(threads)
         steps = (
