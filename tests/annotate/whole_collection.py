@@ -16,6 +16,7 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import redirect_stdout
@@ -78,7 +79,9 @@ def by_shapely(folder: Path) -> Found:
 
 def by_labelme(folder: Path) -> Found:
     from labelme import LabelFile, utils
+    from loguru import logger
 
+    logger.disable("labelme")
     for path in (folder / "labelme").glob("*.json"):
         read = LabelFile(f"{path}")
         size = utils.img_data_to_arr(read.imageData).shape
@@ -91,11 +94,16 @@ def by_labelme(folder: Path) -> Found:
 def by_datumaro(folder: Path) -> Found:
     import datumaro
 
-    read = datumaro.Dataset.import_from(f"{folder / 'cvat'}", "cvat")
-    labels = read.categories()[datumaro.AnnotationType.label]
-    for item in read:
-        for one in item.annotations:
-            yield Path(item.id).stem, labels[one.label].name, one.image > 0
+    with tempfile.TemporaryDirectory() as place:
+        # It looks for the pictures beside the file.
+        first = json.loads((folder / "journal.jsonl").read_bytes().splitlines()[1])
+        (Path(place) / "images").symlink_to(Path(first["path"]).parent)
+        (Path(place) / "annotations.xml").symlink_to((folder / "cvat/annotations.xml").resolve())
+        read = datumaro.Dataset.import_from(place, "cvat")
+        labels = read.categories()[datumaro.AnnotationType.label]
+        for item in read:
+            for one in item.annotations:
+                yield Path(item.id).stem, labels[one.label].name, one.image > 0
 
 
 def by_pyarrow(folder: Path) -> Found:
