@@ -1,4 +1,4 @@
-"""Packages that only the extra ``[annotate]`` installs."""
+"""Packages that only the extras ``[annotate]`` and ``[ray]`` install."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sam3_tvm.errors import MissingExtraError
 
 __all__ = ["needed"]
 
-_PACKAGES = ("pyarrow", "yaml")
+_EXTRAS = {"pyarrow": "annotate", "yaml": "annotate", "ray": "ray", "pandas": "ray"}
 
 
 @contextmanager
@@ -20,14 +20,15 @@ def needed(what: str) -> Iterator[None]:
         what: what it is needed for, to begin the message.
 
     Raises:
-        MissingExtraError: a package of the extra is missing.
+        MissingExtraError: a package of an extra is missing.
     """
     try:
         yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in _PACKAGES:
+        extra = _EXTRAS.get(package)
+        if extra is None:
             raise
         raise MissingExtraError(
-            f"{what} needs {package}, which is not installed: pip install 'sam3-tvm[annotate]'"
+            f"{what} needs {package}, which is not installed: pip install 'sam3-tvm[{extra}]'"
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
@@ -13,9 +14,9 @@ from sam3_tvm.annotate.classes import Phrase, categories, phrases_of
 from sam3_tvm.annotate.records import AnnotatedObject
 from sam3_tvm.runtime.concepts.prompts import check_threshold
 from sam3_tvm.runtime.concepts.results import Result
-from sam3_tvm.runtime.model import Model
+from sam3_tvm.runtime.model import Model, load
 
-__all__ = ["Finder", "PhraseFinder"]
+__all__ = ["Finder", "PhraseFinder", "load_phrase_finder"]
 
 
 class Finder(Protocol):
@@ -87,6 +88,23 @@ class PhraseFinder:
             "the phrases": [[phrase.text, phrase.category] for phrase in self.phrases],
             "the threshold": self._threshold,
         }
+
+
+def load_phrase_finder(
+    artifact: str | os.PathLike[str],
+    phrases: Iterable[str | Phrase],
+    threshold: float = 0.5,
+    threads: int | None = None,
+) -> PhraseFinder:
+    """What looks for phrases, with a model that is loaded for it; as :class:`PhraseFinder`.
+
+    With its first arguments given by :func:`functools.partial` it is what workers of a cluster
+    load.
+
+    Raises:
+        ArtifactError: an artifact that cannot be used here.
+    """
+    return PhraseFinder(load(artifact, threads=threads), phrases, threshold)
 
 
 def _objects(phrase: Phrase, result: Result) -> Iterator[AnnotatedObject]:
