@@ -151,5 +151,3 @@ class _Remembering:
 
 
 _PHRASES = ("dog", "cat", "cup", "tree", "car", "shoe", "door", "hand")
-
-
