@@ -37,9 +37,10 @@ def figure(report: BenchReport) -> Any:
     from matplotlib.figure import Figure
 
     parts, engines = report.parts, _shown(report)
-    columns = min(len(parts), 3)
+    # With names in front, what is said of each of ours takes more room.
+    columns = min(len(parts), 3 if len(report.ours) == 1 else 2)
     rows = -(-len(parts) // columns)
-    lines = max((len(verdicts(report, part)) for part in parts), default=0)
+    lines = max((len(_told(report, part)) for part in parts), default=0)
     above = 0.55 + 0.17 * lines  # inches: the title of a panel and what is said under it
     height = max(0.42 * len(engines) + 0.85 + above, 2.2) * rows + 1.5
     made = Figure(figsize=(12.8, max(7.2 if rows > 1 else 4.8, height)), facecolor="white")
@@ -51,7 +52,7 @@ def figure(report: BenchReport) -> Any:
         axes.set_visible(False)
     inches = made.get_figheight()
     made.subplots_adjust(
-        left=0.115,
+        left=0.125,
         right=0.985,
         top=1 - (1.0 + above) / inches,
         bottom=0.75 / inches,
@@ -113,7 +114,7 @@ def _panel(ax: Any, report: BenchReport, part: PartInfo, named: bool) -> None:
         edge = high + 0.025 * longest
         weight = "bold" if ours else "normal"
         ax.text(edge, y, _label(report, timing), **{**style, "weight": weight})
-    names = [e.title if named else "" for e, _ in rows]
+    names = [_short(e.title) if named else "" for e, _ in rows]
     ax.set_yticks(range(len(rows)), names, size=10.5, color=_INK)
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.set_xlim(0, 2.3 * longest)
@@ -122,7 +123,7 @@ def _panel(ax: Any, report: BenchReport, part: PartInfo, named: bool) -> None:
     for side in ("top", "right", "bottom"):
         ax.spines[side].set_visible(False)
     ax.spines["left"].set_color(_FAINT)
-    told = verdicts(report, part)
+    told = _told(report, part)
     ax.set_title(
         part.title, loc="left", size=11.5, weight="bold", color=_INK, pad=12 + 12 * len(told)
     )
@@ -133,10 +134,18 @@ def _panel(ax: Any, report: BenchReport, part: PartInfo, named: bool) -> None:
         (0, 8),
         xycoords="axes fraction",
         textcoords="offset points",
-        size=8,
+        size=7.5,
         color=_OURS if any(ahead) else _INK,
         va="bottom",
     )
+
+
+def _told(report: BenchReport, part: PartInfo) -> list[str]:
+    return [line for lines in verdicts(report, part) for line in lines]
+
+
+def _short(title: str) -> str:
+    return title if len(title) <= 18 else f"{title[:17]}…"
 
 
 def _label(report: BenchReport, timing: Timing) -> str:

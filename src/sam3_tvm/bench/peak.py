@@ -57,6 +57,7 @@ class Instruction:
         lanes: words of an instruction; None for the target's vectors.
         step: ``(sums, x, y) -> sums``.
         llvm: a function of LLVM's that ``step`` calls, as text.
+        registers: that its encoding can name.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Instruction:
     lanes: int | None
     step: Callable[[Expr, Expr, Expr], Expr]
     llvm: str = ""
+    registers: int = 32
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -116,7 +118,7 @@ INSTRUCTIONS = (
         "vdpbf16ps", "bfloat16", "float32", 2, "int32", "AVX512BF16", 16, _pairs, _DPBF16PS
     ),
     Instruction("vpdpbusd", "int8", "int32", 4, "int32", "AVX512VNNI", 16, _bytes(16)),
-    Instruction("vpdpbusd", "int8", "int32", 4, "int32", "AVXVNNI", 8, _bytes(8)),
+    Instruction("vpdpbusd", "int8", "int32", 4, "int32", "AVXVNNI", 8, _bytes(8), registers=16),
 )
 """Of each kind of arithmetic the widest first."""
 
@@ -135,9 +137,9 @@ def _with_llvm(text: str) -> AbstractContextManager[Any]:
     return T.attr(as_index(0), "pragma_import_llvm", text) if text else nullcontext()
 
 
-def chains(target: CpuTarget) -> int:
+def chains(target: CpuTarget, instruction: Instruction) -> int:
     """Independent accumulators of one thread."""
-    return 24 if target.registers >= 32 else 12
+    return 24 if min(target.registers, instruction.registers) >= 32 else 12
 
 
 def peak_kernel(target: CpuTarget, instruction: Instruction, tasks: int, steps: int) -> Any:
@@ -157,7 +159,7 @@ def peak_kernel(target: CpuTarget, instruction: Instruction, tasks: int, steps: 
         x_and_y = tensor("x_and_y", (2, lanes), instruction.word)
         out = tensor("out", (tasks, lanes), kind)
         with _with_llvm(instruction.llvm), parallel(tasks) as task:
-            rows = accumulators(chains(target), 1, lanes, kind)
+            rows = accumulators(chains(target, instruction), 1, lanes, kind)
             x, y = (bind(load(x_and_y, i, 0, lanes=lanes)) for i in range(2))
             for c, row in enumerate(rows):
                 store(row, tirx.Broadcast(tirx.const(c, kind), lanes), 0)
@@ -177,11 +179,12 @@ def func_name(instruction: Instruction) -> str:
 
 
 def operands(instruction: Instruction, lanes: int) -> NDArray[Any]:
-    """``x_and_y``: of float32 towards a fixed point, so that nothing becomes infinite or denormal;
-    else ones and zeros, whose sums stay within bounds however many there are."""
-    if instruction.word == "float32":
+    """``x_and_y``: ones, whose sums stay finite for the steps of a call; for the multiply-add
+    towards a fixed point, so that nothing becomes infinite or denormal."""
+    if instruction.arithmetic == "float32":
         return np.repeat(np.array([[0.5], [1.0]], np.float32), lanes, 1)
-    return np.repeat(np.array([[0x01010101], [0]], np.int32), lanes, 1)
+    ones = {"bfloat16": 0x3F803F80, "int8": 0x01010101}[instruction.arithmetic]
+    return np.full((2, lanes), ones, np.int32)
 
 
 class Peak:
@@ -201,7 +204,9 @@ class Peak:
             tvm.runtime.tensor(operands(instruction, lanes)),
             tvm.runtime.tensor(np.zeros((threads, lanes), instruction.sum)),
         )
-        self._operations = 2 * instruction.pack * threads * _STEPS * chains(target) * lanes
+        self._operations = (
+            2 * instruction.pack * threads * _STEPS * chains(target, instruction) * lanes
+        )
         self._engine = Engine(threads)
         self.rate(seconds=0.02)
 

@@ -96,26 +96,27 @@ def _known(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def verdicts(report: BenchReport, part: PartInfo) -> list[str]:
-    """Each of ours beside the fastest of the others, in a few words; none without both."""
+def verdicts(report: BenchReport, part: PartInfo) -> list[list[str]]:
+    """For each of ours, beside the fastest of the others that are as exact and of all, a few words
+    each; none without both."""
     several = len(report.ours) > 1
     told = []
     for one in report.comparisons():
-        if one.part.name != part.name or one.best is None:
-            continue
-        name = f"{report.title(one.ours.engine)}: " if several else ""
-        if one.ours.off:
-            told.append(f"{name}{OFF_MARK}, so compared with none")
-            continue
-        if one.exact is one.best:
-            words = f"{_times(report, one, one.best)}, the fastest of all and as exact"
-        else:
-            exact = "none of the others is as exact"
-            if one.exact is not None:
-                exact = f"{_times(report, one, one.exact)}, the fastest as exact"
-            words = f"{exact}; {_times(report, one, one.best)}, the fastest of all"
-        told.append(f"{name}{words}")
+        if one.part.name == part.name and one.best is not None:
+            name = f"{report.title(one.ours.engine)}: " if several else ""
+            told.append([f"{name}{words}" for words in _verdict(report, one, one.best)])
     return told
+
+
+def _verdict(report: BenchReport, one: Comparison, best: Timing) -> list[str]:
+    if one.ours.off:
+        return [f"{OFF_MARK}, so compared with none"]
+    if one.exact is best:
+        return [f"{_times(report, one, best)} (best of all, as exact)"]
+    exact = "none of the others is as exact"
+    if one.exact is not None:
+        exact = f"{_times(report, one, one.exact)} (best as exact)"
+    return [exact, f"{_times(report, one, best)} (best of all)"]
 
 
 def _times(report: BenchReport, one: Comparison, other: Timing) -> str:
