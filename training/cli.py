@@ -145,6 +145,32 @@ def draw_command(
     say(f"wrote {count} scenes to {output}")
 
 
+@app.command("exemplars")
+def exemplars_command(
+    artifact: Annotated[Path, typer.Argument(help="An artifact of the demonstration model.")],
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs with the kind, and as many without.")] = (
+        300
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal pairs.")] = 1,
+    way: Annotated[list[str], typer.Option(help="One of the rows alone; repeatable.")] = [],  # noqa: B006
+) -> None:
+    """Measure what examples on other pictures are worth, on pairs of held-out scenes."""
+    import sam3_tvm
+    from training.exemplars import WAYS, measure
+
+    if unknown := [one for one in way if one not in WAYS]:
+        raise Sam3Error(f"--way {unknown[0]!r}: there are {', '.join(WAYS)}")
+    with reporting(lines=False) as progress:
+        found = measure(sam3_tvm.load(artifact), pairs, seed, way or WAYS, progress)
+    say("| what is given | F1 | precision | recall | absent kinds rejected | false finds there |")
+    say("|---|---|---|---|---|---|")
+    for name, measured in found.items():
+        present, absent = measured.figures()
+        there = f"{present.f1:.3f} | {present.precision:.3f} | {present.recall:.3f}"
+        gone = f"{absent.rejected:.3f} | {absent.predictions}" if absent.prompts else " | "
+        say(f"| {WAYS[name]} | {there} | {gone} |")
+
+
 def _read_report(path: Path | None) -> dict[str, Any] | None:
     if path is None:
         return None
