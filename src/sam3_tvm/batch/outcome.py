@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from sam3_tvm.runtime import Model, Result
+from sam3_tvm.runtime import Exemplar, Model, Result
+from sam3_tvm.runtime.concepts.sharing import Asked, share_out
 
 __all__ = ["Outcome", "Question"]
 
@@ -21,6 +22,7 @@ class Question:
         boxes, box_labels, points, point_labels: examples, as there; lists of numbers.
         threshold: objects with a higher score are kept.
         nms: as there.
+        examples: on other pictures; see :func:`~sam3_tvm.runtime.concepts.sharing.share_out`.
     """
 
     texts: list[str]
@@ -31,17 +33,19 @@ class Question:
     threshold: float
     nms: float | None
 
-    @property
-    def several(self) -> bool:
-        """Whether a picture gives several results."""
-        return len(self.texts) > 1
+    examples: tuple[Exemplar, ...] = ()
 
     def described(self) -> dict[str, Any]:
         """The question as plain data."""
-        return asdict(self)
+        plain = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {**plain, "examples": [[one.name, one.digest] for one in self.examples]}
+
+    def asked(self) -> list[Asked[Exemplar]]:
+        """What is looked for, in the order of the results; empty with boxes or points alone."""
+        return share_out([(text, text) for text in self.texts], self.examples)
 
     def ask(self, model: Model, picture: Path) -> list[Result]:
-        """A picture's results: one for each phrase, one without.
+        """A picture's results: one for each thing that is looked for, one without any.
 
         Raises:
             ImageError: it cannot be read.
@@ -55,8 +59,10 @@ class Question:
             "threshold": self.threshold,
             "nms": self.nms,
         }
-        if self.texts:
-            return model.segment(picture, self.texts, **examples)
+        if asked := self.asked():
+            texts = [one.text for one in asked]
+            # A tuple for each, so that none is taken for one that goes with all.
+            return model.segment(picture, texts, **examples, like=[one.like for one in asked])
         return [model.segment(picture, **examples)]
 
 
