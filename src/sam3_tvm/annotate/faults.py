@@ -24,7 +24,7 @@ class Refused(UsageError):
 
     def __init__(
         self,
-        given: Literal["pictures", "images", "phrases", "classes", "formats", "dataset"],
+        given: Literal["pictures", "images", "phrases", "classes", "formats", "dataset", "like"],
         text: str,
         has_value: bool = True,
     ) -> None:

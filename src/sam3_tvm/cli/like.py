@@ -16,8 +16,16 @@ from sam3_tvm.errors import Sam3Error, UsageError, one_line
 
 if TYPE_CHECKING:
     from sam3_tvm.runtime import Exemplar, Model
+    from sam3_tvm.runtime.concepts.sharing import Asked
 
-__all__ = ["LikeBox", "LikeOption", "NegativeLikeOption", "make_exemplars", "parse_likes"]
+__all__ = [
+    "LikeBox",
+    "LikeOption",
+    "NegativeLikeOption",
+    "check_likes",
+    "make_exemplars",
+    "parse_likes",
+]
 
 _FORM = "PICTURE:x0,y0,x1,y1 or PICTURE:x0,y0,x1,y1=NAME, such as"
 
@@ -87,6 +95,20 @@ def _parse(text: str, option: str, label: int) -> LikeBox:
         raise UsageError(f"{option} {text!r}: {reason}; {form}") from error
     typed = f"{option} {one_line(text)}"
     return LikeBox(local_path(path), corners, label, name and name.strip(), typed)
+
+
+def check_likes(asked: Sequence[Asked[LikeBox]]) -> None:
+    """Refuse what nothing says what is meant by.
+
+    Raises:
+        UsageError: there are only boxes around what isn't.
+    """
+    for one in asked:
+        if one.text is None and not any(box.label for box in one.like):
+            raise UsageError(
+                f"{one.like[0].typed}: says only what is not meant; give --text PHRASE or --like "
+                "as well"
+            )
 
 
 def make_exemplars(model: Model, likes: Sequence[LikeBox]) -> list[Exemplar]:

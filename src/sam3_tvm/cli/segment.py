@@ -13,7 +13,13 @@ import typer
 
 from sam3_tvm.cli.advice import what_to_type
 from sam3_tvm.cli.interrupts import Interrupts
-from sam3_tvm.cli.like import LikeOption, NegativeLikeOption, make_exemplars, parse_likes
+from sam3_tvm.cli.like import (
+    LikeOption,
+    NegativeLikeOption,
+    check_likes,
+    make_exemplars,
+    parse_likes,
+)
 from sam3_tvm.cli.options import ArtifactFolder, Threads, json_option, output_option
 from sam3_tvm.cli.outputs import opened_outputs
 from sam3_tvm.cli.paths import local_path
@@ -145,7 +151,10 @@ def command(
     from sam3_tvm.runtime.concepts.sharing import share_out
 
     phrases = [(one, one) for one in prompts.texts]
-    names = [one.name or "visual" for one in share_out(phrases, likes)]
+    looked_for = share_out(phrases, likes)
+    if not prompts.boxes and not prompts.points:
+        check_likes(looked_for)
+    names = [one.name or "visual" for one in looked_for]
     paths = output or [Path("sam3-out")]
     done: list[Outcome] = []
     failed: list[Failure] = []
