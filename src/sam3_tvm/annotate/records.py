@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sam3_tvm.runtime.pictures.runs import Window, window_of_runs
+
 __all__ = ["AnnotatedObject", "AnnotatedPicture", "PictureFailure"]
 
 
@@ -31,6 +33,10 @@ class AnnotatedObject:
     box: tuple[float, float, float, float]
     area: int
     counts: str
+
+    def window(self, size: tuple[int, int]) -> Window:
+        """The part of the picture that has all of the mask; see :meth:`mask`."""
+        return window_of_runs(self.counts, size)
 
     def mask(self, size: tuple[int, int]) -> NDArray[np.bool_]:
         """The mask, bool [H, W].

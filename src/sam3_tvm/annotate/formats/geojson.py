@@ -34,8 +34,12 @@ def write(folder: Path, contents: Contents) -> None:
 
 
 def _feature(one: AnnotatedObject, size: tuple[int, int]) -> dict[str, Any]:
-    polygons = mask_polygons(one.mask(size))
-    pieces = [[_closed(outer), *map(_closed, holes)] for outer, holes in polygons]
+    left, top, mask = one.window(size)
+    shift = np.array([left, top], np.int32)
+    pieces = [
+        [_closed(outer + shift), *(_closed(hole + shift) for hole in holes)]
+        for outer, holes in mask_polygons(mask)
+    ]
     single = len(pieces) == 1
     return {
         "type": "Feature",
