@@ -51,3 +51,21 @@ def test_a_picture_of_a_thousand_megapixels_takes_no_memory_of_its_size():
     runs = runs_of_window(Window(39_990, 29_990, np.ones((10, 10), bool)), size)
     assert coco.area(runs) == 100
     assert window_of_runs(runs["counts"], size)[:2] == (39_990, 29_990)
+
+
+@given(
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    seed=st.integers(0, 10_000),
+    factor=st.integers(1, 5),
+)
+def test_a_value_may_stand_for_many_pixels(size, seed, factor):
+    rng = np.random.default_rng(seed)
+    small = rng.random((-(-size[0] // factor), -(-size[1] // factor))) < 0.5
+    small[0, 0] = True
+    y, x = int(rng.integers(small.shape[0])), int(rng.integers(small.shape[1]))
+    small[:y] = small[:, :x] = False
+    small[y, x] = True
+    whole = small.repeat(factor, 0).repeat(factor, 1)[: size[0], : size[1]]
+    window = Window(x * factor, y * factor, small[y:, x:])
+    runs = runs_of_window(window, size, factor)
+    assert runs == coco.encode(np.asfortranarray(whole, np.uint8))

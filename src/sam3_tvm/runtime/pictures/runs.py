@@ -30,13 +30,15 @@ class Window(NamedTuple):
     mask: NDArray[np.bool_]
 
 
-def runs_of_window(window: Window, size: tuple[int, int]) -> dict[str, Any]:
+def runs_of_window(window: Window, size: tuple[int, int], factor: int = 1) -> dict[str, Any]:
     """A mask's runs over the whole picture, as pycocotools takes them: ``size``, and ``counts``
     as bytes.
 
     Args:
         window: it lies in the picture.
         size: the picture's height and width, at most ``MOST_PIXELS`` together.
+        factor: how many pixels wide and high a value of the window's mask is; what reaches beyond
+            the picture is cut.
     """
     from pycocotools import mask as coco
 
@@ -44,7 +46,14 @@ def runs_of_window(window: Window, size: tuple[int, int]) -> dict[str, Any]:
     steps = np.diff(np.pad(window.mask.T.astype(np.int8), ((0, 0), (1, 1))), axis=1)
     column, first = np.nonzero(steps == 1)
     _, last = np.nonzero(steps == -1)
-    begin = (window.x + column.astype(np.int64)) * height + window.y
+    first, last = (np.minimum(window.y + row * factor, height) for row in (first, last))
+    if factor > 1:
+        column = (column[:, None] * factor + np.arange(factor)).ravel()
+        first, last = first.repeat(factor), last.repeat(factor)
+        order = np.argsort(column, kind="stable")
+        order = order[: np.searchsorted(column[order], width - window.x)]
+        column, first, last = column[order], first[order], last[order]
+    begin = (window.x + column.astype(np.int64)) * height
     bounds = np.stack([begin + first, begin + last], 1).ravel()
     # A run that goes on at the top of the next column is one.
     inner = bounds[1:-1].reshape(-1, 2)
