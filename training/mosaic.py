@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,12 @@ PHRASES = (
 )
 """What a mosaic is searched for: colours and shapes, each many times there."""
 
+# A scene's side, and that of the cell in which it lies: between scenes their backgrounds run into
+# each other. A hard edge would make a thing of a background.
+_SCENE = 500
 _CELL = (900, 600)
+_ABOVE, _LEFT = (_CELL[0] - _SCENE) // 2, (_CELL[1] - _SCENE) // 2
+_SMOOTHED = 41
 
 
 def _matches(phrase: str, colour: str, shape: str) -> bool:
@@ -46,10 +51,10 @@ def _matches(phrase: str, colour: str, shape: str) -> bool:
 
 @dataclass(frozen=True)
 class Mosaic:
-    """Scenes side by side, each continued above and below by its background.
+    """Scenes of 500 pixels, whose backgrounds run into each other.
 
     Attributes:
-        columns, rows: of scenes, 600 pixels wide and 900 high.
+        columns, rows: of scenes, one in 600 pixels across and 900 down.
         seed: of the scenes.
     """
 
@@ -67,9 +72,23 @@ class Mosaic:
         for number in range(self.columns * self.rows):
             row, column = divmod(number, self.columns)
             rng = np.random.default_rng([STREAM, self.seed, 1 << 20, number])
-            above = (_CELL[0] - _CELL[1]) // 2
-            scene = draw_scene(rng, _CELL[1], held_out=True)
-            yield column * _CELL[1], row * _CELL[0] + above, scene
+            scene = draw_scene(rng, _SCENE, held_out=True)
+            yield column * _CELL[1] + _LEFT, row * _CELL[0] + _ABOVE, scene
+
+    def _bands(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """The rows of scenes, each with its first row of pixels, uint8 [500, W, 3]."""
+        width = self.size[1]
+        band = np.zeros((_SCENE, width, 3), np.uint8)
+        for number, (x, y, scene) in enumerate(self.scenes()):
+            band[:, x : x + _SCENE] = scene.image
+            begin, left = max(0, x - 2 * _LEFT), x == _LEFT
+            first = _smooth(band[:, x if left else begin - 1])
+            band[:, 0 if left else begin : x] = _between(
+                first, _smooth(scene.image[:, 0]), x - (0 if left else begin)
+            )
+            if (number + 1) % self.columns == 0:
+                band[:, x + _SCENE :] = _smooth(scene.image[:, -1])[:, None].round()
+                yield y, band
 
     def write(self, path: Path, progress: Progress = silent) -> None:
         """Write a tiled GeoTIFF, a metre a pixel somewhere in UTM's zone 33, or a PNG.
@@ -83,7 +102,6 @@ class Mosaic:
         from rasterio.transform import from_origin
 
         height, width = self.size
-        above = (_CELL[0] - _CELL[1]) // 2
         tif = path.with_suffix(".tif")
         with rasterio.open(
             tif,
@@ -101,12 +119,17 @@ class Mosaic:
             photometric="RGB",
             compress="deflate",
         ) as file:
-            for number, (x, y, scene) in enumerate(self.scenes()):
-                progress("scenes", number, self.columns * self.rows)
-                # A scene's edges are its background.
-                cell = np.pad(scene.image, ((above, above), (0, 0), (0, 0)), mode="edge")
-                window = ((y - above, y + _CELL[1] + above), (x, x + _CELL[1]))
-                file.write(cell.transpose(2, 0, 1), window=window)
+            done, last = 0, None
+            for number, (y, band) in enumerate(self._bands()):
+                progress("rows of scenes", number, self.rows)
+                top = _smooth(band[0])
+                gap = _between(top if last is None else last, top, y - done).transpose(1, 0, 2)
+                file.write(_planes(gap), window=((done, y), (0, width)))
+                file.write(_planes(band), window=((y, y + _SCENE), (0, width)))
+                done, last = y + _SCENE, _smooth(band[-1])
+            assert last is not None
+            gap = _between(last, last, height - done).transpose(1, 0, 2)
+            file.write(_planes(gap), window=((done, height), (0, width)))
         if path != tif:
             with rasterio.open(tif) as file:
                 profile = {**file.profile, "driver": "PNG"}
@@ -127,6 +150,24 @@ class Mosaic:
                     inside = thing.mask[top : rows[-1] + 1, left : columns[-1] + 1]
                     found.append(runs_of_window(Window(x + left, y + top, inside), self.size))
         return found
+
+
+def _smooth(edge: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """An edge of a scene, [N, 3], without its noise."""
+    around = _SMOOTHED // 2
+    padded = np.pad(edge.astype(np.float32), ((around, around), (0, 0)), mode="edge")
+    total = np.cumsum(np.concatenate([np.zeros((1, 3), np.float32), padded]), 0)
+    return (total[_SMOOTHED:] - total[:-_SMOOTHED]) / _SMOOTHED
+
+
+def _between(a: NDArray[np.float32], b: NDArray[np.float32], length: int) -> NDArray[np.uint8]:
+    """From one edge to the other, uint8 [N, length, 3]."""
+    share = ((np.arange(length, dtype=np.float32) + 0.5) / length)[None, :, None]
+    return (a[:, None] * (1 - share) + b[:, None] * share).round().astype(np.uint8)
+
+
+def _planes(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(rgb.transpose(2, 0, 1))
 
 
 def measure_scenes(model: Model, mosaic: Mosaic, progress: Progress = silent) -> Figures:
