@@ -11,7 +11,7 @@ from sam3_tvm.annotate.classes import Phrase, parse_phrase, read_classes
 from sam3_tvm.annotate.collect import IdWarning, Listed, collect
 from sam3_tvm.annotate.dataset import Dataset, check_place, seconds_per_picture
 from sam3_tvm.annotate.faults import OtherRun, Refused, Unfinished
-from sam3_tvm.annotate.finding import Finder, PhraseFinder
+from sam3_tvm.annotate.finding import Finder, PhraseFinder, TiledPhraseFinder
 from sam3_tvm.annotate.formats import FORMATS, Contents, Format, chosen_formats
 from sam3_tvm.annotate.records import AnnotatedObject, AnnotatedPicture, PictureFailure
 from sam3_tvm.annotate.run import AT_ONCE, annotate
@@ -32,6 +32,7 @@ __all__ = [
     "PhraseFinder",
     "PictureFailure",
     "Refused",
+    "TiledPhraseFinder",
     "Unfinished",
     "annotate",
     "check_place",

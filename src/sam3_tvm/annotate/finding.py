@@ -17,8 +17,9 @@ from sam3_tvm.runtime.concepts.prompts import check_threshold
 from sam3_tvm.runtime.concepts.results import Result
 from sam3_tvm.runtime.concepts.sharing import share_out
 from sam3_tvm.runtime.model import Model
+from sam3_tvm.tiles import TiledResult, Tiling, Windows, open_windows, segment_tiled
 
-__all__ = ["Finder", "PhraseFinder"]
+__all__ = ["Finder", "PhraseFinder", "TiledPhraseFinder"]
 
 
 class Finder(Protocol):
@@ -95,6 +96,9 @@ class PhraseFinder:
         texts = [text for text, _, _ in self._looked_for]
         like = [of for _, of, _ in self._looked_for]
         results = self._model.segment(rgb, texts, threshold=self._threshold, like=like)
+        return self._found(results)
+
+    def _found(self, results: Sequence[Result | TiledResult]) -> Iterator[AnnotatedObject]:
         for (_, _, phrase), result in zip(self._looked_for, results, strict=True):
             if result.text_read != result.text:
                 self.read[phrase.text] = result.text_read
@@ -113,7 +117,44 @@ class PhraseFinder:
         return settings
 
 
-def _objects(phrase: Phrase, result: Result) -> Iterator[AnnotatedObject]:
+class TiledPhraseFinder(PhraseFinder):
+    """As a :class:`PhraseFinder`, tile by tile, for large pictures, which are read by windows.
+
+    Args:
+        model, phrases, threshold, like: as there.
+        tiling: how pictures are cut; by default tiles of 1008 pixels that overlap by 0.15 of that.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        phrases: Iterable[str | Phrase],
+        threshold: float = 0.5,
+        like: Sequence[Exemplar] = (),
+        tiling: Tiling | None = None,
+    ) -> None:
+        super().__init__(model, phrases, threshold, like)
+        self.tiling = tiling or Tiling()
+
+    def __call__(self, rgb: NDArray[np.uint8]) -> Iterator[AnnotatedObject]:
+        with open_windows(rgb) as windows:
+            return self.in_windows(windows)
+
+    def in_windows(self, windows: Windows) -> Iterator[AnnotatedObject]:
+        """The objects in a picture that is read by windows."""
+        texts = [text for text, _, _ in self._looked_for]
+        like = [of for _, of, _ in self._looked_for]
+        results: list[TiledResult] = segment_tiled(
+            self._model, windows, texts, threshold=self._threshold, like=like, tiling=self.tiling
+        )
+        return self._found(results)
+
+    def settings(self) -> dict[str, Any]:
+        """As those of phrases, with the tiles."""
+        return {**super().settings(), "the tiles": [self.tiling.tile, self.tiling.overlap]}
+
+
+def _objects(phrase: Phrase, result: Result | TiledResult) -> Iterator[AnnotatedObject]:
     """A result's objects, without those whose mask has no pixel."""
     height, width = result.size
     for box, entry in zip(result.boxes, result.to_coco(), strict=True):

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from sam3_tvm.annotate.collect import Listed, collect
-from sam3_tvm.annotate.finding import Finder
-from sam3_tvm.annotate.records import AnnotatedPicture, PictureFailure
+from sam3_tvm.annotate.finding import Finder, TiledPhraseFinder
+from sam3_tvm.annotate.records import AnnotatedObject, AnnotatedPicture, PictureFailure
 from sam3_tvm.components import AbiError
 from sam3_tvm.runtime.pictures.arguments import PromptError
 from sam3_tvm.runtime.pictures.image import ImageError, read_picture
+from sam3_tvm.tiles import Place, open_windows
 
 __all__ = ["AT_ONCE", "annotate", "annotate_one"]
 
@@ -72,9 +73,8 @@ def annotate(
 def annotate_one(find: Finder, picture: Listed) -> AnnotatedPicture | PictureFailure:
     """What is found in one picture, or why nothing could be looked for."""
     try:
-        rgb = read_picture(picture.path)
         about, digest = picture.path.stat(), _digest(picture.path)
-        objects = tuple(find(rgb))
+        size, place, objects = _looked_at(find, picture.path)
     except _OF_THE_PICTURE as error:
         return PictureFailure(picture.name, f"{error}")
     except OSError as error:  # a file that goes away while it is read
@@ -84,12 +84,24 @@ def annotate_one(find: Finder, picture: Listed) -> AnnotatedPicture | PictureFai
     return AnnotatedPicture(
         picture.name,
         f"{picture.path}",
-        (rgb.shape[0], rgb.shape[1]),
+        size,
         about.st_size,
         about.st_mtime_ns,
         digest,
         objects,
+        place,
     )
+
+
+def _looked_at(
+    find: Finder, path: Path
+) -> tuple[tuple[int, int], Place | None, tuple[AnnotatedObject, ...]]:
+    """A picture's height and width, where it lies on the earth if that is known, its objects."""
+    if isinstance(find, TiledPhraseFinder):
+        with open_windows(path) as windows:
+            return windows.size, windows.place, tuple(find.in_windows(windows))
+    rgb = read_picture(path)
+    return (rgb.shape[0], rgb.shape[1]), None, tuple(find(rgb))
 
 
 def _digest(path: Path) -> str:

@@ -23,6 +23,7 @@ from sam3_tvm.cli.options import ArtifactFolder, JsonForTables, Threads
 from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.prompts import long_phrase
 from sam3_tvm.cli.terminal import complain, counting, duration, say, say_json, show, table
+from sam3_tvm.cli.tiling import OverlapOption, TileOption, parse_tiling
 from sam3_tvm.errors import UsageError, as_argument, one_line
 
 if TYPE_CHECKING:
@@ -74,11 +75,13 @@ def command(
     ] = None,
     like: LikeOption = [],  # noqa: B006
     negative_like: NegativeLikeOption = [],  # noqa: B006
+    tile: TileOption = None,
+    overlap: OverlapOption = None,
     formats: Annotated[
         list[str],
         typer.Option(
             "--format",
-            help="coco, yolo (both yolo-segment and yolo-detect), geojson, labelme, cvat, "
+            help="coco, yolo (both yolo-segment and yolo-detect), geojson, gpkg, labelme, cvat, "
             "parquet; several with commas; repeatable.",
             metavar="NAMES",
         ),
@@ -139,6 +142,7 @@ def command(
         from sam3_tvm.annotate import (
             Dataset,
             PhraseFinder,
+            TiledPhraseFinder,
             check_place,
             chosen_formats,
             collect,
@@ -150,7 +154,7 @@ def command(
 
         if not 0 <= threshold <= 1:
             raise UsageError(f"--threshold {threshold:g}: scores lie between 0 and 1")
-        likes = parse_likes(like, negative_like)
+        likes, tiling = parse_likes(like, negative_like), parse_tiling(tile, overlap)
         given = [*text, *(read_classes(classes) if classes is not None else ())]
         phrases = phrases_of(given) if given or not likes else ()
         check_likes(share_out([(p.text, p.category) for p in phrases], likes))
@@ -170,7 +174,8 @@ def command(
         import sam3_tvm
 
         model = sam3_tvm.load(artifact, threads=threads)
-        find = PhraseFinder(model, phrases, threshold, make_exemplars(model, likes))
+        asked = (model, phrases, threshold, make_exemplars(model, likes))
+        find = PhraseFinder(*asked) if tiling is None else TiledPhraseFinder(*asked, tiling)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PhraseWarning)  # said once, when all is done
             warnings.filterwarnings("ignore", module=r"PIL\.")

@@ -26,6 +26,7 @@ from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.pictures import file_names, find_pictures
 from sam3_tvm.cli.prompts import Prompts, long_phrase, parse_prompts
 from sam3_tvm.cli.terminal import complain, passing, say, say_json, show, table
+from sam3_tvm.cli.tiling import OverlapOption, TileOption, parse_tiling
 from sam3_tvm.errors import UsageError, one_line
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from sam3_tvm.batch.outcome import Outcome, Question
     from sam3_tvm.batch.run import Batch, Failure
     from sam3_tvm.runtime import Exemplar, Model
+    from sam3_tvm.tiles import Tiling
 
 __all__ = ["command"]
 
@@ -79,6 +81,8 @@ def command(
     ] = [],  # noqa: B006
     like: LikeOption = [],  # noqa: B006
     negative_like: NegativeLikeOption = [],  # noqa: B006
+    tile: TileOption = None,
+    overlap: OverlapOption = None,
     threshold: Annotated[
         float,
         typer.Option(help="Objects with a higher score are kept, 0 to 1.", metavar="SCORE"),
@@ -97,7 +101,8 @@ def command(
         output_option(
             "A folder: overlays, one PNG per phrase. A folder whose name ends in masks: a PNG per "
             "object. NAME.jsonl: a line of JSON per picture, masks run-length encoded as in COCO. "
-            "NAME.png: the overlay; of several pictures or phrases a contact sheet. Repeatable. "
+            "NAME.png: the overlay; of several pictures or phrases a contact sheet. With --tile, "
+            "NAME.geojson or NAME.gpkg: outlines in the picture's coordinate system. Repeatable. "
             "By default sam3-out.",
             "OUT",
         ),
@@ -135,6 +140,7 @@ def command(
     sam3-tvm segment sam3-cpu holidays/ --text dog --nms 0.7 -o masks/ -o dogs.jsonl
     sam3-tvm segment sam3-cpu shelf.jpg --box 40,25,110,180 -o shelf-found.png
     sam3-tvm segment sam3-cpu shelves/ --like one.jpg:40,25,110,180=jar -o jars.jsonl
+    sam3-tvm segment sam3-cpu city.tif --tile 1008 --text car -o cars.geojson
     sam3-tvm segment sam3-cpu photo.jpg --text dog --json --no-overlay > dogs.json
     """
     likes = parse_likes(like, negative_like)
@@ -144,6 +150,9 @@ def command(
         raise UsageError(f"--threshold {threshold:g}: scores lie between 0 and 1")
     if nms is not None and not 0 <= nms <= 1:
         raise UsageError(f"--nms {nms:g}: an intersection over union lies between 0 and 1")
+    tiling = parse_tiling(tile, overlap)
+    if tiling is not None and prompts.points:
+        raise UsageError("--point: a picture in tiles takes none; give --box")
     pictures = find_pictures(images)
     from sam3_tvm.batch.journal import Journal, settings
     from sam3_tvm.batch.run import Batch, Failure
@@ -161,7 +170,9 @@ def command(
     cut: dict[str, str] = {}
     with (
         what_to_type(),
-        opened_outputs(paths, pictures, names, overlay, resume=resume) as outputs,
+        opened_outputs(
+            paths, pictures, names, overlay, resume=resume, tiled=tiling is not None
+        ) as outputs,
         # With one picture there is nothing to go on with, and it may be cut short.
         Interrupts("this picture")
         if len(pictures) > 1
@@ -176,7 +187,7 @@ def command(
                 f"--point: {artifact} was made from {source.checkpoint} ({source.kind}), whose "
                 "model takes no points; give --box, or compile from Meta's own model"
             )
-        question = _question(prompts, threshold, nms, make_exemplars(model, likes))
+        question = _question(prompts, threshold, nms, make_exemplars(model, likes), tiling)
         written = [one.path for one in outputs]
         journal = Journal(paths[0]) if written and len(pictures) > 1 else None
         if resume and journal is None:
@@ -224,7 +235,11 @@ def command(
 
 
 def _question(
-    prompts: Prompts, threshold: float, nms: float | None, examples: Sequence[Exemplar]
+    prompts: Prompts,
+    threshold: float,
+    nms: float | None,
+    examples: Sequence[Exemplar],
+    tiling: Tiling | None,
 ) -> Question:
     from sam3_tvm.batch.outcome import Question
 
@@ -237,6 +252,7 @@ def _question(
         threshold,
         nms,
         tuple(examples),
+        tiling,
     )
 
 

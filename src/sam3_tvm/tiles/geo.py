@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from sam3_tvm.tiles.place import Place
 
 __all__ = [
     "Outlined",
+    "check_geopackage",
     "crs_member",
     "geometry",
     "needed",
@@ -115,6 +117,17 @@ def write_geojson(path: Path, objects: Iterable[Outlined], place: Place | None) 
     write_whole(path, save)
 
 
+def check_geopackage() -> None:
+    """Whether GeoPackages can be written.
+
+    Raises:
+        MissingExtraError: a package of the extra ``[geo]`` is missing.
+    """
+    with needed("writing a GeoPackage"):
+        import pyogrio  # noqa: F401 - asked for whether it is there
+        import shapely  # noqa: F401
+
+
 def write_geopackage(path: Path, objects: Iterable[Outlined], place: Place | None) -> None:
     """Write objects of one picture as a GeoPackage with the layer ``objects``.
 
@@ -122,9 +135,7 @@ def write_geopackage(path: Path, objects: Iterable[Outlined], place: Place | Non
         MissingExtraError: a package of the extra ``[geo]`` is missing.
         UsageError: the file cannot be written.
     """
-    with needed("writing a GeoPackage"):
-        import pyogrio  # noqa: F401 - asked for whether it is there, before a file is begun
-        import shapely  # noqa: F401
+    check_geopackage()
 
     def save(partial: Path) -> None:
         # GDAL goes by the suffix.
@@ -145,8 +156,8 @@ def write_features(path: Path, objects: Iterable[Outlined], place: Place | None)
         place: the coordinate system; None for pixels.
     """
     with needed("writing a GeoPackage"):
+        import pyogrio
         import shapely
-        from pyogrio.raw import write
 
     rows = [(about, geometry(polygons, place)) for about, polygons in objects]
     shapes = [shapely.geometry.shape(shape) for _, shape in rows]
@@ -157,13 +168,20 @@ def write_features(path: Path, objects: Iterable[Outlined], place: Place | None)
     if not rows:
         columns = [np.array([], dtype) for dtype in (object, np.float64, np.int64)]
     columns = [c.astype(object) if c.dtype.kind == "U" else c for c in columns]
-    write(
-        f"{path}",
-        np.array([shapely.to_wkb(one) for one in multi], object),
-        columns,
-        names,
-        layer="objects",
-        driver="GPKG",
-        geometry_type=kind,
-        crs=None if place is None else place.crs,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "'crs' was not provided")  # of pixels there is none
+        # The same objects are the same bytes, whenever they are written.
+        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "1970-01-01T00:00:00Z"})
+        try:
+            pyogrio.raw.write(
+                f"{path}",
+                np.array([shapely.to_wkb(one) for one in multi], object),
+                columns,
+                names,
+                layer="objects",
+                driver="GPKG",
+                geometry_type=kind,
+                crs=None if place is None else place.crs,
+            )
+        finally:
+            pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
