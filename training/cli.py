@@ -145,6 +145,80 @@ def draw_command(
     say(f"wrote {count} scenes to {output}")
 
 
+@app.command("exemplars")
+def exemplars_command(
+    artifact: Annotated[Path, typer.Argument(help="An artifact of the demonstration model.")],
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs with the kind, and as many without.")] = (
+        300
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal pairs.")] = 1,
+    way: Annotated[list[str], typer.Option(help="One of the rows alone; repeatable.")] = [],  # noqa: B006
+) -> None:
+    """Measure what examples on other pictures are worth, on pairs of held-out scenes."""
+    import sam3_tvm
+    from training.exemplars import WAYS, measure
+
+    if unknown := [one for one in way if one not in WAYS]:
+        raise Sam3Error(f"--way {unknown[0]!r}: there are {', '.join(WAYS)}")
+    with reporting(lines=False) as progress:
+        found = measure(sam3_tvm.load(artifact), pairs, seed, way or WAYS, progress)
+    say("| what is given | F1 | precision | recall | absent kinds rejected | false finds there |")
+    say("|---|---|---|---|---|---|")
+    for name, measured in found.items():
+        present, absent = measured.figures()
+        there = f"{present.f1:.3f} | {present.precision:.3f} | {present.recall:.3f}"
+        gone = f"{absent.rejected:.3f} | {absent.predictions}" if absent.prompts else " | "
+        say(f"| {WAYS[name]} | {there} | {gone} |")
+
+
+@app.command("mosaic")
+def mosaic_command(
+    output: Annotated[Path, typer.Option("-o", "--output", help="NAME.tif or NAME.png to write.")],
+    columns: Annotated[int, typer.Option(min=1, help="Scenes side by side.")] = 20,
+    rows: Annotated[int, typer.Option(min=1, help="Scenes one below the other.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal scenes.")] = 1,
+) -> None:
+    """Draw many scenes as one large picture; 20 x 10 of them are 12,000 x 9,000 pixels."""
+    from training.mosaic import Mosaic
+
+    mosaic = Mosaic(columns, rows, seed)
+    try:
+        with reporting(lines=False) as progress:
+            mosaic.write(output, progress)
+    except OSError as error:
+        raise Sam3Error(str(error)) from error
+    say(f"wrote {output}: {mosaic.size[1]} x {mosaic.size[0]} pixels")
+
+
+@app.command("tiles")
+def tiles_command(
+    artifact: Annotated[Path, typer.Argument(help="An artifact of the demonstration model.")],
+    picture: Annotated[
+        Path | None, typer.Argument(help="What mosaic wrote; without it the scenes one by one.")
+    ] = None,
+    columns: Annotated[int, typer.Option(min=1)] = 20,
+    rows: Annotated[int, typer.Option(min=1)] = 10,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+    tile: Annotated[int, typer.Option(min=32, help="The tiles' side in pixels.")] = 600,
+    overlap: Annotated[float, typer.Option(help="The share of a side.")] = 0.15,
+) -> None:
+    """Measure what tiles find in a mosaic, or a model in its scenes, and the peak memory."""
+    import sam3_tvm
+    from sam3_tvm.tiles import Tiling
+    from training.mosaic import Mosaic, measure_scenes, measure_tiles, peak_megabytes
+
+    model, mosaic = sam3_tvm.load(artifact), Mosaic(columns, rows, seed)
+    with reporting(lines=False) as progress:
+        if picture is None:
+            found = measure_scenes(model, mosaic, progress)
+        else:
+            found = measure_tiles(model, picture, mosaic, Tiling(tile, overlap), progress)
+    say(
+        f"F1 {found.f1:.3f}, precision {found.precision:.3f}, recall {found.recall:.3f}, IoU "
+        f"{found.matched_iou:.3f} of {found.targets} objects; peak {peak_megabytes():.0f} MB"
+    )
+
+
 def _read_report(path: Path | None) -> dict[str, Any] | None:
     if path is None:
         return None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sam3_tvm.runtime import (
         ClickResult,
         EncodedImage,
+        Exemplar,
         FrameResult,
         Model,
         PhraseWarning,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ClickResult",
     "EncodedImage",
+    "Exemplar",
     "FrameResult",
     "MissingExtraError",
     "Model",
@@ -44,6 +46,7 @@ __all__ = [
 _RUNTIME = (
     "ClickResult",
     "EncodedImage",
+    "Exemplar",
     "FrameResult",
     "Model",
     "PhraseWarning",

@@ -12,7 +12,12 @@ from sam3_tvm.annotate.cluster import Cluster
 from sam3_tvm.annotate.collect import IdWarning, Listed, collect
 from sam3_tvm.annotate.dataset import Dataset, check_place, seconds_per_picture
 from sam3_tvm.annotate.faults import OtherRun, Refused, Unfinished
-from sam3_tvm.annotate.finding import Finder, PhraseFinder, load_phrase_finder
+from sam3_tvm.annotate.finding import (
+    Finder,
+    PhraseFinder,
+    TiledPhraseFinder,
+    load_phrase_finder,
+)
 from sam3_tvm.annotate.formats import FORMATS, Contents, Format, chosen_formats
 from sam3_tvm.annotate.records import AnnotatedObject, AnnotatedPicture, PictureFailure
 from sam3_tvm.annotate.run import AT_ONCE, annotate
@@ -35,6 +40,7 @@ __all__ = [
     "PhraseFinder",
     "PictureFailure",
     "Refused",
+    "TiledPhraseFinder",
     "Unfinished",
     "Usage",
     "UsageMeter",

@@ -24,7 +24,9 @@ class Refused(UsageError):
 
     def __init__(
         self,
-        given: Literal["pictures", "images", "phrases", "classes", "formats", "dataset", "cluster"],
+        given: Literal[
+            "pictures", "images", "phrases", "classes", "formats", "dataset", "cluster", "like"
+        ],
         text: str,
         has_value: bool = True,
     ) -> None:

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.annotate.collect import Listed, collect
-from sam3_tvm.annotate.finding import Finder
-from sam3_tvm.annotate.records import AnnotatedPicture, PictureFailure
+from sam3_tvm.annotate.finding import Finder, TiledPhraseFinder
+from sam3_tvm.annotate.records import AnnotatedObject, AnnotatedPicture, PictureFailure
 from sam3_tvm.components import AbiError
 from sam3_tvm.runtime.pictures.arguments import PromptError
 from sam3_tvm.runtime.pictures.image import ImageError, read_picture
+from sam3_tvm.tiles import Place, open_windows
 
 __all__ = ["AT_ONCE", "annotate", "annotate_one"]
 
@@ -69,7 +70,7 @@ def annotate(
                 # What was only read is left.
                 begun = deque(f for n, f in enumerate(begun) if n < at_once or not f.cancel())
                 break
-            begun.append(finding.submit(_find, find, one, reading.submit(_read, one)))
+            begun.append(finding.submit(_find, find, one, reading.submit(_read, find, one)))
             if len(begun) >= at_once + _AHEAD:
                 yield begun.popleft().result()
         while begun:
@@ -85,29 +86,30 @@ def annotate_one(find: Finder, picture: Listed) -> AnnotatedPicture | PictureFai
     """What is found in one picture, or why nothing could be looked for."""
     read: Future[_Read] = Future()
     try:
-        read.set_result(_read(picture))
+        read.set_result(_read(find, picture))
     except (*_OF_THE_PICTURE, OSError) as error:
         read.set_exception(error)
     return _find(find, picture, read)
 
 
 class _Read(NamedTuple):
-    """A picture's pixels, uint8 [H, W, 3], and what its file is known by."""
+    """What a picture's file is known by, and its pixels, uint8 [H, W, 3]; None where they are read
+    by windows."""
 
-    rgb: NDArray[np.uint8]
     about: os.stat_result
     sha256: str
+    rgb: NDArray[np.uint8] | None
 
 
-def _read(picture: Listed) -> _Read:
-    rgb = read_picture(picture.path)
-    return _Read(rgb, picture.path.stat(), _digest(picture.path))
+def _read(find: Finder, picture: Listed) -> _Read:
+    rgb = None if isinstance(find, TiledPhraseFinder) else read_picture(picture.path)
+    return _Read(picture.path.stat(), _digest(picture.path), rgb)
 
 
 def _find(find: Finder, picture: Listed, read: Future[_Read]) -> AnnotatedPicture | PictureFailure:
     try:
-        rgb, about, digest = read.result()
-        objects = tuple(find(rgb))
+        about, digest, rgb = read.result()
+        size, place, objects = _looked_at(find, picture.path, rgb)
     except _OF_THE_PICTURE as error:
         return PictureFailure(picture.name, f"{error}")
     except OSError as error:  # a file that goes away while it is read
@@ -117,12 +119,24 @@ def _find(find: Finder, picture: Listed, read: Future[_Read]) -> AnnotatedPictur
     return AnnotatedPicture(
         picture.name,
         f"{picture.path}",
-        (rgb.shape[0], rgb.shape[1]),
+        size,
         about.st_size,
         about.st_mtime_ns,
         digest,
         objects,
+        place,
     )
+
+
+def _looked_at(
+    find: Finder, path: Path, rgb: NDArray[np.uint8] | None
+) -> tuple[tuple[int, int], Place | None, tuple[AnnotatedObject, ...]]:
+    """A picture's height and width, where it lies on the earth if that is known, its objects."""
+    if isinstance(find, TiledPhraseFinder):
+        with open_windows(path) as windows:
+            return windows.size, windows.place, tuple(find.in_windows(windows))
+    assert rgb is not None
+    return (rgb.shape[0], rgb.shape[1]), None, tuple(find(rgb))
 
 
 def _digest(path: Path) -> str:

@@ -15,10 +15,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sam3_tvm.cli.interrupts import Interrupts
+from sam3_tvm.cli.like import (
+    LikeOption,
+    NegativeLikeOption,
+    check_likes,
+    make_exemplars,
+    parse_likes,
+)
 from sam3_tvm.cli.options import ArtifactFolder, JsonForTables, Threads
 from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.prompts import long_phrase
 from sam3_tvm.cli.terminal import complain, counting, duration, say, say_json, show, table
+from sam3_tvm.cli.tiling import OverlapOption, TileOption, parse_tiling
 from sam3_tvm.errors import UsageError, as_argument, one_line
 
 if TYPE_CHECKING:
@@ -69,11 +77,15 @@ def command(
             parser=local_path,
         ),
     ] = None,
+    like: LikeOption = [],  # noqa: B006
+    negative_like: NegativeLikeOption = [],  # noqa: B006
+    tile: TileOption = None,
+    overlap: OverlapOption = None,
     formats: Annotated[
         list[str],
         typer.Option(
             "--format",
-            help="coco, yolo (both yolo-segment and yolo-detect), geojson, labelme, cvat, "
+            help="coco, yolo (both yolo-segment and yolo-detect), geojson, gpkg, labelme, cvat, "
             "parquet; several with commas; repeatable.",
             metavar="NAMES",
         ),
@@ -128,6 +140,8 @@ def command(
 ) -> None:
     """Annotate a whole collection of pictures, and write a dataset.
 
+    What is looked for are phrases, and what looks like boxes on a few pictures.
+
     Interrupted or killed at any moment, the same command goes on, and the
     dataset is the same to the byte. With another --format it adds that, without
     looking at a picture again. A picture that cannot be read is named and passed
@@ -139,6 +153,7 @@ def command(
     sam3-tvm annotate sam3-cpu yard/ --text "forklift truck=vehicle" -o yard-set
     sam3-tvm annotate sam3-cpu 'shots/**/*.jpg' --classes names.yaml -o shots-set
     sam3-tvm annotate sam3-cpu photos/ --text cat -o pets --format yolo,cvat
+    sam3-tvm annotate sam3-cpu shelves/ --like one.jpg:40,25,110,180=jar -o jars
     sam3-tvm annotate sam3-cpu photos/ --text cat -o pets --dry-run
     sam3-tvm annotate sam3-cpu photos/ --text cat -o pets --ray
     """
@@ -147,6 +162,7 @@ def command(
             Cluster,
             Dataset,
             PhraseFinder,
+            TiledPhraseFinder,
             check_place,
             chosen_formats,
             collect,
@@ -155,10 +171,19 @@ def command(
         )
         from sam3_tvm.annotate.classes import phrases_of
         from sam3_tvm.runtime.concepts.detector import PhraseWarning
+        from sam3_tvm.runtime.concepts.sharing import share_out
 
         if not 0 <= threshold <= 1:
             raise UsageError(f"--threshold {threshold:g}: scores lie between 0 and 1")
-        phrases = phrases_of([*text, *(read_classes(classes) if classes is not None else ())])
+        likes, tiling = parse_likes(like, negative_like), parse_tiling(tile, overlap)
+        given = [*text, *(read_classes(classes) if classes is not None else ())]
+        phrases = phrases_of(given) if given or not likes else ()
+        check_likes(share_out([(p.text, p.category) for p in phrases], likes))
+        if not phrases and (nameless := [one for one in likes if one.name is None]):
+            raise UsageError(
+                f"{nameless[0].typed}: has no category; give --text PHRASE, or =CATEGORY after "
+                "the box"
+            )
         written = chosen_formats(name.strip() for names in formats for name in names.split(","))
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
@@ -167,11 +192,21 @@ def command(
             complain(f"warning: {one.message}")
         check_place(output, listed)
         cluster = Cluster(ray_address, threads) if ray or ray_address is not None else None
-        load = partial(load_phrase_finder, artifact.absolute(), phrases, threshold)
 
         import sam3_tvm
 
-        find = PhraseFinder(sam3_tvm.load(artifact, threads=threads), phrases, threshold)
+        model = sam3_tvm.load(artifact, threads=threads)
+        exemplars = make_exemplars(model, likes)
+        asked = (model, phrases, threshold, exemplars)
+        find = PhraseFinder(*asked) if tiling is None else TiledPhraseFinder(*asked, tiling)
+        load = partial(
+            load_phrase_finder,
+            artifact.absolute(),
+            phrases,
+            threshold,
+            like=exemplars,
+            tiling=tiling,
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PhraseWarning)  # said once, when all is done
             warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -333,6 +368,7 @@ _OPTIONS = {
     "phrases": "--text",
     "classes": "--classes",
     "formats": "--format",
+    "like": "--like",
     "dataset": "-o",
     "cluster": "--ray",
 }
