@@ -33,6 +33,9 @@ class Optimizers:
     Args:
         matrices: what Muon moves; each [out, in].
         decayed, plain: what AdamW moves, with and without weight decay.
+
+    Attributes:
+        parameters: all of these, in the order in which they were given.
     """
 
     def __init__(
