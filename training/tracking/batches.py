@@ -5,6 +5,7 @@ Nothing here needs torch.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,7 +22,9 @@ KINDS = ("mask", "box", "click", "clicks")
 """How objects are shown on a clip's first frame: all of a batch in one way."""
 
 _LARGEST = 1.5  # clips are drawn at up to this many times the model's size, then reduced
-_LONGEST = 5  # frames of the film from one of a batch's to the next
+_LONGEST = 8  # frames of the film from one of a batch's to the next
+_EVENTFUL = 0.6  # of the clips: something is hidden, or leaves
+_TRIES = 8  # to draw such a clip
 _PLAIN = 0.5  # what is shown is visible at least so far on the first frame
 _ROUGHNESS = 0.35  # standard deviation of where the edge of a rough mask lies, of its blur
 _JITTER = 0.04  # standard deviation of a box's edges, of its width or height
@@ -144,15 +147,19 @@ class ClipDrawing:
         self._image, self._grid, self._seed = image, grid, seed
 
     def _clip(self, rng: np.random.Generator, frames: int) -> tuple[Clip, list[Track]]:
-        """A clip, and what is there to be shown on its first frame."""
-        while True:
-            step = rng.uniform(0.5, min(_LONGEST, SPAN / frames))
+        """A clip, and what is there to be shown on its first frame; if something of that is hidden
+        or leaves, only such things."""
+        eventful = frames > 1 and rng.random() < _EVENTFUL
+        for tried in itertools.count():
+            step = rng.uniform(1.0, min(_LONGEST, SPAN / frames - 0.1))
             times = rng.uniform(0, SPAN - step * frames) + step * np.arange(frames)
             size = int(rng.integers(self._image, int(_LARGEST * self._image)))
             clip = draw_clip(rng, size, times.tolist())
             there = [track for track in clip.tracks if track.visible[0] >= _PLAIN]
-            if there:
-                return clip, there
+            away = [track for track in there if track.visible.min() <= HIDDEN]
+            if there and (away or not eventful or tried >= _TRIES):
+                return clip, away if eventful and away else there
+        raise AssertionError("drawing ends")
 
     def batch(self, number: int, plan: ClipPlan) -> ClipBatch:
         """Batch ``number`` (from 0) of the run."""

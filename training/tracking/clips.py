@@ -34,7 +34,7 @@ HIDDEN = 0.01
 """And as hidden, or gone, where no more than this is."""
 
 _COUNTS = (0.15, 0.25, 0.25, 0.2, 0.15)  # how often a clip is meant to have 1, 2 ... things
-_BARS = (0.4, 0.48, 0.12)  # how often none, one, two
+_BARS = (0.3, 0.6, 0.1)  # how often none, one, two
 _TRIES = 8  # motions per thing
 _SUPERSAMPLING = 4
 _PLAIN = 0.75  # a thing is plain to see where so much of it is visible,
@@ -157,7 +157,7 @@ def _draw_bars(
             if difference(rgb, others).min() >= MIN_CONTRAST:
                 angle = rng.choice([0.0, math.pi / 2]) + rng.uniform(-0.3, 0.3)
                 place = rng.uniform(0.25, 0.75), rng.uniform(0.25, 0.75)
-                bars.append(Bar(rgb, place, angle, rng.uniform(0.08, 0.22)))
+                bars.append(Bar(rgb, place, angle, rng.uniform(0.12, 0.36)))
                 break
     return bars
 

@@ -17,6 +17,8 @@ __all__ = ["WEIGHTS", "answer_losses", "batch_losses", "clip_losses"]
 WEIGHTS = {"focal": 20.0, "dice": 1.0, "iou": 1.0, "there": 1.0}
 """What each term counts in the sum."""
 
+_ABSENT = 4.0  # frames on which an object isn't there count so often: they are one in fifteen
+
 
 def batch_losses(passage: Passage, batch: ClipBatch) -> dict[str, Tensor]:
     """Losses of a batch, unweighted: of clips as they are tracked; of pictures twice, the second
@@ -69,8 +71,12 @@ def answer_losses(answer: Answer, wanted: Tensor, seen: Tensor) -> dict[str, Ten
         iou = shared / (inside | covered).sum((2, 3)).clamp(min=1)
     predicted = answer.iou[rows][:, : masks.shape[1]]
     known = seen >= 0
+    present = (seen[known] == 1).float()
     there = functional.binary_cross_entropy_with_logits(
-        answer.there[known], (seen[known] == 1).float(), reduction="none"
+        answer.there[known],
+        present,
+        torch.where(present > 0, 1.0, _ABSENT),
+        reduction="none",
     )
     return {
         "focal": torch.cat([pair[0] for pair in pairs]),

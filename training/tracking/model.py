@@ -44,7 +44,9 @@ def tracker_config(detector: Sam3Config) -> Sam3TrackerVideoConfig:
         mask_decoder_config={
             "hidden_size": HIDDEN,
             "mlp_dim": wide,
-            "num_attention_heads": 4,
+            # Heads of 32 channels: a click's place is lost in fewer.
+            "num_attention_heads": 2,
+            "attention_downsample_rate": 1,
             "iou_head_hidden_dim": HIDDEN,
             # One mask, always the first: things here have no parts that a click could mean.
             "dynamic_multimask_via_stability": False,
@@ -86,12 +88,9 @@ def build_tracker(detector: Sam3Model, seed: int) -> Sam3TrackerVideoModel:
             for name, module in tracker.named_modules():
                 if not name.startswith(LENT):
                     initialise(module)
-            for name, parameter in tracker.named_parameters():
-                if "mask_embed.conv" in name or "mask_down" in name:
-                    # Else there is nothing to normalise where a mask is empty, and gradients burst.
-                    nn.init.normal_(parameter, std=0.3) if parameter.dim() == 1 else None
             for name, parameter in tracker.named_parameters(recurse=False):
                 nn.init.normal_(parameter, std=0.1 if "object_pointer" in name else 0.02)
+            _begin_to_attend(tracker)
             for token in (tracker.mask_decoder.mask_tokens, tracker.mask_decoder.iou_token):
                 nn.init.normal_(token.weight, std=1.0)
             # Objects are taken to be there until it is learned when they aren't.
@@ -104,6 +103,34 @@ def build_tracker(detector: Sam3Model, seed: int) -> Sam3TrackerVideoModel:
     tracker.set_attn_implementation("eager")
     # As in use: in training mode the decoder would choose other masks. Nothing drops out.
     return tracker.eval()
+
+
+def _begin_to_attend(tracker: Any) -> None:
+    """Begin where a click means a place, and a memory what looks like it and lies near it.
+
+    Drawn at random, nothing does: objects are then told apart by what they are alone for thousands
+    of steps.
+    """
+    for name, module in tracker.named_modules():
+        if "attn" in name and not name.startswith(LENT) and hasattr(module, "k_proj"):
+            query, key = module.q_proj, module.k_proj
+            if query.weight.shape == key.weight.shape:
+                key.weight.copy_(query.weight)
+    # Features that places, which are added to them, stand out from.
+    tracker.vision_encoder.neck.fpn_layers[2].proj2.weight.mul_(0.5)
+    # And fine features that add to masks, and don't make them.
+    for layer in (tracker.mask_decoder.conv_s0, tracker.mask_decoder.conv_s1):
+        layer.weight.mul_(0.2)
+    # Memories are a frame's features and, added to them, a mask's.
+    encoder, prompts = tracker.memory_encoder, tracker.prompt_encoder
+    for layer in (encoder.feature_projection, encoder.projection):
+        layer.weight.copy_(torch.eye(len(layer.weight))[:, :, None, None])
+    prompts.mask_embed.conv3.weight.mul_(4.0)
+    for part in (prompts.mask_embed, encoder.mask_downsampler, tracker.mask_downsample):
+        for name, parameter in part.named_parameters():
+            if "conv" in name and parameter.dim() == 1:
+                # Else there is nothing to normalise where a mask is empty, and gradients burst.
+                nn.init.normal_(parameter, std=0.3)
 
 
 def own_parameters(tracker: Sam3TrackerVideoModel) -> Iterator[tuple[str, nn.Parameter]]:

@@ -12,8 +12,8 @@ __all__ = ["SPAN", "Motion", "draw_motion"]
 SPAN = 48
 """Frames of a whole clip; motions are drawn for times from 0 to this."""
 
-_FASTEST = 0.022  # of the picture's side, per frame
-_LEAVES = 0.3  # of the things go out of the picture and come back
+_FASTEST = 0.03  # of the picture's side, per frame
+_LEAVES = 0.35  # of the things go out of the picture and come back
 
 
 def _bounce(value: float, low: float, high: float) -> float:
@@ -95,7 +95,7 @@ def draw_motion(
     least, most = (d / 2 for d in diameters)
     radius = rng.uniform(least + 0.3 * (most - least), most - 0.3 * (most - least))
     growth = rng.uniform(0, min(radius - least, most - radius)) / radius
-    speed, way = _FASTEST * rng.uniform() ** 0.7, rng.uniform(0, 2 * math.pi)
+    speed, way = _FASTEST * rng.uniform() ** 0.5, rng.uniform(0, 2 * math.pi)
     low, high = [0.8 * radius] * 2, [1 - 0.8 * radius] * 2
     if rng.random() < _LEAVES:
         axis = int(rng.integers(2))

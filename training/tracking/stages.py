@@ -10,9 +10,9 @@ from training.tracking.batches import ClipPlan
 
 __all__ = ["STAGES", "ClipStage", "find_place"]
 
-_PICTURES = {"mask": 0.15, "box": 0.35, "click": 0.3, "clicks": 0.2}
+_PICTURES = {"mask": 0.35, "box": 0.2, "click": 0.35, "clicks": 0.1}
 # A film by phrase begins with masks.
-_CLIPS = {"mask": 0.55, "box": 0.2, "click": 0.15, "clicks": 0.1}
+_CLIPS = {"mask": 0.5, "box": 0.15, "click": 0.25, "clicks": 0.1}
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class ClipStage:
         rate: learning rate at the end of the warm-up.
         last_rate: at the stage's end; between them half a cosine.
         warm_up: steps in which the rate rises from 0.
+        neck: the neck's learning rate, of that.
     """
 
     name: str
@@ -34,6 +35,7 @@ class ClipStage:
     rate: float
     last_rate: float
     warm_up: int
+    neck: float
 
     def rate_at(self, step: int) -> float:
         """Learning rate of step ``step`` (from 0) of the stage."""
@@ -44,9 +46,9 @@ class ClipStage:
 
 
 STAGES = (
-    ClipStage("pictures", 600, ClipPlan(4, 1, 3, _PICTURES), 1e-3, 1e-3, 50),
-    ClipStage("short clips", 500, ClipPlan(1, 4, 3, _CLIPS), 1e-3, 1e-3, 30),
-    ClipStage("clips", 1400, ClipPlan(1, 8, 3, _CLIPS, again=0.3), 1e-3, 1e-5, 1),
+    ClipStage("pictures", 300, ClipPlan(3, 1, 3, _PICTURES), 1e-3, 1e-3, 20, 0.0),
+    ClipStage("short clips", 450, ClipPlan(1, 4, 3, _CLIPS), 1e-3, 1e-3, 20, 0.1),
+    ClipStage("clips", 320, ClipPlan(1, 8, 3, _CLIPS, again=0.3), 1e-3, 1e-5, 1, 0.2),
 )
 
 

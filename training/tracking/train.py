@@ -35,7 +35,7 @@ from training.train import Watch, stop_on_signals
 
 __all__ = ["TrackerRun", "load_detector", "train_tracker"]
 
-_AVERAGING = 0.995
+_AVERAGING = 0.99
 _PARTS = 2  # of a step, each on a core of its own
 _LOG_EVERY = 25
 _VALIDATE_EVERY = 200
@@ -44,6 +44,9 @@ _SAVE_SECONDS = 180
 
 # What Muon is for: matrices between hidden layers.
 _LAYERS = ("memory_attention.layers.", "mask_decoder.transformer.", "memory_encoder.memory_fuser.")
+# What learns slowly. At the rate of the rest it learns within some fifty steps where anything is,
+# which is then drawn whatever was shown.
+_NECK = ("vision_encoder.neck.", "mask_decoder.conv_s")
 
 
 def load_detector(folder: Path) -> Sam3Model:
@@ -62,9 +65,11 @@ def load_detector(folder: Path) -> Sam3Model:
 
 
 def _optimizers(tracker: Sam3TrackerVideoModel) -> Optimizers:
-    groups: dict[str, list[torch.nn.Parameter]] = {"matrices": [], "decayed": [], "plain": []}
+    groups: dict[str, list[torch.nn.Parameter]] = {n: [] for n in ("matrices", "decayed", "plain", "slow")}
     for name, parameter in own_parameters(tracker):
-        if parameter.dim() < 2 or "token" in name or "embed" in name or "." not in name:
+        if name.startswith(_NECK):
+            groups["slow"].append(parameter)
+        elif parameter.dim() < 2 or "token" in name or "embed" in name or "." not in name:
             groups["plain"].append(parameter)
         elif parameter.dim() == 2 and name.startswith(_LAYERS):
             groups["matrices"].append(parameter)
@@ -115,7 +120,8 @@ class TrackerRun:
         if place is None:
             raise ValueError(f"the run has no step {self.step}")
         stage, done = place
-        self.optimizers.set_rate(stage.rate_at(done))
+        rate = stage.rate_at(done)
+        self.optimizers.set_rate(rate, stage.neck * rate)
         parameters = self.optimizers.parameters
 
         def gradients(
