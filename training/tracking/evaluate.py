@@ -186,24 +186,34 @@ def _by_phrase(model: Any, case: Case) -> tuple[Measured, bool]:
     return measure([case.clip.tracks[i] for i in case.targets], found), silent
 
 
-def _shown(model: Any, case: Case, way: str) -> Measured:
-    """Each of the clip's things followed from where it is plain to see on."""
-    begins = {
-        number: int(np.argmax(track.visible >= min(_PLAIN, track.visible.max())))
-        for number, track in enumerate(case.clip.tracks)
-    }
-    found: list[dict[int, NDArray[np.bool_]]] = [{} for _ in case.clip.frames]
-    with model.track(case.clip.frames) as session:
-        for number, begin in begins.items():
-            session.add(number, begin, **_prompt(case.clip.tracks[number].masks[begin], way))
-        for frame in session.propagate():
-            own = zip(frame.objects, frame.masks, strict=True)
-            found[frame.index] = {n: m for n, m in own if frame.index >= begins[n] and m.any()}
-    tracks = [
-        Track(track.thing, track.masks, np.where(np.arange(SPAN) < begins[n], 0, track.visible))
-        for n, track in enumerate(case.clip.tracks)
+def _shown(model: Any, case: Case) -> dict[str, Measured]:
+    """Each of the clip's things followed from where it is plain to see on, in each way.
+
+    All in one session: objects that are shown don't depend on each other.
+    """
+    begins = [
+        int(np.argmax(track.visible >= min(_PLAIN, track.visible.max())))
+        for track in case.clip.tracks
     ]
-    return measure(tracks, found)
+    count = len(begins)
+    found: list[list[dict[int, NDArray[np.bool_]]]] = [
+        [{} for _ in case.clip.frames] for _ in WAYS[1:]
+    ]
+    with model.track(case.clip.frames) as session:
+        for place, way in enumerate(WAYS[1:]):
+            for number, (track, begin) in enumerate(zip(case.clip.tracks, begins, strict=True)):
+                name = place * count + number
+                session.add(name, begin, **_prompt(track.masks[begin], way))
+        for frame in session.propagate():
+            for name, mask in zip(frame.objects, frame.masks, strict=True):
+                place, number = divmod(name, count)
+                if frame.index >= begins[number] and mask.any():
+                    found[place][frame.index][number] = mask
+    tracks = [
+        Track(track.thing, track.masks, np.where(np.arange(SPAN) < begin, 0, track.visible))
+        for track, begin in zip(case.clip.tracks, begins, strict=True)
+    ]
+    return {way: measure(tracks, own) for way, own in zip(WAYS[1:], found, strict=True)}
 
 
 def _prompt(mask: NDArray[np.bool_], way: str) -> dict[str, Any]:
@@ -222,7 +232,7 @@ _Result = tuple[dict[str, Measured], bool]
 def _clip(artifact: str, seed: int, number: int) -> _Result:
     model, case = _loaded(artifact), draw_case(seed, number)
     phrase, silent = _by_phrase(model, case)
-    return {"phrase": phrase, **{w: _shown(model, case, w) for w in WAYS[1:]}}, silent
+    return {"phrase": phrase, **_shown(model, case)}, silent
 
 
 @cache
@@ -230,9 +240,7 @@ def _loaded(artifact: str) -> Any:
     return sam3_tvm.load(artifact)
 
 
-def _results(
-    artifact: Path, seed: int, numbers: Sequence[int], jobs: int
-) -> Iterator[_Result]:
+def _results(artifact: Path, seed: int, numbers: Sequence[int], jobs: int) -> Iterator[_Result]:
     if jobs == 1:
         yield from (_clip(str(artifact), seed, number) for number in numbers)
         return

@@ -1,4 +1,4 @@
-"""From a run to a tracker in the detector's checkpoint folder, which becomes a ``sam3_video`` one."""
+"""From a run to a tracker in the detector's checkpoint folder, then of type ``sam3_video``."""
 
 from __future__ import annotations
 
@@ -72,7 +72,8 @@ def add_tracker(run: TrackerRun, folder: Path, report: Mapping[str, Any] | None 
     """Write the run's averaged weights beside the detector's in a checkpoint folder.
 
     The detector's weights and configuration, and all that isn't the tracker's, stay as they are.
-    A tracker that was there is replaced. The folder is made beside itself and renamed when complete.
+    A tracker that was there is replaced. The folder is made beside itself, and renamed when it is
+    complete.
 
     Args:
         run: the run.
@@ -96,7 +97,9 @@ def add_tracker(run: TrackerRun, folder: Path, report: Mapping[str, Any] | None 
         save_file({**tensors, **own}, made / _WEIGHTS, metadata={"format": "pt"})
         (made / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         count = sum(p.numel() for p in run.optimizers.parameters)
-        text = f"{card.partition(_HEADING)[0].rstrip()}\n\n{_HEADING}\n\n{section(run, count, report)}"
+        text = (
+            f"{card.partition(_HEADING)[0].rstrip()}\n\n{_HEADING}\n\n{section(run, count, report)}"
+        )
         (made / _CARD).write_text(text, encoding="utf-8")
         folder.rename(Path(temporary) / "before")
         made.rename(folder)

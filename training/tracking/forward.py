@@ -192,9 +192,7 @@ class Passage:
             return answer, mask, _chosen(pointers, _best(answer))
         points, labels = torch.from_numpy(batch.points), torch.from_numpy(batch.labels)
         sparse, dense = self._prompts(points, labels, *self._no_mask(len(points)))
-        answer, pointers = self._decode(
-            own, self._without_memory(own.coarse), sparse, dense, True
-        )
+        answer, pointers = self._decode(own, self._without_memory(own.coarse), sparse, dense, True)
         least, most = self._rules.multimask_points
         chosen = torch.zeros(len(points), dtype=torch.long)
         if least <= points.shape[1] <= most:

@@ -1,4 +1,4 @@
-"""The tracker: transformers' own, of a small configuration, beside a detector that stays as it is."""
+"""The tracker: transformers' own, of a small configuration, beside a frozen detector."""
 
 from __future__ import annotations
 

@@ -77,9 +77,7 @@ class Motion:
 
     def size(self, time: float) -> float:
         """The radius."""
-        return self.radius * (
-            1 + self.growth * math.sin(0.8 * self.pace * time + self.phase + 2.0)
-        )
+        return self.radius * (1 + self.growth * math.sin(0.8 * self.pace * time + self.phase + 2.0))
 
 
 def draw_motion(

@@ -48,11 +48,12 @@ def _figures(report: Mapping[str, Any]) -> str:
         f"{absent['silent']} found nothing on any frame.\n"
     )
     return (
-        f"On {report['clips']} clips of {report['frames']} frames that were drawn from another seed, "
-        "a tenth of the things of kinds that no training clip has, through the compiled model:\n\n"
-        "| shown | objects | object-frames | J | identity switches per object | HOTA | DetA | AssA |"
-        "\n|---|---|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n" + silent + "\n"
-        "J is the mean IoU of masks over all frames on which a tenth of an object is visible or more, "
-        "each object held to the one track that fits it best over the whole clip, 0 where there is "
-        f"none. HOTA is that of {report['library']}. `python -m training clips` measured it.\n"
+        f"On {report['clips']} clips of {report['frames']} frames that were drawn from another "
+        "seed, a tenth of the things of kinds that no training clip has, through the compiled "
+        "model:\n\n"
+        "| shown | objects | object-frames | J | identity switches per object | HOTA | DetA "
+        "| AssA |\n|---|---|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n" + silent + "\n"
+        "J is the mean IoU of masks over all frames on which a tenth of an object is visible or "
+        "more, each object held to the one track that fits it best over the whole clip, 0 where "
+        f"there is none. HOTA is that of {report['library']}. `python -m training clips` measured it.\n"
     )

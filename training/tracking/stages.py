@@ -48,7 +48,7 @@ class ClipStage:
 STAGES = (
     ClipStage("pictures", 300, ClipPlan(3, 1, 3, _PICTURES), 1e-3, 1e-3, 20, 0.0),
     ClipStage("short clips", 450, ClipPlan(1, 4, 3, _CLIPS), 1e-3, 1e-3, 20, 0.1),
-    ClipStage("clips", 320, ClipPlan(1, 8, 3, _CLIPS, again=0.3), 1e-3, 1e-5, 1, 0.2),
+    ClipStage("clips", 230, ClipPlan(1, 8, 3, _CLIPS, again=0.3), 1e-3, 1e-5, 1, 0.2),
 )
 
 

@@ -65,7 +65,9 @@ def load_detector(folder: Path) -> Sam3Model:
 
 
 def _optimizers(tracker: Sam3TrackerVideoModel) -> Optimizers:
-    groups: dict[str, list[torch.nn.Parameter]] = {n: [] for n in ("matrices", "decayed", "plain", "slow")}
+    groups: dict[str, list[torch.nn.Parameter]] = {
+        n: [] for n in ("matrices", "decayed", "plain", "slow")
+    }
     for name, parameter in own_parameters(tracker):
         if name.startswith(_NECK):
             groups["slow"].append(parameter)
