@@ -77,13 +77,16 @@ class Measured:
     """What became of some objects of a clip.
 
     Attributes:
-        ious: of each object and frame on which it is seen, its track's mask's; float64 [K].
+        ious: of each object and frame on which it is seen, its track's mask's, one track for the
+            whole clip; float64 [K].
+        ious_by_frame: the same whatever the track, frame by frame; float64 [K].
         objects: how many there are.
         switches: identity switches (CLEAR MOT).
         sequence: what HOTA is computed from.
     """
 
     ious: NDArray[np.float64]
+    ious_by_frame: NDArray[np.float64]
     objects: int
     switches: int
     sequence: Mapping[str, Any]
@@ -115,13 +118,15 @@ def measure(tracks: Sequence[Track], found: Sequence[Masks]) -> Measured:
         scores = np.array([iou for _, iou in kept]).reshape(len(kept), len(tracks)).T[wanted]
         frames.append((wanted, np.array([n for n, _ in kept], np.int64), scores))
     counted = np.array([t.visible >= SEEN for t in tracks]).reshape(len(tracks), len(found))
-    sums = (overlaps * counted[:, None]).sum(2)
-    rows, columns = linear_sum_assignment(-sums)
-    own = np.zeros(counted.shape)
-    for row, column in zip(rows, columns, strict=True):
+    held = overlaps * counted[:, None]
+    own, by_frame = np.zeros(counted.shape), np.zeros(counted.shape)
+    for row, column in zip(*linear_sum_assignment(-held.sum(2)), strict=True):
         own[row] = overlaps[row, column]
+    for index in range(len(found)):
+        for row, column in zip(*linear_sum_assignment(-held[:, :, index]), strict=True):
+            by_frame[row, index] = overlaps[row, column, index]
     sequence = _sequence(len(tracks), len(names), frames)
-    return Measured(own[counted], len(tracks), _switches(sequence), sequence)
+    return Measured(own[counted], by_frame[counted], len(tracks), _switches(sequence), sequence)
 
 
 def _iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
@@ -160,11 +165,13 @@ def figures(measured: Sequence[Measured]) -> dict[str, float]:
     parts = {str(n): hota.eval_sequence(one.sequence) for n, one in enumerate(measured)}
     whole = hota.combine_sequences(parts)
     ious = np.concatenate([one.ious for one in measured])
+    by_frame = np.concatenate([one.ious_by_frame for one in measured])
     objects = sum(one.objects for one in measured)
     return {
         "objects": objects,
         "object_frames": len(ious),
         "j": float(ious.mean()),
+        "j_by_frame": float(by_frame.mean()),
         "switches_per_object": sum(one.switches for one in measured) / objects,
         "hota": float(whole["HOTA"].mean()),
         "deta": float(whole["DetA"].mean()),

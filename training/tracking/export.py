@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from torch import Tensor
 from transformers.models.sam3_video.configuration_sam3_video import Sam3VideoConfig
 
 from sam3_tvm.errors import Sam3Error
+from training.tracking.losses import ABSENT
 from training.tracking.report import section
 from training.tracking.train import TrackerRun
 
@@ -24,6 +26,7 @@ _WEIGHTS, _CONFIG, _CARD = "model.safetensors", "config.json", "README.md"
 _DETECTOR = "detector_model."
 _TRACKERS = ("tracker_model.", "tracker_neck.")
 _HEADING = "## Films"
+_THERE = "mask_decoder.pred_obj_score_head.proj_out.bias"
 
 # Rules for films that SAM 3's own numbers don't suit, as they are meant for masks of 288 x 288
 # cells and a detector of real pictures.
@@ -47,6 +50,8 @@ def _tracker_tensors(run: TrackerRun) -> dict[str, Tensor]:
             continue
         if not bool(torch.isfinite(tensor).all()):
             raise Sam3Error("the run's weights are not finite: training has diverged")
+        if name == _THERE:
+            tensor = tensor + math.log(ABSENT)
         neck = name.removeprefix("vision_encoder.neck.")
         key = f"tracker_model.{name}" if neck == name else f"tracker_neck.{neck}"
         found[key] = tensor.half().contiguous()

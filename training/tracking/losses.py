@@ -12,12 +12,15 @@ from training.losses import focal, overlap
 from training.tracking.batches import ClipBatch
 from training.tracking.forward import Answer, Passage
 
-__all__ = ["WEIGHTS", "answer_losses", "batch_losses", "clip_losses"]
+__all__ = ["ABSENT", "WEIGHTS", "answer_losses", "batch_losses", "clip_losses"]
 
 WEIGHTS = {"focal": 20.0, "dice": 1.0, "iou": 1.0, "there": 1.0}
 """What each term counts in the sum."""
 
-_ABSENT = 4.0  # frames on which an object isn't there count so often: they are one in fifteen
+ABSENT = 4.0
+"""So often count frames on which an object isn't there, which are one in fifteen. Learned logits
+are lower for it by the logarithm, which the export adds again: else objects that come back aren't
+believed."""
 
 
 def batch_losses(passage: Passage, batch: ClipBatch) -> dict[str, Tensor]:
@@ -75,7 +78,7 @@ def answer_losses(answer: Answer, wanted: Tensor, seen: Tensor) -> dict[str, Ten
     there = functional.binary_cross_entropy_with_logits(
         answer.there[known],
         present,
-        torch.where(present > 0, 1.0, _ABSENT),
+        torch.where(present > 0, 1.0, ABSENT),
         reduction="none",
     )
     return {

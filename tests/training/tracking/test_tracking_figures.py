@@ -38,7 +38,7 @@ def test_an_object_that_changes_its_id_counts_once_and_loses_half() -> None:
     found = [{0 if frame < 6 else 1: one.masks[frame]} for frame in range(FRAMES)]
     made = figures([measure([one], found)])
     assert made["switches_per_object"] == 1.0
-    assert made["j"] == 0.5
+    assert (made["j"], made["j_by_frame"]) == (0.5, 1.0)
     assert made["hota"] == pytest.approx(0.5**0.5)
 
 
