@@ -32,11 +32,12 @@ app = typer.Typer(cls=_Commands, add_completion=False, pretty_exceptions_enable=
 
 CHECKPOINT = Path("checkpoints/shapes")
 RUN = Path("out/training")
+TRACKER_RUN = Path("out/training-tracker")
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="Checkpoint folder to write.")]
 RunFolder = Annotated[Path, typer.Option("--run", help="Folder of the run's state and log.")]
 
-_SHOWN = ("loss", "class", "presence", "l1", "giou", "mask", "dice", "seconds")
+_SHOWN = ("loss", "class", "presence", "l1", "giou", "mask", "focal", "dice", "there", "seconds")
 
 
 @contextmanager
@@ -122,9 +123,81 @@ def export_command(
     from training.stages import STAGES
     from training.train import Run
 
-    figures = _read_report(report)
+    figures = _read_json(report, {"figures", "pictures"}, "sam3-tvm evaluate")
     export(Run.load(run_folder / "run.pt", STAGES), output, figures)
     say(f"wrote {output}")
+
+
+@app.command("tracker")
+def tracker_command(
+    checkpoint: Annotated[
+        Path, typer.Option("-o", "--output", help="Checkpoint folder, which gets the tracker.")
+    ] = CHECKPOINT,
+    run_folder: RunFolder = TRACKER_RUN,
+    resume: Annotated[bool, typer.Option(help="Go on with the run that was stopped.")] = False,
+    minutes: Annotated[float | None, typer.Option(help="Stop after so long.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the weights and the clips.")] = 0,
+    export: Annotated[
+        bool, typer.Option("--export", help="Only write what has been learned so far.")
+    ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="With --export: what python -m training clips wrote, for the card."),
+    ] = None,
+) -> None:
+    """Train the tracker beside the checkpoint's detector, which stays as it is, and add it."""
+    from training.tracking.export import add_tracker
+    from training.tracking.plot import plot_log
+    from training.tracking.stages import STAGES
+    from training.tracking.train import TrackerRun, load_detector, train_tracker
+
+    state = run_folder / "run.pt"
+    if report is not None and not export:
+        raise Sam3Error("--report goes with --export")
+    measured = _read_json(report, {"figures", "clips"}, "python -m training clips")
+    detector = load_detector(checkpoint)
+    if resume or export:
+        run = TrackerRun.load(state, detector, STAGES)
+    elif state.exists():
+        raise Sam3Error(f"{state} holds a run; go on with --resume, or remove it to begin anew")
+    else:
+        run = TrackerRun(detector, STAGES, seed)
+    done = export
+    if not export:
+        with _watching() as watch:
+            done = train_tracker(run, run_folder, watch, minutes)
+        plot_log(run_folder / "log.jsonl", run_folder / "log.png")
+        say(f"wrote {run_folder / 'log.png'}")
+    if done:
+        add_tracker(run, checkpoint, measured)
+        say(f"wrote {checkpoint}")
+    else:
+        say(f"stopped at step {run.step}; go on with: python -m training tracker --resume")
+
+
+@app.command("clips")
+def clips_command(
+    artifact: Annotated[Path, typer.Argument(help="What sam3-tvm compile wrote.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file to write.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of clips.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal clips.")] = 11,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that share the work.")] = 1,
+) -> None:
+    """Measure a compiled model on held-out clips, by phrase, click and box."""
+    from training.tracking.evaluate import evaluate
+
+    with reporting(lines=False) as progress:
+        measured = evaluate(
+            artifact, count, seed, jobs, lambda done, total: progress("clips", done, total)
+        )
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise Sam3Error(f"{output}: can't be written ({error.strerror})") from error
+    for way, of in measured["figures"].items():
+        say("  ".join([f"{way:8}", *(f"{k} {v:.3f}" for k, v in of.items() if k != "objects")]))
+    say(f"absent phrases without an answer: {measured['absent']['silent']} of {count}")
 
 
 @app.command("draw")
@@ -219,15 +292,16 @@ def tiles_command(
     )
 
 
-def _read_report(path: Path | None) -> dict[str, Any] | None:
+def _read_json(path: Path | None, names: set[str], writer: str) -> dict[str, Any] | None:
+    """A report, which has these names; None for none."""
     if path is None:
         return None
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise Sam3Error(f"{path}: no readable report ({error})") from error
-    if not isinstance(report, dict) or not {"figures", "pictures"} <= set(report):
-        raise Sam3Error(f"{path} is no report of sam3-tvm evaluate")
+    if not isinstance(report, dict) or not names <= set(report):
+        raise Sam3Error(f"{path} is no report of {writer}")
     return report
 
 

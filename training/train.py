@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers.models.sam3.modeling_sam3 import Sam3Model
 
 from sam3_tvm.errors import Sam3Error
-from training.batches import Batch, Plan, drawn
+from training.batches import Batch, Drawing, Plan, drawn
 from training.dense import DenseHeads
 from training.losses import total
 from training.model import IMAGE, MASK_GRID, TOKENS, build_model
@@ -28,7 +28,7 @@ from training.stages import Stage, find_place
 from training.step import batch_losses
 from training.validation import validate, validation_batches
 
-__all__ = ["Run", "train"]
+__all__ = ["Run", "Watch", "stop_on_signals", "train"]
 
 _AVERAGING = 0.995
 _LOG_EVERY = 25
@@ -128,7 +128,7 @@ class Run:
 
 
 @contextmanager
-def _stop_on_signals() -> Iterator[Callable[[], bool]]:
+def stop_on_signals() -> Iterator[Callable[[], bool]]:
     """Whether SIGINT or SIGTERM came; a second SIGINT interrupts as usual."""
     came: list[int] = []
 
@@ -175,18 +175,12 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "run.pt"
     batches = validation_batches(run.tokenizer, _VALIDATION_SCENES)
-    drawing = {
-        "tokenizer": run.tokenizer,
-        "image": IMAGE,
-        "grid": MASK_GRID,
-        "tokens": TOKENS,
-        "seed": run.seed,
-    }
+    drawing = Drawing(run.tokenizer, IMAGE, MASK_GRID, TOKENS, run.seed)
     steps = sum(stage.steps for stage in run.stages)
     began = saved = last = time.monotonic()
     sums: dict[str, list[float]] = defaultdict(list)
     with (
-        _stop_on_signals() as stopped,
+        stop_on_signals() as stopped,
         drawn(drawing, _jobs(run)) as source,
         (folder / "log.jsonl").open("a", encoding="utf-8") as log,
     ):

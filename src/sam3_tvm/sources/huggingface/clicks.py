@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from transformers import Sam3Config
 from transformers.initialization import no_init_weights
 from transformers.models.sam3.modeling_sam3 import Sam3Model
 from transformers.models.sam3_tracker.configuration_sam3_tracker import Sam3TrackerConfig
@@ -26,7 +27,7 @@ from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
 from sam3_tvm.abi import ClickSizes
 from sam3_tvm.rules import ClickRules
 from sam3_tvm.sources.base import SourceError
-from sam3_tvm.sources.huggingface.files import read_json
+from sam3_tvm.sources.huggingface.files import read_json, tracker_vision
 from sam3_tvm.sources.huggingface.patches import all_masks
 from sam3_tvm.sources.huggingface.video import fill, load_video
 from sam3_tvm.sources.huggingface.weights import Stored, read_tensor, stored_tensors
@@ -158,11 +159,19 @@ class ResizeClickMasks(torch.nn.Module):
         return resized[0] > 0
 
 
-def click_sizes(tracker: Sam3TrackerModel) -> ClickSizes:
-    """The sizes that the ABI needs."""
+def click_sizes(tracker: Sam3TrackerModel, detector: Sam3Config) -> ClickSizes:
+    """The sizes that the ABI needs.
+
+    Args:
+        tracker: the tracker.
+        detector: the configuration of the detector beside it.
+    """
+    vision = tracker.config.vision_config
+    own = vision.fpn_hidden_size != detector.vision_config.fpn_hidden_size
     return ClickSizes(
-        backbone=tracker.config.vision_config.backbone_config.hidden_size,
+        backbone=vision.backbone_config.hidden_size,
         masks=tracker.mask_decoder.num_mask_tokens,
+        hidden=vision.fpn_hidden_size if own else 0,
     )
 
 
@@ -195,6 +204,7 @@ def random_tracker(detector: Sam3Model, seed: int, **mask_decoder: Any) -> Sam3T
         },
         mask_decoder_config={"hidden_size": vision.fpn_hidden_size, **mask_decoder},
     )
+    config.vision_config = vision
     tracker = _beside(detector, config)
     own = torch.nn.ModuleList(
         [
@@ -230,7 +240,9 @@ def read_tracker(
         return None, None
     check_finite(folder, tensors.items())
     try:
-        tracker = _beside(detector, Sam3TrackerConfig(**described["tracker_config"]))
+        config = Sam3TrackerConfig(**described["tracker_config"])
+        config.vision_config = tracker_vision(described["tracker_config"], detector.config)
+        tracker = _beside(detector, config)
         video = Sam3TrackerVideoConfig(**described["tracker_config"])
     except (StrictDataclassError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0].rstrip(":") if str(error) else type(error).__name__
@@ -241,8 +253,7 @@ def read_tracker(
 
 
 def _beside(detector: Sam3Model, config: Sam3TrackerConfig) -> Sam3TrackerModel:
-    """A tracker with the detector's backbone and otherwise empty weights."""
-    config.vision_config = detector.config.vision_config
+    """A tracker with the detector's backbone, and otherwise empty weights."""
     with no_init_weights(), torch.device("meta"):
         tracker = Sam3TrackerModel(config)
     # Its own backbone goes before it would take memory.

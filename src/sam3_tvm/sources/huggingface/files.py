@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 from transformers import Sam3Config
-from transformers.models.sam3.modeling_sam3 import Sam3Model
+from transformers.models.sam3.modeling_sam3 import Sam3Model, Sam3VisionNeck
 from transformers.models.sam3_tracker_video.configuration_sam3_tracker_video import (
     Sam3TrackerVideoConfig,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "read_tokenizer",
     "read_tracker_config",
     "tracker_shapes",
+    "tracker_vision",
     "write_processing",
 ]
 
@@ -135,6 +137,20 @@ def model_shapes(config: Sam3Config, where: Path) -> dict[str, torch.Size]:
         ) from error
 
 
+def tracker_vision(described: Mapping[str, Any], detector: Sam3Config) -> Any:
+    """The configuration of a tracker's vision encoder: the detector's, whose backbone it shares,
+    with a neck as wide as the tracker's own says.
+
+    Args:
+        described: a ``tracker_config``.
+        detector: the detector's configuration.
+    """
+    vision = copy.deepcopy(detector.vision_config)
+    own = described.get("vision_config") or {}
+    vision.fpn_hidden_size = own.get("fpn_hidden_size", vision.fpn_hidden_size)
+    return vision
+
+
 def read_tracker_config(path: Path | None, detector: Sam3Config) -> Sam3TrackerVideoConfig:
     """The configuration of the tracker beside a detector: the ``tracker_config`` in a checkpoint
     folder or in a file, or where there is none, SAM 3's.
@@ -153,7 +169,7 @@ def read_tracker_config(path: Path | None, detector: Sam3Config) -> Sam3TrackerV
     try:
         _check_counts(described)
         config = Sam3TrackerVideoConfig(**described)
-        config.vision_config = detector.vision_config
+        config.vision_config = tracker_vision(described, detector)
     except Exception as error:  # what transformers raises of a value is of no narrower class
         raise SourceError(
             f"{path}: tracker_config is no tracker of SAM 3: {_first_line(error)}"
@@ -161,34 +177,27 @@ def read_tracker_config(path: Path | None, detector: Sam3Config) -> Sam3TrackerV
     return config
 
 
-def tracker_shapes(
-    config: Sam3TrackerVideoConfig, detector: Mapping[str, torch.Size], where: Path
-) -> dict[str, torch.Size]:
+def tracker_shapes(config: Sam3TrackerVideoConfig, where: Path) -> dict[str, torch.Size]:
     """The shapes of transformers' own tracker and its neck, by their names beside a detector.
 
     Args:
         config: the tracker's configuration.
-        detector: the shapes of the detector, whose neck the tracker's is like.
         where: the configuration's place, for errors.
 
     Raises:
         SourceError: no model can be made of it.
     """
-    neck = "vision_encoder.neck."
     try:
         with torch.device("meta"):
             model = Sam3TrackerVideoModel(config, remove_vision_encoder=True)
+            neck = Sam3VisionNeck(config.vision_config)
     except Exception as error:  # what torch and transformers raise is of no narrower class
         raise SourceError(
             f"{where}: no model can be made of its tracker_config: {_first_line(error)}"
         ) from error
     return {
         **{f"tracker_model.{name}": t.shape for name, t in model.state_dict().items()},
-        **{
-            f"tracker_neck.{name.removeprefix(neck)}": shape
-            for name, shape in detector.items()
-            if name.startswith(neck)
-        },
+        **{f"tracker_neck.{name}": t.shape for name, t in neck.state_dict().items()},
     }
 
 
