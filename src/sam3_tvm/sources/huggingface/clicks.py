@@ -241,7 +241,7 @@ def read_tracker(
     check_finite(folder, tensors.items())
     try:
         config = Sam3TrackerConfig(**described["tracker_config"])
-        config.vision_config = tracker_vision(described["tracker_config"], detector.config)
+        config.vision_config = tracker_vision(config, detector.config)
         tracker = _beside(detector, config)
         video = Sam3TrackerVideoConfig(**described["tracker_config"])
     except (StrictDataclassError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -137,17 +137,18 @@ def model_shapes(config: Sam3Config, where: Path) -> dict[str, torch.Size]:
         ) from error
 
 
-def tracker_vision(described: Mapping[str, Any], detector: Sam3Config) -> Any:
+def tracker_vision(tracker: Any, detector: Sam3Config) -> Any:
     """The configuration of a tracker's vision encoder: the detector's, whose backbone it shares,
-    with a neck as wide as the tracker's own says.
+    with a neck as wide as the tracker's other parts.
+
+    Not as its own ``vision_config`` says, which in many a configuration is SAM 3's by default.
 
     Args:
-        described: a ``tracker_config``.
-        detector: the detector's configuration.
+        tracker: its configuration, for clicks or for video.
+        detector: the detector's.
     """
     vision = copy.deepcopy(detector.vision_config)
-    own = described.get("vision_config") or {}
-    vision.fpn_hidden_size = own.get("fpn_hidden_size", vision.fpn_hidden_size)
+    vision.fpn_hidden_size = tracker.prompt_encoder_config.hidden_size
     return vision
 
 
@@ -169,7 +170,7 @@ def read_tracker_config(path: Path | None, detector: Sam3Config) -> Sam3TrackerV
     try:
         _check_counts(described)
         config = Sam3TrackerVideoConfig(**described)
-        config.vision_config = tracker_vision(described, detector)
+        config.vision_config = tracker_vision(config, detector)
     except Exception as error:  # what transformers raises of a value is of no narrower class
         raise SourceError(
             f"{path}: tracker_config is no tracker of SAM 3: {_first_line(error)}"
