@@ -87,6 +87,7 @@ def test_what_is_off_is_timed_shown_and_marked(tiny_artifact, tmp_path, monkeypa
     output = tmp_path / "result.json"
     names = ("--against", "none", "--functions", "scoring")
     result = run(tiny_artifact, *names, "--rounds", 1, "--threads", 1, "-o", output)
+    assert output.exists(), result.output
     (timing,) = json.loads(output.read_text())["timings"]
     assert timing["off"]
     assert timing["seconds"]
