@@ -34,17 +34,9 @@ TASKS = {
 def narrow(request, compiled_once):
     """A precision, and the folder with what was compiled."""
     precision = request.param
-    compute, weights = (*SCHEMES[precision], precision)[:2]
-    options = (
-        "--compute",
-        compute,
-        "--weights",
-        weights,
-        "--tasks",
-        TASKS[precision],
-        "--dump",
-        "phases",
-    )
+    compute, *weights = SCHEMES[precision]
+    stored = [option for dtype in weights for option in ("--weights", dtype)]
+    options = ("--compute", compute, *stored, "--tasks", TASKS[precision], "--dump", "phases")
     return precision, compiled_once(precision, "random:tiny", *options)
 
 
