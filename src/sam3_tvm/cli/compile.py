@@ -12,7 +12,6 @@ from sam3_tvm.cli.options import output_option
 from sam3_tvm.cli.paths import local_path, named_path
 from sam3_tvm.cli.terminal import byte_size, need_extra, reporting, say, show, table
 from sam3_tvm.errors import as_argument
-from sam3_tvm.host import multiplies_bfloat16
 
 __all__ = ["command"]
 
@@ -121,6 +120,7 @@ def command(
     local_path(checkpoint)  # a hub id or a path, and no URL
     with need_extra("compiling"):
         from sam3_tvm.compiler import compile as compile_
+    from sam3_tvm.host import multiplies_bfloat16
 
     with reporting() as progress:
         report = compile_(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sam3_tvm.artifact import MANIFEST
 from sam3_tvm.cli.options import ArtifactFolder, JsonForTables, Threads, output_option
 from sam3_tvm.cli.paths import local_path, named_path
 from sam3_tvm.cli.terminal import (
@@ -220,6 +219,8 @@ def _with_rate(progress: Progress) -> Progress:
 
 def _other(name: str, threads: int | None) -> Detector:
     """An artifact's folder, or a checkpoint in PyTorch."""
+    from sam3_tvm.artifact import MANIFEST
+
     if (Path(name) / MANIFEST).exists():
         import sam3_tvm
         from sam3_tvm.evaluate import ModelDetector

@@ -125,7 +125,7 @@ def command(
 ) -> None:
     """Find every object that a phrase names or that looks like an example.
 
-    Examples are boxes and points on the picture itself, or, with --like, boxes on others.
+    An example is a box or a point on the picture itself or, with --like, a box on another one.
 
     Prints a table, and writes the picture with masks, boxes and scores on it.
     A picture that cannot be read is skipped; the exit code is 1 then.
