@@ -10,7 +10,7 @@ import pytest
 from tests.annotate import whole_collection
 
 
-@pytest.mark.slow
+@pytest.mark.full  # some minutes; by hand: python -m tests.annotate.whole_collection
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools
 def test_killed_thrice_it_is_the_same_and_every_reader_reads_it(shapes_artifact, tmp_path, capsys):
     pytest.importorskip("scipy", reason="scipy, of the extra [train], isn't installed")
