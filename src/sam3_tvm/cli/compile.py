@@ -68,9 +68,9 @@ def command(
     compute: Annotated[
         Compute,
         typer.Option(
-            help="The arithmetic of products. bfloat16 halves the artifact and the memory and, on "
-            "CPUs that multiply bfloat16 (AVX512_BF16; doctor says), multiplies twice as fast, for "
-            "scores and outlines that differ a little; elsewhere it is as fast as float32."
+            help="The arithmetic of products. bfloat16 halves the artifact and the memory, for "
+            "scores and outlines that differ a little. CPUs with AVX512_BF16 (doctor says) "
+            "multiply it; for others weights are stored so, and products stay in float32."
         ),
     ] = Compute.float32,
     weights: Annotated[
@@ -146,5 +146,5 @@ def command(
         f"{byte_size(report.artifact_bytes)}; peak memory {byte_size(report.peak_bytes)}"
     )
     if compute is Compute.float32 and target == "native" and multiplies_bfloat16():
-        say("this CPU multiplies bfloat16: --compute bfloat16 is faster, and takes half the memory")
+        say("this CPU multiplies bfloat16: --compute bfloat16 does, and takes half the memory")
     say(f"next: sam3-tvm segment {as_argument(report.path)} PICTURE --text PHRASE")

@@ -28,7 +28,7 @@ from sam3_tvm.files import OutputFile
 from sam3_tvm.progress import Progress
 
 if TYPE_CHECKING:
-    from sam3_tvm.evaluate import Dataset, Detector, Evaluation
+    from sam3_tvm.evaluate import Agreement, Dataset, Detector, Evaluation
 
 __all__ = ["command"]
 
@@ -144,6 +144,7 @@ def command(
     with reporting() as progress:
         found = evaluate(detectors, dataset, threshold, _with_rate(progress))
     ours, theirs = found[_OURS], found.get(_THEIRS)
+    both = None if theirs is None else agreement(ours.outcomes, theirs.outcomes)
     document = {
         "artifact": f"{artifact}",
         "annotations": f"{dataset.annotations}",
@@ -151,19 +152,15 @@ def command(
         "pictures": len(dataset.pictures) - ours.unread,
         **ours.to_json(),
         "against": None
-        if theirs is None
-        else {
-            "checkpoint": against,
-            **theirs.to_json(),
-            "agreement": asdict(agreement(ours.outcomes, theirs.outcomes)),
-        },
+        if theirs is None or both is None
+        else {"checkpoint": against, **theirs.to_json(), "agreement": asdict(both)},
     }
     if as_json:
         say_json(document)
     else:
         _print(f"{artifact}", dataset, ours, threshold)
-        if theirs is not None:
-            _print_comparison(f"{against}", ours, theirs)
+        if theirs is not None and both is not None:
+            _print_comparison(f"{against}", ours, theirs, both)
         if ours.seconds > 0:
             measured = len(dataset.pictures) - ours.unread
             say(f"{measured / ours.seconds:.1f} pictures/s, {ours.seconds:.1f} s in all")
@@ -252,9 +249,7 @@ def _print(name: str, dataset: Dataset, ours: Evaluation, threshold: float) -> N
         say(f"mask AP {ours.ap.ap:.3f}, AP50 {ours.ap.ap50:.3f}, AP75 {ours.ap.ap75:.3f}")
 
 
-def _print_comparison(name: str, ours: Evaluation, theirs: Evaluation) -> None:
-    from sam3_tvm.evaluate import agreement
-
+def _print_comparison(name: str, ours: Evaluation, theirs: Evaluation, both: Agreement) -> None:
     figures, others = ours.figures(), theirs.figures()
     columns = (_OURS, _THEIRS, "difference")
     rows = table("", "figure", *columns, right=columns)
@@ -274,7 +269,6 @@ def _print_comparison(name: str, ours: Evaluation, theirs: Evaluation) -> None:
     show(f"beside {name} ({theirs.seconds:.1f} s)", rows)
     largest = max((abs(a - b) for _, _, a, b in pairs), default=0.0)
     say(f"largest difference {largest:.4f}")
-    both = agreement(ours.outcomes, theirs.outcomes)
     share = both.same / both.prompts
     say(f"the same objects in {both.same} of {both.prompts} prompts ({share:.1%})")
     if both.objects:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tvm
 from dispatch_testing import TARGET, build, close, kernels, randoms, run
+from kernel_testing import PLAIN_PAIRS, as_bfloat16
 from tvm import relax
 from tvm.relax import op as R
 
@@ -15,14 +16,8 @@ from sam3_tvm.compiler.dispatch.conv import DispatchConv
 from sam3_tvm.compiler.dispatch.linear import DispatchLinear
 from sam3_tvm.compiler.graph.arithmetic import with_arithmetic
 from sam3_tvm.compiler.kernels.product import dot
-from sam3_tvm.compiler.kernels.product.bfloat16 import synthetic
-from sam3_tvm.compiler.kernels.product.dot import FMA, bfloat16_dot
+from sam3_tvm.compiler.kernels.product.dot import FMA
 from sam3_tvm.compiler.memory.weights import lift_params
-
-
-def rounded(values):
-    wide = np.ascontiguousarray(values).view("uint32")
-    return ((wide + 0x7FFF + ((wide >> 16) & 1)) & 0xFFFF0000).view("float32").astype("float64")
 
 
 def computing(mod):
@@ -32,10 +27,9 @@ def computing(mod):
 @pytest.fixture(params=["pairs", "widened"])
 def taken(request, monkeypatch):
     """How activations are taken: rounded, by pairs in plain arithmetic, or as they are."""
-    plain = bfloat16_dot("plain", synthetic(TARGET.lanes), None)
     pairs = request.param == "pairs"
-    monkeypatch.setitem(dot.DOTS, "bfloat16", (plain if pairs else FMA,))
-    return rounded if pairs else lambda values: values.astype("float64")
+    monkeypatch.setitem(dot.DOTS, "bfloat16", (PLAIN_PAIRS if pairs else FMA,))
+    return as_bfloat16 if pairs else lambda values: values.astype("float64")
 
 
 def linear(emit, x, w, bias):
@@ -47,7 +41,7 @@ def test_a_linear_layer_multiplies_rounded_weights(taken):
     after = DispatchLinear(TARGET)(computing(mod))
     assert kernels(after) == ["round_to_bfloat16", "linear_34x40_bias_bfloat16"]
     x, w, bias = randoms((2, 5, 34), (40, 34), (40,))
-    close(run(after, x, w, bias), taken(x) @ rounded(w).T + bias)
+    close(run(after, x, w, bias), taken(x) @ as_bfloat16(w).T + bias)
 
 
 def test_rounding_and_packing_move_to_compile_time(taken):
@@ -74,7 +68,7 @@ def test_a_pointwise_convolution_multiplies_rounded_weights(taken):
     after = DispatchConv(TARGET)(computing(mod))
     assert [name for name in kernels(after) if name.startswith("conv1x1_6x33")]
     x, w = randoms((2, 6, 5, 7), (33, 6, 1, 1))
-    close(run(after, x, w), np.einsum("oi,bihw->bohw", rounded(w[:, :, 0, 0]), taken(x)))
+    close(run(after, x, w), np.einsum("oi,bihw->bohw", as_bfloat16(w[:, :, 0, 0]), taken(x)))
 
 
 def test_a_convolution_to_one_channel_stays_float32(taken):
@@ -94,7 +88,7 @@ def test_attention_multiplies_pairs_where_there_are_any(taken):
         lambda emit, q, k, v: R.nn.attention(q, k, v),
     )
     after = DispatchAttention(TARGET)(computing(mod))
-    assert kernels(after) == ["attention_2x16" + ("_bfloat16" if taken is rounded else "")]
+    assert kernels(after) == ["attention_2x16" + ("_bfloat16" if taken is as_bfloat16 else "")]
 
 
 def test_attention_of_odd_heads_stays_float32(taken):

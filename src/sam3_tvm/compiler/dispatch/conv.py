@@ -38,7 +38,7 @@ from sam3_tvm.compiler.graph.conv_patterns import (
     sizes,
     upsampled_source,
 )
-from sam3_tvm.compiler.graph.dataflow import Dataflow, activation_of, call_of, shape_of
+from sam3_tvm.compiler.graph.dataflow import Dataflow, activation_of, call_of
 from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.kernels.conv.direct import (
     conv_dot,
@@ -87,12 +87,11 @@ class DispatchConv:
     def _find(self, func: relax.Function) -> dict[Expr, NewValue]:
         scheme = arithmetic_of(func)
 
-        def arithmetic(var: Expr, chain: _Chain) -> Arithmetic:
-            outputs = (shape_of(var) or [0, 0])[1]
-            return arithmetic_of_layer(scheme, int(outputs)) if chain.stored else FLOAT32
+        def arithmetic(chain: _Chain) -> Arithmetic:
+            return arithmetic_of_layer(scheme, chain.outputs) if chain.stored else FLOAT32
 
         return {
-            var: _Dispatch(self.target, arithmetic(var, chain), chain)
+            var: _Dispatch(self.target, arithmetic(chain), chain)
             for var, chain in _find_chains(func).items()
         }
 
@@ -109,6 +108,12 @@ class _Chain:
     bias: Expr | None = None
     residual: Expr | None = None
     activation: str | None = None
+
+    @property
+    def outputs(self) -> int:
+        """Channels of the result."""
+        weight = sizes(self.conv.args[1])
+        return weight[1] if is_transposed(self.conv) else weight[0]
 
     @property
     def epilogue(self) -> Epilogue:

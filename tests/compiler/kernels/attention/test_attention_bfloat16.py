@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernel_testing import compiled, empty
+from kernel_testing import (
+    MULTIPLIES_BFLOAT16,
+    NATIVE,
+    NATIVE_PAIRS,
+    PLAIN_PAIRS,
+    as_bfloat16,
+    compiled,
+    empty,
+)
 
 from sam3_tvm.arithmetic import BFLOAT16
 from sam3_tvm.compiler.kernels.attention.attention import (
@@ -13,21 +21,20 @@ from sam3_tvm.compiler.kernels.attention.attention import (
     kernel_name,
 )
 from sam3_tvm.compiler.kernels.attention.operands import Layout
-from sam3_tvm.compiler.kernels.product.bfloat16 import synthetic
-from sam3_tvm.compiler.kernels.product.dot import FMA, bfloat16_dot, dot_for
+from sam3_tvm.compiler.kernels.product.dot import dot_for
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
-NATIVE = CpuTarget.parse("native")
-HERE = dot_for(NATIVE, BFLOAT16)
 # Beside float64 of what isn't rounded: queries, keys, values and weights each by up to 2^-8 of
 # themselves, which add up like the roots of sums of squares.
 TOLERANCE = 0.01
 
 DOTS = [
-    pytest.param(bfloat16_dot("plain", synthetic(NATIVE.lanes), None), id="plain"),
+    pytest.param(PLAIN_PAIRS, id="plain"),
     pytest.param(
-        HERE,
-        marks=pytest.mark.skipif(HERE is FMA, reason="this CPU doesn't multiply bfloat16"),
+        NATIVE_PAIRS,
+        marks=pytest.mark.skipif(
+            not MULTIPLIES_BFLOAT16, reason="this CPU doesn't multiply bfloat16"
+        ),
         id="native",
     ),
 ]
@@ -67,8 +74,7 @@ def test_it_rounds_to_bfloat16_and_not_further(dot):
     v = np.array([1 + 2**-7, 1 + 2**-8, 1 + 3 * 2**-8, -3.0, 1e30, 1e-30, 0, 255], "float32")
     q, v = np.ones((1, 5, 1, 8), "float32"), v.reshape(1, 1, 1, 8)
     got = kernel(q, q[:, :1], v, empty(1, 5, 1, 8))
-    want = (v.view("uint32") + 0x7FFF + ((v.view("uint32") >> 16) & 1)) & 0xFFFF0000
-    np.testing.assert_array_equal(got, np.broadcast_to(want.view("float32"), got.shape))
+    np.testing.assert_array_equal(got, np.broadcast_to(as_bfloat16(v), got.shape))
 
 
 @pytest.mark.parametrize("dot", DOTS)

@@ -4,46 +4,42 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernel_testing import compiled, empty
+from kernel_testing import (
+    MULTIPLIES_BFLOAT16,
+    NATIVE,
+    PLAIN_PAIRS,
+    as_bfloat16,
+    bfloat16_bits,
+    compiled,
+    empty,
+)
 
 from sam3_tvm.arithmetic import BFLOAT16
 from sam3_tvm.compiler.kernels.conv.direct import conv_dot, conv_kernel, conv_transpose_kernel
 from sam3_tvm.compiler.kernels.conv.shape import ConvShape
 from sam3_tvm.compiler.kernels.conv.strips import conv_layout
 from sam3_tvm.compiler.kernels.product import dot
-from sam3_tvm.compiler.kernels.product.bfloat16 import synthetic
-from sam3_tvm.compiler.kernels.product.dot import FMA, VDPBF16PS, bfloat16_dot, dot_for
+from sam3_tvm.compiler.kernels.product.dot import FMA, VDPBF16PS
 from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
-NATIVE = CpuTarget.parse("native")
 NORMAL = np.random.default_rng(0).standard_normal
-
-
-def bits(values):
-    wide = np.ascontiguousarray(values, "float32").view("uint32")
-    return ((wide + 0x7FFF + ((wide >> 16) & 1)) >> 16).astype("uint16")
-
-
-def rounded(values):
-    return (bits(values).astype("uint32") << 16).view("float32").astype("float64")
 
 
 @pytest.fixture(params=["plain", "native"])
 def pairs(request, monkeypatch):
     """By pairs in plain arithmetic, or by what this CPU has."""
     if request.param == "native":
-        if dot_for(NATIVE, BFLOAT16) is FMA:
+        if not MULTIPLIES_BFLOAT16:
             pytest.skip("this CPU doesn't multiply bfloat16")
     else:
-        plain = bfloat16_dot("plain", synthetic(NATIVE.lanes), None)
-        monkeypatch.setitem(dot.DOTS, "bfloat16", (plain,))
+        monkeypatch.setitem(dot.DOTS, "bfloat16", (PLAIN_PAIRS,))
 
 
 def packed(shape, rows):
     found = conv_dot(NATIVE, shape, BFLOAT16)
     assert found.pack == 2
-    return conv_layout(NATIVE, BFLOAT16, found).array(bits(rows))
+    return conv_layout(NATIVE, BFLOAT16, found).array(bfloat16_bits(rows))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +51,7 @@ def test_a_pointwise_convolution(pairs, channels, out, h, w):
     kernel = compiled(conv_kernel(NATIVE, shape, epilogue, BFLOAT16), NATIVE)
     x, residual = (NORMAL((2, c, h, w), dtype="float32") for c in (channels, out))
     weight, bias = NORMAL((out, channels), dtype="float32"), NORMAL(out, dtype="float32")
-    want = np.einsum("oi,bihw->bohw", rounded(weight), rounded(x))
+    want = np.einsum("oi,bihw->bohw", as_bfloat16(weight), as_bfloat16(x))
     want = np.maximum(want + bias[:, None, None] + residual, 0)
     got = kernel(x, packed(shape, weight), bias, residual, empty(2, out, h, w))
     np.testing.assert_allclose(got, want, atol=1e-5 * channels, rtol=0)
@@ -68,7 +64,7 @@ def test_a_transposed_convolution(pairs, channels, out, h, w):
     kernel = compiled(conv_transpose_kernel(NATIVE, *given), NATIVE)
     x = NORMAL((2, channels, h, w), dtype="float32")
     weight, bias = NORMAL((channels, out, 2, 2), dtype="float32"), NORMAL(out, dtype="float32")
-    want = np.einsum("iojk,bihw->bohjwk", rounded(weight), rounded(x))
+    want = np.einsum("iojk,bihw->bohjwk", as_bfloat16(weight), as_bfloat16(x))
     want = want.reshape(2, out, 2 * h, 2 * w) + bias[:, None, None]
     rows = weight.transpose(1, 2, 3, 0).reshape(4 * out, channels)
     got = kernel(x, packed(shape, rows), bias, empty(2, out, 2 * h, 2 * w))

@@ -8,42 +8,36 @@ import math
 import numpy as np
 import pytest
 import tvm
-from kernel_testing import compiled, empty
+from kernel_testing import (
+    MULTIPLIES_BFLOAT16,
+    NATIVE,
+    PLAIN_PAIRS,
+    as_bfloat16,
+    bfloat16_bits,
+    compiled,
+    empty,
+)
 
 from sam3_tvm.arithmetic import BFLOAT16
 from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.kernels.attention.attention import AttentionSpec, attention_kernel
 from sam3_tvm.compiler.kernels.product import dot
-from sam3_tvm.compiler.kernels.product.bfloat16 import rounding, synthetic
-from sam3_tvm.compiler.kernels.product.dot import FMA, bfloat16_dot, dot_for
+from sam3_tvm.compiler.kernels.product.bfloat16 import rounding
+from sam3_tvm.compiler.kernels.product.dot import FMA, dot_for
 from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
 from sam3_tvm.compiler.kernels.product.linear import linear_kernel, linear_layout
 from sam3_tvm.compiler.kernels.product.tile import gemm_tile, wide_tile
 from sam3_tvm.compiler.targets.cpu import CpuTarget
-
-NATIVE = CpuTarget.parse("native")
-
-
-def bits(values):
-    """The nearest bfloat16, ties to even, as uint16."""
-    wide = np.ascontiguousarray(values, "float32").view("uint32")
-    nearest = (wide + 0x7FFF + ((wide >> 16) & 1)) >> 16
-    return np.where(np.isnan(values), (wide >> 16) | 0x40, nearest).astype("uint16")
-
-
-def rounded(values):
-    return (bits(values).astype("uint32") << 16).view("float32")
 
 
 @pytest.fixture(params=["plain", "widened", "native"])
 def kind(request, monkeypatch):
     """By pairs in plain arithmetic, by float32 with widened weights, or by what this CPU has."""
     if request.param == "native":
-        if dot_for(NATIVE, BFLOAT16) is FMA:
+        if not MULTIPLIES_BFLOAT16:
             pytest.skip("this CPU doesn't multiply bfloat16")
     elif request.param == "plain":
-        plain = bfloat16_dot("plain", synthetic(NATIVE.lanes), None)
-        monkeypatch.setitem(dot.DOTS, "bfloat16", (plain,))
+        monkeypatch.setitem(dot.DOTS, "bfloat16", (PLAIN_PAIRS,))
     else:
         monkeypatch.setitem(dot.DOTS, "bfloat16", (FMA,))
     return request.param
@@ -58,7 +52,7 @@ def test_rounding_is_to_nearest_even_and_keeps_what_is_no_number():
     values[0, : len(special)] = special
     values[1, 0] = np.array([0x7F800001], "uint32").view("float32")[0]  # a NaN by its last bit
     got = compiled(rounding(), NATIVE)(values, np.zeros((7, 33), "uint16"))
-    np.testing.assert_array_equal(got, bits(values))
+    np.testing.assert_array_equal(got, bfloat16_bits(values))
 
 
 @pytest.mark.parametrize(("n", "k"), [(1, 2), (33, 34), (64, 512), (129, 1032)])
@@ -69,12 +63,12 @@ def test_a_layer_multiplies_rounded_values_and_adds_in_float32(kind, n, k):
     rng = np.random.default_rng(n)
     w = rng.standard_normal((n, k), dtype="float32") / np.float32(math.sqrt(k))
     bias = rng.standard_normal(n, dtype="float32")
-    packed = layout.array(bits(w))
+    packed = layout.array(bfloat16_bits(w))
     for m in (0, 1, 11, 97):
         x = rng.standard_normal((m, k), dtype="float32")
         residual = rng.standard_normal((m, n), dtype="float32")
-        taken = x if kind == "widened" else rounded(x)
-        want = np.maximum(taken.astype("float64") @ rounded(w).astype("float64").T + bias, 0)
+        taken = x if kind == "widened" else as_bfloat16(x)
+        want = np.maximum(taken.astype("float64") @ as_bfloat16(w).T + bias, 0)
         padded = np.pad(bias, (0, layout.rows(n) - n))
         got = kernel(x, packed, padded, residual, empty(m, n))
         np.testing.assert_allclose(got, want + residual, atol=2e-6 * math.sqrt(k), rtol=0)
@@ -82,7 +76,7 @@ def test_a_layer_multiplies_rounded_values_and_adds_in_float32(kind, n, k):
 
 def test_a_nan_reaches_its_row_and_no_other(kind):
     kernel = compiled(linear_kernel(NATIVE, 40, 64, Epilogue(), BFLOAT16), NATIVE)
-    packed = linear_layout(NATIVE, BFLOAT16).array(bits(np.ones((40, 64), "float32")))
+    packed = linear_layout(NATIVE, BFLOAT16).array(bfloat16_bits(np.ones((40, 64), "float32")))
     x = np.ones((13, 64), "float32")
     x[5, 17] = np.nan
     got = kernel(x, packed, empty(13, 40))
@@ -91,8 +85,7 @@ def test_a_nan_reaches_its_row_and_no_other(kind):
 
 
 def test_an_odd_number_of_inputs_is_no_whole_words(monkeypatch):
-    plain = bfloat16_dot("plain", synthetic(NATIVE.lanes), None)
-    monkeypatch.setitem(dot.DOTS, "bfloat16", (plain,))
+    monkeypatch.setitem(dot.DOTS, "bfloat16", (PLAIN_PAIRS,))
     with pytest.raises(ValueError, match="7 inputs are no whole words of 2"):
         linear_kernel(NATIVE, 8, 7, Epilogue(), BFLOAT16)
 

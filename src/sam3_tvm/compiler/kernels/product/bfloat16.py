@@ -27,9 +27,6 @@ __all__ = [
     "NEON_BF16",
     "Pairs",
     "rounding",
-    "synthetic",
-    "words_of_neighbours",
-    "words_of_two",
 ]
 
 
@@ -37,10 +34,12 @@ __all__ = [
 class Pairs:
     """How words come to be and are multiplied on a CPU.
 
+    Without definitions it is arithmetic that every CPU has, no faster than float32: tests run it
+    where the instructions aren't there. It doesn't round products before they are added.
+
     Attributes:
         lanes: words of a vector.
-        llvm: definitions that a kernel imports, in LLVM's language, for vectors of ``lanes``; empty
-            where TIR is enough.
+        llvm: definitions that a kernel imports, in LLVM's language, for vectors of ``lanes``.
     """
 
     lanes: int
@@ -50,13 +49,13 @@ class Pairs:
         """Words of ``2 * lanes`` values that lie one after the other, in two vectors."""
         if self.llvm and lanes == self.lanes:
             return tirx.call_pure_extern(f"int32x{lanes}", "sam3_bf16_neighbours", first, second)
-        return words_of_neighbours(first, second, lanes)
+        return _words_of_neighbours(first, second, lanes)
 
     def two(self, low: Expr, high: Expr, lanes: int) -> Expr:
         """Words whose lower halves are one vector's values and whose upper halves another's."""
         if self.llvm and lanes == self.lanes:
             return tirx.call_pure_extern(f"int32x{lanes}", "sam3_bf16_two", low, high)
-        return words_of_two(low, high, lanes)
+        return _words_of_two(low, high, lanes)
 
     def multiply_add(self, sums: Expr, a: Expr, b: Expr) -> Expr:
         """``sums + a_low b_low + a_high b_high`` in every lane of whole vectors."""
@@ -133,12 +132,6 @@ NEON_BF16 = Pairs(4, _NEON)
 """``bfdot`` and ``bfcvtn`` of 128 bits."""
 
 
-def synthetic(lanes: int) -> Pairs:
-    """The same from arithmetic that every CPU has: no faster than float32, but tests can run it
-    where the instructions aren't there. Its products aren't rounded before they are added."""
-    return Pairs(lanes)
-
-
 def rounding() -> Expr:
     """The PrimFunc ``(x [N, K] float32, y [N, K] uint16)``, not yet scheduled: y has the bits of x
     in bfloat16."""
@@ -154,7 +147,7 @@ def rounding() -> Expr:
     return made.with_attrs({"tirx.noalias": True, "op_pattern": OPAQUE})
 
 
-def words_of_neighbours(first: Expr, second: Expr, lanes: int) -> Expr:
+def _words_of_neighbours(first: Expr, second: Expr, lanes: int) -> Expr:
     """Words of ``2 * lanes`` consecutive float32 values, in plain TIR."""
     first, second = (bind(_rounded(v, lanes)) for v in (first, second))
     if lanes == 1:
@@ -166,7 +159,7 @@ def words_of_neighbours(first: Expr, second: Expr, lanes: int) -> Expr:
     return _joined(low, high, lanes)
 
 
-def words_of_two(low: Expr, high: Expr, lanes: int) -> Expr:
+def _words_of_two(low: Expr, high: Expr, lanes: int) -> Expr:
     """Words of two vectors of float32, lane by lane, in plain TIR."""
     return _joined(_rounded(low, lanes), _rounded(high, lanes), lanes)
 
