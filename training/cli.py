@@ -228,13 +228,15 @@ def exemplars_command(
         300
     ),
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal pairs.")] = 1,
-    way: Annotated[list[str], typer.Option(help="One of the rows alone; repeatable.")] = [],  # noqa: B006
+    way: Annotated[
+        list[str] | None, typer.Option(help="One of the rows alone; repeatable.")
+    ] = None,
 ) -> None:
     """Measure what examples on other pictures are worth, on pairs of held-out scenes."""
     import sam3_tvm
     from training.exemplars import WAYS, measure
 
-    if unknown := [one for one in way if one not in WAYS]:
+    if unknown := [one for one in way or () if one not in WAYS]:
         raise Sam3Error(f"--way {unknown[0]!r}: there are {', '.join(WAYS)}")
     with reporting(lines=False) as progress:
         found = measure(sam3_tvm.load(artifact), pairs, seed, way or WAYS, progress)
