@@ -7,6 +7,7 @@ sees what it would have seen. Nothing here needs torch.
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -224,6 +225,8 @@ class Source(Protocol[PlanT_contra, BatchT_co]):
 
 
 def _draw(source: Source[Any, Any], jobs: Any, batches: Any) -> None:
+    # A terminal's goes to all of its processes; it is for the one that trains to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number, plan in iter(jobs.get, None):
         batches.put(source.batch(number, plan))
 

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from sam3_tvm.cli.terminal import complain, reporting, say
 from sam3_tvm.errors import Sam3Error
+from sam3_tvm.files import OutputFile
 
 __all__ = ["main"]
 
@@ -36,6 +37,11 @@ TRACKER_RUN = Path("out/training-tracker")
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="Checkpoint folder to write.")]
 RunFolder = Annotated[Path, typer.Option("--run", help="Folder of the run's state and log.")]
+Resume = Annotated[bool, typer.Option(help="Go on with the run that was stopped.")]
+Minutes = Annotated[float | None, typer.Option(help="Stop after so long.")]
+Columns = Annotated[int, typer.Option(min=1, help="Scenes side by side.")]
+Rows = Annotated[int, typer.Option(min=1, help="Scenes one below the other.")]
+SceneSeed = Annotated[int, typer.Option(min=0, help="Equal seeds give equal scenes.")]
 
 _SHOWN = ("loss", "class", "presence", "l1", "giou", "mask", "focal", "dice", "there", "seconds")
 
@@ -81,8 +87,8 @@ def train_command(
     context: typer.Context,
     output: Output = CHECKPOINT,
     run_folder: RunFolder = RUN,
-    resume: Annotated[bool, typer.Option(help="Go on with the run that was stopped.")] = False,
-    minutes: Annotated[float | None, typer.Option(help="Stop after so long.")] = None,
+    resume: Resume = False,
+    minutes: Minutes = None,
     seed: Annotated[int, typer.Option(help="Of the weights and the scenes.")] = 0,
 ) -> None:
     """Train the model of coloured shapes, and export it when the last stage is done."""
@@ -134,8 +140,8 @@ def tracker_command(
         Path, typer.Option("-o", "--output", help="Checkpoint folder, which gets the tracker.")
     ] = CHECKPOINT,
     run_folder: RunFolder = TRACKER_RUN,
-    resume: Annotated[bool, typer.Option(help="Go on with the run that was stopped.")] = False,
-    minutes: Annotated[float | None, typer.Option(help="Stop after so long.")] = None,
+    resume: Resume = False,
+    minutes: Minutes = None,
     seed: Annotated[int, typer.Option(help="Of the weights and the clips.")] = 0,
     export: Annotated[
         bool, typer.Option("--export", help="Only write what has been learned so far.")
@@ -186,15 +192,12 @@ def clips_command(
     """Measure a compiled model on held-out clips, by phrase, click and box."""
     from training.tracking.evaluate import evaluate
 
+    file = OutputFile(output, "-o")  # what can't be written to later is said now
     with reporting(lines=False) as progress:
         measured = evaluate(
             artifact, count, seed, jobs, lambda done, total: progress("clips", done, total)
         )
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise Sam3Error(f"{output}: can't be written ({error.strerror})") from error
+    file.write_text(json.dumps(measured, indent=2) + "\n")
     for way, of in measured["figures"].items():
         say("  ".join([f"{way:8}", *(f"{k} {v:.3f}" for k, v in of.items() if k != "objects")]))
     say(f"absent phrases without an answer: {measured['absent']['silent']} of {count}")
@@ -204,7 +207,7 @@ def clips_command(
 def draw_command(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write, a new one.")],
     count: Annotated[int, typer.Option(min=1, help="Number of scenes.")] = 500,
-    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal scenes.")] = 1,
+    seed: SceneSeed = 1,
     size: Annotated[int, typer.Option(min=64, help="Side of the pictures in pixels.")] = 192,
 ) -> None:
     """Draw held-out scenes with annotations and prompts, for sam3-tvm evaluate."""
@@ -225,13 +228,15 @@ def exemplars_command(
         300
     ),
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal pairs.")] = 1,
-    way: Annotated[list[str], typer.Option(help="One of the rows alone; repeatable.")] = [],  # noqa: B006
+    way: Annotated[
+        list[str] | None, typer.Option(help="One of the rows alone; repeatable.")
+    ] = None,
 ) -> None:
     """Measure what examples on other pictures are worth, on pairs of held-out scenes."""
     import sam3_tvm
     from training.exemplars import WAYS, measure
 
-    if unknown := [one for one in way if one not in WAYS]:
+    if unknown := [one for one in way or () if one not in WAYS]:
         raise Sam3Error(f"--way {unknown[0]!r}: there are {', '.join(WAYS)}")
     with reporting(lines=False) as progress:
         found = measure(sam3_tvm.load(artifact), pairs, seed, way or WAYS, progress)
@@ -247,19 +252,16 @@ def exemplars_command(
 @app.command("mosaic")
 def mosaic_command(
     output: Annotated[Path, typer.Option("-o", "--output", help="NAME.tif or NAME.png to write.")],
-    columns: Annotated[int, typer.Option(min=1, help="Scenes side by side.")] = 20,
-    rows: Annotated[int, typer.Option(min=1, help="Scenes one below the other.")] = 10,
-    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal scenes.")] = 1,
+    columns: Columns = 20,
+    rows: Rows = 10,
+    seed: SceneSeed = 1,
 ) -> None:
     """Draw many scenes as one large picture; 20 x 10 of them are 12,000 x 9,000 pixels."""
     from training.mosaic import Mosaic
 
     mosaic = Mosaic(columns, rows, seed)
-    try:
-        with reporting(lines=False) as progress:
-            mosaic.write(output, progress)
-    except OSError as error:
-        raise Sam3Error(str(error)) from error
+    with reporting(lines=False) as progress:
+        mosaic.write(output, progress)
     say(f"wrote {output}: {mosaic.size[1]} x {mosaic.size[0]} pixels")
 
 
@@ -269,9 +271,9 @@ def tiles_command(
     picture: Annotated[
         Path | None, typer.Argument(help="What mosaic wrote; without it the scenes one by one.")
     ] = None,
-    columns: Annotated[int, typer.Option(min=1)] = 20,
-    rows: Annotated[int, typer.Option(min=1)] = 10,
-    seed: Annotated[int, typer.Option(min=0)] = 1,
+    columns: Columns = 20,
+    rows: Rows = 10,
+    seed: SceneSeed = 1,
     tile: Annotated[int, typer.Option(min=32, help="The tiles' side in pixels.")] = 600,
     overlap: Annotated[float, typer.Option(help="The share of a side.")] = 0.15,
 ) -> None:

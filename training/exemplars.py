@@ -147,7 +147,7 @@ class _Pair:
         that has the colour or the shape of what is meant."""
         kinds = sorted({t.kind for t in self._things} - {self._kind})
         near = [k for k in kinds if k[0] == self._kind[0] or k[1] == self._kind[1]]
-        for kind in [*self._rng.permutation(near or kinds).tolist()]:
+        for kind in self._rng.permutation(near or kinds).tolist():
             for i in range(pool):
                 if i != self.other and any(t.kind == tuple(kind) for t in self._scenes[i].things):
                     return i, self._box(i, tuple(kind))

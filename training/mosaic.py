@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from pycocotools import mask as coco
 
+from sam3_tvm.errors import Sam3Error, UsageError
 from sam3_tvm.evaluate.metrics import Counts, Figures, count, figures, match
+from sam3_tvm.files import OutputFile
 from sam3_tvm.progress import Progress, silent
 from sam3_tvm.runtime.pictures.runs import Window, runs_of_window
 from training.dataset import STREAM
@@ -96,15 +99,36 @@ class Mosaic:
         Args:
             path: ``NAME.tif``, which is written scene by scene, or ``NAME.png``, which takes the
                 memory of the picture.
-            progress: told of each scene.
-        """
-        import rasterio
-        from rasterio.transform import from_origin
+            progress: told of each row of scenes.
 
+        Raises:
+            UsageError: another ending, or the file can't be written.
+        """
+        if path.suffix.lower() not in (".tif", ".png"):
+            raise UsageError(f"{path}: name a .tif or a .png to write")
+        file = OutputFile(path, "-o")
+        if path.suffix.lower() == ".tif":
+            file.write(lambda place: self._write_tif(place, progress))
+        else:
+            file.write(lambda place: self._write_png(place, progress))
+
+    def _write_png(self, path: Path, progress: Progress) -> None:
+        picture = np.zeros((*self.size, 3), np.uint8)
+        for top, strip in self._strips(progress):
+            picture[top : top + len(strip)] = strip
+        Image.fromarray(picture).save(path, format="PNG")
+
+    def _write_tif(self, path: Path, progress: Progress) -> None:
+        try:
+            import rasterio
+            from rasterio.transform import from_origin
+        except ModuleNotFoundError as error:
+            raise Sam3Error(
+                "writing a .tif needs rasterio: pip install 'sam3-tvm[geo]'; or name a .png"
+            ) from error
         height, width = self.size
-        tif = path.with_suffix(".tif")
         with rasterio.open(
-            tif,
+            path,
             "w",
             driver="GTiff",
             width=width,
@@ -119,36 +143,36 @@ class Mosaic:
             photometric="RGB",
             compress="deflate",
         ) as file:
-            done, last = 0, None
-            for number, (y, band) in enumerate(self._bands()):
-                progress("rows of scenes", number, self.rows)
-                top = _smooth(band[0])
-                gap = _between(top if last is None else last, top, y - done).transpose(1, 0, 2)
-                file.write(_planes(gap), window=((done, y), (0, width)))
-                file.write(_planes(band), window=((y, y + _SCENE), (0, width)))
-                done, last = y + _SCENE, _smooth(band[-1])
-            assert last is not None
-            gap = _between(last, last, height - done).transpose(1, 0, 2)
-            file.write(_planes(gap), window=((done, height), (0, width)))
-        if path != tif:
-            with rasterio.open(tif) as file:
-                profile = {**file.profile, "driver": "PNG"}
-                kept = {k: profile[k] for k in ("driver", "width", "height", "count", "dtype")}
-                with rasterio.open(path, "w", **kept) as made:
-                    made.write(file.read())
-            tif.unlink()
+            for top, strip in self._strips(progress):
+                window = ((top, top + len(strip)), (0, width))
+                file.write(np.ascontiguousarray(strip.transpose(2, 0, 1)), window=window)
 
-    def targets(self, phrase: str) -> list[dict[str, Any]]:
-        """Runs of the masks that a phrase asks for, over the whole picture."""
-        found = []
+    def _strips(self, progress: Progress) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """The picture from top to bottom, rows of scenes and what lies between them, each with its
+        first row of pixels; uint8 [h, W, 3]."""
+        done, last = 0, None
+        for number, (y, band) in enumerate(self._bands()):
+            progress("rows of scenes", number, self.rows)
+            top = _smooth(band[0])
+            yield done, _between(top if last is None else last, top, y - done).swapaxes(0, 1)
+            yield y, band
+            done, last = y + _SCENE, _smooth(band[-1])
+        assert last is not None
+        yield done, _between(last, last, self.size[0] - done).swapaxes(0, 1)
+
+    def targets(self) -> dict[str, list[dict[str, Any]]]:
+        """By each of ``PHRASES`` runs of the masks that it asks for, over the whole picture."""
+        found: dict[str, list[dict[str, Any]]] = {phrase: [] for phrase in PHRASES}
         for x, y, scene in self.scenes():
             for thing in scene.things:
-                if _matches(phrase, thing.colour, thing.shape):
-                    rows = np.flatnonzero(thing.mask.any(1))
-                    columns = np.flatnonzero(thing.mask.any(0))
-                    top, left = int(rows[0]), int(columns[0])
-                    inside = thing.mask[top : rows[-1] + 1, left : columns[-1] + 1]
-                    found.append(runs_of_window(Window(x + left, y + top, inside), self.size))
+                rows = np.flatnonzero(thing.mask.any(1))
+                columns = np.flatnonzero(thing.mask.any(0))
+                top, left = int(rows[0]), int(columns[0])
+                inside = thing.mask[top : rows[-1] + 1, left : columns[-1] + 1]
+                runs = runs_of_window(Window(x + left, y + top, inside), self.size)
+                for phrase, wanted in found.items():
+                    if _matches(phrase, thing.colour, thing.shape):
+                        wanted.append(runs)
         return found
 
 
@@ -166,10 +190,6 @@ def _between(a: NDArray[np.float32], b: NDArray[np.float32], length: int) -> NDA
     return (a[:, None] * (1 - share) + b[:, None] * share).round().astype(np.uint8)
 
 
-def _planes(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(rgb.transpose(2, 0, 1))
-
-
 def measure_scenes(model: Model, mosaic: Mosaic, progress: Progress = silent) -> Figures:
     """What phrases find in the scenes, one by one."""
     outcomes = []
@@ -184,14 +204,24 @@ def measure_scenes(model: Model, mosaic: Mosaic, progress: Progress = silent) ->
 def measure_tiles(
     model: Model, path: Path, mosaic: Mosaic, tiling: Tiling, progress: Progress = silent
 ) -> Figures:
-    """What phrases find in a written mosaic, tile by tile."""
+    """What phrases find in a written mosaic, tile by tile.
+
+    Raises:
+        Sam3Error: the picture isn't of the mosaic's size, or can't be read.
+    """
     from sam3_tvm.tiles import segment_tiled
 
     results = segment_tiled(model, path, [*PHRASES], progress=progress, tiling=tiling)
-    outcomes = []
+    if results[0].size != mosaic.size:
+        height, width = mosaic.size
+        raise Sam3Error(
+            f"{path} is no mosaic of {mosaic.columns} x {mosaic.rows} scenes, which has {width} x "
+            f"{height} pixels; give the --columns and --rows it was drawn with"
+        )
+    targets, outcomes = mosaic.targets(), []
     for phrase, result in zip(PHRASES, results, strict=True):
         found = [{"size": [*mosaic.size], "counts": counts} for counts in result.counts]
-        outcomes.append(_outcome(found, mosaic.targets(phrase)))
+        outcomes.append(_outcome(found, targets[phrase]))
     return figures(outcomes)
 
 

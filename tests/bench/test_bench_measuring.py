@@ -121,7 +121,8 @@ def test_narrow_engines_say_what_they_compute_in_and_are_compared(tiny_artifact,
     }
     assert found["openvino-f32"]["error"]["rms"] < 1e-5
     for narrow in ("torch-bf16", "onnxruntime-int8", "openvino-int8"):
-        assert 1e-4 < found[narrow]["error"]["rms"] < 0.3
+        assert found[narrow]["error"]["rms"] > 1e-4
+        assert not found[narrow]["off"]
         assert found[narrow]["seconds"]
     (row,) = data["summary"]
     assert row["best_at_least_as_exact"] == "openvino-f32"

@@ -51,11 +51,11 @@ def added_by_ones(level: str, arithmetic: str, steps: int) -> None:
     target = CpuTarget.parse(level)
     one = chosen(target, arithmetic)
     lanes = one.width(target)
-    out = tvm.runtime.tensor(np.zeros((1, lanes), one.sum))
+    out = tvm.runtime.tensor(np.zeros((1, lanes), one.dot.sum))
     run = build(target, one, 1, steps)[func_name(one)]
     run(tvm.runtime.tensor(operands(one, lanes)), out)
     count = chains(target, one)
-    total = count * (count - 1) // 2 + count * steps * one.pack
+    total = count * (count - 1) // 2 + count * steps * one.dot.pack
     np.testing.assert_array_equal(out.numpy(), np.full((1, lanes), total))
 
 
@@ -96,7 +96,7 @@ def test_the_loop_is_one_instruction_in_registers(level, arithmetic, register, i
     # A chain that were spilled would be loaded for its instruction.
     assert not [line for line in found if "(%rsp)" in line or "[sp" in line]
     # What is given as LLVM's text is inlined.
-    assert "sam3_tvm_peak" not in assembly
+    assert "sam3_bf16" not in assembly
 
 
 def test_what_a_cpu_has_no_instruction_for_is_known():

@@ -1,16 +1,12 @@
-"""The training of the tracker: its state, its log, and how it is stopped and resumed."""
+"""The training of the tracker: its state, and its steps."""
 
 from __future__ import annotations
 
 import copy
-import json
-import pickle
-import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -23,24 +19,23 @@ from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
 
 from sam3_tvm.errors import Sam3Error
 from training.batches import drawn
+from training.loop import Watch, learn_stages, read_state, write_state
 from training.model import IMAGE, MASK_GRID
 from training.optimizers import Optimizers
+from training.stages import find_place
 from training.tracking.batches import ClipBatch, ClipDrawing, ClipPlan
 from training.tracking.forward import Passage
 from training.tracking.losses import WEIGHTS, batch_losses
 from training.tracking.model import LENT, build_tracker, own_parameters
-from training.tracking.stages import ClipStage, find_place
+from training.tracking.stages import ClipStage
 from training.tracking.validation import validate, validation_batches
-from training.train import Watch, stop_on_signals
 
 __all__ = ["TrackerRun", "load_detector", "train_tracker"]
 
 _AVERAGING = 0.99
 _PARTS = 2  # of a step, each on a core of its own
-_LOG_EVERY = 25
 _VALIDATE_EVERY = 200
 _VALIDATION_CLIPS = 24
-_SAVE_SECONDS = 180
 
 # What Muon is for: matrices between hidden layers.
 _LAYERS = ("memory_attention.layers.", "mask_decoder.transformer.", "memory_encoder.memory_fuser.")
@@ -121,9 +116,8 @@ class TrackerRun:
         place = find_place(self.stages, self.step)
         if place is None:
             raise ValueError(f"the run has no step {self.step}")
-        stage, done = place
-        rate = stage.rate_at(done)
-        self.optimizers.set_rate(rate, stage.neck * rate)
+        rate = place.stage.rate_at(place.done)
+        self.optimizers.set_rate(rate, place.stage.neck * rate)
         parameters = self.optimizers.parameters
 
         def gradients(
@@ -151,9 +145,7 @@ class TrackerRun:
         return {name: t for name, t in state.items() if not name.startswith(LENT)}
 
     def save(self, path: Path) -> None:
-        """Write the run to ``path``, under another name first; the detector stays where it is."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
+        """Write the run to ``path``, whole or not at all; the detector stays where it is."""
         state = {
             "seed": self.seed,
             "step": self.step,
@@ -163,11 +155,7 @@ class TrackerRun:
             "averaged": self.average.n_averaged,
             "optimizers": self.optimizers.state_dict(),
         }
-        try:
-            torch.save(state, partial)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_state(path, state)
 
     @classmethod
     def load(cls, path: Path, detector: Sam3Model, stages: Sequence[ClipStage]) -> TrackerRun:
@@ -176,8 +164,7 @@ class TrackerRun:
         Raises:
             Sam3Error: no file, or one that holds no run of this tracker.
         """
-        try:
-            state: dict[str, Any] = torch.load(path, weights_only=True)
+        with read_state(path, "this tracker", "python -m training tracker") as state:
             run = cls(detector, stages, state["seed"])
             run.step, run.seconds = state["step"], state["seconds"]
             for model, name in ((run.tracker, "tracker"), (run.average.module, "average")):
@@ -187,22 +174,22 @@ class TrackerRun:
                 model.load_state_dict(state[name], strict=False)
             run.average.n_averaged.copy_(state["averaged"])
             run.optimizers.load_state_dict(state["optimizers"])
-        except FileNotFoundError:
-            raise Sam3Error(
-                f"{path}: no such run; python -m training tracker, without --resume, begins one"
-            ) from None
-        except (RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
-            reason = str(error).splitlines()[0]
-            raise Sam3Error(f"{path} holds no run of this tracker: {reason}") from error
         return run
 
 
-def _jobs(run: TrackerRun) -> Iterator[tuple[int, ClipPlan]]:
-    step = run.step
-    while (place := find_place(run.stages, step)) is not None:
-        for part in range(_PARTS):
-            yield _PARTS * step + part, place[0].plan
-        step += 1
+@contextmanager
+def _drawn(run: TrackerRun) -> Iterator[Iterator[tuple[ClipBatch, ...]]]:
+    """The batches of the steps that are left, step by step."""
+
+    def jobs() -> Iterator[tuple[int, ClipPlan]]:
+        step = run.step
+        while (place := find_place(run.stages, step)) is not None:
+            for part in range(_PARTS):
+                yield _PARTS * step + part, place.stage.plan
+            step += 1
+
+    with drawn(ClipDrawing(IMAGE, MASK_GRID, run.seed), jobs()) as source:
+        yield zip(*[source] * _PARTS, strict=False)
 
 
 def train_tracker(
@@ -210,61 +197,27 @@ def train_tracker(
 ) -> bool:
     """Train until the last stage is done, the time is up or a signal comes.
 
-    State and log are kept as by :func:`training.train.train`.
-
     Args:
         run: begun or loaded.
-        folder: where state and log are kept.
+        folder: where state and log are kept; see :func:`training.loop.learn_stages`.
         watch: hears of progress.
         minutes: stop after so long.
 
     Returns:
         Whether the last stage is done.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "run.pt"
     kept_aside = validation_batches(_VALIDATION_CLIPS)
-    steps = sum(stage.steps for stage in run.stages)
-    began = saved = last = time.monotonic()
-    sums: dict[str, list[float]] = defaultdict(list)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    with (
-        stop_on_signals() as stopped,
-        drawn(ClipDrawing(IMAGE, MASK_GRID, run.seed), _jobs(run)) as source,
-        (folder / "log.jsonl").open("a", encoding="utf-8") as log,
-    ):
-
-        def note(record: dict[str, Any]) -> None:
-            log.write(json.dumps(record) + "\n")
-            log.flush()
-
-        for batches in zip(*[iter(source)] * _PARTS, strict=False):
-            place = find_place(run.stages, run.step)
-            assert place is not None
-            for name, value in run.learn(batches).items():
-                sums[name].append(value)
-            now = time.monotonic()
-            run.seconds += now - last
-            sums["seconds"].append(now - last)
-            last = now
-            if run.step % _LOG_EVERY == 0:
-                means = {name: round(sum(v) / len(v), 5) for name, v in sums.items()}
-                sums.clear()
-                note({"step": run.step, "stage": place[0].name, **means})
-                watch(place[0].name, run.step, steps, means)
-            tracked = place[0].plan.frames > 1
-            if tracked and (run.step % _VALIDATE_EVERY == 0 or run.step == steps):
-                figures = validate(run.passage(), kept_aside)
-                note({"step": run.step, "validation": figures})
-                watch("validation", run.step, steps, figures)
-                last = time.monotonic()
-            due = minutes is not None and now - began >= 60 * minutes
-            if stopped() or due:
-                break
-            if now - saved >= _SAVE_SECONDS:
-                run.save(path)
-                saved = now
-    torch.set_num_threads(threads)
-    run.save(path)
-    return run.step >= steps
+    try:
+        return learn_stages(
+            run,
+            _drawn(run),
+            lambda: validate(run.passage(), kept_aside),
+            _VALIDATE_EVERY,
+            folder,
+            watch,
+            minutes,
+        )
+    finally:
+        torch.set_num_threads(threads)

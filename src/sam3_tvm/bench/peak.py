@@ -11,16 +11,13 @@ two pipes ask for 8 to 12; 12 of the 16 registers, or 24 of 32, leave room for t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import tvm
 from numpy.typing import NDArray
 from tvm import tirx
-from tvm.tirx.script.builder import ir as T
 
 from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.kernels.emit import (
@@ -35,6 +32,8 @@ from sam3_tvm.compiler.kernels.emit import (
     store,
     tensor,
 )
+from sam3_tvm.compiler.kernels.product.bfloat16 import AVX512_BF16
+from sam3_tvm.compiler.kernels.product.dot import FMA, VDPBF16PS, Dot
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 from sam3_tvm.runtime.execution.engine import Engine
 
@@ -45,36 +44,27 @@ _STEPS = 1 << 21  # some 10 to 20 ms a call (November 2026)
 
 @dataclass(frozen=True)
 class Instruction:
-    """What a chain is made of. Fields of a kernel's ``Dot`` have the same names and meaning.
+    """What a chain is made of.
 
     Attributes:
-        name: as assemblers spell it.
-        arithmetic: dtype of what is multiplied: the kind of arithmetic whose peak it has.
-        sum: dtype in which products are added up.
-        pack: values of a word, which are multiplied and added by one lane.
-        word: dtype of a word.
-        feature: what the CPU must have beyond its level; None where every level has it.
+        dot: the instruction as kernels take it; its feature is what the CPU must have.
         lanes: words of an instruction; None for the target's vectors.
-        step: ``(sums, x, y) -> sums``.
-        llvm: a function of LLVM's that ``step`` calls, as text.
         registers: that its encoding can name.
     """
 
-    name: str
-    arithmetic: str
-    sum: str
-    pack: int
-    word: str
-    feature: str | None
-    lanes: int | None
-    step: Callable[[Expr, Expr, Expr], Expr]
-    llvm: str = ""
+    dot: Dot
+    lanes: int | None = None
     registers: int = 32
 
     @property
-    def features(self) -> tuple[str, ...]:
-        """Those that a kernel made of it states."""
-        return () if self.feature is None else (self.feature,)
+    def name(self) -> str:
+        """As assemblers spell it."""
+        return self.dot.name
+
+    @property
+    def arithmetic(self) -> str:
+        """The kind of arithmetic whose peak it has: dtype of what is multiplied."""
+        return self.dot.b
 
     def width(self, target: CpuTarget) -> int:
         """Lanes of an instruction."""
@@ -86,39 +76,23 @@ def _multiply_add(sums: Expr, x: Expr, y: Expr) -> Expr:
     return sums * x + y
 
 
-# TVM has no vectors of bfloat16: what is made of them is LLVM's own, and inlined.
-_DPBF16PS = """
-define <16 x float> @sam3_tvm_peak_dpbf16ps(<16 x float> %s, <16 x i32> %x, <16 x i32> %y) alwaysinline {
-  %a = bitcast <16 x i32> %x to <32 x bfloat>
-  %b = bitcast <16 x i32> %y to <32 x bfloat>
-  %r = call <16 x float> @llvm.x86.avx512bf16.dpbf16ps.512(<16 x float> %s, <32 x bfloat> %a, <32 x bfloat> %b)
-  ret <16 x float> %r
-}
-declare <16 x float> @llvm.x86.avx512bf16.dpbf16ps.512(<16 x float>, <32 x bfloat>, <32 x bfloat>)
-"""  # noqa: E501 - LLVM's lines
+def _bytes(feature: str, lanes: int) -> Dot:
+    """``vpdpbusd``, which no kernel is made of yet."""
 
-
-def _pairs(sums: Expr, x: Expr, y: Expr) -> Expr:
-    return tirx.call_pure_extern("float32x16", "sam3_tvm_peak_dpbf16ps", sums, x, y)
-
-
-def _bytes(lanes: int) -> Callable[[Expr, Expr, Expr], Expr]:
-    def step(sums: Expr, x: Expr, y: Expr) -> Expr:
+    def multiply_add(sums: Expr, x: Expr, y: Expr) -> Expr:
         four = f"int8x{4 * lanes}"
         name = f"llvm.x86.avx512.vpdpbusd.{32 * lanes}"
         x, y = (tirx.reinterpret(four, word) for word in (x, y))
         return tirx.call_llvm_pure_intrin(f"int32x{lanes}", name, sums, x, y)
 
-    return step
+    return Dot("vpdpbusd", "uint8", "int8", "int32", 4, "int32", 0, feature, multiply_add)
 
 
 INSTRUCTIONS = (
-    Instruction("FMA", "float32", "float32", 1, "float32", None, None, _multiply_add),
-    Instruction(
-        "vdpbf16ps", "bfloat16", "float32", 2, "int32", "AVX512BF16", 16, _pairs, _DPBF16PS
-    ),
-    Instruction("vpdpbusd", "int8", "int32", 4, "int32", "AVX512VNNI", 16, _bytes(16)),
-    Instruction("vpdpbusd", "int8", "int32", 4, "int32", "AVXVNNI", 8, _bytes(8), registers=16),
+    Instruction(replace(FMA, name="FMA", multiply_add=_multiply_add)),
+    Instruction(VDPBF16PS, AVX512_BF16.lanes),
+    Instruction(_bytes("AVX512VNNI", 16), 16),
+    Instruction(_bytes("AVXVNNI", 8), 8, registers=16),
 )
 """Of each kind of arithmetic the widest first."""
 
@@ -127,14 +101,9 @@ def find_instructions(target: CpuTarget) -> dict[str, Instruction | None]:
     """By kind of arithmetic the widest instruction that a target has for it, or None."""
     found: dict[str, Instruction | None] = {}
     for one in INSTRUCTIONS:
-        there = one.feature is None or target.has(one.feature)
+        there = one.dot.feature is None or target.has(one.dot.feature)
         found[one.arithmetic] = found.get(one.arithmetic) or (one if there else None)
     return found
-
-
-def _with_llvm(text: str) -> AbstractContextManager[Any]:
-    """A block whose code may call functions that are given as LLVM's text."""
-    return T.attr(as_index(0), "pragma_import_llvm", text) if text else nullcontext()
 
 
 def chains(target: CpuTarget, instruction: Instruction) -> int:
@@ -143,7 +112,7 @@ def chains(target: CpuTarget, instruction: Instruction) -> int:
 
 
 def peak_kernel(target: CpuTarget, instruction: Instruction, tasks: int, steps: int) -> Any:
-    """``out[t, lane] = sum over chains c of (a -> step(a, x, y), steps times, from a = c)``.
+    """``out[t, lane] = sum over chains c of (a -> dot(a, x, y), steps times, from a = c)``.
 
     Args:
         target: its vectors and registers are used.
@@ -154,23 +123,24 @@ def peak_kernel(target: CpuTarget, instruction: Instruction, tasks: int, steps: 
     Returns:
         A PrimFunc of ``x_and_y`` ``[2, lanes]`` words and ``out`` ``[tasks, lanes]`` sums.
     """
-    lanes, kind = instruction.width(target), instruction.sum
-    with kernel(f"{instruction.name.lower()}_peak", instruction.features) as made:
-        x_and_y = tensor("x_and_y", (2, lanes), instruction.word)
+    dot, lanes = instruction.dot, instruction.width(target)
+    kind, name = dot.sum, func_name(instruction)
+    with kernel(name, dot.features, dot.llvm) as made:
+        x_and_y = tensor("x_and_y", (2, lanes), dot.word)
         out = tensor("out", (tasks, lanes), kind)
-        with _with_llvm(instruction.llvm), parallel(tasks) as task:
+        with parallel(tasks) as task:
             rows = accumulators(chains(target, instruction), 1, lanes, kind)
             x, y = (bind(load(x_and_y, i, 0, lanes=lanes)) for i in range(2))
             for c, row in enumerate(rows):
                 store(row, tirx.Broadcast(tirx.const(c, kind), lanes), 0)
             with loop(steps):
                 for row in rows:
-                    store(row, instruction.step(row[as_index(0)], x, y), 0)
+                    store(row, dot.multiply_add(row[as_index(0)], x, y), 0)
             total = rows[0][as_index(0)]
             for row in rows[1:]:
                 total = total + row[as_index(0)]
             store(out, total, task, 0, lanes=lanes)
-    return made.func.with_attr("global_symbol", func_name(instruction))
+    return made.func.with_attr("global_symbol", name)
 
 
 def func_name(instruction: Instruction) -> str:
@@ -202,10 +172,10 @@ class Peak:
         self._call = generate(tvm.IRModule({name: func}), target)[name]
         self._arguments = (
             tvm.runtime.tensor(operands(instruction, lanes)),
-            tvm.runtime.tensor(np.zeros((threads, lanes), instruction.sum)),
+            tvm.runtime.tensor(np.zeros((threads, lanes), instruction.dot.sum)),
         )
         self._operations = (
-            2 * instruction.pack * threads * _STEPS * chains(target, instruction) * lanes
+            2 * instruction.dot.pack * threads * _STEPS * chains(target, instruction) * lanes
         )
         self._engine = Engine(threads)
         self.rate(seconds=0.02)

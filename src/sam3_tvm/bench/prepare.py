@@ -138,13 +138,13 @@ def reference(
     threads: int,
     seed: int,
     work: str,
-    sample: bool = False,
+    samples: int = 0,
 ) -> dict[str, Any]:
     """Draw the inputs, run PyTorch eager on them and count its arithmetic.
 
-    Writes ``abi.json``, and by part ``inputs/`` and ``outputs/reference/``; and with ``sample`` by
-    function ``sample/``: what it is given for inputs that are never measured, the next seed's, for
-    what is calibrated.
+    Writes ``abi.json``, and by part ``inputs/`` and ``outputs/reference/``; and by function so many
+    ``samples/``: what it is given for inputs that are never measured, the next seeds', for what is
+    calibrated.
 
     Returns:
         ``flops`` by part, see :func:`count_flops`, and ``sizes``.
@@ -161,18 +161,24 @@ def reference(
         with torch.no_grad(), source.patched():
             outputs, flops[part.name] = count_flops(source, part, components, inputs)
             save_arrays(folder / "outputs" / "reference" / part.name, outputs)
-            if sample:
-                _save_samples(source, part, components, seed + 1, folder)
+            for number in range(samples):
+                _save_sample(source, part, components, seed + 1 + number, folder, number)
     return {"flops": flops, "grid": source.sizes.grid, "image": source.sizes.image}
 
 
-def _save_samples(
-    source: Source, part: Part, components: dict[str, Component], seed: int, work: Path
+def _save_sample(
+    source: Source,
+    part: Part,
+    components: dict[str, Component],
+    seed: int,
+    work: Path,
+    number: int,
 ) -> None:
     """Run a part on other inputs, and keep what each function is given first."""
 
     def call(name: str, values: Sequence[Any]) -> Sequence[Any]:
-        save_sample(work, name, [np.asarray(v) for v in values if not isinstance(v, tuple)])
+        given = [np.asarray(v) for v in values if not isinstance(v, tuple)]
+        save_sample(work, number, name, given)
         return _call(source, name, values)
 
     names = [spec.name for spec in external_inputs(part, components)]

@@ -23,6 +23,7 @@ from sam3_tvm.bench.parts import (
     load_arrays,
 )
 from sam3_tvm.bench.process import Worker, WorkerError
+from sam3_tvm.bench.quantizing import CALIBRATED, SAMPLES
 from sam3_tvm.bench.report import (
     BenchReport,
     EngineResult,
@@ -228,7 +229,7 @@ class Run:
             **self._from_source(),
             parts=[p.name for p in plan.chained],
             seed=plan.seed,
-            sample="openvino-int8" in plan.files,
+            samples=SAMPLES if CALIBRATED in plan.files else 0,
         )
         self.components = abi_from_json(json.loads((self.work / "abi.json").read_text("utf-8")))
         return [

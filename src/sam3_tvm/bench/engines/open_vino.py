@@ -74,7 +74,7 @@ class OpenVino(MeasuredEngine):
 class OpenVinoFloat32(OpenVino):
     """Told to keep float32, which it would leave where it can."""
 
-    told = {"INFERENCE_PRECISION_HINT": "f32"}  # noqa: RUF012 - read alone
+    told: Mapping[str, str] = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
 class OpenVinoInt8(OpenVino):

@@ -23,8 +23,10 @@ class Ours(MeasuredEngine):
 
     def __init__(self, job: Mapping[str, Any]) -> None:
         # tvm_ffi imports torch where it finds it: seconds and 190 MB (torch 2.13, November 2026)
-        # that an installation of the runtime hasn't got. In this process torch isn't there.
-        sys.modules["torch"] = None  # type: ignore[assignment]
+        # that an installation of the runtime hasn't got. In this process torch isn't there: None
+        # is what import takes for missing, of which sys.modules' type doesn't know.
+        modules: dict[str, Any] = sys.modules
+        modules["torch"] = None
         from sam3_tvm import artifact
         from sam3_tvm.runtime.concepts.tokenizer import Tokenizer
         from sam3_tvm.runtime.execution.module import load_functions
