@@ -276,16 +276,31 @@ def tiles_command(
     seed: SceneSeed = 1,
     tile: Annotated[int, typer.Option(min=32, help="The tiles' side in pixels.")] = 600,
     overlap: Annotated[float, typer.Option(help="The share of a side.")] = 0.15,
+    centred: Annotated[
+        bool,
+        typer.Option("--centred", help="A tile of 500 to 600 pixels around each scene instead."),
+    ] = False,
 ) -> None:
     """Measure what tiles find in a mosaic, or a model in its scenes, and the peak memory."""
     import sam3_tvm
     from sam3_tvm.tiles import Tiling
-    from training.mosaic import Mosaic, measure_scenes, measure_tiles, peak_megabytes
+    from training.mosaic import (
+        Mosaic,
+        measure_centred,
+        measure_scenes,
+        measure_tiles,
+        peak_megabytes,
+    )
+
+    if centred and not (picture is not None and 500 <= tile <= 600):
+        raise Sam3Error("--centred takes what mosaic wrote, and a --tile of 500 to 600 pixels")
 
     model, mosaic = sam3_tvm.load(artifact), Mosaic(columns, rows, seed)
     with reporting(lines=False) as progress:
         if picture is None:
             found = measure_scenes(model, mosaic, progress)
+        elif centred:
+            found = measure_centred(model, picture, mosaic, tile, progress)
         else:
             found = measure_tiles(model, picture, mosaic, Tiling(tile, overlap), progress)
     say(

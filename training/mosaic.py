@@ -26,7 +26,14 @@ if TYPE_CHECKING:
     from sam3_tvm import Model
     from sam3_tvm.tiles import Tiling
 
-__all__ = ["PHRASES", "Mosaic", "measure_scenes", "measure_tiles", "peak_megabytes"]
+__all__ = [
+    "PHRASES",
+    "Mosaic",
+    "measure_centred",
+    "measure_scenes",
+    "measure_tiles",
+    "peak_megabytes",
+]
 
 PHRASES = (
     "red shapes",
@@ -198,6 +205,37 @@ def measure_scenes(model: Model, mosaic: Mosaic, progress: Progress = silent) ->
         for phrase, result in zip(PHRASES, model.segment(scene.image, [*PHRASES]), strict=True):
             wanted = [t.mask for t in scene.things if _matches(phrase, t.colour, t.shape)]
             outcomes.append(_outcome([_runs(m) for m in result.masks], [_runs(m) for m in wanted]))
+    return figures(outcomes)
+
+
+def measure_centred(
+    model: Model, path: Path, mosaic: Mosaic, side: int, progress: Progress = silent
+) -> Figures:
+    """What phrases find in windows of a written mosaic, each with a scene in its middle: as tiles
+    would be of which none cuts anything.
+
+    Args:
+        model: to be asked.
+        path: of the mosaic.
+        mosaic: what was written.
+        side: of the windows in pixels; no less than a scene's 500, no more than 600, which is what
+            a scene has for itself.
+        progress: told of each scene.
+    """
+    from sam3_tvm.tiles import open_windows
+    from sam3_tvm.tiles.layout import Tile
+
+    edge = (side - _SCENE) // 2
+    outcomes = []
+    with open_windows(path) as windows:
+        for number, (x, y, scene) in enumerate(mosaic.scenes()):
+            progress("scenes", number, mosaic.columns * mosaic.rows)
+            x0, y0 = x - edge, y - edge
+            rgb = windows.read(Tile(x0, y0, x0 + side, y0 + side))
+            for phrase, result in zip(PHRASES, model.segment(rgb, [*PHRASES]), strict=True):
+                things = [t.mask for t in scene.things if _matches(phrase, t.colour, t.shape)]
+                wanted = [_runs(np.pad(mask, (edge, side - _SCENE - edge))) for mask in things]
+                outcomes.append(_outcome([_runs(m) for m in result.masks], wanted))
     return figures(outcomes)
 
 

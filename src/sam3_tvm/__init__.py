@@ -55,9 +55,6 @@ _RUNTIME = (
     "load",
 )
 
-# The top-level packages of the extra [compile].
-_COMPILE_EXTRA = ("torch", "transformers", "tvm", "huggingface_hub")
-
 
 def __getattr__(name: str) -> Any:
     # On first use, so that importing the package costs nothing, and running artifacts doesn't
@@ -73,7 +70,9 @@ def __getattr__(name: str) -> Any:
     if name == "compile":
         from importlib.util import find_spec
 
-        if missing := [package for package in _COMPILE_EXTRA if find_spec(package) is None]:
+        from sam3_tvm.extras import EXTRAS
+
+        if missing := [package for package in EXTRAS["compile"] if find_spec(package) is None]:
             raise MissingExtraError(
                 f"compiling needs {', '.join(missing)}, which this installation lacks: "
                 "pip install 'sam3-tvm[compile]'"

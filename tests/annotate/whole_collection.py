@@ -17,7 +17,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -159,35 +158,56 @@ def check_readers(folder: Path) -> None:
         print(f"{name}: {len(objects)} objects of {len(pictures)} pictures are as they were found")
 
 
-def command(artifact: Path, pictures: Path, folder: Path, *options: str) -> list[str]:
-    start = [sys.executable, "-m", "sam3_tvm", "annotate", f"{artifact}", f"{pictures}"]
-    return [*start, *TEXTS, "--format", FORMATS, "-o", f"{folder}", *options]
+# The command, killed when it has added so many pictures to the journal; others are at hand then.
+# From outside it could come too late.
+KILLED = """
+import os, signal, sys
+from sam3_tvm.annotate.journal import Journal
+from sam3_tvm.cli import main
+
+left, add = int(sys.argv.pop(1)), Journal.add
+
+def add_and_die(self, picture):
+    global left
+    add(self, picture)
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Journal.add = add_and_die
+main()
+"""
 
 
-def kill_on_the_way(arguments: list[str], journal: Path, lines: int) -> None:
-    """Run a command until a journal has so many lines, and kill it then."""
-    running = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while running.poll() is None:
-        if journal.is_file() and journal.read_bytes().count(b"\n") >= lines:
-            running.kill()
-        time.sleep(0.02)
-    assert running.returncode == -signal.SIGKILL, "it ended by itself"
+def command(artifact: Path, pictures: Path, folder: Path) -> list[str]:
+    about = ["annotate", f"{artifact}", f"{pictures}", *TEXTS, "--format", FORMATS]
+    return [*about, "-o", f"{folder}"]
+
+
+def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    start = [sys.executable, "-m", "sam3_tvm"]
+    return subprocess.run([*start, *arguments], capture_output=True, text=True, check=True)
+
+
+def run_killed(arguments: list[str], pictures: int) -> None:
+    """Run a command that is killed when it has done so many pictures."""
+    start = [sys.executable, "-c", KILLED, f"{pictures}"]
+    done = subprocess.run([*start, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 def check(artifact: Path, pictures: Path, folder: Path) -> None:
     """All of it; prints a line for each thing that is so."""
     whole, killed = folder / "whole", folder / "killed"
-    done = subprocess.run(
-        command(artifact, pictures, whole), capture_output=True, text=True, check=True
-    )
+    done = run(command(artifact, pictures, whole))
     print(done.stdout.strip().partition("\n")[0], done.stderr.strip().splitlines()[-1], sep="\n")
     total = json.loads((whole / "summary.json").read_text())["pictures"]
     arguments = command(artifact, pictures, killed)
-    for quarter in (1, 2, 3):
-        kill_on_the_way(arguments, killed / "journal.jsonl", 1 + quarter * total // 4)
+    for _ in range(3):
+        run_killed(arguments, total // 4)
         lines = (killed / "journal.jsonl").read_bytes().count(b"\n") - 1
         print(f"killed with {lines} of {total} pictures in the journal")
-    subprocess.run(arguments, check=True, capture_output=True)
+    run(arguments)
     subprocess.run(["diff", "-r", whole, killed], check=True)
     print("gone on with: diff -r finds no difference")
     check_readers(killed)

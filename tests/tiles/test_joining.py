@@ -63,6 +63,14 @@ def test_what_an_edge_cuts_is_left_to_a_tile_that_sees_it_whole():
     assert joined([part, whole], TILES, SIZE, 2) == [whole]
 
 
+def test_things_that_a_tile_sees_whole_stay_two_where_another_takes_them_for_one():
+    left, right, both = (82, 20, 90, 40), (90, 20, 98, 40), (82, 20, 98, 40)
+    things = [seen(left, 0, 0.9), seen(right, 0, 0.8)]
+    assert joined([*things, seen(both, 1, 0.7)], TILES, SIZE, 2) == things
+    cut = (90, 20, 140, 40)
+    assert joined([*things, seen(cut, 0, 0.99)], TILES, SIZE, 2) == things
+
+
 def test_neighbours_on_a_seam_stay_apart():
     upper, lower = (40, 10, 150, 30), (40, 31, 150, 50)
     found = joined([seen(b, t) for b in (upper, lower) for t in (0, 1)], TILES, SIZE, 2)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from sam3_tvm.runtime.pictures.arguments import PromptError
 from sam3_tvm.runtime.pictures.image import ImageError, read_picture
 from sam3_tvm.runtime.pictures.polygons import mask_polygons
 from sam3_tvm.runtime.pictures.runs import Window
-from sam3_tvm.tiles import Place, TiledResult, open_windows
+from sam3_tvm.tiles import Place, TiledResult, open_windows, segment_tiled
 from sam3_tvm.tiles.layout import Tile
 from sam3_tvm.tiles.pieces import piece
 
@@ -127,3 +129,17 @@ def test_a_result_is_plain_data(rgb):
         one.overlay()
     assert one.overlay(rgb).size == (120, 90)
     assert one.to_coco(3)[0]["area"] == 575
+
+
+@pytest.mark.parametrize(
+    ("text", "like", "says"),
+    [
+        ("dog", 5, "like takes what model.exemplar"),
+        (["dog", "cat"], [None], "like has 1 entries for 2 phrases"),
+        (None, None, "nothing to look for"),
+    ],
+)
+def test_what_cannot_be_looked_for_is_refused_before_a_tile_is_read(rgb, text, like, says):
+    model = SimpleNamespace(fingerprint="1")
+    with pytest.raises(PromptError, match=says):
+        segment_tiled(model, rgb, text, like=like)

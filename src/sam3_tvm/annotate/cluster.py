@@ -13,11 +13,11 @@ import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
 from sam3_tvm.annotate.collect import Listed
-from sam3_tvm.annotate.extras import needed
 from sam3_tvm.annotate.faults import Refused
 from sam3_tvm.annotate.finding import Finder
 from sam3_tvm.annotate.records import AnnotatedPicture, PictureFailure
@@ -25,6 +25,7 @@ from sam3_tvm.annotate.run import annotate
 from sam3_tvm.annotate.shards import write_shard
 from sam3_tvm.annotate.usage import Usage
 from sam3_tvm.errors import Sam3Error, UsageError, one_line
+from sam3_tvm.extras import needed
 from sam3_tvm.runtime.execution.engine import default_threads, shared_engine
 
 __all__ = ["Cluster", "LoadFinder", "Told"]
@@ -80,8 +81,8 @@ class Cluster:
     """
 
     def __init__(self, address: str | None = None, threads: int | None = None) -> None:
-        with needed("annotating on a cluster"):
-            import ray.data  # noqa: F401 - asked for whether it is there
+        with needed("ray", "annotating on a cluster"):
+            import_module("ray.data")
         self._address = address
         self.threads = 1 if threads is None else threads
         if self.threads < 1:

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from sam3_tvm.annotate.extras import needed
 from sam3_tvm.annotate.records import AnnotatedPicture
+from sam3_tvm.extras import needed
 from sam3_tvm.files import unwritable, write_whole
 
 __all__ = ["FOLDER", "make_folder", "read_shards", "remove_folder", "write_shard"]
@@ -55,7 +55,7 @@ def write_shard(folder: Path, found: Sequence[tuple[int, AnnotatedPicture]]) -> 
         UsageError: the disk is full, or the folder isn't there or may not be written to.
         MissingExtraError: pyarrow isn't installed.
     """
-    with needed("writing Parquet"):
+    with needed("annotate", "writing Parquet"):
         import pyarrow as pa
         from pyarrow import parquet
     places, pictures = zip(*found, strict=True)
@@ -81,7 +81,7 @@ def read_shards(dataset: Path) -> Iterator[AnnotatedPicture]:
     paths = sorted((dataset / FOLDER).glob("*.parquet"))
     if not paths:
         return
-    with needed("reading what Ray's workers have left"):
+    with needed("annotate", "reading what Ray's workers have left"):
         import pyarrow as pa
         from pyarrow import parquet
     for path in paths:

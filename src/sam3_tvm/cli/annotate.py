@@ -77,8 +77,8 @@ def command(
             parser=local_path,
         ),
     ] = None,
-    like: LikeOption = [],  # noqa: B006
-    negative_like: NegativeLikeOption = [],  # noqa: B006
+    like: LikeOption = [],  # noqa: B006 - typer copies it
+    negative_like: NegativeLikeOption = [],  # noqa: B006 - typer copies it
     tile: TileOption = None,
     overlap: OverlapOption = None,
     formats: Annotated[

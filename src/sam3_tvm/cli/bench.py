@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,6 @@ from sam3_tvm.cli.terminal import (
     byte_size,
     complain,
     json_text,
-    need_extra,
     reporting,
     say,
     say_json,
@@ -21,6 +21,7 @@ from sam3_tvm.cli.terminal import (
     table,
 )
 from sam3_tvm.errors import UsageError
+from sam3_tvm.extras import needed
 from sam3_tvm.files import OutputFile
 
 if TYPE_CHECKING:
@@ -114,9 +115,9 @@ def command(
         return
     if output is None and not as_json:
         output = Path("bench.json")
-    with need_extra("comparing engines"):
-        import torch  # noqa: F401 - the engines' processes need it, which must not be late
-        import tvm  # noqa: F401
+    with needed("compile", "comparing engines"):
+        for package in ("torch", "tvm"):  # the engines' processes need them
+            import_module(package)
 
     from sam3_tvm.bench import Options, bench
 
@@ -248,7 +249,7 @@ def _profile(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    with need_extra("profiling"):
+    with needed("compile", "profiling"):
         from sam3_tvm.bench.peak import Peak
         from sam3_tvm.bench.profile import profile
     from sam3_tvm.runtime.execution.engine import checked_threads

@@ -10,8 +10,9 @@ import typer
 
 from sam3_tvm.cli.options import output_option
 from sam3_tvm.cli.paths import local_path, named_path
-from sam3_tvm.cli.terminal import byte_size, need_extra, reporting, say, show, table
+from sam3_tvm.cli.terminal import byte_size, reporting, say, show, table
 from sam3_tvm.errors import as_argument
+from sam3_tvm.extras import needed
 
 __all__ = ["command"]
 
@@ -118,7 +119,7 @@ def command(
     sam3-tvm compile ./checkpoint -o sam3-cpu --dump phases
     """
     local_path(checkpoint)  # a hub id or a path, and no URL
-    with need_extra("compiling"):
+    with needed("compile", "compiling"):
         from sam3_tvm.compiler import compile as compile_
     from sam3_tvm.host import multiplies_bfloat16
 

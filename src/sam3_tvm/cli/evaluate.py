@@ -16,7 +16,6 @@ from sam3_tvm.cli.paths import local_path, named_path
 from sam3_tvm.cli.terminal import (
     complain,
     json_text,
-    need_extra,
     reporting,
     say,
     say_json,
@@ -24,6 +23,7 @@ from sam3_tvm.cli.terminal import (
     table,
 )
 from sam3_tvm.errors import UsageError
+from sam3_tvm.extras import needed
 from sam3_tvm.files import OutputFile
 from sam3_tvm.progress import Progress
 
@@ -223,7 +223,7 @@ def _other(name: str, threads: int | None) -> Detector:
         from sam3_tvm.evaluate import ModelDetector
 
         return ModelDetector(sam3_tvm.load(name, threads=threads))
-    with need_extra("comparing with PyTorch"):
+    with needed("compile", "comparing with PyTorch"):
         from sam3_tvm.evaluate.reference import ReferenceDetector
     return ReferenceDetector(name)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sam3_tvm.errors import MissingExtraError
+from sam3_tvm.extras import needed
 from sam3_tvm.files import write_whole
 from sam3_tvm.runtime.pictures.polygons import Polygon
 from sam3_tvm.tiles.place import Place
@@ -23,31 +23,10 @@ __all__ = [
     "check_geopackage",
     "crs_member",
     "geometry",
-    "needed",
     "write_features",
     "write_geojson",
     "write_geopackage",
 ]
-
-_PACKAGES = ("rasterio", "pyogrio", "shapely")
-
-
-@contextmanager
-def needed(what: str) -> Iterator[None]:
-    """Name the extra when the body imports a package that only it installs.
-
-    Raises:
-        MissingExtraError: a package of the extra is missing.
-    """
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in _PACKAGES:
-            raise
-        raise MissingExtraError(
-            f"{what} needs {package}, which is not installed: pip install 'sam3-tvm[geo]'"
-        ) from error
 
 
 def geometry(polygons: Sequence[Polygon], place: Place | None) -> dict[str, Any]:
@@ -123,9 +102,9 @@ def check_geopackage() -> None:
     Raises:
         MissingExtraError: a package of the extra ``[geo]`` is missing.
     """
-    with needed("writing a GeoPackage"):
-        import pyogrio  # noqa: F401 - asked for whether it is there
-        import shapely  # noqa: F401
+    with needed("geo", "writing a GeoPackage"):
+        for package in ("pyogrio", "shapely"):
+            import_module(package)
 
 
 def write_geopackage(path: Path, objects: Iterable[Outlined], place: Place | None) -> None:
@@ -155,7 +134,7 @@ def write_features(path: Path, objects: Iterable[Outlined], place: Place | None)
         objects: with properties of equal names.
         place: the coordinate system; None for pixels.
     """
-    with needed("writing a GeoPackage"):
+    with needed("geo", "writing a GeoPackage"):
         import pyogrio
         import shapely
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -89,10 +90,12 @@ def joined(
 ) -> list[Piece]:
     """Objects: doubles removed, and what seams part put together.
 
-    What a tile's edge cuts is left to a tile that sees it with all that is around it, if there is
-    one, whether that finds it or not. Then pieces of different tiles belong together whose masks
-    agree in what both tiles see. If one of them is whole, the best of these is the object; if none
-    is, all together are, with the best score.
+    Of what tiles see whole, the best of those that agree is an object. What a tile's edge cuts is
+    left to a tile that sees it with all that is around it, if there is one, whether that finds it
+    or not, and goes where it agrees with an object. Of the rest, pieces that agree, each with
+    another, are one object together, with the best score.
+
+    Pieces of two tiles agree if their masks do in what both tiles see.
 
     Args:
         pieces: of one prompt.
@@ -103,11 +106,21 @@ def joined(
         [number for number, other in enumerate(tiles) if number != at and tile.overlaps(other)]
         for at, tile in enumerate(tiles)
     ]
+    objects: dict[int, list[Piece]] = {}  # by tiles
+
+    def known(one: Piece) -> bool:
+        others = (other for at in near[one.tile] for other in objects.get(at, ()))
+        return any(_agree(one, other, tiles, size) for other in others)
+
+    for one in sorted(pieces, key=lambda one: -one.score):
+        if not (one.cut or known(one)):
+            objects.setdefault(one.tile, []).append(one)
     left = [
         one
         for one in pieces
-        if not one.cut
-        or not any(_inside(one.bounds, tiles[other], size, margin) for other in near[one.tile])
+        if one.cut
+        and not any(_inside(one.bounds, tiles[other], size, margin) for other in near[one.tile])
+        and not known(one)
     ]
     of_tile: dict[int, list[int]] = {}
     for number, one in enumerate(left):
@@ -126,7 +139,7 @@ def joined(
     members: dict[int, list[Piece]] = {}
     for number, one in enumerate(left):
         members.setdefault(root(number), []).append(one)
-    return [_object(of) for of in members.values()]
+    return [*chain.from_iterable(objects.values()), *map(_together, members.values())]
 
 
 def _agree(a: Piece, b: Piece, tiles: Sequence[Tile], size: tuple[int, int]) -> bool:
@@ -151,10 +164,7 @@ def _cut_to(one: Piece, tile: Tile, size: tuple[int, int]) -> dict[str, Any]:
     return cut
 
 
-def _object(members: Sequence[Piece]) -> Piece:
-    whole = [one for one in members if not one.cut]
-    if whole:
-        return max(whole, key=lambda one: one.score)
+def _together(members: Sequence[Piece]) -> Piece:
     best = max(members, key=lambda one: one.score)
     if len(members) == 1:
         return best

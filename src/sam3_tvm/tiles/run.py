@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sam3_tvm.progress import Progress, silent
-from sam3_tvm.runtime.concepts.exemplar import Exemplar, Like
+from sam3_tvm.runtime.concepts.exemplar import Exemplar, Like, checked_exemplars
 from sam3_tvm.runtime.concepts.results import Result
 from sam3_tvm.runtime.model import Model
 from sam3_tvm.runtime.pictures.arguments import PromptError
@@ -80,40 +80,20 @@ def segment_tiled(
             for one in made if isinstance(made, list) else [made]:
                 one.reopens(picture)
             return made
+    alone = text is None or isinstance(text, str)
+    several: list[str | None] = [text] if text is None or isinstance(text, str) else [*text]
+    elsewhere = checked_exemplars(like, len(several), not alone, model.fingerprint)
     shown = _shown(model, picture, boxes, box_labels, tiling)
-    if shown:
-        like = _joined(like, shown, text)
+    each = [(*of, *shown) for of in elsewhere]
+    if text is None and not any(each):
+        raise PromptError("nothing to look for: give text, boxes or both")
 
     def ask(rgb: NDArray[np.uint8]) -> list[Result]:
-        several: list[str | None] = [text] if text is None or isinstance(text, str) else [*text]
-        each: Any = like if _is_nested(like, text) else [_each(like)] * len(several)
-        if not any(each) and several == [None]:
-            raise PromptError("nothing to look for: give text, boxes or both")
-        return model.segment(rgb, several, threshold=threshold, nms=nms, like=each)  # type: ignore[call-overload, no-any-return]
+        return model.segment(rgb, several, threshold=threshold, nms=nms, like=each)
 
     cells = 4 * model.manifest.sizes.grid
     results = _look(picture, ask, tiling, cells, model.manifest.sizes.image, progress)
-    return results[0] if text is None or isinstance(text, str) else results
-
-
-def _is_nested(like: Any, text: Any) -> bool:
-    """Whether there is an entry for each phrase."""
-    several = text is not None and not isinstance(text, str)
-    return (
-        several
-        and isinstance(like, list | tuple)
-        and any(not isinstance(one, Exemplar) for one in like)
-    )
-
-
-def _each(like: Any) -> tuple[Exemplar, ...]:
-    return () if like is None else (like,) if isinstance(like, Exemplar) else tuple(like)
-
-
-def _joined(like: Any, shown: tuple[Exemplar, ...], text: Any) -> Any:
-    if _is_nested(like, text):
-        return [(*_each(one), *shown) for one in like]
-    return (*_each(like), *shown)
+    return results[0] if alone else results
 
 
 def _shown(
