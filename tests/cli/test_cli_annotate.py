@@ -91,12 +91,13 @@ def test_a_broken_picture_is_named_and_passed_over(cli, shots, model):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["shots"], "error: --text: nothing to look for"),
+        (["shots"], "error: nothing to look for: give --text PHRASE, --classes FILE or --like"),
         (["shots", "--text", "=x"], "--text '=x': a phrase, or phrase=category"),
         (["shots", "--text", "dog", "--format", "voc"], "--format 'voc': is no format; there are"),
         (["shots", "--text", "dog", "--threshold", "2"], "scores lie between 0 and 1"),
         (["none-*.jpg", "--text", "dog"], "none-*.jpg: no picture matches"),
         (["list.txt", "--text", "dog"], "list.txt: cannot be read"),
+        (["shotz", "--text", "dog"], "error: shotz: no such file or folder; give pictures"),
         (["shots", "--classes", "none.yaml"], "--classes none.yaml: cannot be read"),
         (["https://x.org/a.jpg", "--text", "dog"], "URLs (https://) are not fetched"),
         (["shots", "--text", "dog", "-o", "shots"], "-o shots: holds something else"),

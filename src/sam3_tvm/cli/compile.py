@@ -68,9 +68,10 @@ def command(
     compute: Annotated[
         Compute,
         typer.Option(
-            help="The arithmetic of products. bfloat16 halves the artifact and the memory and, on "
-            "CPUs that multiply bfloat16 (AVX512_BF16; doctor says), multiplies twice as fast, for "
-            "scores and outlines that differ a little; elsewhere it is as fast as float32."
+            help="The arithmetic of products. bfloat16 halves the artifact and the memory, for "
+            "scores and outlines that differ a little. CPUs with AVX512_BF16 or Arm's BF16 (doctor "
+            "says) multiply bfloat16, which we have not run on one yet; elsewhere it is as fast as "
+            "float32."
         ),
     ] = Compute.float32,
     weights: Annotated[
@@ -146,5 +147,8 @@ def command(
         f"{byte_size(report.artifact_bytes)}; peak memory {byte_size(report.peak_bytes)}"
     )
     if compute is Compute.float32 and target == "native" and multiplies_bfloat16():
-        say("this CPU multiplies bfloat16: --compute bfloat16 is faster, and takes half the memory")
+        say(
+            "this CPU multiplies bfloat16: --compute bfloat16 takes half the memory, and sam3-tvm "
+            "bench says whether it is faster"
+        )
     say(f"next: sam3-tvm segment {as_argument(report.path)} PICTURE --text PHRASE")
