@@ -376,6 +376,7 @@ _OPTIONS = {
     "like": "--like",
     "dataset": "-o",
     "cluster": "--ray",
+    "address": "--ray-address",
 }
 
 _ADVICE = {
