@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +17,11 @@ from sam3_tvm.abi import CLICK_LABELS, abi
 from sam3_tvm.runtime.clicks.clicker import choose_masks
 from sam3_tvm.sources import SourceError, open_source
 from sam3_tvm.sources.huggingface.clicks import read_tracker
+from sam3_tvm.sources.huggingface.files import read_config, read_tracker_config, tracker_shapes
 from sam3_tvm.sources.random_weights import CONFIGS, randomise
 from sam3_tvm.sources.sampling import sample_inputs
+
+SHAPES = Path(__file__).parents[3] / "checkpoints" / "shapes"
 
 
 @pytest.fixture(scope="module")
@@ -316,3 +320,19 @@ def test_a_configuration_that_no_tracker_can_be_made_of_is_an_error(
     (tracker if part is None else tracker[part])[name] = value
     refused = refused_configuration(source, both_halves, tmp_path, described)
     assert "no model can be made of its tracker_config" in refused
+
+
+def test_a_tracker_may_be_of_another_width_than_its_detector():
+    """That of the demonstration is narrower."""
+    opened = open_source(str(SHAPES))
+    assert (opened.sizes.hidden, opened.sizes.clicks.hidden) == (96, 64)
+    widths = {
+        spec.shape[1]
+        for part in abi(opened.sizes).values()
+        for spec in (*part.inputs, *part.outputs)
+        if spec.name in ("tracker_2", "conditioned", "dense")
+    }
+    assert widths == {64}
+    stored = load_file(SHAPES / "model.safetensors")
+    shapes = tracker_shapes(read_tracker_config(SHAPES, read_config(SHAPES)), SHAPES)
+    assert shapes == {n: t.shape for n, t in stored.items() if n.startswith("tracker_")}
