@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # transformers' Sam3VideoModel builds the tracker's neck by the detector's configuration.
 #
-# Expected: a checkpoint whose tracker is narrower than its detector loads: tracker_config has a
-# vision_config of its own, by which Sam3TrackerVideoModel builds its neck, and loads it.
+# Expected: a checkpoint whose tracker is of another width than its detector loads: tracker_config has
+# a vision_config of its own, by which Sam3TrackerVideoModel builds its neck, and loads it.
 # What happens: Sam3VideoModel makes tracker_neck of config.detector_config.vision_config, so its
 # features are as wide as the detector's, whatever tracker_config says, and don't fit the tracker.
 # In facebook/sam3 both are 256 wide, where it doesn't show.

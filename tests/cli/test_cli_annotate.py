@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from pycocotools.coco import COCO
@@ -91,12 +93,13 @@ def test_a_broken_picture_is_named_and_passed_over(cli, shots, model):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["shots"], "error: --text: nothing to look for"),
+        (["shots"], "error: nothing to look for: give --text PHRASE, --classes FILE or --like"),
         (["shots", "--text", "=x"], "--text '=x': a phrase, or phrase=category"),
         (["shots", "--text", "dog", "--format", "voc"], "--format 'voc': is no format; there are"),
         (["shots", "--text", "dog", "--threshold", "2"], "scores lie between 0 and 1"),
         (["none-*.jpg", "--text", "dog"], "none-*.jpg: no picture matches"),
         (["list.txt", "--text", "dog"], "list.txt: cannot be read"),
+        (["shotz", "--text", "dog"], "error: shotz: no such file or folder; give pictures"),
         (["shots", "--classes", "none.yaml"], "--classes none.yaml: cannot be read"),
         (["https://x.org/a.jpg", "--text", "dog"], "URLs (https://) are not fetched"),
         (["shots", "--text", "dog", "-o", "shots"], "-o shots: holds something else"),
@@ -245,8 +248,6 @@ def test_other_sizes_than_a_coco_list_says_are_said(cli, shots, model):
 def test_with_ray_and_without_it_the_extra_is_named_before_anything_is_loaded(
     cli, shots, model, monkeypatch
 ):
-    import sys
-
     monkeypatch.setitem(sys.modules, "ray", None)
     result = cli("annotate", "artifact", shots, "--text", "dog", *ALL, "--ray")
     assert result.exit_code == 2
@@ -254,3 +255,27 @@ def test_with_ray_and_without_it_the_extra_is_named_before_anything_is_loaded(
     assert result.stderr.count("\n") == 1
     assert not model.loaded_with
     assert not Path("set").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--ray"], "--ray: Ray cannot be started on this machine (no room)"),
+        (
+            ["--ray-address", "auto"],
+            "--ray-address auto: no cluster of Ray's can be used (no room)",
+        ),
+    ],
+)
+def test_a_cluster_that_cannot_be_used_is_one_line(cli, shots, model, monkeypatch, options, says):
+    def init(*_: object, **__: object) -> None:
+        raise ConnectionError("no room\nand more")
+
+    ray = ModuleType("ray")
+    ray.init, ray.data = init, ModuleType("ray.data")
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray.data", ray.data)
+    result = cli("annotate", "artifact", shots, "--text", "dog", *ALL, *options)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: {says}")
+    assert result.stderr.count("\n") == 1

@@ -111,9 +111,14 @@ class Cluster:
                 ray.init(self._address, **quiet)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             reason = one_line(f"{error}".strip().partition("\n")[0])
-            place = self._address or "this machine"
+            if self._address is None:
+                raise Refused(
+                    "cluster", f"Ray cannot be started on this machine ({reason})", False
+                ) from error
             raise Refused(
-                "cluster", f"{place}: no cluster of Ray's can be used ({reason})"
+                "address",
+                f"{self._address}: no cluster of Ray's can be used ({reason}); give HOST:PORT of "
+                "one that runs, or auto on one of its machines",
             ) from error
         cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
         self.workers = sum(count // self.threads for count in cores)

@@ -51,9 +51,9 @@ class Listed:
 def collect(sources: Sequence[str | os.PathLike[str]], images: Path | None = None) -> list[Listed]:
     """The pictures that are meant, each once.
 
-    A source is a picture's file, whatever its suffix and whether or not it is there: reading it
-    says what is wrong. It is a folder: the pictures in it and in its folders, by name, without
-    hidden ones and without datasets that were made here. It is a pattern such as
+    A source is a picture's file, of whatever suffix. It may not be there if it is named like a
+    picture: reading it says what is wrong. It is a folder: the pictures in it and in its folders,
+    by name, without hidden ones and without datasets that were made here. It is a pattern such as
     ``shots/**/*.jpg``, with ``*``, ``?`` and ``[...]``; ``NAME.txt``, with a path on each line,
     seen from that file's folder; or ``NAME.json`` in COCO's layout, whose ``images`` have a
     ``file_name`` each.
@@ -67,9 +67,9 @@ def collect(sources: Sequence[str | os.PathLike[str]], images: Path | None = Non
         deepest that holds all of them. A picture that is reached in two ways comes once.
 
     Raises:
-        Refused: a folder, a pattern or a list without pictures, or a list that cannot be read, or
-            whose ids don't tell its pictures apart; a path that can be none; ``images`` without a
-            COCO image list.
+        Refused: no such folder; a folder, a pattern or a list without pictures; a list that cannot
+            be read, or whose ids don't tell its pictures apart; a path that can be none;
+            ``images`` without a COCO image list.
 
     Warns:
         IdWarning: ids of a list that are not kept.
@@ -162,6 +162,11 @@ def _expanded(source: str, images: Path | None) -> tuple[Path | None, Iterable[_
             return folder, list(_in_coco(path, folder))
     except OSError as error:
         raise Refused("pictures", f"{path}: cannot be read ({error.strerror or error})") from error
+    if not os.path.lexists(path) and path.suffix.lower() not in picture_suffixes():
+        raise Refused(
+            "pictures",
+            f"{path}: no such file or folder; give pictures, folders, patterns or lists of them",
+        )
     return None, [_Found(path)]
 
 

@@ -25,7 +25,15 @@ class Refused(UsageError):
     def __init__(
         self,
         given: Literal[
-            "pictures", "images", "phrases", "classes", "formats", "dataset", "cluster", "like"
+            "pictures",
+            "images",
+            "phrases",
+            "classes",
+            "formats",
+            "dataset",
+            "cluster",
+            "address",
+            "like",
         ],
         text: str,
         has_value: bool = True,

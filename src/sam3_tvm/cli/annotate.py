@@ -176,8 +176,13 @@ def command(
         if not 0 <= threshold <= 1:
             raise UsageError(f"--threshold {threshold:g}: scores lie between 0 and 1")
         likes, tiling = parse_likes(like, negative_like), parse_tiling(tile, overlap)
+        if not text and classes is None and not likes:
+            raise UsageError(
+                "nothing to look for: give --text PHRASE, --classes FILE or --like "
+                "PICTURE:x0,y0,x1,y1=NAME"
+            )
         given = [*text, *(read_classes(classes) if classes is not None else ())]
-        phrases = phrases_of(given) if given or not likes else ()
+        phrases = phrases_of(given) if given else ()
         check_likes(share_out([(p.text, p.category) for p in phrases], likes))
         if not phrases and (nameless := [one for one in likes if one.name is None]):
             raise UsageError(
@@ -371,6 +376,7 @@ _OPTIONS = {
     "like": "--like",
     "dataset": "-o",
     "cluster": "--ray",
+    "address": "--ray-address",
 }
 
 _ADVICE = {

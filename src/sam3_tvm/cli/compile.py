@@ -147,5 +147,8 @@ def command(
         f"{byte_size(report.artifact_bytes)}; peak memory {byte_size(report.peak_bytes)}"
     )
     if compute is Compute.float32 and target == "native" and multiplies_bfloat16():
-        say("this CPU multiplies bfloat16: --compute bfloat16 does, and takes half the memory")
+        say(
+            "this CPU multiplies bfloat16: --compute bfloat16 takes half the memory, and sam3-tvm "
+            "bench says whether it is faster"
+        )
     say(f"next: sam3-tvm segment {as_argument(report.path)} PICTURE --text PHRASE")

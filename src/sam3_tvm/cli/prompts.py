@@ -122,7 +122,8 @@ def parse_prompts(
         unmeant = negative_boxes or negative_points
         only = f"a {negative} says only what is not meant" if unmeant else ""
         raise UsageError(
-            f"{only or 'nothing to look for'}: give --text PHRASE or --box x0,y0,x1,y1"
+            f"{only or 'nothing to look for'}: give --text PHRASE, --box x0,y0,x1,y1 or --like "
+            "PICTURE:x0,y0,x1,y1"
         )
     like = [parse_box(box) for box in boxes]
     unlike = [parse_box(box, "--negative-box") for box in negative_boxes]

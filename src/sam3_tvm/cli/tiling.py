@@ -17,7 +17,8 @@ TileOption = Annotated[
     int | None,
     typer.Option(
         help="Look at large pictures in tiles of so many pixels a side, such as 1008, and join "
-        "what lies on their seams. GeoTIFF is read by windows with the extra [geo].",
+        # Rich would take the brackets for markup.
+        "what lies on their seams. GeoTIFF is read by windows with the extra \\[geo].",
         metavar="PIXELS",
     ),
 ]

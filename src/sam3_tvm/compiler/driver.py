@@ -239,7 +239,8 @@ def _arithmetic(target: CpuTarget, compute: str, weights: str | None) -> Arithme
     allowed = PRECISIONS if compute == "float32" else (compute,)
     if weights not in allowed:
         raise CompileError(
-            f"weights is {', '.join(allowed)} where compute is {compute}, not {weights!r}"
+            f"weights is {', '.join(allowed)} where compute is {compute}, not {weights!r}; leave "
+            "weights out, or compute in float32"
         )
     if not widens(target, weights):
         raise CompileError(

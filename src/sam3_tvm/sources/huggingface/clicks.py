@@ -11,23 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from transformers import Sam3Config
 from transformers.initialization import no_init_weights
 from transformers.models.sam3.modeling_sam3 import Sam3Model
 from transformers.models.sam3_tracker.configuration_sam3_tracker import Sam3TrackerConfig
 from transformers.models.sam3_tracker.modeling_sam3_tracker import Sam3TrackerModel
-from transformers.models.sam3_tracker_video.configuration_sam3_tracker_video import (
-    Sam3TrackerVideoConfig,
-)
 from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
     Sam3TrackerVideoModel,
 )
 
 from sam3_tvm.abi import ClickSizes
 from sam3_tvm.rules import ClickRules
-from sam3_tvm.sources.base import SourceError
-from sam3_tvm.sources.huggingface.files import read_json, tracker_vision
+from sam3_tvm.sources.huggingface.files import (
+    making_a_model,
+    read_json,
+    read_tracker_config,
+    tracker_vision,
+)
 from sam3_tvm.sources.huggingface.patches import all_masks
 from sam3_tvm.sources.huggingface.video import fill, load_video
 from sam3_tvm.sources.huggingface.weights import Stored, read_tensor, stored_tensors
@@ -230,7 +230,7 @@ def read_tracker(
     what it doesn't hold.
 
     Raises:
-        SourceError: a tracker that can't be read, or some of whose weights are missing.
+        SourceError: a tracker that can't be read or made, or some of whose weights are missing.
     """
     described = read_json(folder / "config.json")
     if "tracker_config" not in described:
@@ -239,17 +239,14 @@ def read_tracker(
     if not tensors:
         return None, None
     check_finite(folder, tensors.items())
-    try:
-        config = Sam3TrackerConfig(**described["tracker_config"])
+    video = read_tracker_config(folder, detector.config)
+    with making_a_model(folder, "tracker_config"):
+        config = Sam3TrackerConfig(**described["tracker_config"] or {})
         config.vision_config = tracker_vision(config, detector.config)
         tracker = _beside(detector, config)
-        video = Sam3TrackerVideoConfig(**described["tracker_config"])
-    except (StrictDataclassError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[0].rstrip(":") if str(error) else type(error).__name__
-        raise SourceError(f"{folder}: tracker_config is no tracker of SAM 3: {reason}") from error
     wanted = {n for n in tracker.state_dict() if not n.startswith("vision_encoder.backbone.")}
-    fill(tracker, wanted, tensors, "the tracker", str(folder))
-    return tracker, load_video(tracker, video, tensors, str(folder))
+    fill(tracker, wanted, tensors, "the tracker", folder)
+    return tracker, load_video(tracker, video, tensors, folder)
 
 
 def _beside(detector: Sam3Model, config: Sam3TrackerConfig) -> Sam3TrackerModel:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from sam3_tvm.tokenizer_file import parse_tokenizer
 __all__ = [
     "checkpoint_folder",
     "download",
+    "making_a_model",
     "model_shapes",
     "read_config",
     "read_json",
@@ -118,6 +120,25 @@ def _first_line(error: Exception) -> str:
     return text if len(text) <= 200 else f"{text[:196]} ..."
 
 
+@contextmanager
+def making_a_model(where: Path, of: str) -> Iterator[None]:
+    """Say of whatever is raised within that no model can be made of a configuration.
+
+    Args:
+        where: the checkpoint.
+        of: the configuration in it.
+
+    Raises:
+        SourceError: anything was.
+    """
+    try:
+        yield
+    except Exception as error:  # what torch and transformers raise is of no narrower class
+        raise SourceError(
+            f"{where}: no model can be made of its {of}: {_first_line(error)}"
+        ) from error
+
+
 def model_shapes(config: Sam3Config, where: Path) -> dict[str, torch.Size]:
     """The shapes of transformers' own model, which is made without memory.
 
@@ -128,13 +149,8 @@ def model_shapes(config: Sam3Config, where: Path) -> dict[str, torch.Size]:
     Raises:
         SourceError: no model can be made of it.
     """
-    try:
-        with torch.device("meta"):
-            return {name: t.shape for name, t in Sam3Model(config).state_dict().items()}
-    except Exception as error:  # what torch and transformers raise is of no narrower class
-        raise SourceError(
-            f"{where}: no model can be made of its config.json: {_first_line(error)}"
-        ) from error
+    with making_a_model(where, "config.json"), torch.device("meta"):
+        return {name: t.shape for name, t in Sam3Model(config).state_dict().items()}
 
 
 def tracker_vision(tracker: Any, detector: Sam3Config) -> Any:
@@ -168,6 +184,8 @@ def read_tracker_config(path: Path | None, detector: Sam3Config) -> Sam3TrackerV
         file = path / "config.json" if os.path.isdir(path) else path
         described = read_json(file).get("tracker_config") or {}
     try:
+        if not isinstance(described, dict):
+            raise ValueError("it is no JSON object")
         _check_counts(described)
         config = Sam3TrackerVideoConfig(**described)
         config.vision_config = tracker_vision(config, detector)
@@ -188,14 +206,9 @@ def tracker_shapes(config: Sam3TrackerVideoConfig, where: Path) -> dict[str, tor
     Raises:
         SourceError: no model can be made of it.
     """
-    try:
-        with torch.device("meta"):
-            model = Sam3TrackerVideoModel(config, remove_vision_encoder=True)
-            neck = Sam3VisionNeck(config.vision_config)
-    except Exception as error:  # what torch and transformers raise is of no narrower class
-        raise SourceError(
-            f"{where}: no model can be made of its tracker_config: {_first_line(error)}"
-        ) from error
+    with making_a_model(where, "tracker_config"), torch.device("meta"):
+        model = Sam3TrackerVideoModel(config, remove_vision_encoder=True)
+        neck = Sam3VisionNeck(config.vision_config)
     return {
         **{f"tracker_model.{name}": t.shape for name, t in model.state_dict().items()},
         **{f"tracker_neck.{name}": t.shape for name, t in neck.state_dict().items()},
