@@ -142,6 +142,12 @@ def tracker_command(
     run_folder: RunFolder = TRACKER_RUN,
     resume: Resume = False,
     minutes: Minutes = None,
+    begin: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="STAGE", help="Begin with this stage and the checkpoint's tracker."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the weights and the clips.")] = 0,
     export: Annotated[
         bool, typer.Option("--export", help="Only write what has been learned so far.")
@@ -152,7 +158,7 @@ def tracker_command(
     ] = None,
 ) -> None:
     """Train the tracker beside the checkpoint's detector, which stays as it is, and add it."""
-    from training.tracking.export import add_tracker
+    from training.tracking.export import add_tracker, read_tracker
     from training.tracking.plot import plot_log
     from training.tracking.stages import STAGES
     from training.tracking.train import TrackerRun, load_detector, train_tracker
@@ -160,6 +166,8 @@ def tracker_command(
     state = run_folder / "run.pt"
     if report is not None and not export:
         raise Sam3Error("--report goes with --export")
+    if begin is not None and (resume or export):
+        raise Sam3Error("--from begins a run; it doesn't go with --resume or --export")
     measured = _read_json(report, {"figures", "clips"}, "python -m training clips")
     detector = load_detector(checkpoint)
     if resume or export:
@@ -168,6 +176,8 @@ def tracker_command(
         raise Sam3Error(f"{state} holds a run; go on with --resume, or remove it to begin anew")
     else:
         run = TrackerRun(detector, STAGES, seed)
+        if begin is not None:
+            run.begin_at(begin, read_tracker(checkpoint))
     done = export
     if not export:
         with _watching() as watch:

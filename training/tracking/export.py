@@ -1,4 +1,4 @@
-"""From a run to a tracker in the detector's checkpoint folder, then of type ``sam3_video``."""
+"""From a run to a tracker in the detector's checkpoint folder, of type ``sam3_video``; and back."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers.models.sam3_video.configuration_sam3_video import Sam3VideoConfig
@@ -20,7 +21,7 @@ from training.tracking.losses import ABSENT
 from training.tracking.report import section
 from training.tracking.train import TrackerRun
 
-__all__ = ["add_tracker"]
+__all__ = ["add_tracker", "read_tracker"]
 
 _WEIGHTS, _CONFIG, _CARD = "model.safetensors", "config.json", "README.md"
 _DETECTOR = "detector_model."
@@ -55,6 +56,29 @@ def _tracker_tensors(run: TrackerRun) -> dict[str, Tensor]:
         neck = name.removeprefix("vision_encoder.neck.")
         key = f"tracker_model.{name}" if neck == name else f"tracker_neck.{neck}"
         found[key] = tensor.half().contiguous()
+    return found
+
+
+def read_tracker(folder: Path) -> dict[str, Tensor]:
+    """The weights of the tracker that :func:`add_tracker` wrote, by their names in it, in float32.
+
+    Raises:
+        Sam3Error: no checkpoint there, or one without a tracker.
+    """
+    try:
+        stored = load_file(folder / _WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise Sam3Error(f"{folder}: no weights can be read: {error}") from error
+    model, neck = _TRACKERS
+    found = {}
+    for name, tensor in stored.items():
+        if name.startswith(model):
+            found[name.removeprefix(model)] = tensor.float()
+        elif name.startswith(neck):
+            found[f"vision_encoder.neck.{name.removeprefix(neck)}"] = tensor.float()
+    if _THERE not in found:
+        raise Sam3Error(f"{folder} has no tracker to begin with")
+    found[_THERE] = found[_THERE] - math.log(ABSENT)
     return found
 
 

@@ -10,6 +10,7 @@ from training.tracking.batches import ClipPlan
 __all__ = ["STAGES", "ClipStage"]
 
 _PICTURES = {"mask": 0.35, "box": 0.2, "click": 0.35, "clicks": 0.1}
+_PROMPTS = {"mask": 0.15, "box": 0.3, "click": 0.4, "clicks": 0.15}
 # A film by phrase begins with masks.
 _CLIPS = {"mask": 0.5, "box": 0.15, "click": 0.25, "clicks": 0.1}
 
@@ -30,7 +31,9 @@ class ClipStage(Schedule[ClipPlan]):
 
 
 STAGES = (
+    # The neck stands still until a click means a place; see training/README.md.
     ClipStage("pictures", 300, ClipPlan(3, 1, 3, _PICTURES), 1e-3, 1e-3, 20, 0.0),
-    ClipStage("short clips", 450, ClipPlan(1, 4, 3, _CLIPS), 1e-3, 1e-3, 20, 0.1),
-    ClipStage("clips", 230, ClipPlan(1, 8, 3, _CLIPS, again=0.3), 1e-3, 1e-5, 1, 0.2),
+    ClipStage("prompts", 2000, ClipPlan(3, 1, 3, _PROMPTS), 1e-3, 1e-3, 20, 0.1),
+    ClipStage("short clips", 1000, ClipPlan(1, 4, 3, _CLIPS), 1e-3, 1e-3, 20, 0.1),
+    ClipStage("clips", 1000, ClipPlan(1, 8, 3, _CLIPS, again=0.3), 1e-3, 1e-5, 1, 0.2),
 )

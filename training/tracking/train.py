@@ -100,6 +100,26 @@ class TrackerRun:
         shared = {id(t): t for t in self.tracker.state_dict(keep_vars=True).values()}
         self._copies = [copy.deepcopy(self.tracker, dict(shared)) for _ in range(_PARTS)]
 
+    def begin_at(self, stage: str, weights: Mapping[str, Tensor]) -> None:
+        """Begin with a stage that isn't the first.
+
+        Args:
+            stage: its name.
+            weights: the tracker's, all but its backbone's, by their names in it.
+
+        Raises:
+            Sam3Error: no such stage, or weights of another tracker.
+        """
+        names = [one.name for one in self.stages]
+        if stage not in names:
+            raise Sam3Error(f"no stage is called {stage!r}; there are {', '.join(names)}")
+        for model in (self.tracker, self.average.module):
+            own = self._own(model.state_dict())
+            if {n: t.shape for n, t in own.items()} != {n: t.shape for n, t in weights.items()}:
+                raise Sam3Error("the weights to begin with are another tracker's")
+            model.load_state_dict(dict(weights), strict=False)
+        self.step = sum(one.steps for one in self.stages[: names.index(stage)])
+
     def passage(self, averaged: bool = True) -> Passage:
         """What passes clips through the tracker, with its averaged weights or the latest."""
         return Passage(self.average.module if averaged else self.tracker)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers.models.sam3.modeling_sam3 import Sam3Model
 
 from sam3_tvm.errors import Sam3Error
@@ -21,7 +21,7 @@ from sam3_tvm.sources.huggingface.source import TransformersSource
 from sam3_tvm.sources.huggingface.video_reference import ReferenceFilm
 from training.model import IMAGE, MASK_GRID
 from training.tracking.batches import ClipBatch, ClipDrawing, ClipPlan
-from training.tracking.export import add_tracker
+from training.tracking.export import add_tracker, read_tracker
 from training.tracking.forward import Answer, Passage, backbone_features
 from training.tracking.losses import ABSENT, answer_losses
 from training.tracking.stages import ClipStage
@@ -186,3 +186,35 @@ def test_a_tracker_is_added_and_the_detector_stays_bit_for_bit(
             corrected = name.endswith("pred_obj_score_head.proj_out.bias")
             wanted = weights[name] + (math.log(ABSENT) if corrected else 0)
             assert torch.equal(tensor, wanted.half().float()), name
+
+
+def test_a_run_begins_at_a_stage_with_the_tracker_that_was_added(
+    run: TrackerRun, detector: Sam3Model, tmp_path: Path
+) -> None:
+    folder = tmp_path / "shapes"
+    shutil.copytree(CHECKPOINT, folder)
+    add_tracker(run, folder)
+    begun = TrackerRun(detector, STAGES, seed=1)
+    begun.begin_at("clips", read_tracker(folder))
+    assert begun.step == STAGES[0].steps
+    wanted = run.average.module.state_dict()
+    for model in (begun.tracker, begun.average.module):
+        for name, tensor in model.state_dict().items():
+            torch.testing.assert_close(tensor, wanted[name], rtol=1e-3, atol=2e-3, msg=name)
+
+
+def test_what_no_run_begins_with_is_refused(detector: Sam3Model, tmp_path: Path) -> None:
+    run = TrackerRun(detector, STAGES)
+    weights = read_tracker(CHECKPOINT)
+    with pytest.raises(Sam3Error, match="no stage is called 'later'; there are pictures, clips"):
+        run.begin_at("later", weights)
+    with pytest.raises(Sam3Error, match="another tracker's"):
+        run.begin_at("clips", {name: tensor[..., :1] for name, tensor in weights.items()})
+    with pytest.raises(Sam3Error, match="no weights can be read"):
+        read_tracker(tmp_path)
+    alone = {
+        n: t for n, t in load_file(CHECKPOINT / "model.safetensors").items() if "track" not in n
+    }
+    save_file(alone, tmp_path / "model.safetensors")
+    with pytest.raises(Sam3Error, match="has no tracker to begin with"):
+        read_tracker(tmp_path)
