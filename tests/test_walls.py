@@ -64,6 +64,7 @@ ROOMS: dict[str, set[str]] = {
     "batch": {"errors", "components", "files", "film", "runtime", "tiles", "unfinished"},
     "tiles": {"errors", "progress", "files", "runtime"},
     "annotate": CONTRACT | {"files", "json_file", "unfinished", "runtime", "tiles"},
+    "serve": {"errors", "runtime", "film", "tiles"},
     "importer": {"errors", "progress"},
     "lessons": {"errors", "progress", "importer"},
     "sources/base": CONTRACT,
@@ -112,6 +113,7 @@ ROOMS: dict[str, set[str]] = {
         "film",
         "batch",
         "annotate",
+        "serve",
         "lessons",
         "sources",
     }
@@ -124,7 +126,18 @@ HEAVY = {"torch", "torchvision", "transformers", "tvm", "huggingface_hub"}
 LIGHT = {
     *CONTRACT,
     *FOLDER,
-    *("host", "machine", "files", "assets", "film", "tiles", "batch", "annotate", "__init__"),
+    *(
+        "host",
+        "machine",
+        "files",
+        "assets",
+        "film",
+        "tiles",
+        "batch",
+        "annotate",
+        "serve",
+        "__init__",
+    ),
     *(room for room in ROOMS if room.partition("/")[0] == "runtime"),
 }
 TERMINAL = {"typer", "rich"}
