@@ -132,9 +132,8 @@ def command(
     def ready(url: str) -> None:
         bearer = ' -H "Authorization: Bearer $TOKEN"' if token is not None else ""
         say(f"serving {artifact} at {url} (Ctrl-C ends it); from a picture to a mask:")
-        say(
-            f"  id=$(curl -s{bearer} -F file=@photo.jpg {url}/v1/images | grep -o '[0-9a-f]\\{{64\\}}')"
-        )
+        send = f"curl -s{bearer} -F file=@photo.jpg {url}/v1/images"
+        say(f"  id=$({send} | grep -o '[0-9a-f]\\{{64\\}}')")
         say(
             f"  curl -s{bearer} -H 'Accept: image/png' --json '{{\"phrases\": [\"dog\"]}}' "
             f"{url}/v1/images/$id/segment -o mask.png"

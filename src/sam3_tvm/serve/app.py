@@ -19,9 +19,9 @@ from sam3_tvm.serve.service import Service
 
 __all__ = ["create_app"]
 
-_ABOUT = """SAM 3 compiled with Apache TVM, over HTTP. Send a picture to `/v1/images`, then ask about
-it by its id: `segment` finds what phrases name or what looks like examples, `click` the object that
-is clicked. Send a film to `/v1/videos`, and `track` follows objects through it. Errors are
+_ABOUT = """SAM 3 compiled with Apache TVM, over HTTP. Send a picture to `/v1/images`, then ask
+about it by its id: `segment` finds what phrases name or looks like examples, `click` the object
+that is clicked. Send a film to `/v1/videos`, and `track` follows objects through it. Errors are
 `application/problem+json` (RFC 9457); `detail` is one line."""
 
 

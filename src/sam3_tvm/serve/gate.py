@@ -58,19 +58,21 @@ class Access:
 
     def _check_host(self, headers: Headers) -> None:
         host = headers.get("host", "")
-        if _host_name(f"//{host}") not in _LOCAL:
+        if _split(f"//{host}")[0] not in _LOCAL:
             raise Problem(421, "this server is for its own machine: ask for it as 127.0.0.1")
         origin = headers.get("origin")
-        foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+        foreign = origin is not None and _split(origin)[1] != host.lower()
         if foreign or headers.get("sec-fetch-site") == "cross-site":
             raise Problem(403, "this server takes no requests of other sites' pages")
 
 
-def _host_name(url: str) -> str | None:
+def _split(url: str) -> tuple[str | None, str]:
+    """A URL's host, without and with its port, in lower case."""
     try:
-        return urlsplit(url).hostname
+        parts = urlsplit(url)
+        return parts.hostname, parts.netloc.lower()
     except ValueError:
-        return None
+        return None, ""
 
 
 class Gate:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
@@ -14,7 +15,7 @@ from fastapi import FastAPI
 from PIL import Image
 
 from sam3_tvm.errors import UsageError
-from sam3_tvm.runtime import Model
+from sam3_tvm.runtime import Model, PhraseWarning
 from sam3_tvm.serve.app import create_app
 from sam3_tvm.serve.gate import Access
 from sam3_tvm.serve.limits import Limits
@@ -74,6 +75,8 @@ def serve(
     Raises:
         Exception: what ``load`` raises.
     """
+    # Answers say what was read of a phrase.
+    warnings.filterwarnings("ignore", category=PhraseWarning)
     # The library's own limit, which is Pillow's for the process.
     Image.MAX_IMAGE_PIXELS = limits.pixels // 2
     faults: list[Exception] = []

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from sam3_tvm.runtime import Exemplar, Model, PhraseWarning
+from sam3_tvm.runtime import Exemplar, Model
 from sam3_tvm.serve.answers import Form, click_answer, logits_from, segment_answer
 from sam3_tvm.serve.encodings import Encodings
 from sam3_tvm.serve.films import Film, Films
@@ -64,10 +63,13 @@ class Service:
             raise Problem(503, "the model is being loaded", retry_after=2)
         return self._model
 
-    @property
-    def ready(self) -> bool:
-        """Whether requests are answered."""
-        return self._model is not None and not self.draining
+    def check_loaded(self) -> None:
+        """Refuse what comes before the model is there.
+
+        Raises:
+            Problem: it isn't loaded yet (503).
+        """
+        _ = self.model
 
     async def load(self, load: Callable[[], Model]) -> None:
         """Load the model.
@@ -91,9 +93,9 @@ class Service:
         points, point_labels = _signed(asked.points, asked.negative_points)
 
         def call() -> bytes:
-            results = model.segment(
+            found = model.segment(
                 stored.encoded,
-                asked.phrases or [None],
+                asked.phrases or None,
                 boxes,
                 box_labels,
                 asked.threshold,
@@ -102,6 +104,7 @@ class Service:
                 nms=asked.nms,
                 like=[_exemplar(model, *example) for example in examples] or None,
             )
+            results = found if isinstance(found, list) else [found]
             picture = stored.encoded.picture
             drawn = form is Form.PNG and asked.draw and picture is not None
             return segment_answer(results, form, picture.read() if drawn and picture else None)
@@ -180,7 +183,3 @@ def _signed(
 def _exemplar(model: Model, like: Like, stored: Stored) -> Exemplar:
     boxes, labels = _signed(like.boxes, like.negative_boxes)
     return model.exemplar(stored.encoded, boxes or [], labels, name=like.name)
-
-
-# Answers say what was read of a phrase.
-warnings.filterwarnings("ignore", category=PhraseWarning)

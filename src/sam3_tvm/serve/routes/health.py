@@ -25,7 +25,7 @@ async def readyz(service: ServiceOf) -> Health:
     """Not while the model is being loaded, nor when the server is about to end."""
     if service.draining:
         raise Problem(503, "the server is about to end")
-    service.model  # noqa: B018 - raises while it is loaded
+    service.check_loaded()
     return Health(status="ready")
 
 

@@ -44,7 +44,7 @@ async def send(request: Request, response: Response, service: ServiceOf) -> Pict
     is encoded once.
     """
     with service.turns.place(Kind.PICTURE):
-        service.model  # noqa: B018 - not before it is loaded
+        service.check_loaded()
         data = await read_file(request)
         work = service.encodings.encode(data)
         stored, new = await answered(request, work, service.limits.seconds)
