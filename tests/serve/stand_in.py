@@ -107,5 +107,14 @@ class StandIn:
         def watch(index: int) -> None:
             self._call(f"frame {index}")
 
-        self.sessions.append(FakeSession(source, watch))
+        class Session(FakeSession):
+            """Hears phrases, and finds nothing by them."""
+
+            def add_text(self, phrase) -> None:
+                build_prompts(phrase, None, None, (9, 9), visual_text="visual", max_boxes=16)
+
+            def reserve(self, object_ids) -> None:
+                return
+
+        self.sessions.append(Session(source, watch))
         return self.sessions[-1]
