@@ -248,6 +248,28 @@ def test_a_film_is_followed_no_further_when_its_client_goes(on_loop, model, film
     on_loop(check, Limits(films_followed=1))
 
 
+def test_a_film_that_waits_for_its_turn_is_given_up_when_its_client_goes(
+    on_loop, model, film_file, file
+):
+    async def check(app) -> None:
+        film = sent(app, film_file)
+        await film.task
+        model.gate.clear()
+        picture = Asked(app, "/v1/images", file())
+        await asyncio.to_thread(model.begun.acquire)
+        track = f"{film.headers[b'location'].decode()}/track"
+        follows = Asked(app, track, json.dumps(SHOWN).encode())
+        await until(lambda: app.state.service.turns._heap)
+        follows.left.set()
+        await follows.task
+        assert not picture.task.done()
+        model.gate.set()
+        await picture.task
+        assert model.calls == ["encode"]
+
+    on_loop(check)
+
+
 def test_films_that_are_followed_are_counted(on_loop, model, film_file):
     async def check(app) -> None:
         film = sent(app, film_file)
