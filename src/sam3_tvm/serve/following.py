@@ -144,7 +144,7 @@ class Following:
                 self._film.users -= 1
                 self._metrics.following.dec()
                 self._film.used = time.monotonic()
-                if self._begun.done():
+                if self._begun.done() and not self._begun.cancelled():
                     self._begun.exception()  # which nobody may be left to ask for
 
     def _work(self) -> None:
