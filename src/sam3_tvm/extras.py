@@ -15,6 +15,7 @@ EXTRAS = {
     "notebook": ("pandas", "supervision"),
     "annotate": ("pyarrow", "yaml"),
     "ray": ("ray", "pyarrow", "pandas"),
+    "serve": ("fastapi", "uvicorn", "prometheus_client", "python_multipart"),
     "geo": ("rasterio", "pyogrio", "shapely"),
 }
 """Extras, and the top-level packages that are imported of each."""

@@ -19,6 +19,7 @@ from sam3_tvm.cli.ending import INTERRUPTED, Ended, end_in_native_code, end_on_s
 from sam3_tvm.cli.evaluate import command as _evaluate
 from sam3_tvm.cli.info import command as _info
 from sam3_tvm.cli.segment import command as _segment
+from sam3_tvm.cli.serve import command as _serve
 from sam3_tvm.cli.terminal import complain, say
 from sam3_tvm.cli.track.command import command as _track
 from sam3_tvm.cli.tune import command as _tune
@@ -102,6 +103,7 @@ app.command("segment")(_segment)
 app.command("annotate")(_annotate)
 app.command("click")(_click)
 app.command("track")(_track)
+app.command("serve")(_serve)
 app.command("verify")(_verify)
 app.command("evaluate")(_evaluate)
 app.command("bench")(_bench)

@@ -1,0 +1,86 @@
+"""The application: routes behind the gate, around one service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from importlib import metadata
+
+from fastapi import FastAPI
+
+from sam3_tvm.errors import Sam3Error
+from sam3_tvm.runtime import Model
+from sam3_tvm.serve.gate import Access, Gate
+from sam3_tvm.serve.limits import Limits
+from sam3_tvm.serve.problems import handle_problems
+from sam3_tvm.serve.routes import health, pictures, videos
+from sam3_tvm.serve.service import Service
+
+__all__ = ["create_app"]
+
+_ABOUT = """SAM 3 compiled with Apache TVM, over HTTP. Send a picture to `/v1/images`, then ask
+about it by its id: `segment` finds what phrases name or looks like examples, `click` the object
+that is clicked. Send a film to `/v1/videos`, and `track` follows objects through it. Errors are
+`application/problem+json` (RFC 9457); `detail` is one line."""
+
+
+def create_app(
+    load: Callable[[], Model],
+    limits: Limits | None = None,
+    access: Access | None = None,
+    *,
+    loaded: Callable[[Exception | None], None] = lambda fault: None,
+) -> FastAPI:
+    """An ASGI application.
+
+    Args:
+        load: gives the model; called on a thread when the application starts.
+        limits: what is taken.
+        access: who may ask; by default this machine alone.
+        loaded: told when the model is there, or why it isn't.
+
+    Returns:
+        The application. ``app.state.service`` is what it holds, from its start on.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        service = app.state.service = Service(limits or Limits())
+        loading = asyncio.create_task(_load(service, load, loaded))
+        try:
+            yield
+        finally:
+            loading.cancel()
+            with suppress(asyncio.CancelledError):
+                await loading
+            await service.close()
+
+    app = FastAPI(
+        title="sam3-tvm",
+        summary="Segment anything with concepts",
+        description=_ABOUT,
+        version=metadata.version("sam3-tvm"),
+        lifespan=lifespan,
+        # Their pages load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+    )
+    handle_problems(app)
+    for routes in (pictures, videos, health):
+        app.include_router(routes.router)
+    app.add_middleware(Gate, service=lambda: app.state.service, access=access or Access())
+    return app
+
+
+async def _load(
+    service: Service, load: Callable[[], Model], loaded: Callable[[Exception | None], None]
+) -> None:
+    try:
+        await service.load(load)
+    except Exception as error:
+        loaded(error)
+        if not isinstance(error, Sam3Error):
+            raise
+    else:
+        loaded(None)

@@ -1,0 +1,89 @@
+"""Files become encoded pictures, each once, however many clients send it at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from sam3_tvm.runtime import Model
+from sam3_tvm.runtime.pictures.image import read_picture
+from sam3_tvm.serve.metrics import Metrics
+from sam3_tvm.serve.store import Store, Stored
+from sam3_tvm.serve.turns import Kind, Turns
+
+__all__ = ["Encodings"]
+
+
+@dataclass
+class _Underway:
+    task: asyncio.Task[Stored]
+    clients: int = 0
+
+
+class Encodings:
+    """Encodes what isn't in the store.
+
+    Args:
+        model: gives the model, which may be loaded later.
+        turns: for the encoder.
+        store: where encodings are kept.
+        metrics: what is counted.
+    """
+
+    def __init__(
+        self, model: Callable[[], Model], turns: Turns, store: Store, metrics: Metrics
+    ) -> None:
+        self._model = model
+        self._turns = turns
+        self._store = store
+        self._metrics = metrics
+        self._underway: dict[str, _Underway] = {}
+        # One at a time: a picture at the limit takes hundreds of megabytes while it is read.
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="sam3-tvm-read")
+
+    async def encode(self, data: bytes) -> tuple[Stored, bool]:
+        """A file's picture, and whether it is new here.
+
+        Cancelled by all who wait for it, it is given up if its turn hasn't come.
+
+        Raises:
+            ImageError: the bytes are no picture, or one of too many pixels.
+            Problem: it is too large for the store.
+        """
+        name = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
+        if (found := self._store.find(name)) is not None:
+            self._metrics.reused.inc()
+            return found, False
+        one = self._underway.get(name)
+        if one is None:
+            one = self._underway[name] = _Underway(asyncio.create_task(self._made(name, data)))
+            one.task.add_done_callback(lambda _: self._over(name, one))
+        one.clients += 1
+        try:
+            return await asyncio.shield(one.task), True
+        finally:
+            one.clients -= 1
+            if not one.clients and not one.task.done():
+                self._over(name, one)  # who sends it now begins anew
+                one.task.cancel()
+
+    def _over(self, name: str, one: _Underway) -> None:
+        if self._underway.get(name) is one:
+            del self._underway[name]
+        if one.task.done() and not one.task.cancelled():
+            one.task.exception()  # which nobody may be left to ask for
+
+    async def _made(self, name: str, data: bytes) -> Stored:
+        loop = asyncio.get_running_loop()
+        # What is no picture doesn't wait for a turn.
+        rgb = await loop.run_in_executor(self._reader, read_picture, data)
+        encoded = await self._turns.run(Kind.PICTURE, lambda: self._model().encode_image(rgb))
+        self._metrics.encoded.inc()
+        return self._store.add(name, encoded)
+
+    def close(self) -> None:
+        """Wait for the picture that is being read."""
+        self._reader.shutdown()

@@ -1,0 +1,40 @@
+"""Whether the server lives, answers, and what it counted."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from sam3_tvm.serve.forms import Health
+from sam3_tvm.serve.metrics import MEDIA_TYPE
+from sam3_tvm.serve.problems import Problem
+from sam3_tvm.serve.routes.common import ServiceOf, problems
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz", summary="Whether the server lives")
+async def healthz() -> Health:
+    """Always, as long as it answers."""
+    return Health(status="ok")
+
+
+@router.get("/readyz", summary="Whether requests are answered", responses=problems(503))
+async def readyz(service: ServiceOf) -> Health:
+    """Not while the model is being loaded, nor when the server is about to end."""
+    if service.draining:
+        raise Problem(503, "the server is about to end")
+    service.check_loaded()
+    return Health(status="ready")
+
+
+@router.get(
+    "/metrics",
+    summary="What was counted, for Prometheus",
+    response_class=Response,
+    responses={200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}, **problems(401)},
+)
+async def metrics(service: ServiceOf) -> Response:
+    """In Prometheus' text format."""
+    return Response(service.metrics.text(), media_type=MEDIA_TYPE)

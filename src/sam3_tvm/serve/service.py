@@ -1,0 +1,185 @@
+"""What a server holds: the model, pictures, films, and who computes next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from sam3_tvm.runtime import Exemplar, Model
+from sam3_tvm.serve.answers import Form, click_answer, logits_from, segment_answer
+from sam3_tvm.serve.encodings import Encodings
+from sam3_tvm.serve.films import Film, Films
+from sam3_tvm.serve.following import Following
+from sam3_tvm.serve.forms import AskClick, AskSegment, AskTrack, Like
+from sam3_tvm.serve.limits import Limits
+from sam3_tvm.serve.metrics import Metrics
+from sam3_tvm.serve.problems import Problem
+from sam3_tvm.serve.store import Store, Stored
+from sam3_tvm.serve.turns import Kind, Turns
+
+__all__ = ["Service"]
+
+
+class Service:
+    """Made in the event loop that it serves in.
+
+    Args:
+        limits: what is taken.
+
+    Attributes:
+        limits: as given.
+        metrics: what is counted.
+        turns: who computes next.
+        store: encoded pictures.
+        encodings: how they come there.
+        films: that clients sent.
+        draining: whether the server is about to end.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.metrics = Metrics()
+        most = dict.fromkeys(Kind, limits.waiting) | {Kind.FRAME: limits.films_followed}
+        self.turns = Turns(most, self.metrics)
+        self.store = Store(limits.encoded_bytes, self.metrics)
+        self.encodings = Encodings(lambda: self.model, self.turns, self.store, self.metrics)
+        self.films = Films(limits)
+        self.draining = False
+        self._model: Model | None = None
+        self._following: set[Following] = set()
+        self._film_threads = ThreadPoolExecutor(
+            limits.films_followed, thread_name_prefix="sam3-tvm-film"
+        )
+
+    @property
+    def model(self) -> Model:
+        """The model.
+
+        Raises:
+            Problem: it isn't loaded yet (503).
+        """
+        if self._model is None:
+            raise Problem(503, "the model is being loaded", retry_after=2)
+        return self._model
+
+    def check_loaded(self) -> None:
+        """Refuse what comes before the model is there.
+
+        Raises:
+            Problem: it isn't loaded yet (503).
+        """
+        _ = self.model
+
+    async def load(self, load: Callable[[], Model]) -> None:
+        """Load the model.
+
+        Raises:
+            Sam3Error: what ``load`` raises.
+        """
+        self._model = await asyncio.to_thread(load)
+
+    async def segment(self, name: str, asked: AskSegment, form: Form) -> bytes:
+        """What a picture has of what is asked for; see :meth:`Model.segment`.
+
+        Raises:
+            Problem: no such picture, or too many prompts.
+            PromptError: what cannot be looked for.
+        """
+        model, stored = self.model, self.store.get(name)
+        examples = [(one, self.store.get(one.image)) for one in asked.like]
+        self._check_prompts(asked)
+        boxes, box_labels = _signed(asked.boxes, asked.negative_boxes)
+        points, point_labels = _signed(asked.points, asked.negative_points)
+
+        def call() -> bytes:
+            found = model.segment(
+                stored.encoded,
+                asked.phrases or None,
+                boxes,
+                box_labels,
+                asked.threshold,
+                points=points,
+                point_labels=point_labels,
+                nms=asked.nms,
+                like=[_exemplar(model, *example) for example in examples] or None,
+            )
+            results = found if isinstance(found, list) else [found]
+            picture = stored.encoded.picture
+            drawn = form is Form.PNG and asked.draw and picture is not None
+            return segment_answer(results, form, picture.read() if drawn and picture else None)
+
+        return await self.turns.run(Kind.PROMPT, call)
+
+    async def click(self, name: str, asked: AskClick, form: Form) -> bytes:
+        """The masks that answer clicks; see :meth:`Model.click`.
+
+        Raises:
+            Problem: no such picture, or logits that are none.
+            PromptError: clicks that cannot be used.
+        """
+        model, stored = self.model, self.store.get(name)
+        mask = None
+        if asked.mask is not None:
+            mask = logits_from(asked.mask, 4 * model.manifest.sizes.grid)
+        points, labels = _signed(asked.points, asked.negative_points)
+
+        def call() -> bytes:
+            result = model.click(stored.encoded, points, labels, asked.box, mask, asked.multimask)
+            assert not isinstance(result, list), "one object was asked for"
+            return click_answer(result, form, asked.draw, asked.logits)
+
+        return await self.turns.run(Kind.CLICK, call)
+
+    def follow(self, film: Film, asked: AskTrack) -> Following:
+        """A film, to be followed."""
+        if len(asked.phrases) + len(asked.objects) > self.limits.prompts:
+            raise self._too_many(len(asked.phrases) + len(asked.objects))
+        return Following(
+            self.model,
+            film,
+            self.films,
+            asked,
+            self.limits,
+            self.turns,
+            self.metrics,
+            self._film_threads,
+        )
+
+    async def close(self) -> None:
+        """End what runs, after the call at hand, and remove what is on the disk."""
+        self.draining = True
+        for threads in (self._film_threads.shutdown, self.encodings.close, self.turns.close):
+            await asyncio.to_thread(threads)
+        self.films.close()
+
+    def _check_prompts(self, asked: AskSegment) -> None:
+        lists: Sequence[Sequence[object]] = (
+            asked.phrases,
+            asked.boxes,
+            asked.negative_boxes,
+            asked.points,
+            asked.negative_points,
+            *(one.boxes for one in asked.like),
+            *(one.negative_boxes for one in asked.like),
+        )
+        if (count := sum(map(len, lists))) > self.limits.prompts:
+            raise self._too_many(count)
+
+    def _too_many(self, count: int) -> Problem:
+        return Problem(
+            422, f"{count} prompts in one request: at most {self.limits.prompts} are taken"
+        )
+
+
+def _signed(
+    meant: list[list[float]], unmeant: list[list[float]]
+) -> tuple[list[list[float]] | None, list[int] | None]:
+    """Boxes or points, and a label for each; None where there are none."""
+    every = [*meant, *unmeant]
+    return (every, [1] * len(meant) + [0] * len(unmeant)) if every else (None, None)
+
+
+def _exemplar(model: Model, like: Like, stored: Stored) -> Exemplar:
+    boxes, labels = _signed(like.boxes, like.negative_boxes)
+    return model.exemplar(stored.encoded, boxes or [], labels, name=like.name)

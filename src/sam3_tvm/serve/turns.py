@@ -1,0 +1,153 @@
+"""Who computes next: one at a time, clicks before prompts, prompts before pictures and frames.
+
+The model uses every core for one call, so calls take turns. A turn that has begun is not broken
+off: native code can't be. What waits can be given up at any time, and costs nothing then.
+
+All of it lives in the event loop's thread, but for the calls themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TypeVar
+
+from sam3_tvm.serve.metrics import Metrics
+from sam3_tvm.serve.problems import Problem
+
+__all__ = ["Kind", "Turns"]
+
+_T = TypeVar("_T")
+
+# Seconds that clients are told to wait, at least and at most.
+_SOONEST, _LATEST = 1, 60
+
+# How much the latest turn counts in the mean of their seconds.
+_LATEST_COUNTS = 0.2
+
+
+class Kind(Enum):
+    """What a turn is for; the value is its name in metrics and messages."""
+
+    CLICK = "click"
+    PROMPT = "segment"
+    PICTURE = "encode"
+    FRAME = "frame"
+
+
+# A film's next frame is asked for when the one before is done, so that pictures and films go by
+# turns.
+_PRIORITY = {Kind.CLICK: 0, Kind.PROMPT: 1, Kind.PICTURE: 2, Kind.FRAME: 2}
+
+
+@dataclass(order=True)
+class _Waiting:
+    priority: int
+    number: int
+    granted: asyncio.Future[None] = field(compare=False)
+
+
+class Turns:
+    """Hands out turns to compute.
+
+    Args:
+        most: requests of each kind that may be under way at a time.
+        metrics: what is counted.
+    """
+
+    def __init__(self, most: dict[Kind, int], metrics: Metrics) -> None:
+        self._most = most
+        self._metrics = metrics
+        self._places = dict.fromkeys(Kind, 0)
+        self._seconds = dict.fromkeys(Kind, 1.0)
+        self._heap: list[_Waiting] = []
+        self._numbers = itertools.count()
+        self._taken = False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sam3-tvm-serve")
+
+    @contextmanager
+    def place(self, kind: Kind) -> Iterator[None]:
+        """A place among the requests that are under way, from their first byte to the last.
+
+        Raises:
+            Problem: all are taken (429).
+        """
+        if self._places[kind] >= self._most[kind]:
+            # As long as those before this one take, if they take as long as others did.
+            wait = math.ceil(self._places[kind] * self._seconds[kind])
+            raise Problem(
+                429,
+                f"{self._places[kind]} requests of this kind ({kind.value}) are under way, as many "
+                "as are taken; try again later",
+                retry_after=min(max(wait, _SOONEST), _LATEST),
+            )
+        self._places[kind] += 1
+        try:
+            yield
+        finally:
+            self._places[kind] -= 1
+
+    async def run(self, kind: Kind, call: Callable[[], _T]) -> _T:
+        """The result of ``call``, made on the model's thread when its turn has come.
+
+        Cancelled before that, it is not made; after that, its result is dropped.
+        """
+        await self.take(kind)
+        begun = time.perf_counter()
+
+        def over(done: asyncio.Future[_T]) -> None:
+            self.give_back(kind, time.perf_counter() - begun)
+            if not done.cancelled():
+                done.exception()  # which nobody may be left to ask for
+
+        made = asyncio.get_running_loop().run_in_executor(self._thread, call)
+        made.add_done_callback(over)
+        return await asyncio.shield(made)
+
+    async def take(self, kind: Kind) -> None:
+        """Wait for a turn, which :meth:`give_back` ends."""
+        asked = time.perf_counter()
+        if self._taken:
+            loop = asyncio.get_running_loop()
+            one = _Waiting(_PRIORITY[kind], next(self._numbers), loop.create_future())
+            heapq.heappush(self._heap, one)
+            self._metrics.waiting.labels(kind.value).inc()
+            try:
+                await one.granted
+            except asyncio.CancelledError:
+                if one.granted.done() and not one.granted.cancelled():
+                    self._grant()  # it came in the same moment
+                elif one in self._heap:
+                    self._heap.remove(one)
+                    heapq.heapify(self._heap)
+                raise
+            finally:
+                self._metrics.waiting.labels(kind.value).dec()
+        self._taken = True
+        self._metrics.waited.labels(kind.value).observe(time.perf_counter() - asked)
+
+    def give_back(self, kind: Kind, seconds: float) -> None:
+        """End a turn of so many seconds."""
+        self._metrics.computed.labels(kind.value).observe(seconds)
+        self._seconds[kind] += _LATEST_COUNTS * (seconds - self._seconds[kind])
+        self._grant()
+
+    def _grant(self) -> None:
+        while self._heap:
+            one = heapq.heappop(self._heap)
+            if not one.granted.done():
+                one.granted.set_result(None)
+                return
+        self._taken = False
+
+    def close(self) -> None:
+        """Wait for the call at hand."""
+        self._thread.shutdown()

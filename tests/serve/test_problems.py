@@ -1,0 +1,91 @@
+"""Errors in one form."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from sam3_tvm.runtime import PromptError
+from sam3_tvm.serve.problems import as_problem
+
+
+def is_problem(answer, status: int) -> dict:
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    document = answer.json()
+    assert document["status"] == status
+    assert document["title"]
+    assert "\n" not in document["detail"]
+    return document
+
+
+def test_what_isnt_there_or_isnt_done_is_a_problem(client):
+    is_problem(client.get("/nowhere"), 404)
+    is_problem(client.put("/v1/images"), 405)
+
+
+def test_a_bug_of_ours_tells_nothing_of_itself(client, model, picture):
+    model.fail = RuntimeError("secret")
+    answer = client.post(f"{picture}/segment", json={"phrases": ["dog"]})
+    assert "secret" not in is_problem(answer, 500)["detail"]
+    assert client.post(f"{picture}/segment", json={"phrases": ["dog"]}).status_code == 200
+
+
+def test_too_little_memory_is_a_matter_of_time(client, model, picture):
+    model.fail = MemoryError()
+    answer = client.post(f"{picture}/segment", json={"phrases": ["dog"]})
+    is_problem(answer, 503)
+    assert answer.headers["retry-after"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        (b"{", 400, "the body is no JSON"),
+        (b"\xff", 400, ""),
+        (b"[" * 100_000, 400, ""),
+        (b"[]", 422, "JSON object"),
+        (b'{"threshold": NaN, "phrases": ["x"]}', 422, "threshold: "),
+        (b'{"threshold": 1e999, "phrases": ["x"]}', 422, "threshold: "),
+        (b'{"\\ud800": 1}', 422, ""),
+        (b'{"phrases": ["\\ud800"]}', 422, ""),
+    ],
+)
+def test_odd_json_is_refused(client, picture, body, status, said):
+    headers = {"Content-Type": "application/json"}
+    answer = client.post(f"{picture}/segment", content=body, headers=headers)
+    assert said in is_problem(answer, status)["detail"]
+
+
+def test_a_fault_of_the_form_says_where(client, picture):
+    asked = {"phrases": ["dog"], "boxes": [[0, 0, 1, "x"]]}
+    document = is_problem(client.post(f"{picture}/segment", json=asked), 422)
+    assert document["errors"][0]["pointer"] == "#/boxes/0/3"
+
+
+def test_while_the_model_is_loaded_it_is_said(serving, file, model):
+    def slow():
+        time.sleep(0.5)
+        return model
+
+    with serving(load=slow) as client:
+        is_problem(client.get("/readyz"), 503)
+        assert client.get("/healthz").status_code == 200
+        answer = client.post("/v1/images", content=file())
+        is_problem(answer, 503)
+        assert answer.headers["retry-after"]
+
+
+def test_a_server_that_is_about_to_end_is_not_ready(client):
+    client.app.state.service.draining = True
+    is_problem(client.get("/readyz"), 503)
+
+
+def test_a_library_error_is_the_clients():
+    assert as_problem(PromptError("no such phrase")).document() == {
+        "type": "about:blank",
+        "title": "Unprocessable Content",
+        "status": 422,
+        "detail": "no such phrase",
+    }
