@@ -21,9 +21,11 @@ class ClipStage(Schedule[ClipPlan]):
 
     Attributes:
         neck: the neck's learning rate, of that.
+        beside: of what a third batch consists, if a step takes one.
     """
 
     neck: float
+    beside: ClipPlan | None = None
 
     @property
     def validated(self) -> bool:
@@ -34,6 +36,16 @@ STAGES = (
     # The neck stands still until a click means a place; see training/README.md.
     ClipStage("pictures", 300, ClipPlan(3, 1, 3, _PICTURES), 1e-3, 1e-3, 20, 0.0),
     ClipStage("prompts", 2000, ClipPlan(3, 1, 3, _PROMPTS), 1e-3, 1e-3, 20, 0.1),
-    ClipStage("short clips", 1000, ClipPlan(1, 4, 3, _CLIPS), 1e-3, 1e-3, 20, 0.1),
-    ClipStage("clips", 1000, ClipPlan(1, 8, 3, _CLIPS, again=0.3), 1e-3, 1e-5, 1, 0.2),
+    ClipStage("short clips", 800, ClipPlan(1, 4, 3, _CLIPS), 1e-3, 1e-3, 20, 0.1),
+    # Clips alone show few things by a box or a click: what these mean fades.
+    ClipStage(
+        "clips",
+        550,
+        ClipPlan(1, 8, 3, _CLIPS, again=0.3),
+        1e-3,
+        1e-5,
+        1,
+        0.2,
+        beside=ClipPlan(4, 1, 3, _PROMPTS),
+    ),
 )

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -34,6 +35,8 @@ __all__ = ["TrackerRun", "load_detector", "train_tracker"]
 
 _AVERAGING = 0.99
 _PARTS = 2  # of a step, each on a core of its own
+_MOST_PARTS = 3
+_BESIDE = 1 << 24  # the numbers of the batches beside them begin here
 _VALIDATE_EVERY = 200
 _VALIDATION_CLIPS = 24
 
@@ -98,7 +101,7 @@ class TrackerRun:
         # Modules of their own, as those of transformers keep what they are doing; one set of
         # weights.
         shared = {id(t): t for t in self.tracker.state_dict(keep_vars=True).values()}
-        self._copies = [copy.deepcopy(self.tracker, dict(shared)) for _ in range(_PARTS)]
+        self._copies = [copy.deepcopy(self.tracker, dict(shared)) for _ in range(_MOST_PARTS)]
 
     def begin_at(self, stage: str, weights: Mapping[str, Tensor]) -> None:
         """Begin with a stage that isn't the first.
@@ -128,7 +131,7 @@ class TrackerRun:
         """Take one step.
 
         Args:
-            batches: that count alike, no more than two.
+            batches: that count alike, no more than three.
 
         Returns:
             Every loss, unweighted, the weighted "loss" and the "gradient"'s norm.
@@ -149,7 +152,7 @@ class TrackerRun:
             losses["loss"] = loss
             return {name: float(one.detach()) for name, one in losses.items()}, found
 
-        with ThreadPoolExecutor(len(batches)) as pool:
+        with ThreadPoolExecutor(_PARTS) as pool:
             parts = list(pool.map(gradients, zip(self._copies, batches, strict=False)))
         for parameter, *found in zip(parameters, *(part[1] for part in parts), strict=True):
             known = [one for one in found if one is not None]
@@ -202,14 +205,20 @@ def _drawn(run: TrackerRun) -> Iterator[Iterator[tuple[ClipBatch, ...]]]:
     """The batches of the steps that are left, step by step."""
 
     def jobs() -> Iterator[tuple[int, ClipPlan]]:
+        for step, stage in steps():
+            for part in range(_PARTS):
+                yield _PARTS * step + part, stage.plan
+            if stage.beside is not None:
+                yield _BESIDE + step, stage.beside
+
+    def steps() -> Iterator[tuple[int, ClipStage]]:
         step = run.step
         while (place := find_place(run.stages, step)) is not None:
-            for part in range(_PARTS):
-                yield _PARTS * step + part, place.stage.plan
+            yield step, place.stage
             step += 1
 
     with drawn(ClipDrawing(IMAGE, MASK_GRID, run.seed), jobs()) as source:
-        yield zip(*[source] * _PARTS, strict=False)
+        yield (tuple(islice(source, _PARTS + (stage.beside is not None))) for _, stage in steps())
 
 
 def train_tracker(

@@ -13,7 +13,6 @@ import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -82,7 +81,9 @@ class Cluster:
 
     def __init__(self, address: str | None = None, threads: int | None = None) -> None:
         with needed("ray", "annotating on a cluster"):
-            import_module("ray.data")
+            import ray.data
+
+            del ray
         self._address = address
         self.threads = 1 if threads is None else threads
         if self.threads < 1:

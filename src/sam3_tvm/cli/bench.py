@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -116,8 +115,11 @@ def command(
     if output is None and not as_json:
         output = Path("bench.json")
     with needed("compile", "comparing engines"):
-        for package in ("torch", "tvm"):  # the engines' processes need them
-            import_module(package)
+        # The engines' processes need them.
+        import torch
+        import tvm
+
+        del torch, tvm
 
     from sam3_tvm.bench import Options, bench
 

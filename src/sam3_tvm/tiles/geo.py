@@ -6,7 +6,6 @@ import json
 import tempfile
 import warnings
 from collections.abc import Iterable, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +102,10 @@ def check_geopackage() -> None:
         MissingExtraError: a package of the extra ``[geo]`` is missing.
     """
     with needed("geo", "writing a GeoPackage"):
-        for package in ("pyogrio", "shapely"):
-            import_module(package)
+        import pyogrio
+        import shapely
+
+        del pyogrio, shapely
 
 
 def write_geopackage(path: Path, objects: Iterable[Outlined], place: Place | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,9 @@ def check() -> None:
         MissingExtraError: it isn't.
     """
     with needed("annotate", "writing Parquet"):
-        import_module("pyarrow.parquet")
+        import pyarrow.parquet
+
+        del pyarrow
 
 
 def write(folder: Path, contents: Contents) -> None:
