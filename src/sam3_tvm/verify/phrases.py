@@ -27,6 +27,9 @@ __all__ = [
     "why_not_compared",
 ]
 
+# Frames in which a shape crosses the picture: those of a longer film come back.
+_CROSSING = 12
+
 # Among them are three of which random weights think alike.
 _WORDS = (*PHRASES, "dog", "a cat", "red ball", "person", "tree", "blue", "car", "a hand", "window")
 
@@ -98,10 +101,9 @@ def phrase_film(source: Source) -> PhraseFilm:
     # At SAM 3's size a frame takes PyTorch a minute and more.
     most = 24 if source.sizes.image <= 512 else 8
     if max(float(of[0]) for of in scores(PHRASES)) >= own.new_det_thresh:
-        return PhraseFilm("drawn film", list(drawn_film(most, most)), PHRASES, {})
+        return PhraseFilm("drawn film", list(drawn_film(most, _CROSSING)), PHRASES, {})
     phrases, changed = rules_among(dict(zip(_WORDS, scores(_WORDS), strict=True)))
-    count = min(most, 12)
-    film = list(drawn_film(count, count))
+    film = list(drawn_film(min(most, _CROSSING), _CROSSING))
     return PhraseFilm("drawn film, thresholds among random scores", film, phrases, changed)
 
 
