@@ -85,6 +85,14 @@ class FilmMemory:
         return f"{self.slope * 1000 / 1024:+.1f} KiB per 1000 frames"
 
     @property
+    def what(self) -> str:
+        """What was followed, in words."""
+        if not self.phrases:
+            return f"{self.objects} objects"
+        phrases = "one phrase" if len(self.phrases) == 1 else f"{len(self.phrases)} phrases"
+        return f"up to {self.objects} objects of {phrases}"
+
+    @property
     def marks(self) -> str:
         """Resident memory after some of the frames, in words."""
         marks = [frame for frame in _MARKS if frame <= self.frames]
@@ -217,7 +225,7 @@ def draw(memory: FilmMemory, path: Path) -> None:
     axes.set_xlabel("frame")
     axes.set_ylabel("resident memory, MiB")
     axes.set_title(
-        f"{memory.checkpoint}: {memory.objects} objects, {memory.frames} frames, {memory}",
+        f"{memory.checkpoint}: {memory.what}, {memory.frames} frames, {memory}",
         fontsize=11,
     )
     axes.grid(alpha=0.3)
@@ -272,7 +280,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     draw(memory, plot)
     mib, rate = 2**20, memory.frames / memory.seconds
     print(
-        f"{memory.frames} frames, {memory.objects} objects: "
+        f"{memory.frames} frames, {memory.what}: "
         f"{memory.resident[memory.warm] / mib:.1f} MiB at frame {memory.warm}, "
         f"{memory.resident[-1] / mib:.1f} at the end, at most {max(memory.resident) / mib:.1f}; "
         f"{memory}; "
