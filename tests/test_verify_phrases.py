@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,6 +24,7 @@ from sam3_tvm.verify.phrases import (
     phrase_film,
     phrase_row,
     rules_among,
+    why_not_compared,
 )
 
 
@@ -162,6 +164,16 @@ def test_rounded_random_weights_are_not_held_to_the_ids_of_exact_ones(compared):
 
 def test_a_film_in_which_nothing_is_found_is_said_to_be_one(compared):
     assert "finds none" in compared(Bounds(), {}).left_out[0]
+
+
+def test_where_films_by_phrase_cannot_be_compared_it_is_said(monkeypatch):
+    source = open_source("random:tiny")
+    assert why_not_compared(source) is None
+    assert "isn't for video" in why_not_compared(open_source("random:tiny", ["concepts"]))
+    monkeypatch.setitem(sys.modules, "scipy.ndimage", None)
+    assert "pip install 'sam3-tvm[video]'" in why_not_compared(source)
+    monkeypatch.setattr(source, "reference_concept_tracker", lambda: None)
+    assert "Meta" in why_not_compared(source)
 
 
 @pytest.mark.slow
