@@ -219,7 +219,7 @@ class VerifyReport:
     @property
     def rows(self) -> list[Row]:
         """All comparisons."""
-        films = [*self.frames, *self.phrase_frames]
+        films: list[Row] = [*self.frames, *self.phrase_frames]
         return [*self.functions, *self.end_to_end, *self.clicks, *films]
 
     @property
