@@ -27,7 +27,7 @@ def test_the_tiny_model_keeps_every_bound(report):
         print(row.name, row.output, row.case, row.max_error, row.mean_error, row.relative)
     for row in report.end_to_end:
         print(row)
-    for row in [*report.clicks, *report.frames]:
+    for row in [*report.clicks, *report.frames, *report.phrase_frames]:
         print(row)
     assert [row for row in report.rows if not row.ok] == []
     assert report.ok
@@ -165,6 +165,13 @@ def test_wrong_objects_masks_and_scores_of_a_frame_are_seen():
     other[1, 5, 5] = False
     assert not row([1, 2], other, [0.9, 0.8]).ok
     assert row([1, 2], other, [0.9, 0.8]).iou_min == pytest.approx(0.99)
+
+
+def test_objects_of_phrases_are_found_and_followed(report):
+    assert [row.frame for row in report.phrase_frames] == list(range(12))
+    assert len({name for row in report.phrase_frames for name in row.objects}) > 4
+    assert len({phrase for row in report.phrase_frames for phrase in row.phrases}) == 3
+    assert report.left_out == []
 
 
 def test_functions_can_be_chosen(tiny_artifact):

@@ -49,6 +49,7 @@ ROOMS: dict[str, set[str]] = {
     "files": {"errors", "unfinished"},
     "machine": {"host"},
     "assets": set(),
+    "drawn_film": set(),
     "runtime/execution": CONTRACT | FOLDER,
     "runtime/pictures": CONTRACT | FOLDER | {"files", "runtime/execution"},
     "runtime/concepts": CONTRACT | FOLDER | {"runtime/execution", "runtime/pictures"},
@@ -99,8 +100,10 @@ ROOMS: dict[str, set[str]] = {
     | {"compiler/schedule", "compiler/memory"},
     "tune": {"errors", "progress", "host", "compiler", "runtime/execution"},
     "evaluate": CONTRACT | FOLDER | {"runtime", "sources"},
-    "verify": CONTRACT | FOLDER | {"runtime", "sources"},
-    "bench": CONTRACT | FOLDER | {"host", "machine", "runtime", "sources", "compiler"},
+    "verify": CONTRACT | FOLDER | {"drawn_film", "runtime", "sources"},
+    "bench": CONTRACT
+    | FOLDER
+    | {"drawn_film", "host", "machine", "runtime", "sources", "compiler"},
     # The package's own names, load and compile among them, looked up when they are asked for.
     "__init__": {"errors", "extras", "runtime", "compiler"},
     "cli": CONTRACT

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sam3_tvm.bench.film import FilmMemory, draw, made_film, main, measure
+from sam3_tvm.bench.film import FilmMemory, draw, made_film, main, measure, measure_phrases
 from sam3_tvm.errors import Sam3Error
 
 
@@ -52,6 +52,43 @@ def test_a_film_is_measured(tiny_artifact):
     assert (found["frames"], found["objects"]) == (20, 1)
     assert len(found["resident"]) == 20
     assert min(found["resident"]) > 2**20
+
+
+def test_a_film_is_measured_by_phrase(tiny_artifact):
+    found = measure_phrases(tiny_artifact, 20, ["circle", "green star"]).to_json()
+    assert found["phrases"] == ["circle", "green star"]
+    assert len(found["followed"]) == len(found["resident"]) == 20
+    assert found["objects"] == max(found["followed"])
+
+
+def test_memory_by_phrase_is_drawn_beside_the_objects(tmp_path):
+    pytest.importorskip("matplotlib")
+    found = replace(memory(0), objects=3, phrases=["dog"], followed=[2] * 149 + [3])
+    assert found.what == "up to 3 objects of one phrase"
+    assert found.marks == "0.0 MiB after 100 frames"
+    draw(memory(0), tmp_path / "shown.png")
+    draw(found, tmp_path / "x.png")
+    pictures = [np.asarray(Image.open(tmp_path / name)) for name in ("shown.png", "x.png")]
+    assert (pictures[0] != pictures[1]).any()
+
+
+def test_phrases_of_the_command_line_are_followed(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    asked = []
+
+    def measured(artifact, frames, phrases, threads):
+        asked.append((frames, phrases))
+        return replace(memory(7), phrases=phrases, followed=[2] * 150)
+
+    monkeypatch.setattr("sam3_tvm.bench.film.measure_phrases", measured)
+    texts = ["--text", "dog", "--text", "cat"]
+    assert main(["artifact", *texts, "--frames", "150", "-o", f"{tmp_path}/m"]) == 0
+    assert asked == [(150, ["dog", "cat"])]
+    out = capsys.readouterr().out
+    assert "150 frames, up to 2 objects of 2 phrases: " in out
+    assert "MiB after 100 frames" in out
+    with pytest.raises(SystemExit):
+        main(["artifact", *texts, "--objects", "2"])
 
 
 def test_figures_and_plot_are_written(monkeypatch, tmp_path, capsys):

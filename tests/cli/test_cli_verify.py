@@ -17,7 +17,13 @@ def reported(monkeypatch):
     """Makes ``sam3_tvm.verify.verify`` give this report, and keeps what it was asked."""
     asked = {}
 
-    def give(*, relative: float = 1e-6, same_kept: bool = True, same_objects: bool = True) -> dict:
+    def give(
+        *,
+        relative: float = 1e-6,
+        same_kept: bool = True,
+        same_objects: bool = True,
+        same_phrases: bool = True,
+    ) -> dict:
         bounds = verify.Bounds()
         report = verify.VerifyReport("a", "random:toy", bounds)
         report.functions = [
@@ -34,6 +40,22 @@ def reported(monkeypatch):
                 "a pan", 7, [1, 2], same_objects, [0.25, 0.5], 1.0, 1.0, 1e-6, same_objects
             )
         ]
+
+        report.phrase_frames = [
+            verify.PhraseRow(
+                "drawn",
+                3,
+                [0, 4],
+                ["dog", "cat"],
+                same_phrases,
+                [0.125, 0.5],
+                1.0,
+                1.0,
+                0.0,
+                same_phrases,
+            )
+        ]
+        report.left_out = ["the weather"]
 
         def fake(paths, **options):
             asked.update(options, paths=paths)
@@ -57,11 +79,19 @@ def test_a_report_within_its_bounds(cli, folder, reported):
     assert "1.00e-06" in result.stdout
     assert "a pan" in result.stdout
     assert "25% 50%" in result.stdout
+    assert "0 dog, 4 cat" in result.stdout
+    assert "not compared: the weather" in result.stdout
     assert json.loads((folder / "verify.json").read_text())["ok"] is True
 
 
 @pytest.mark.parametrize(
-    "broken", [{"relative": 2e-4}, {"same_kept": False}, {"same_objects": False}]
+    "broken",
+    [
+        {"relative": 2e-4},
+        {"same_kept": False},
+        {"same_objects": False},
+        {"same_phrases": False},
+    ],
 )
 def test_a_broken_bound_exits_with_1_and_still_writes_the_report(cli, folder, reported, broken):
     reported(**broken)

@@ -12,11 +12,8 @@ from track_harness import Studio
 from sam3_tvm.rules import ConceptVideoRules
 from sam3_tvm.runtime.concepts.tokenizer import Tokenizer
 from sam3_tvm.runtime.model import Model
-from sam3_tvm.sources.huggingface.video_concepts_reference import (
-    ConceptFilm,
-    ConceptFrame,
-    video_model,
-)
+from sam3_tvm.sources.base import ConceptFrame
+from sam3_tvm.sources.huggingface.video_concepts_reference import ConceptFilm, video_model
 
 
 class ConceptStudio(Studio):

@@ -1,7 +1,8 @@
 """How much memory a long film takes: ``python -m sam3_tvm.bench.film DIR``.
 
 Objects are followed through a made film of any length, and the process's resident memory is read
-after every frame. Writes the figures as JSON, and a plot.
+after every frame. With ``--text`` they are those of phrases, in a film of shapes that come, cross
+and leave. Writes the figures as JSON, and a plot.
 """
 
 from __future__ import annotations
@@ -13,18 +14,21 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sam3_tvm.drawn_film import drawn_film
 from sam3_tvm.errors import Sam3Error
 from sam3_tvm.host import resident_bytes
 from sam3_tvm.runtime import load
+from sam3_tvm.runtime.model import Model
+from sam3_tvm.runtime.video.session import TrackSession
 
-__all__ = ["FilmMemory", "draw", "made_film", "main", "measure"]
+__all__ = ["FilmMemory", "draw", "made_film", "main", "measure", "measure_phrases"]
 
 _HEIGHT, _WIDTH = 180, 240
 _COLOURS = ((250, 40, 30), (30, 60, 240), (240, 220, 20))
@@ -33,6 +37,10 @@ _COLOURS = ((250, 40, 30), (30, 60, 240), (240, 220, 20))
 _WARM, _NEEDED, _LEAST = 50, 16, 20
 # Of fewer frames a slope is noise.
 _FOR_SLOPE = 100
+# Frames of which the resident memory is printed.
+_MARKS = 100, 500, 1000, 2000
+# Frames in which a shape crosses the picture of a film by phrase.
+_CROSSING = 40
 
 
 @dataclass(frozen=True)
@@ -41,10 +49,13 @@ class FilmMemory:
 
     Attributes:
         checkpoint: the model.
-        frames, objects: of the film.
+        frames: of the film.
+        objects: that were shown; of phrases the most that were remembered at a time.
         seconds: that following them took.
         resident: after each frame, bytes.
         warm: frames before which memory may still grow by design.
+        phrases: that objects were found by; empty where they were shown.
+        followed: how many objects were remembered after each frame; empty where they were shown.
     """
 
     checkpoint: str
@@ -53,6 +64,8 @@ class FilmMemory:
     seconds: float
     resident: list[int]
     warm: int
+    phrases: list[str] = field(default_factory=list)
+    followed: list[int] = field(default_factory=list)
 
     @property
     def slope(self) -> float:
@@ -70,6 +83,20 @@ class FilmMemory:
         if self.frames - self.warm < _FOR_SLOPE:
             return f"{self.growth / 2**20:+.1f} MiB after frame {self.warm}"
         return f"{self.slope * 1000 / 1024:+.1f} KiB per 1000 frames"
+
+    @property
+    def what(self) -> str:
+        """What was followed, in words."""
+        if not self.phrases:
+            return f"{self.objects} objects"
+        phrases = "one phrase" if len(self.phrases) == 1 else f"{len(self.phrases)} phrases"
+        return f"up to {self.objects} objects of {phrases}"
+
+    @property
+    def marks(self) -> str:
+        """Resident memory after some of the frames, in words."""
+        marks = [frame for frame in _MARKS if frame <= self.frames]
+        return ", ".join(f"{self.resident[m - 1] / 2**20:.1f} MiB after {m} frames" for m in marks)
 
     def to_json(self) -> dict[str, Any]:
         """The figures as plain data."""
@@ -109,24 +136,74 @@ def measure(artifact: Path, frames: int, objects: int, threads: int | None = Non
     """
     if not 1 <= objects <= len(_COLOURS):
         raise Sam3Error(f"the film has {len(_COLOURS)} discs to follow, not {objects}")
-    if resident_bytes() is None:
-        raise Sam3Error("resident memory is read from /proc/self/statm, on Linux")
+    _check_readable()
     model = load(artifact, threads=threads)
-    sizes = []
     with model.track(made_film(frames)) as session:
         for name in range(objects):
             session.add(name, 0, points=[list(_centre(name, 0))])
-        start = time.perf_counter()
-        for result in session.propagate():
-            # Masks are made, as for writing them down.
-            result.masks.any()
-            sizes.append(resident_bytes() or 0)
-            if len(sizes) % 100 == 0:
-                print(f"{len(sizes)} frames, {sizes[-1] / 2**20:.1f} MiB", file=sys.stderr)
-        seconds = time.perf_counter() - start
-    checkpoint = model.manifest.source.checkpoint
-    warm = min(_WARM, max(_NEEDED, len(sizes) // 2))
-    return FilmMemory(checkpoint, len(sizes), objects, seconds, sizes, warm)
+        sizes, _, seconds = _watch(session)
+    return FilmMemory(_checkpoint(model), len(sizes), objects, seconds, sizes, _warm(sizes))
+
+
+def measure_phrases(
+    artifact: Path, frames: int, phrases: Sequence[str], threads: int | None = None
+) -> FilmMemory:
+    """Follow what phrases name through a drawn film of shapes that come, cross and leave.
+
+    Args:
+        artifact: the folder.
+        frames: of the film, 20 or more.
+        phrases: what is looked for on every frame.
+        threads: that the model computes with.
+
+    Raises:
+        Sam3Error: no artifact for video, a phrase that is empty, or a system that doesn't say
+            what memory is resident.
+    """
+    _check_readable()
+    model = load(artifact, threads=threads)
+    with model.track(drawn_film(frames, _CROSSING)) as session:
+        for phrase in phrases:
+            session.add_text(phrase)
+        sizes, followed, seconds = _watch(session)
+    return FilmMemory(
+        _checkpoint(model),
+        len(sizes),
+        max(followed, default=0),
+        seconds,
+        sizes,
+        _warm(sizes),
+        [*phrases],
+        followed,
+    )
+
+
+def _watch(session: TrackSession) -> tuple[list[int], list[int], float]:
+    """Pass a film: resident bytes and the number of objects after each frame, and the seconds."""
+    sizes: list[int] = []
+    followed: list[int] = []
+    start = time.perf_counter()
+    for result in session.propagate():
+        # Masks are made, as for writing them down.
+        result.masks.any()
+        sizes.append(resident_bytes() or 0)
+        followed.append(len(session.objects))
+        if len(sizes) % 100 == 0:
+            print(f"{len(sizes)} frames, {sizes[-1] / 2**20:.1f} MiB", file=sys.stderr)
+    return sizes, followed, time.perf_counter() - start
+
+
+def _check_readable() -> None:
+    if resident_bytes() is None:
+        raise Sam3Error("resident memory is read from /proc/self/statm, on Linux")
+
+
+def _checkpoint(model: Model) -> str:
+    return model.manifest.source.checkpoint
+
+
+def _warm(sizes: Sequence[int]) -> int:
+    return min(_WARM, max(_NEEDED, len(sizes) // 2))
 
 
 def draw(memory: FilmMemory, path: Path) -> None:
@@ -140,10 +217,15 @@ def draw(memory: FilmMemory, path: Path) -> None:
     axes = figure.subplots()
     axes.plot(np.array(memory.resident) / 2**20, color="#0b6e4f", linewidth=1.2)
     axes.set_ylim(0, 1.25 * max(memory.resident) / 2**20)
+    if memory.followed:
+        beside = axes.twinx()
+        beside.plot(memory.followed, color="#c8553d", linewidth=1.0)
+        beside.set_ylim(0, 4 * max(1, *memory.followed))
+        beside.set_ylabel("objects remembered", color="#c8553d")
     axes.set_xlabel("frame")
     axes.set_ylabel("resident memory, MiB")
     axes.set_title(
-        f"{memory.checkpoint}: {memory.objects} objects, {memory.frames} frames, {memory}",
+        f"{memory.checkpoint}: {memory.what}, {memory.frames} frames, {memory}",
         fontsize=11,
     )
     axes.grid(alpha=0.3)
@@ -156,7 +238,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m sam3_tvm.bench.film", description=__doc__)
     parser.add_argument("artifact", type=Path, help="the folder of an artifact for video")
     parser.add_argument("--frames", type=int, default=2000, help="of the film (2000)")
-    parser.add_argument("--objects", type=int, default=3, choices=(1, 2, 3), help="followed (3)")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--objects", type=int, default=3, choices=(1, 2, 3), help="followed (3)")
+    what.add_argument(
+        "--text",
+        action="append",
+        default=[],
+        metavar="PHRASE",
+        help="follow what this names, in a film of shapes that come, cross and leave; repeatable",
+    )
     parser.add_argument("--threads", type=int, help="that the model computes with")
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("film-memory"), help="name of both files"
@@ -180,18 +270,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImportError:
         parser.error("the plot takes matplotlib: pip install matplotlib")
     try:
-        memory = measure(given.artifact, given.frames, given.objects, given.threads)
+        if given.text:
+            memory = measure_phrases(given.artifact, given.frames, given.text, given.threads)
+        else:
+            memory = measure(given.artifact, given.frames, given.objects, given.threads)
     except Sam3Error as error:
         parser.error(str(error))
     table.write_text(json.dumps(memory.to_json()) + "\n", encoding="utf-8")
     draw(memory, plot)
     mib, rate = 2**20, memory.frames / memory.seconds
     print(
-        f"{memory.frames} frames, {memory.objects} objects: "
+        f"{memory.frames} frames, {memory.what}: "
         f"{memory.resident[memory.warm] / mib:.1f} MiB at frame {memory.warm}, "
         f"{memory.resident[-1] / mib:.1f} at the end, at most {max(memory.resident) / mib:.1f}; "
         f"{memory}; "
         + (f"{rate:.1f} frames a second" if rate >= 1 else f"{1 / rate:.1f} seconds a frame")
+        + (f"\n{memory.marks}" if memory.marks else "")
         + f"\nwrote {table} and {plot}"
     )
     return 0

@@ -158,6 +158,10 @@ def _print_report(report: VerifyReport) -> None:
         _print_clicks(report)
     if report.frames:
         _print_frames(report)
+    if report.phrase_frames:
+        _print_phrases(report)
+    for reason in report.left_out:
+        say(f"{path}: not compared: {reason}")
 
 
 def _print_clicks(report: VerifyReport) -> None:
@@ -185,6 +189,25 @@ def _print_frames(report: VerifyReport) -> None:
             _word(row.ok),
         )
     show(f"{report.artifact}: video", rows)
+
+
+def _print_phrases(report: VerifyReport) -> None:
+    right = ("frame", "areas", "IoU mean", "IoU min", "score")
+    rows = table("film", *right[:1], "objects", *right[1:], "", right=right)
+    for row in report.phrase_frames:
+        found = zip(row.objects, row.phrases, strict=True)
+        names = ", ".join(f"{name} {phrase}" for name, phrase in found)
+        rows.add_row(
+            row.film,
+            f"{row.frame}",
+            names if row.same_objects else f"{names}, others than the reference",
+            " ".join(f"{area:.0%}" for area in row.areas),
+            f"{row.iou_mean:.5f}",
+            f"{row.iou_min:.5f}",
+            f"{row.score_error:.1e}",
+            _word(row.ok),
+        )
+    show(f"{report.artifact}: video by phrase", rows)
 
 
 def _word(ok: bool) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from sam3_tvm import artifact
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.progress import Progress, silent
+from sam3_tvm.rules import ConceptVideoRules
 from sam3_tvm.runtime.clicks.clicker import Clicker, ClickResult
 from sam3_tvm.runtime.concepts.detector import ConceptDetector, Tokenize
 from sam3_tvm.runtime.concepts.exemplar import Exemplar, Like, checked_exemplars, checked_name
@@ -22,7 +23,7 @@ from sam3_tvm.runtime.execution.engine import checked_threads
 from sam3_tvm.runtime.execution.functions import FunctionTable
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions
 from sam3_tvm.runtime.execution.module import load_functions
-from sam3_tvm.runtime.pictures.arguments import PromptError, checked_flag
+from sam3_tvm.runtime.pictures.arguments import PromptError, brief, checked_flag
 from sam3_tvm.runtime.pictures.encoded import EncodedImage
 from sam3_tvm.runtime.pictures.encoder import Encoder
 from sam3_tvm.runtime.pictures.image import Picture, Pictures, checked_list
@@ -364,7 +365,11 @@ class Model:
         return results if several else results[0]
 
     def track(
-        self, source: FrameSource | Frames | None = None, *, live: bool = False
+        self,
+        source: FrameSource | Frames | None = None,
+        *,
+        live: bool = False,
+        rules: ConceptVideoRules | None = None,
     ) -> TrackSession:
         """Follow objects through a film, or through live input: those that are shown to the
         session, and those that phrases name.
@@ -375,17 +380,22 @@ class Model:
                 whose frames are given to :meth:`TrackSession.step` as they come.
             live: give the results of phrases at once, as of live input, where nothing can be taken
                 back: no object is removed for what its first frames make of it.
+            rules: how objects of phrases are found and held to one another; by default as the
+                artifact says, ``manifest.video_concepts``.
 
         Returns:
             A session, which holds its own state; the model may be used for other things meanwhile.
 
         Raises:
-            PromptError: an artifact that is not for video (``manifest.sizes.tasks``).
+            PromptError: an artifact that is not for video (``manifest.sizes.tasks``), or rules that
+                are none.
             FramesError: a source that cannot be read.
         """
         functions = VideoFunctions(self._call, self.manifest)
         live = checked_flag("live", live)
-        rules = self.manifest.video_concepts
+        if not isinstance(rules, ConceptVideoRules | None):
+            raise PromptError(f"rules are a ConceptVideoRules, not {brief(rules)}")
+        rules = rules or self.manifest.video_concepts
         assert rules is not None, "which an artifact for video has"
         frames = None if source is None else open_frames(source)
         arbiter = ConceptArbiter(self._detector, functions, rules)

@@ -26,6 +26,8 @@ __all__ = [
     "ClickReference",
     "ClickReferenceResult",
     "ClickSpec",
+    "ConceptFrame",
+    "ConceptVideoReference",
     "Licence",
     "PromptSpec",
     "Reference",
@@ -186,6 +188,42 @@ class VideoReference(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class ConceptFrame:
+    """The objects of phrases on one frame, as the reference gives them.
+
+    Attributes:
+        index: the frame's number.
+        objects: ids, rising.
+        phrases: the phrase that found each.
+        masks: bool ``[N, H, W]``.
+        scores: float32 ``[N]``, of the detections by which they were found.
+        removed: ids of all objects that were removed so far.
+        suppressed: ids of the objects that are hidden on this frame.
+    """
+
+    index: int
+    objects: list[int]
+    phrases: list[str]
+    masks: NDArray[np.bool_]
+    scores: NDArray[np.float32]
+    removed: frozenset[int]
+    suppressed: frozenset[int]
+
+
+class ConceptVideoReference(Protocol):
+    """The source's own end to end result for films by phrase."""
+
+    def find(
+        self,
+        frames: Sequence[NDArray[np.uint8]],
+        phrases: Sequence[str],
+        rules: ConceptVideoRules,
+    ) -> Iterator[ConceptFrame]:
+        """All that phrases name on all frames ``[H, W, 3]`` of 8-bit RGB."""
+        ...
+
+
 class Reference(Protocol):
     """The source's own end to end result for pictures."""
 
@@ -243,6 +281,11 @@ class Source(Protocol):
 
     def reference_tracker(self) -> VideoReference | None:
         """The source's model for video, end to end; None where ``sizes.video`` is."""
+        ...
+
+    def reference_concept_tracker(self) -> ConceptVideoReference | None:
+        """The source's model for films by phrase, end to end; None where ``sizes.video`` is, and
+        of a source whose model isn't one to compare with."""
         ...
 
 

@@ -8,6 +8,7 @@ from sam3_tvm.verify.report import (
     EndToEndRow,
     FrameRow,
     FunctionRow,
+    PhraseRow,
     VerifyError,
     VerifyReport,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "EndToEndRow",
     "FrameRow",
     "FunctionRow",
+    "PhraseRow",
     "VerifyError",
     "VerifyReport",
     "verify",

@@ -14,6 +14,7 @@ __all__ = [
     "EndToEndRow",
     "FrameRow",
     "FunctionRow",
+    "PhraseRow",
     "VerifyError",
     "VerifyReport",
 ]
@@ -163,6 +164,36 @@ class FrameRow:
     ok: bool
 
 
+@dataclass(frozen=True)
+class PhraseRow:
+    """One frame of a film that was searched for phrases.
+
+    Attributes:
+        film, frame: where.
+        objects, phrases: the ids that the artifact gives, and the phrase that found each.
+        same_objects: whether the reference gives the same of both.
+        areas: of the reference's masks, as fractions of the frame.
+        iou_mean, iou_min: of masks with the reference's; 1 where there is no object.
+        score_error: largest, of the score by which an object was found.
+        ok: whether all bounds are kept.
+    """
+
+    film: str
+    frame: int
+    objects: list[int]
+    phrases: list[str]
+    same_objects: bool
+    areas: list[float]
+    iou_mean: float
+    iou_min: float
+    score_error: float
+    ok: bool
+
+
+Row = FunctionRow | EndToEndRow | ClickRow | FrameRow | PhraseRow
+"""One comparison."""
+
+
 @dataclass
 class VerifyReport:
     """Everything that was compared, and the verdict.
@@ -171,7 +202,8 @@ class VerifyReport:
         artifact, checkpoint: what was compared with what.
         bounds: what the artifact must keep end to end, by its coarsest arithmetic; each function
             has those of its own.
-        functions, end_to_end, clicks, frames: the comparisons.
+        functions, end_to_end, clicks, frames, phrase_frames: the comparisons.
+        left_out: what was not compared though it could be thought to be, and why.
     """
 
     artifact: str
@@ -181,11 +213,14 @@ class VerifyReport:
     end_to_end: list[EndToEndRow] = field(default_factory=list)
     clicks: list[ClickRow] = field(default_factory=list)
     frames: list[FrameRow] = field(default_factory=list)
+    phrase_frames: list[PhraseRow] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
     @property
-    def rows(self) -> list[FunctionRow | EndToEndRow | ClickRow | FrameRow]:
+    def rows(self) -> list[Row]:
         """All comparisons."""
-        return [*self.functions, *self.end_to_end, *self.clicks, *self.frames]
+        films: list[Row] = [*self.frames, *self.phrase_frames]
+        return [*self.functions, *self.end_to_end, *self.clicks, *films]
 
     @property
     def ok(self) -> bool:

@@ -2,8 +2,8 @@
 
 Functions are compared on seeded random inputs over several sizes of every dynamic
 dimension, the smallest and the largest among them. Then real photographs are segmented by
-both, and objects in a pan over one of them followed, through independent preprocessing,
-tokenizing and post-processing.
+both, objects in a pan over one of them followed, and phrases looked for in a drawn film, through
+independent preprocessing, tokenizing and post-processing.
 
 Several artifacts of one checkpoint (its precisions, or CPU levels) are held against one run of
 the reference, which takes longest: more than a minute a picture at SAM 3's size on two cores.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, overload
@@ -36,6 +36,7 @@ from sam3_tvm.verify.functions import (
     label,
     run_reference,
 )
+from sam3_tvm.verify.phrases import compare_phrases, phrase_film, why_not_compared
 from sam3_tvm.verify.report import Bounds, VerifyError, VerifyReport
 from sam3_tvm.verify.video import compare_film, film_of, film_prompts
 
@@ -129,16 +130,29 @@ def _verify(
             f"{manifest.source.checkpoint} has other sizes now than when it was compiled: "
             f"{source.sizes}, the artifact has {manifest.sizes}; compile it again"
         )
+    if source.video_concepts != manifest.video_concepts:
+        raise VerifyError(
+            f"{manifest.source.checkpoint} has other rules for films by phrase now than when it "
+            f"was compiled: {_difference(source.video_concepts, manifest.video_concepts)}; "
+            "compile it again"
+        )
     cases = [(name, case) for name in names for case in function_cases(name, source)]
     filmed = chosen[:1] if manifest.sizes.video is not None else []
+    unsearched = why_not_compared(source) if filmed else None
+    searched = filmed if unsearched is None else []
     # A step of the reference, then one of each artifact.
-    total = (len(cases) + len(chosen) + len(filmed)) * (1 + len(subjects))
+    parts = len(cases) + len(chosen) + len(filmed) + len(searched)
+    total = parts * (1 + len(subjects))
     steps = _Steps(progress, total, named=len(subjects) > 1)
     _compare_functions(source, subjects, cases, steps)
     if chosen:
         _compare_pictures(source, subjects, chosen, steps)
     if filmed:
         _compare_film(source, subjects, filmed[0], steps)
+    if searched:
+        _compare_phrases(source, subjects, steps)
+    for subject in subjects if unsearched is not None else ():
+        subject.report.left_out.append(f"films by phrase: {unsearched}")
     progress("done", total, total)
     return [subject.report for subject in subjects]
 
@@ -207,6 +221,37 @@ def _compare_film(
         steps.begin(name, subject)
         model = load(subject.opened.path)
         subject.report.frames += compare_film(model, name, film, prompts, wanted, subject.bounds)
+
+
+def _compare_phrases(source: Source, subjects: Sequence[_Subject], steps: _Steps) -> None:
+    reference = source.reference_concept_tracker()
+    assert reference is not None, "or there is a reason why nothing is compared"
+    steps.begin("film by phrase: PyTorch")
+    film = phrase_film(source)
+    wanted = list(reference.find(film.frames, film.phrases, film.rules(source.video_concepts)))
+    for subject in subjects:
+        steps.begin("film by phrase", subject)
+        if film.exact_only and subject.bounds.margin > 0:
+            subject.report.left_out.append(
+                "films by phrase: the weights are random, and scores lie closer together than "
+                f"{subject.opened.manifest.schemes[-1].name} keeps them"
+            )
+            continue
+        if not any(frame.objects for frame in wanted):
+            subject.report.left_out.append(
+                "objects by phrase: the reference finds none in the film"
+            )
+        model = load(subject.opened.path)
+        subject.report.phrase_frames += compare_phrases(model, film, wanted, subject.bounds)
+
+
+def _difference(ours: Any, theirs: Any) -> str:
+    """The first rule in which two sets of them differ, in words."""
+    for name, value in asdict(ours).items() if ours is not None else ():
+        before = getattr(theirs, name, None)
+        if before != value:
+            return f"{name} is {value}, the artifact has {before}"
+    return "the artifact has some"
 
 
 def _open(paths: Sequence[str | os.PathLike[str]]) -> list[_Subject]:

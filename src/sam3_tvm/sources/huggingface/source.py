@@ -73,6 +73,7 @@ from sam3_tvm.sources.huggingface.video_concepts import (
     concept_video_rules,
     read_concept_video_rules,
 )
+from sam3_tvm.sources.huggingface.video_concepts_reference import TransformersConceptReference
 from sam3_tvm.sources.huggingface.video_reference import TrackerVideoReference
 from sam3_tvm.sources.huggingface.weights import (
     check_quantisation,
@@ -255,6 +256,14 @@ class TransformersSource:
         if self.sizes.video is None:
             return None
         return TrackerVideoReference(self.video_tracker, self.preprocessing)
+
+    def reference_concept_tracker(self) -> TransformersConceptReference | None:
+        """``Sam3VideoModel`` end to end."""
+        if self.sizes.video is None:
+            return None
+        return TransformersConceptReference(
+            self.model, self.video_tracker, self._tokenizer, self.pad_id, self.preprocessing
+        )
 
 
 def _sizes(config: Sam3Config) -> Sizes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
 from transformers.models.sam3_video.configuration_sam3_video import Sam3VideoConfig
 
 from sam3_tvm.rules import ConceptVideoRules, Preprocessing
-from sam3_tvm.sources.base import pixel_values
+from sam3_tvm.sources.base import ConceptFrame, pixel_values
 from sam3_tvm.sources.huggingface.patches import (
     cpu_kernels,
     pointers_of_any_width,
@@ -34,30 +34,7 @@ from sam3_tvm.sources.huggingface.patches import (
 )
 from sam3_tvm.sources.patches import attribute
 
-__all__ = ["ConceptFilm", "ConceptFrame", "video_model"]
-
-
-@dataclass(frozen=True)
-class ConceptFrame:
-    """The objects of phrases on one frame, as the reference gives them.
-
-    Attributes:
-        index: the frame's number.
-        objects: ids, rising.
-        phrases: the phrase that found each.
-        masks: bool ``[N, H, W]``.
-        scores: float32 ``[N]``, of the detections by which they were found.
-        removed: ids of all objects that were removed so far.
-        suppressed: ids of the objects that are hidden on this frame.
-    """
-
-    index: int
-    objects: list[int]
-    phrases: list[str]
-    masks: NDArray[np.bool_]
-    scores: NDArray[np.float32]
-    removed: frozenset[int]
-    suppressed: frozenset[int]
+__all__ = ["ConceptFilm", "TransformersConceptReference", "video_model"]
 
 
 class _Session(modeling.Sam3VideoInferenceSession):
@@ -181,3 +158,43 @@ class ConceptFilm:
             frozenset(out.removed_obj_ids),
             frozenset(out.suppressed_obj_ids),
         )
+
+
+class TransformersConceptReference:
+    """Runs ``Sam3VideoModel`` end to end.
+
+    Args:
+        detector: the ``Sam3Model``.
+        tracker: the ``Sam3TrackerVideoModel``.
+        tokenizer: the tokenizer as JSON text.
+        pad_id: the id that pads phrases.
+        preprocessing: how frames become ``pixel_values``.
+    """
+
+    def __init__(
+        self,
+        detector: Sam3Model,
+        tracker: Sam3TrackerVideoModel,
+        tokenizer: str,
+        pad_id: int,
+        preprocessing: Preprocessing,
+    ) -> None:
+        self.detector = detector
+        self.tracker = tracker
+        self._prepared = tokenizer, pad_id, preprocessing
+
+    def find(
+        self,
+        frames: Sequence[NDArray[np.uint8]],
+        phrases: Sequence[str],
+        rules: ConceptVideoRules,
+    ) -> Iterator[ConceptFrame]:
+        """All that phrases name, on all frames.
+
+        Args:
+            frames: the film, ``[H, W, 3]`` each.
+            phrases: what is looked for.
+            rules: how objects are found and held to one another.
+        """
+        model = video_model(self.detector, self.tracker, rules)
+        return ConceptFilm(model, *self._prepared, phrases, frames).propagate()

@@ -184,6 +184,9 @@ class MetaSource:
             return None
         return MetaVideoReference(self.model, self.tracker, self.preprocessing)
 
+    def reference_concept_tracker(self) -> None:
+        """None: Meta's own model for films by phrase has further rules, which ours hasn't."""
+
 
 @torch.no_grad()
 def _randomise_tracker(tracker: Any, neck: torch.nn.Module, seed: int) -> None:

@@ -1,0 +1,173 @@
+"""What phrases find in a drawn film on both sides: ids, phrases, masks and scores, by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam3_tvm.drawn_film import PHRASES, drawn_film
+from sam3_tvm.rules import ConceptVideoRules
+from sam3_tvm.runtime.model import Model
+from sam3_tvm.runtime.video.result import FrameResult
+from sam3_tvm.sources.base import ConceptFrame, PromptSpec, Source
+from sam3_tvm.verify.end_to_end import mask_iou
+from sam3_tvm.verify.report import Bounds, PhraseRow
+
+__all__ = [
+    "PhraseFilm",
+    "compare_phrases",
+    "phrase_film",
+    "phrase_row",
+    "rules_among",
+    "why_not_compared",
+]
+
+# Frames in which a shape crosses the picture: those of a longer film come back.
+_CROSSING = 12
+
+# Among them are three of which random weights think alike.
+_WORDS = (*PHRASES, "dog", "a cat", "red ball", "person", "tree", "blue", "car", "a hand", "window")
+
+# With random weights: on a short film, objects are conditioned anew and removed.
+_SOON = {
+    "hotstart_delay": 4,
+    "hotstart_unmatch_thresh": 3,
+    "hotstart_dup_thresh": 3,
+    "recondition_every_nth_frame": 3,
+    "det_nms_thresh": 0.9,
+    "assoc_iou_thresh": 0.3,
+    "trk_assoc_iou_thresh": 0.36,
+    "high_conf_thresh": 0.0,
+    "high_iou_thresh": 0.3,
+    "max_num_objects": 12,
+}
+
+
+@dataclass(frozen=True)
+class PhraseFilm:
+    """A film, and what is looked for in it.
+
+    Attributes:
+        name: for the report.
+        frames: uint8 [H, W, 3] each.
+        phrases: what is looked for.
+        changed: rules that are others than the model's own, by name: where its weights are random,
+            whose scores say nothing. Both sides follow them.
+    """
+
+    name: str
+    frames: list[NDArray[np.uint8]]
+    phrases: tuple[str, ...]
+    changed: Mapping[str, Any]
+
+    def rules(self, own: ConceptVideoRules | None) -> ConceptVideoRules:
+        """The rules of a side whose own these are."""
+        assert own is not None, "which a model for video has"
+        return replace(own, **self.changed)
+
+    @property
+    def exact_only(self) -> bool:
+        """Whether scores lie so close together that rounded weights find other objects."""
+        return bool(self.changed)
+
+
+def why_not_compared(source: Source) -> str | None:
+    """Why no film by phrase can be compared, if none can; in words."""
+    if source.sizes.video is None:
+        return "the artifact isn't for video"
+    if source.reference_concept_tracker() is None:
+        return "Meta's own model for them has further rules"
+    try:
+        import scipy.ndimage  # noqa: F401 - both sides find components by it
+    except ImportError:
+        return "SciPy is missing: pip install 'sam3-tvm[video]'"
+    return None
+
+
+def phrase_film(source: Source) -> PhraseFilm:
+    """The film for a model: with its own rules where they find anything on the first frame."""
+    own = source.video_concepts
+    assert own is not None, "which a model for video has"
+    segmenter = source.reference_segmenter()
+    (first,) = drawn_film(1, 1)
+
+    def scores(words: Sequence[str]) -> list[NDArray[np.float32]]:
+        found = segmenter.segment(first, [PromptSpec(word) for word in words])
+        return [np.sort(of.scores)[::-1] for of in found]
+
+    # At SAM 3's size a frame takes PyTorch a minute and more.
+    most = 24 if source.sizes.image <= 512 else 8
+    if max(float(of[0]) for of in scores(PHRASES)) >= own.new_det_thresh:
+        return PhraseFilm("drawn film", list(drawn_film(most, _CROSSING)), PHRASES, {})
+    phrases, changed = rules_among(dict(zip(_WORDS, scores(_WORDS), strict=True)))
+    film = list(drawn_film(min(most, _CROSSING), _CROSSING))
+    return PhraseFilm("drawn film, thresholds among random scores", film, phrases, changed)
+
+
+def rules_among(
+    scores: Mapping[str, NDArray[np.float32]], detections: int = 3
+) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Phrases that score alike, and rules by which each finds some objects, and not all of them.
+
+    Random weights know nothing of a rule's own thresholds, and score one phrase above another by
+    more than an object above its background.
+
+    Args:
+        scores: by phrase, of a frame's detections, float32 [Q], falling.
+        detections: of the lowest of the phrases that count.
+
+    Returns:
+        Three phrases, and the rules that are changed.
+    """
+    order = sorted(scores, key=lambda phrase: float(scores[phrase][0]))
+    near = min(
+        (tuple(order[at : at + 3]) for at in range(len(order) - 2)),
+        key=lambda three: float(scores[three[2]][0] - scores[three[0]][0]),
+    )
+    # In the middle between two scores of the phrase that scores lowest.
+    low = scores[near[0]].astype(np.float64)
+    last = min(detections, len(low) - 1)
+    counts, begins = (float(low[at - 1] + low[at]) / 2 for at in (last, max(last - 1, 1)))
+    return near, {"score_threshold_detection": counts, "new_det_thresh": begins, **_SOON}
+
+
+def compare_phrases(
+    model: Model, film: PhraseFilm, wanted: Sequence[ConceptFrame], bounds: Bounds
+) -> list[PhraseRow]:
+    """Every frame of a film, beside the reference's answers."""
+    rules = film.rules(model.manifest.video_concepts)
+    with model.track(list(film.frames), rules=rules) as session:
+        for phrase in film.phrases:
+            session.add_text(phrase)
+        return [
+            phrase_row(film.name, result, reference, bounds)
+            for result, reference in zip(session.propagate(), wanted, strict=True)
+        ]
+
+
+def phrase_row(name: str, result: FrameResult, wanted: ConceptFrame, bounds: Bounds) -> PhraseRow:
+    """One frame of a film, beside the reference's answer."""
+    ours = (result.index, result.objects, result.phrases)
+    same = ours == (wanted.index, wanted.objects, wanted.phrases)
+    ious, error = np.zeros(1), float("inf")
+    if same:
+        pairs = zip(result.masks, wanted.masks, strict=True)
+        # Where nothing is found there is nothing to differ.
+        ious = np.array([mask_iou(ours, theirs) for ours, theirs in pairs] or [1.0])
+        error = float(np.abs(result.scores - wanted.scores).max(initial=0.0))
+    return PhraseRow(
+        film=name,
+        frame=wanted.index,
+        objects=result.objects,
+        phrases=[f"{phrase}" for phrase in result.phrases],
+        same_objects=same,
+        areas=[float(mask.mean()) for mask in wanted.masks],
+        iou_mean=float(ious.mean()),
+        iou_min=float(ious.min()),
+        score_error=error,
+        ok=same and float(ious.min()) >= bounds.iou and error <= bounds.score,
+    )

@@ -1,0 +1,189 @@
+"""The film by phrase of ``verify``: what it compares, and that it sees what is wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from sam3_tvm import artifact
+from sam3_tvm.runtime import load
+from sam3_tvm.runtime.video.concepts import arbiter
+from sam3_tvm.sources import open_source
+from sam3_tvm.sources.base import ConceptFrame
+from sam3_tvm.verify import Bounds, VerifyError, VerifyReport, running, verify
+from sam3_tvm.verify.phrases import (
+    PhraseFilm,
+    compare_phrases,
+    phrase_film,
+    phrase_row,
+    rules_among,
+    why_not_compared,
+)
+
+
+def test_wrong_objects_phrases_masks_and_scores_of_a_frame_are_seen():
+    masks = np.zeros((2, 20, 20), bool)
+    masks[:, 5:15, 5:15] = True
+    scores = np.array([0.9, 0.8], np.float32)
+    wanted = ConceptFrame(4, [0, 3], ["dog", "cat"], masks, scores, frozenset(), frozenset())
+
+    def row(objects=(0, 3), phrases=("dog", "cat"), masks=masks, scores=scores, index=4):
+        found = SimpleNamespace(
+            index=index,
+            objects=[*objects],
+            phrases=[*phrases],
+            masks=masks,
+            scores=np.array(scores, np.float32),
+        )
+        return phrase_row("x", found, wanted, Bounds())
+
+    assert row().ok
+    assert not row(objects=(3, 0)).ok
+    assert not row(objects=(0, 4)).ok
+    assert not row(phrases=("cat", "dog")).ok
+    assert not row(index=5).ok
+    assert not row((0,), ("dog",), masks[:1], scores[:1]).ok
+    assert not row(scores=[0.9, 0.8002]).ok
+    assert not row(scores=[0.9, float("nan")]).ok
+    other = masks.copy()
+    other[1, 5, 5] = False
+    assert not row(masks=other).ok
+    assert row(masks=other).iou_min == pytest.approx(0.99)
+
+
+def test_a_frame_without_objects_is_the_same_on_both_sides():
+    none = (4, [], [], np.zeros((0, 20, 20), bool), np.zeros(0, np.float32))
+    wanted = ConceptFrame(*none, frozenset(), frozenset())
+    names = ("index", "objects", "phrases", "masks", "scores")
+    row = phrase_row("x", SimpleNamespace(**dict(zip(names, none, strict=True))), wanted, Bounds())
+    assert row.ok
+    assert (row.iou_min, row.score_error) == (1.0, 0.0)
+
+
+def test_phrases_that_score_alike_are_looked_for_with_thresholds_among_their_scores():
+    def falling(best):
+        return np.array([best, best - 0.01, best - 0.02, best - 0.03], np.float32)
+
+    best = {"dog": 0.9, "cat": 0.31, "tree": 0.1, "car": 0.3, "hand": 0.32, "blue": 0.5}
+    phrases, rules = rules_among({phrase: falling(score) for phrase, score in best.items()})
+    assert phrases == ("car", "cat", "hand")
+    # Of the lowest three detections count, and two begin objects.
+    assert rules["score_threshold_detection"] == pytest.approx(0.275)
+    assert rules["new_det_thresh"] == pytest.approx(0.285)
+
+
+@pytest.fixture(scope="module")
+def film():
+    """The film of ``random:tiny``, and what the reference finds in it."""
+    source = open_source("random:tiny")
+    film = phrase_film(source)
+    reference = source.reference_concept_tracker()
+    rules = film.rules(source.video_concepts)
+    return film, list(reference.find(film.frames, film.phrases, rules))
+
+
+def test_random_weights_find_objects_of_three_phrases_that_come_and_go(film):
+    film, wanted = film
+    assert film.exact_only
+    assert {phrase for frame in wanted for phrase in frame.phrases} == {*film.phrases}
+    assert len(film.phrases) == 3
+    assert len({name for frame in wanted for name in frame.objects}) > 4
+    assert len({tuple(frame.objects) for frame in wanted}) > 2
+    assert wanted[-1].removed
+
+
+def test_the_compiled_model_finds_the_same_objects(film, tiny_artifact):
+    film, wanted = film
+    rows = compare_phrases(load(tiny_artifact), film, wanted, Bounds())
+    assert [row.frame for row in rows] == list(range(len(film.frames)))
+    assert [row for row in rows if not row.ok] == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "wrong"),
+    [
+        ("non_maximum_suppression", lambda masks, scores, threshold: np.arange(len(scores))),
+        ("fill_and_clean", lambda logits, area: logits.copy()),
+        ("give_pixels", lambda masks, ranks, phrases: None),
+    ],
+)
+def test_a_rule_that_is_not_followed_is_seen(film, tiny_artifact, monkeypatch, rule, wrong):
+    film, wanted = film
+    monkeypatch.setattr(arbiter, rule, wrong)
+    rows = compare_phrases(load(tiny_artifact), film, wanted, Bounds())
+    assert any(not row.ok for row in rows)
+
+
+def test_other_rules_than_the_checkpoints_are_refused(tiny_artifact, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(tiny_artifact, other)
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["video_concepts"]["new_det_thresh"] = 0.25
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(VerifyError, match=r"new_det_thresh is 0\.7, the artifact has 0\.25"):
+        verify(other, functions=["scoring"])
+
+
+@pytest.fixture
+def compared(tiny_artifact, monkeypatch):
+    """Compares a film in which nothing is found with an artifact that keeps such bounds."""
+
+    def compare(bounds: Bounds, changed: dict) -> VerifyReport:
+        class Finds:
+            def find(self, frames, phrases, rules):
+                return iter(())
+
+        source = open_source("random:tiny")
+        monkeypatch.setattr(source, "reference_concept_tracker", Finds)
+        film = PhraseFilm("x", [np.zeros((8, 8, 3), np.uint8)], ("dog",), changed)
+        monkeypatch.setattr(running, "phrase_film", lambda source: film)
+        monkeypatch.setattr(running, "compare_phrases", lambda *given: ["compared"])
+        report = VerifyReport("a", "random:tiny", bounds)
+        subject = running._Subject(artifact.open(tiny_artifact), report)
+        steps = running._Steps(lambda *step: None, 2, named=False)
+        running._compare_phrases(source, [subject], steps)
+        return report
+
+    return compare
+
+
+def test_rounded_random_weights_are_not_held_to_the_ids_of_exact_ones(compared):
+    found = compared(Bounds(margin=5e-3), {"new_det_thresh": 0.1})
+    assert found.phrase_frames == []
+    assert "the weights are random" in found.left_out[0]
+    assert compared(Bounds(margin=5e-3), {}).phrase_frames == ["compared"]
+    assert compared(Bounds(), {"new_det_thresh": 0.1}).phrase_frames == ["compared"]
+
+
+def test_a_film_in_which_nothing_is_found_is_said_to_be_one(compared):
+    assert "finds none" in compared(Bounds(), {}).left_out[0]
+
+
+def test_where_films_by_phrase_cannot_be_compared_it_is_said(monkeypatch):
+    source = open_source("random:tiny")
+    assert why_not_compared(source) is None
+    assert "isn't for video" in why_not_compared(open_source("random:tiny", ["concepts"]))
+    monkeypatch.setitem(sys.modules, "scipy.ndimage", None)
+    assert "pip install 'sam3-tvm[video]'" in why_not_compared(source)
+    monkeypatch.setattr(source, "reference_concept_tracker", lambda: None)
+    assert "Meta" in why_not_compared(source)
+
+
+@pytest.mark.slow
+def test_a_trained_model_follows_its_own_rules(shapes_artifact):
+    source = open_source("checkpoints/shapes")
+    film = phrase_film(source)
+    assert not film.exact_only
+    wanted = list(
+        source.reference_concept_tracker().find(film.frames, film.phrases, source.video_concepts)
+    )
+    assert {phrase for frame in wanted for phrase in frame.phrases} == {*film.phrases}
+    rows = compare_phrases(load(shapes_artifact), film, wanted, Bounds())
+    assert [row for row in rows if not row.ok] == []
