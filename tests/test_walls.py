@@ -251,14 +251,12 @@ def test_no_file_imports_itself_by_way_of_others():
 
 
 def test_modules_are_imported_by_statements():
-    """Which the other tests see. The doctor tries names one by one; Meta's package is not ours,
-    nor are those that only extras install."""
+    """Which the other tests see. The doctor tries names one by one; Meta's package is not ours."""
     ways = re.compile(
         r"\bimportlib\.import_module\(|\b__import__\(|from importlib import.*import_m"
     )
     dynamic = {name_of(path) for path in files() if ways.search(path.read_text(encoding="utf-8"))}
-    optional = {"annotate/cluster", "annotate/formats/parquet", "cli/bench", "tiles/geo"}
-    assert dynamic == {"cli/doctor", "sources/meta/environment", *optional}
+    assert dynamic == {"cli/doctor", "sources/meta/environment"}
 
 
 @pytest.mark.parametrize("room", sorted(LIGHT))
