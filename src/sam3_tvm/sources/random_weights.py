@@ -7,87 +7,13 @@ import zlib
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import Sam3Config
 
 __all__ = [
-    "CONFIGS",
-    "TRACKERS",
-    "VIDEO",
     "byte_tokenizer",
     "randomise",
     "randomise_positions",
     "seed_of",
 ]
-
-
-def _sam3() -> Sam3Config:
-    return Sam3Config()
-
-
-def _tiny() -> Sam3Config:
-    """The same architecture at 1/9 of the side and a fraction of the width and depth.
-
-    Two windowed layers and two global ones, window tails, head sizes 16 and 32, and every
-    branch of the detector, in about two million parameters.
-    """
-    detector = {"hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 128}
-    return Sam3Config(
-        vision_config={
-            "backbone_config": {
-                "model_type": "sam3_vit_model",
-                "hidden_size": 96,
-                "intermediate_size": 232,
-                "num_hidden_layers": 4,
-                "num_attention_heads": 3,
-                "image_size": 168,
-                "pretrain_image_size": 56,
-                "window_size": 4,
-                "global_attn_indexes": [1, 3],
-            },
-            "fpn_hidden_size": 64,
-            "backbone_feature_sizes": [[48, 48], [24, 24], [12, 12]],
-        },
-        text_config={
-            "model_type": "clip_text_model",
-            "vocab_size": 600,
-            "hidden_size": 64,
-            "intermediate_size": 128,
-            "projection_dim": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "max_position_embeddings": 32,
-            "hidden_act": "gelu",
-            "bos_token_id": 598,
-            "eos_token_id": 599,
-            "pad_token_id": 599,
-        },
-        geometry_encoder_config={**detector, "num_layers": 2},
-        detr_encoder_config={**detector, "num_layers": 2},
-        detr_decoder_config={**detector, "num_layers": 3, "num_queries": 20},
-        mask_decoder_config={"hidden_size": 64, "num_attention_heads": 4},
-    )
-
-
-CONFIGS = {"sam3": _sam3, "tiny": _tiny}
-"""Configurations by the name after ``random:``."""
-
-TRACKERS: dict[str, dict[str, int]] = {
-    "sam3": {},
-    "tiny": {"mlp_dim": 128, "num_attention_heads": 4, "iou_head_hidden_dim": 48},
-}
-"""Of their trackers' mask decoders, what follows neither from these nor from SAM 3. The tiny one
-has heads of 16 and, where it looks at the picture, of 8."""
-
-VIDEO: dict[str, dict[str, int]] = {
-    "sam3": {},
-    "tiny": {
-        "memory_attention_num_layers": 2,
-        "memory_attention_feed_forward_hidden_size": 128,
-        "memory_fuser_intermediate_dim": 128,
-    },
-}
-"""The same of what they have for video. The tiny one's memory attention has two layers of four."""
-
 
 _POSITIONS = ("position_embeddings", "pos_embed", "positional_embedding")
 """What tables of positions are called, in the models' code."""
