@@ -104,8 +104,8 @@ class MeasuredEngine:
     """One engine in its process.
 
     Args:
-        job: ``engine``, ``threads``, ``parts`` (names), ``checkpoint``, ``tasks`` of it,
-            ``artifact`` and ``work``, the folder that
+        job: ``engine``, ``threads``, ``parts`` (names), ``checkpoint``, ``tasks`` and
+            ``image_size`` of it, ``artifact`` and ``work``, the folder that
             :func:`sam3_tvm.bench.prepare.reference` has filled.
 
     Attributes:
@@ -278,7 +278,7 @@ class Torch(MeasuredEngine):
 
         super().__init__(job)
         torch.set_num_threads(self.threads)
-        source = open_source(job["checkpoint"], job["tasks"])
+        source = open_source(job["checkpoint"], job["tasks"], job["image_size"])
         self._torch = torch
         self._scope = ExitStack()
         self._scope.enter_context(torch.no_grad())

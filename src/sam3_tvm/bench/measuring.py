@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -99,17 +99,19 @@ def bench(options: Options, progress: Progress = silent) -> BenchReport:
     names = _QUICK_PARTS if options.quick and options.functions is None else options.functions
     options = replace(options, rounds=rounds, functions=names)
     engines = [EngineInfo(OURS, "sam3-tvm", ()), *select_engines(options.against)]
-    known, tasks = abi(_SIZES), _SIZES.tasks
+    known, tasks, image_size = abi(_SIZES), _SIZES.tasks, None
     if options.artifact is not None:
         opened = artifacts.open(options.artifact)
         opened.check_host()
-        known, tasks = opened.manifest.components, opened.manifest.sizes.tasks
+        known, sizes = opened.manifest.components, opened.manifest.sizes
+        tasks, image_size = sizes.tasks, sizes.image
     parts = select_parts(options.functions, known)
     with (
         termination_unwinds(),
         tempfile.TemporaryDirectory(prefix="sam3-tvm-bench-") as folder,
     ):
-        return _Run(options, parts, tasks, engines, Path(folder), progress).run()
+        model = {"tasks": tasks, "image_size": image_size}
+        return _Run(options, parts, model, engines, Path(folder), progress).run()
 
 
 @dataclass
@@ -128,14 +130,14 @@ class _Run:
         self,
         options: Options,
         parts: Sequence[Part],
-        tasks: Sequence[str],
+        model: Mapping[str, Any],
         engines: Sequence[EngineInfo],
         work: Path,
         progress: Progress,
     ) -> None:
         self.options = options
         self.parts = parts
-        self.tasks = tasks
+        self.model = model
         self.rounds = options.rounds or 1
         self.work = work
         self.progress = progress
@@ -208,7 +210,7 @@ class _Run:
         """Run a job that everything depends on."""
         self._step(what)
         if role in ("reference", "onnx"):
-            arguments |= {"threads": self.threads, "work": f"{self.work}", "tasks": self.tasks}
+            arguments |= {"threads": self.threads, "work": f"{self.work}", **self.model}
         with _fatal(what):
             worker = self._worker({"role": role, **arguments})
         worker.close()
@@ -236,7 +238,7 @@ class _Run:
         name = artifacts.open(self.options.artifact).manifest.source.checkpoint
         if not name.startswith("random:"):
             return self.options.artifact, name, name, None
-        wanted = {"checkpoint": name, "tasks": self.tasks, "folder": folder}
+        wanted = {"checkpoint": name, "folder": folder, **self.model}
         self._job("checkpoint", f"write {name}", **wanted)
         return self.options.artifact, folder, name, None
 
@@ -319,7 +321,7 @@ class _Run:
                 "parts": seat.names,
                 "artifact": f"{artifact}",
                 "checkpoint": checkpoint,
-                "tasks": self.tasks,
+                **self.model,
                 "work": f"{self.work}",
             }
         )

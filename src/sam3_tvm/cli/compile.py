@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sam3_tvm.cli.advice import said_in_a_line
 from sam3_tvm.cli.options import output_option
 from sam3_tvm.cli.paths import local_path, named_path
 from sam3_tvm.cli.terminal import byte_size, need_extra, reporting, say, show, table
 from sam3_tvm.errors import as_argument
+
+if TYPE_CHECKING:
+    from sam3_tvm.sources.image_size import VisionShape
 
 __all__ = ["command"]
 
@@ -48,6 +52,16 @@ def command(
             help="What it is to be for: concepts, concepts,clicks or concepts,clicks,video. By "
             "default all that the checkpoint has weights for.",
             metavar="TASKS",
+        ),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Side of the square to which pictures are brought, pixels: a multiple of 14 from "
+            "224 to 1344 for SAM 3. Smaller is faster and finds less of what is small. By default "
+            "the checkpoint's own, 1008. docs/image-size.md helps to choose.",
+            metavar="N",
+            show_default=False,
         ),
     ] = None,
     target: Annotated[
@@ -99,13 +113,15 @@ def command(
     sam3-tvm compile facebook/sam3 -o sam3-cpu --target x86-64-v3
     sam3-tvm compile facebook/sam3 -o sam3-half --weights float16
     sam3-tvm compile facebook/sam3 -o sam3-pictures --tasks concepts,clicks
+    sam3-tvm compile facebook/sam3 -o sam3-672 --image-size 672
     sam3-tvm compile ./checkpoint -o sam3-cpu --dump phases
     """
     local_path(checkpoint)  # a hub id or a path, and no URL
     with need_extra("compiling"):
         from sam3_tvm.compiler import compile as compile_
+        from sam3_tvm.sources.image_size import ImageSizeWarning
 
-    with reporting() as progress:
+    with reporting() as progress, said_in_a_line(ImageSizeWarning):
         report = compile_(
             checkpoint,
             output,
@@ -114,6 +130,7 @@ def command(
             weights=weights.value,
             tuned=tuned,
             tasks=None if tasks is None else [task.strip() for task in tasks.split(",")],
+            image_size=image_size,
             dump=dump,
             progress=progress,
         )
@@ -127,4 +144,14 @@ def command(
         f"{report.parameters / 1e6:.1f} million parameters; artifact "
         f"{byte_size(report.artifact_bytes)}; peak memory {byte_size(report.peak_bytes)}"
     )
+    if report.vision is not None and report.vision.image != report.vision.own:
+        say(_cost(report.vision))
     say(f"next: sam3-tvm segment {as_argument(report.path)} PICTURE --text PHRASE")
+
+
+def _cost(vision: VisionShape) -> str:
+    """What the size of pictures does to the vision encoder, the costliest part."""
+    return (
+        f"a picture of {vision.image} pixels costs the vision encoder {vision.flops / 1e9:.4g} "
+        f"GFLOP, {vision.share:.0%} of what {vision.own} pixels do"
+    )

@@ -81,8 +81,8 @@ def command(
     against: Annotated[
         str | None,
         typer.Option(
-            help="Also measure this checkpoint in PyTorch, and show the difference; as compile "
-            "takes it.",
+            help="Also measure this checkpoint in PyTorch, on pictures of the artifact's size, and "
+            "show the difference; as compile takes it.",
             metavar="CHECKPOINT",
         ),
     ] = None,
@@ -131,13 +131,12 @@ def command(
     dataset = read_dataset(*files, limit)
     with reporting() as progress:
         check_headers(dataset, _with_rate(progress))
-    detectors: dict[str, Detector] = {
-        _OURS: ModelDetector(sam3_tvm.load(artifact, threads=threads))
-    }
+    model = sam3_tvm.load(artifact, threads=threads)
+    detectors: dict[str, Detector] = {_OURS: ModelDetector(model)}
     if against is not None:
         with need_extra("comparing with PyTorch"):
             from sam3_tvm.evaluate.reference import ReferenceDetector
-        detectors[_THEIRS] = ReferenceDetector(against)
+        detectors[_THEIRS] = ReferenceDetector(against, model.manifest.sizes.image)
     with reporting() as progress:
         found = evaluate(detectors, dataset, threshold, _with_rate(progress))
     ours, theirs = found[_OURS], found.get(_THEIRS)

@@ -119,7 +119,7 @@ def _verify(
         raise VerifyError(
             f"no function {unknown[0]!r}; the artifact has {', '.join(manifest.components)}"
         )
-    source = open_source(manifest.source.checkpoint, manifest.sizes.tasks)
+    source = open_source(manifest.source.checkpoint, manifest.sizes.tasks, manifest.sizes.image)
     if source.sizes != manifest.sizes:
         raise VerifyError(
             f"{manifest.source.checkpoint} has other sizes now than when it was compiled: "

@@ -234,6 +234,14 @@ def test_memories_are_rounded_as_torch_rounds():
     np.testing.assert_array_equal(from_bfloat16(to_bfloat16(values)), wanted)
 
 
+def test_pictures_of_another_size(frames):
+    """Of 9 patches a side, whose windows of 4 are padded."""
+    studio = Studio("random:tiny:3", image_size=126)
+    assert studio.source.sizes.grid == 9
+    session, film = both(studio, frames[:9], DISC)
+    compare(session.propagate(), film.propagate())
+
+
 def test_pointers_that_are_wider_than_memories(frames, monkeypatch):
     """As SAM 3's are: there one is looked at as several, here as two."""
     tiny = SAM3.random["tiny"]

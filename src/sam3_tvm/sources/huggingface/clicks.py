@@ -28,6 +28,7 @@ from sam3_tvm.rules import ClickRules
 from sam3_tvm.sources.base import SourceError
 from sam3_tvm.sources.huggingface.files import read_json
 from sam3_tvm.sources.huggingface.patches import all_masks
+from sam3_tvm.sources.huggingface.resizing import follow
 from sam3_tvm.sources.huggingface.video import fill, load_video
 from sam3_tvm.sources.huggingface.weights import Stored, read_tensor, stored_tensors
 from sam3_tvm.sources.random_weights import randomise, randomise_positions, seed_of
@@ -243,6 +244,7 @@ def read_tracker(
 def _beside(detector: Sam3Model, config: Sam3TrackerConfig) -> Sam3TrackerModel:
     """A tracker with the detector's backbone and otherwise empty weights."""
     config.vision_config = detector.config.vision_config
+    follow(config)
     with no_init_weights(), torch.device("meta"):
         tracker = Sam3TrackerModel(config)
     # Its own backbone goes before it would take memory.

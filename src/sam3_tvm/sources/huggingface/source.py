@@ -58,6 +58,7 @@ from sam3_tvm.sources.huggingface.files import (
 from sam3_tvm.sources.huggingface.patches import patched
 from sam3_tvm.sources.huggingface.processing import read_preprocessing
 from sam3_tvm.sources.huggingface.reference import TransformersReference
+from sam3_tvm.sources.huggingface.resizing import resize
 from sam3_tvm.sources.huggingface.video import (
     EnlargeMasks,
     MemoryAttention,
@@ -78,6 +79,7 @@ from sam3_tvm.sources.huggingface.weights import (
     check_weights,
     stored_tensors,
 )
+from sam3_tvm.sources.image_size import VisionShape
 from sam3_tvm.sources.random_weights import byte_tokenizer, randomise
 from sam3_tvm.sources.tensors import check_finite
 
@@ -101,6 +103,7 @@ class TransformersSource:
         self,
         checkpoint: str,
         model: Any,
+        vision: VisionShape,
         tokenizer: str,
         pad_id: int,
         preprocessing: Preprocessing,
@@ -118,6 +121,7 @@ class TransformersSource:
         self._tokenizer = tokenizer
         self.pad_id = pad_id
         self.sizes = _sizes(model.config)
+        self.vision = vision
         self.clicks: ClickRules | None = None
         self.video: VideoRules | None = None
         self.video_concepts: ConceptVideoRules | None = None
@@ -130,14 +134,16 @@ class TransformersSource:
             self.video_concepts = concept_rules or concept_video_rules({})
 
     @classmethod
-    def open(cls, checkpoint: str, tracked: bool = True) -> TransformersSource:
+    def open(
+        cls, checkpoint: str, tracked: bool = True, image_size: int | None = None
+    ) -> TransformersSource:
         """See :func:`sam3_tvm.sources.open_source`; ``tracked``: with a tracker, if it has one."""
         if checkpoint.startswith("random:"):
-            return cls._random(checkpoint, tracked)
-        return cls._folder(checkpoint, checkpoint_folder(checkpoint), tracked)
+            return cls._random(checkpoint, tracked, image_size)
+        return cls._folder(checkpoint, checkpoint_folder(checkpoint), tracked, image_size)
 
     @classmethod
-    def _random(cls, checkpoint: str, tracked: bool) -> TransformersSource:
+    def _random(cls, checkpoint: str, tracked: bool, image_size: int | None) -> TransformersSource:
         _, name, *rest = checkpoint.split(":")
         found = find_random(name)
         if found is None or len(rest) > 1 or not all(r.isdigit() for r in rest):
@@ -148,6 +154,7 @@ class TransformersSource:
             )
         architecture, made = found
         config = made.config()
+        vision = resize(config, image_size)
         with no_init_weights():
             model = architecture.model(config)
         seed = int(rest[0]) if rest else 0
@@ -160,11 +167,21 @@ class TransformersSource:
         tokenizer = byte_tokenizer(vocabulary).to_str()
         preprocessing = read_preprocessing(None, config.image_size)
         return cls(
-            checkpoint, model, tokenizer, vocabulary - 1, preprocessing, None, tracker, video
+            checkpoint,
+            model,
+            vision,
+            tokenizer,
+            vocabulary - 1,
+            preprocessing,
+            None,
+            tracker,
+            video,
         )
 
     @classmethod
-    def _folder(cls, checkpoint: str, folder: Path, tracked: bool) -> TransformersSource:
+    def _folder(
+        cls, checkpoint: str, folder: Path, tracked: bool, image_size: int | None
+    ) -> TransformersSource:
         for needed in ("config.json", "tokenizer.json"):
             if not (folder / needed).is_file():
                 raise SourceError(
@@ -175,6 +192,8 @@ class TransformersSource:
         pad_id = read_pad_id(folder, tokenizer)
         config = read_config(folder)
         preprocessing = read_preprocessing(folder, config.image_size)
+        vision = resize(config, image_size)
+        preprocessing = replace(preprocessing, image_size=config.image_size)
         described = read_json(folder / "config.json")
         check_quantisation(folder, described)
         check_weights(folder, stored_tensors(folder), model_shapes(config, folder))
@@ -195,6 +214,7 @@ class TransformersSource:
         return cls(
             checkpoint,
             model,
+            vision,
             tokenizer,
             pad_id,
             preprocessing,

@@ -24,6 +24,7 @@ from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
 from sam3_tvm.abi import VideoSizes
 from sam3_tvm.rules import VideoRules
 from sam3_tvm.sources.base import SourceError
+from sam3_tvm.sources.huggingface.resizing import follow
 from sam3_tvm.sources.random_weights import randomise, seed_of
 
 __all__ = [
@@ -311,6 +312,7 @@ def _check(config: Sam3TrackerVideoConfig, where: str) -> None:
 def _beside(clicks: Sam3TrackerModel, config: Sam3TrackerVideoConfig) -> Sam3TrackerVideoModel:
     """A model that shares what a tracker for clicks has, and is otherwise without weights."""
     config.vision_config = clicks.config.vision_config
+    follow(config)
     with no_init_weights():
         model = Sam3TrackerVideoModel(config, remove_vision_encoder=True)
     model.vision_encoder = clicks.vision_encoder
