@@ -34,6 +34,7 @@ from sam3_tvm.compiler.algebra.split_stages import SplitStages
 from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.dispatch.attention import DispatchAttention
 from sam3_tvm.compiler.dispatch.conv import DispatchConv
+from sam3_tvm.compiler.dispatch.depthwise import DispatchDepthwise
 from sam3_tvm.compiler.dispatch.linear import DispatchLinear
 from sam3_tvm.compiler.dispatch.matmul import DispatchMatmul
 from sam3_tvm.compiler.dispatch.norm import DispatchNorm
@@ -112,6 +113,7 @@ def _dispatch(options: Options) -> list[Any]:
         MovePadding(),
         DispatchAttention(target),
         DispatchConv(target),
+        DispatchDepthwise(target),
         # Before DispatchMatmul, which would take the products with weights too.
         DispatchLinear(target),
         DispatchMatmul(target),
