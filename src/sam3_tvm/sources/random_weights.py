@@ -15,8 +15,11 @@ __all__ = [
     "seed_of",
 ]
 
-_POSITIONS = ("position_embeddings", "pos_embed", "positional_embedding")
+_POSITIONS = ("position_embedding", "position_embeddings", "pos_embed", "positional_embedding")
 """What tables of positions are called, in the models' code."""
+
+
+_NORMS = torch.nn.LayerNorm | torch.nn.GroupNorm | torch.nn.BatchNorm2d
 
 
 @torch.no_grad()
@@ -31,7 +34,7 @@ def randomise(model: torch.nn.Module, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            if isinstance(module, torch.nn.LayerNorm | torch.nn.GroupNorm):
+            if isinstance(module, _NORMS):
                 mean, std = (1.0 if name == "weight" else 0.0), 0.1
             elif name.endswith("bias"):
                 mean, std = 0.0, 0.1
@@ -46,6 +49,12 @@ def randomise(model: torch.nn.Module, seed: int) -> None:
                 fan_in = parameter.shape[0] if transposed else parameter[0].numel()
                 mean, std = 0.0, 1 / math.sqrt(fan_in)
             parameter.normal_(mean, std, generator=generator)
+        if isinstance(module, torch.nn.BatchNorm2d):
+            # No parameters but what training has seen.
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.normal_(0.0, 0.1, generator=generator)
+            module.running_var.uniform_(0.5, 1.5, generator=generator)
 
 
 @torch.no_grad()

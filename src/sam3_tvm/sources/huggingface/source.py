@@ -56,7 +56,7 @@ from sam3_tvm.sources.huggingface.files import (
     read_tokenizer,
 )
 from sam3_tvm.sources.huggingface.patches import patched
-from sam3_tvm.sources.huggingface.processing import read_preprocessing
+from sam3_tvm.sources.huggingface.processing import phrase_length, read_preprocessing
 from sam3_tvm.sources.huggingface.reference import TransformersReference
 from sam3_tvm.sources.huggingface.resizing import resize
 from sam3_tvm.sources.huggingface.video import (
@@ -287,7 +287,7 @@ def _sizes(config: Any) -> Sizes:
         image=vision.image_size,
         grid=vision.image_size // vision.patch_size,
         hidden=config.detr_encoder_config.hidden_size,
-        text_tokens=config.text_config.max_position_embeddings,
+        text_tokens=phrase_length(config),
         queries=config.detr_decoder_config.num_queries,
         heads=config.detr_decoder_config.num_attention_heads,
     )

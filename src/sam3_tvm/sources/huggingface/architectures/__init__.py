@@ -10,10 +10,19 @@ from typing import Any
 
 from sam3_tvm.sources.huggingface.architectures.base import Architecture, RandomModel
 from sam3_tvm.sources.huggingface.architectures.sam3 import SAM3
+from sam3_tvm.sources.huggingface.architectures.sam3_lite_text import SAM3_LITE_TEXT
 
-__all__ = ["ARCHITECTURES", "SAM3", "Architecture", "RandomModel", "architecture_of", "find_random"]
+__all__ = [
+    "ARCHITECTURES",
+    "SAM3",
+    "SAM3_LITE_TEXT",
+    "Architecture",
+    "RandomModel",
+    "architecture_of",
+    "find_random",
+]
 
-ARCHITECTURES: dict[str, Architecture] = {one.model_type: one for one in (SAM3,)}
+ARCHITECTURES: dict[str, Architecture] = {one.model_type: one for one in (SAM3, SAM3_LITE_TEXT)}
 """By ``model_type``."""
 
 

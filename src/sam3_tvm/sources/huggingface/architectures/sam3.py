@@ -11,7 +11,7 @@ from transformers import Sam3Config
 
 from sam3_tvm.sources.huggingface.architectures.base import Architecture, RandomModel
 
-__all__ = ["SAM3", "TINY_DETECTOR", "TINY_VISION", "tiny_text"]
+__all__ = ["SAM3", "TINY_DETECTOR", "TINY_TEXT", "TINY_VISION"]
 
 TINY_VISION: dict[str, Any] = {
     "backbone_config": {
@@ -42,28 +42,30 @@ TINY_DETECTOR: dict[str, Any] = {
 """The same detector at a fraction of the width and depth, with every branch."""
 
 
-def tiny_text(**changed: Any) -> dict[str, Any]:
-    """A text encoder that suits these."""
-    return {
-        "vocab_size": 600,
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "projection_dim": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "hidden_act": "gelu",
-        "bos_token_id": 598,
-        "eos_token_id": 599,
-        "pad_token_id": 599,
-        **changed,
-    }
+TINY_TEXT: dict[str, Any] = {
+    "vocab_size": 600,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "projection_dim": 64,
+    "num_attention_heads": 4,
+    "hidden_act": "gelu",
+}
+"""Of a text encoder that suits these, what all have."""
 
 
 def _tiny() -> Sam3Config:
     """The same architecture in about two million parameters."""
     return Sam3Config(
         vision_config=TINY_VISION,
-        text_config=tiny_text(model_type="clip_text_model", max_position_embeddings=32),
+        text_config={
+            "model_type": "clip_text_model",
+            **TINY_TEXT,
+            "num_hidden_layers": 2,
+            "max_position_embeddings": 32,
+            "bos_token_id": 598,
+            "eos_token_id": 599,
+            "pad_token_id": 599,
+        },
         **TINY_DETECTOR,
     )
 
