@@ -40,8 +40,8 @@ def command(
         str,
         typer.Argument(
             help="A folder in Hugging Face's layout, a hub id such as facebook/sam3, Meta's "
-            "sam3.pt, or seeded random weights: random:sam3 and random:meta (real size), "
-            "random:tiny and random:meta-tiny.",
+            "sam3.pt, or seeded random weights: random:sam3, random:sam3-litetext and random:meta "
+            "(real size), random:tiny, random:tiny-litetext and random:meta-tiny.",
             metavar="CHECKPOINT",
         ),
     ],
