@@ -9,11 +9,12 @@ CHECKPOINT := checkpoints/shapes
 ARTIFACT := out/shapes
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train draw test test-slow test-full zoo docs lint format setup setup-dev clean distclean
+.PHONY: help demo train train-tracker draw test test-slow test-full zoo docs lint format setup setup-dev clean distclean
 
 help:
 	@echo "make demo       compile the demonstration model and segment pictures with it"
 	@echo "make train      train the demonstration model anew (hours)    make draw  held-out scenes"
+	@echo "make train-tracker  its tracker alone, beside the detector that is there (an hour)"
 	@echo "make test       ruff, mypy and the tests"
 	@echo "make test-slow  the tests that take longest and fail rarely; CI runs them after the others"
 	@echo "make test-full  the tests at SAM 3's real size (minutes, gigabytes)"
@@ -28,7 +29,7 @@ $(VENV)/.stamp-compile: pyproject.toml
 	  { echo "error: $(PYTHON) is older than 3.10; name a newer one: make PYTHON=python3.11"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "error: no venv could be made; install the venv module (Debian: python3-venv)"; exit 1; }
-	$(BIN)/python -m pip install --quiet -e '.[compile]'
+	$(BIN)/python -m pip install --quiet -e '.[compile,video]'
 	@touch $@
 
 $(VENV)/.stamp-dev: $(VENV)/.stamp-compile
@@ -50,12 +51,19 @@ demo: $(VENV)/.stamp-compile
 	$(BIN)/sam3-tvm segment $(ARTIFACT) $(EXAMPLES)/stars.jpg --box 64,20,180,133 -o out/demo
 	$(BIN)/sam3-tvm segment $(ARTIFACT) $(EXAMPLES)/outlines.jpg --text hexagon \
 	  --negative-box 320,41,374,96 -o out/demo
+	$(BIN)/sam3-tvm track $(ARTIFACT) $(EXAMPLES)/film.mp4 --text "red star" \
+	  -o out/demo/film.mp4 -o out/demo/film.png
 	@echo
 	@echo "The pictures: out/demo/hexagons.png (a phrase), out/demo/stars.png (a box around one),"
 	@echo "out/demo/outlines.png (a phrase, and a box around what is not meant)."
+	@echo "The film: out/demo/film.mp4, and out/demo/film.png (twelve of its frames)."
 
 train: $(VENV)/.stamp-train
 	$(BIN)/python -m training
+	$(BIN)/python -m training tracker
+
+train-tracker: $(VENV)/.stamp-train
+	$(BIN)/python -m training tracker
 
 draw: $(VENV)/.stamp-train
 	$(BIN)/python -m training draw -o out/held-out

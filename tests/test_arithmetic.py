@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sam3_tvm.arithmetic import FLOAT32, PRECISIONS, SCHEMES, storing
+from sam3_tvm.arithmetic import BFLOAT16, COMPUTES, FLOAT32, PRECISIONS, SCHEMES, scheme, storing
 from sam3_tvm.verify import Bounds
 
 
@@ -12,8 +12,16 @@ def test_precisions_of_weights_are_schemes_in_float32():
     assert PRECISIONS == ("float32", "float16", "int8")
     assert [storing(p).weights for p in PRECISIONS] == list(PRECISIONS)
     assert storing("float32") is FLOAT32
-    assert {s.activations for s in SCHEMES.values()} == {"float32"}
+    assert {storing(p).activations for p in PRECISIONS} == {"float32"}
     assert f"{storing('int8')}" == "int8, arithmetic in float32"
+
+
+def test_arithmetic_brings_its_weights():
+    assert COMPUTES == ("float32", "bfloat16")
+    assert scheme("bfloat16") is scheme("bfloat16", "bfloat16") is BFLOAT16
+    assert scheme("float32") is FLOAT32
+    with pytest.raises(KeyError, match="no arithmetic in bfloat16 has weights in int8"):
+        scheme("bfloat16", "int8")
 
 
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=lambda s: s.name)

@@ -43,7 +43,11 @@ def test_what_was_written_is_read_back(made):
 
 @pytest.mark.parametrize(
     ("path", "says"),
-    [("absent", "does not exist"), ("file", "is a file"), ("empty", "not an artifact")],
+    [
+        ("absent", "does not exist"),
+        ("file", "is a file, .*; give one that"),
+        ("empty", "not an artifact"),
+    ],
 )
 def test_what_is_no_artifact_is_refused_in_one_line(tmp_path, path, says):
     (tmp_path / "file").write_text("x")

@@ -74,7 +74,7 @@ def test_a_function_that_is_added_is_compiled_verified_and_measured(extended, tm
     table = load_functions(opened, 1)
     got = run_part(part, opened.manifest.components, inputs, lambda n, i: table(n, *i))
     wanted = load_arrays(work / "outputs" / "reference" / part.name)
-    assert compare(part, opened.manifest.components, got, wanted, None) < 1e-5
+    assert compare(part, opened.manifest.components, got, wanted, None).largest < 1e-5
     halves = profile(made, names, threads=1)
     assert [half.function for half in halves] == ["region_features_image", "region_features_prompt"]
 

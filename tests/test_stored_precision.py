@@ -1,4 +1,5 @@
-"""Artifacts with float16 and int8 weights: their size, what they say, and that verify passes."""
+"""Artifacts with bfloat16, float16 and int8 weights: their size, what they say, and that verify
+passes."""
 
 from __future__ import annotations
 
@@ -8,23 +9,34 @@ import re
 import pytest
 
 from sam3_tvm import artifact
-from sam3_tvm.arithmetic import FLOAT32, PRECISIONS, storing
+from sam3_tvm.arithmetic import FLOAT32, scheme
+from sam3_tvm.compiler.kernels.product.stored_weights import STORED
 from sam3_tvm.verify import Bounds, verify
 
 pytestmark = pytest.mark.slow  # an artifact is compiled for each precision
 
-NARROW = [p for p in PRECISIONS if p != "float32"]
+SCHEMES = {
+    "float16": ("float32", "float16"),
+    "int8": ("float32", "int8"),
+    "bfloat16": ("bfloat16",),
+}
 
 # The coarser rounding is held to its bounds in all that an artifact can do; for the other a task
 # is enough, as the kernels of all have their weights from the same place.
-TASKS = {"float16": "concepts", "int8": "concepts,clicks,video"}
+TASKS = {
+    "float16": "concepts",
+    "int8": "concepts,clicks,video",
+    "bfloat16": "concepts,clicks,video",
+}
 
 
-@pytest.fixture(scope="module", params=NARROW)
+@pytest.fixture(scope="module", params=SCHEMES)
 def narrow(request, compiled_once):
     """A precision, and the folder with what was compiled."""
     precision = request.param
-    options = ("--weights", precision, "--tasks", TASKS[precision], "--dump", "phases")
+    compute, *weights = SCHEMES[precision]
+    stored = [option for dtype in weights for option in ("--weights", dtype)]
+    options = ("--compute", compute, *stored, "--tasks", TASKS[precision], "--dump", "phases")
     return precision, compiled_once(precision, "random:tiny", *options)
 
 
@@ -40,7 +52,7 @@ def test_every_bound_of_the_precision_is_kept(narrow):
     report = verify(folder / precision)
     broken = [row for row in report.rows if not row.ok]
     assert broken == []
-    assert report.bounds == Bounds.of(storing(precision))
+    assert report.bounds == Bounds.of(scheme(*SCHEMES[precision]))
     assert any(row.box_error_px for row in report.end_to_end), "nothing was kept, so compared"
     # Rounded weights show: a bound of float32 would not hold, and none is kept by accident.
     assert any(row.relative > Bounds().function for row in report.functions)
@@ -49,15 +61,16 @@ def test_every_bound_of_the_precision_is_kept(narrow):
 def test_the_weights_shrink_and_the_manifest_says_why(narrow, tiny_artifact):
     precision, folder = narrow
     opened, wide = artifact.open(folder / precision), artifact.open(tiny_artifact)
-    assert opened.manifest.schemes == [storing(precision)]
+    assert opened.manifest.schemes == [scheme(*SCHEMES[precision])]
     assert opened.manifest.arithmetic.keys() == opened.manifest.components.keys()
     assert wide.manifest.schemes == [FLOAT32]
     index = json.loads((folder / precision / "weights.json").read_text())
-    assert {precision, "float32"} <= {entry["dtype"] for entry in index["tensors"].values()}
+    stored = STORED[precision]
+    assert {stored, "float32"} <= {entry["dtype"] for entry in index["tensors"].values()}
     functions = index["functions"]
     share = stored_bytes(folder / precision, functions) / stored_bytes(tiny_artifact, functions)
     # Tables, biases and scales stay in float32, and weigh more in a model this small.
-    assert share < {"float16": 0.55, "int8": 0.35}[precision]
+    assert share < {"float16": 0.55, "int8": 0.35, "bfloat16": 0.55}[precision]
 
 
 def test_weights_reach_the_kernels_as_they_are_stored(narrow):
@@ -66,7 +79,7 @@ def test_weights_reach_the_kernels_as_they_are_stored(narrow):
     functions = (folder / "phases" / "3_weights.py").read_text().split("    def ")
     found = 0
     for lines in (function.splitlines() for function in functions):
-        stored = [line for line in lines if f'"{precision}") = params' in line]
+        stored = [line for line in lines if f'"{STORED[precision]}") = params' in line]
         found += len(stored)
         for name in (line.split(":")[0].strip() for line in stored):
             uses = [

@@ -3,10 +3,12 @@ import shutil
 
 import numpy as np
 import pytest
+import toy
 
 from sam3_tvm.abi import BATCH, Sizes, abi
 from sam3_tvm.arithmetic import PRECISIONS, storing
 from sam3_tvm.components import Component, TensorSpec
+from sam3_tvm.runtime.pictures.image import ImageError
 from sam3_tvm.sources.base import ClickReferenceResult, ClickSpec, VideoReferenceFrame
 from sam3_tvm.verify import Bounds, VerifyError, VerifyReport, verify
 from sam3_tvm.verify.clicks import compare_click
@@ -54,6 +56,17 @@ def test_real_photographs_are_segmented_with_words_boxes_and_both(report):
     assert len({row.picture for row in report.end_to_end}) == 3
     assert len({row.prompt for row in report.end_to_end}) == 3
     assert any(row.kept for row in report.end_to_end)
+
+
+def test_a_picture_that_cannot_be_read_is_refused_before_the_work(tmp_path):
+    begun = []
+    with pytest.raises(ImageError, match=r"gone\.png: no such file"):
+        verify(
+            toy.write_artifact(tmp_path / "toy").path,
+            images=[tmp_path / "gone.png"],
+            progress=lambda *step: begun.append(step),
+        )
+    assert begun == []
 
 
 def test_real_photographs_are_clicked_with_points_boxes_and_masks(report):

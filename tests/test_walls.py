@@ -66,8 +66,9 @@ ROOMS: dict[str, set[str]] = {
     | {f"runtime/{room}" for room in ("execution", "pictures", "concepts", "clicks", "video")},
     "film": {"errors", "files", "locks", "runtime", "unfinished"},
     # Its lines of JSON, and why a run isn't gone on with, are those of films.
-    "batch": {"errors", "components", "files", "film", "runtime", "unfinished"},
-    "annotate": CONTRACT | {"files", "json_file", "unfinished", "runtime"},
+    "batch": {"errors", "components", "files", "film", "runtime", "tiles", "unfinished"},
+    "tiles": {"errors", "progress", "files", "runtime"},
+    "annotate": CONTRACT | {"files", "json_file", "unfinished", "runtime", "tiles"},
     "importer": {"errors", "progress"},
     "lessons": {"errors", "progress", "importer"},
     "sources/image_size": {"errors"},
@@ -108,7 +109,18 @@ ROOMS: dict[str, set[str]] = {
     "__init__": {"errors", "runtime", "compiler"},
     "cli": CONTRACT
     | FOLDER
-    | {"host", "machine", "files", "runtime", "film", "batch", "annotate", "lessons", "sources"}
+    | {
+        "host",
+        "machine",
+        "files",
+        "runtime",
+        "tiles",
+        "film",
+        "batch",
+        "annotate",
+        "lessons",
+        "sources",
+    }
     | {"compiler", "tune", "evaluate", "verify", "bench", "__init__"},
     "__main__": {"cli"},
 }
@@ -118,7 +130,7 @@ HEAVY = {"torch", "torchvision", "transformers", "tvm", "huggingface_hub"}
 LIGHT = {
     *CONTRACT,
     *FOLDER,
-    *("host", "machine", "files", "assets", "film", "batch", "annotate", "__init__"),
+    *("host", "machine", "files", "assets", "film", "tiles", "batch", "annotate", "__init__"),
     *(room for room in ROOMS if room.partition("/")[0] == "runtime"),
 }
 TERMINAL = {"typer", "rich"}

@@ -7,12 +7,13 @@ sees what it would have seen. Nothing here needs torch.
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from queue import Empty
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,12 @@ from training.samples import KINDS, Prompt, draw_prompts
 from training.scenes import SIZES, Scene, Thing, draw_scene
 from training.shapes import SHAPES
 
-__all__ = ["Batch", "Drawing", "Plan", "collate", "drawn", "mirror"]
+__all__ = ["Batch", "Drawing", "Plan", "Source", "collate", "drawn", "mirror"]
+
+PlanT = TypeVar("PlanT")
+BatchT = TypeVar("BatchT")
+BatchT_co = TypeVar("BatchT_co", covariant=True)
+PlanT_contra = TypeVar("PlanT_contra", contravariant=True)
 
 _LARGEST = 1.5  # scenes are drawn at up to this many times the model's size, then reduced
 _WINDOW = 2500  # scenes that are shown again
@@ -211,20 +217,28 @@ class Drawing:
         return collate(scenes, prompts, self._tokenizer, *self._sizes)
 
 
-def _draw(drawing: dict[str, Any], jobs: Any, batches: Any) -> None:
-    source = Drawing(**drawing)
+class Source(Protocol[PlanT_contra, BatchT_co]):
+    """What draws batches, such as :class:`Drawing`."""
+
+    def batch(self, number: int, plan: PlanT_contra, /) -> BatchT_co:
+        """Batch ``number`` (from 0) of the run."""
+
+
+def _draw(source: Source[Any, Any], jobs: Any, batches: Any) -> None:
+    # A terminal's goes to all of its processes; it is for the one that trains to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number, plan in iter(jobs.get, None):
         batches.put(source.batch(number, plan))
 
 
 @contextmanager
 def drawn(
-    drawing: Mapping[str, Any], jobs: Iterator[tuple[int, Plan]]
-) -> Iterator[Iterator[Batch]]:
+    source: Source[PlanT, BatchT], jobs: Iterator[tuple[int, PlanT]]
+) -> Iterator[Iterator[BatchT]]:
     """Batches in the order of ``jobs``, drawn a few ahead by another process.
 
     Args:
-        drawing: the arguments of :class:`Drawing`.
+        source: what draws them, which is copied to that process.
         jobs: the number and plan of each batch.
 
     Raises:
@@ -234,11 +248,11 @@ def drawn(
     orders: Any = context.Queue()
     batches: Any = context.Queue()
     process = context.Process(
-        target=_draw, args=(dict(drawing), orders, batches), name="drawing", daemon=True
+        target=_draw, args=(source, orders, batches), name="drawing", daemon=True
     )
     process.start()
 
-    def receive() -> Iterator[Batch]:
+    def receive() -> Iterator[BatchT]:
         ahead = 0
         ended = False
         while True:
@@ -253,7 +267,7 @@ def drawn(
                 return
             while True:
                 try:
-                    batch: Batch = batches.get(timeout=1)
+                    batch: BatchT = batches.get(timeout=1)
                     break
                 except Empty:
                     if not process.is_alive():

@@ -17,11 +17,11 @@ from sam3_tvm.progress import Progress, silent
 from training.samples import evaluation_prompts
 from training.scenes import COLOURS, HELD_OUT, SHAPES, Scene, draw_scene
 
-__all__ = ["write_dataset"]
+__all__ = ["STREAM", "write_dataset"]
 
 # The first number of each scene's seed, so that no generator of training, which is seeded
 # otherwise, gives these scenes.
-_STREAM = 0x5A3
+STREAM = 0x5A3
 
 
 def _annotation(scene: Scene, thing: int) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def _fill(folder: Path, count: int, seed: int, size: int, progress: Progress) ->
     for number in range(count):
         progress("draw scenes", number, count)
         # A generator for each scene: the first ones are the same, however many follow.
-        rng = np.random.default_rng([_STREAM, seed, number])
+        rng = np.random.default_rng([STREAM, seed, number])
         scene = draw_scene(rng, size, held_out=True)
         image_id = number + 1
         name = f"{number:05d}.png"

@@ -12,7 +12,15 @@ from torch.nn import functional
 from training.forward import Detection, Masks
 from training.matching import corners, generalised_iou
 
-__all__ = ["WEIGHTS", "Targets", "detection_losses", "mask_losses", "total"]
+__all__ = [
+    "WEIGHTS",
+    "Targets",
+    "detection_losses",
+    "focal",
+    "mask_losses",
+    "overlap",
+    "total",
+]
 
 WEIGHTS = {
     "class": 2.0,
@@ -50,7 +58,7 @@ class Targets:
         return self.exists.any(1)
 
 
-def _focal(logits: Tensor, truth: Tensor) -> Tensor:
+def focal(logits: Tensor, truth: Tensor) -> Tensor:
     """Focal loss (Lin et al., 2017) of each element, both classes alike.
 
     With unequal weights of the classes, as is usual, a probability of 0.5 would no longer
@@ -83,7 +91,7 @@ def detection_losses(found: Detection, targets: Targets, matched: Tensor) -> dic
     truth = torch.zeros_like(found.logits)
     truth[layer, prompt, query] = 1.0
     present = targets.present
-    classes = _focal(found.logits, truth)[:, present].sum() / count
+    classes = focal(found.logits, truth)[:, present].sum() / count
 
     boxes, wanted = found.boxes[layer, prompt, query], targets.boxes[prompt, target]
     presence = functional.binary_cross_entropy_with_logits(
@@ -124,10 +132,18 @@ def _entropy(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def _dice(logits: Tensor, truth: Tensor) -> Tensor:
-    """1 - dice coefficient, where 0 is best also for soft truth; a mean over the masks."""
-    chance, truth = logits.sigmoid().flatten(1), truth.flatten(1)
-    apart = (chance - truth).abs().sum(1)
-    return (apart / (chance.sum(1) + truth.sum(1) + 1.0)).mean()
+    return overlap(logits, truth).mean()
+
+
+def overlap(logits: Tensor, truth: Tensor) -> Tensor:
+    """1 - dice coefficient of each mask, where 0 is best also for soft truth.
+
+    Args:
+        logits, truth: [..., G, G].
+    """
+    chance, truth = logits.sigmoid().flatten(-2), truth.flatten(-2)
+    apart = (chance - truth).abs().sum(-1)
+    return apart / (chance.sum(-1) + truth.sum(-1) + 1.0)
 
 
 def total(losses: Mapping[str, Tensor], changed: Mapping[str, float] | None = None) -> Tensor:

@@ -11,7 +11,7 @@ from transformers import Sam3Config
 # Not `from transformers import Sam3Model`: that asks for torchvision.
 from transformers.models.sam3.modeling_sam3 import Sam3Model
 
-__all__ = ["GRID", "IMAGE", "MASK_GRID", "TOKENS", "build_model", "shapes_config"]
+__all__ = ["GRID", "IMAGE", "MASK_GRID", "TOKENS", "build_model", "initialise", "shapes_config"]
 
 IMAGE = 128
 """Side of the model's picture in pixels."""
@@ -96,13 +96,14 @@ def build_model(vocabulary: int, seed: int) -> Sam3Model:
         model = Sam3Model(shapes_config(vocabulary))
         with torch.no_grad():
             for module in model.modules():
-                _initialise(module)
+                initialise(module)
             _initialise_decoder(model.detr_decoder)
             nn.init.normal_(model.vision_encoder.backbone.embeddings.position_embeddings, std=0.1)
     return model
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
+    """Draw a layer's weights with a variance of 1 / (fan in); leave other modules."""
     if isinstance(module, nn.Linear | nn.Conv2d):
         nn.init.normal_(module.weight, std=1 / math.sqrt(module.weight[0].numel()))
     elif isinstance(module, nn.ConvTranspose2d):

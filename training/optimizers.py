@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -33,6 +34,10 @@ class Optimizers:
     Args:
         matrices: what Muon moves; each [out, in].
         decayed, plain: what AdamW moves, with and without weight decay.
+        slow: what AdamW moves with weight decay and a learning rate of its own.
+
+    Attributes:
+        parameters: all of these, in the order in which they were given.
     """
 
     def __init__(
@@ -40,8 +45,9 @@ class Optimizers:
         matrices: list[nn.Parameter],
         decayed: list[nn.Parameter],
         plain: list[nn.Parameter],
+        slow: Sequence[nn.Parameter] = (),
     ) -> None:
-        self.parameters = [*matrices, *decayed, *plain]
+        self.parameters = [*matrices, *decayed, *plain, *slow]
         self._muon = torch.optim.Muon(
             matrices, lr=0.0, weight_decay=_DECAY, adjust_lr_fn="match_rms_adamw"
         )
@@ -49,17 +55,19 @@ class Optimizers:
             [
                 {"params": decayed, "weight_decay": _DECAY},
                 {"params": plain, "weight_decay": 0.0},
+                *([{"params": list(slow), "weight_decay": _DECAY}] if slow else []),
             ],
             lr=0.0,
             betas=(0.9, 0.98),
             fused=True,
         )
 
-    def set_rate(self, rate: float) -> None:
-        """Set the learning rate, which is AdamW's."""
-        for optimizer, factor in ((self._muon, _MUON), (self._adam, 1.0)):
-            for group in optimizer.param_groups:
-                group["lr"] = factor * rate
+    def set_rate(self, rate: float, slow: float = 0.0) -> None:
+        """Set the learning rate, which is AdamW's, and that of what is slow."""
+        for group in self._muon.param_groups:
+            group["lr"] = _MUON * rate
+        for number, group in enumerate(self._adam.param_groups):
+            group["lr"] = rate if number < 2 else slow
 
     def step(self) -> float:
         """Step along the gradients, which are clipped and then cleared.

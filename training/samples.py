@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from training.phrases import VISUAL, Concept, absent_concept, concepts
 from training.scenes import Scene
 
-__all__ = ["KINDS", "Prompt", "draw_prompts", "evaluation_prompts"]
+__all__ = ["KINDS", "Prompt", "draw_prompts", "evaluation_prompts", "jittered_box"]
 
 KINDS = ("text", "absent", "exemplar", "text+exemplar", "negative")
 """The kinds of prompts."""
@@ -38,7 +38,7 @@ class Prompt:
     kind: str
 
 
-def _box(scene: Scene, thing: int, rng: np.random.Generator) -> list[float]:
+def jittered_box(scene: Scene, thing: int, rng: np.random.Generator) -> list[float]:
     """A thing's box as a hand would draw it, within the picture."""
     x0, y0, x1, y1 = scene.things[thing].box
     height, width = scene.image.shape[:2]
@@ -58,7 +58,7 @@ def _prompt(
 ) -> Prompt:
     """A prompt with boxes around the given (thing, label)."""
     boxed = boxed or []
-    boxes = [_box(scene, thing, rng) for thing, _ in boxed]
+    boxes = [jittered_box(scene, thing, rng) for thing, _ in boxed]
     return Prompt(
         text=text,
         boxes=np.array(boxes, np.float32).reshape(-1, 4),

@@ -13,13 +13,30 @@ from training.backgrounds import draw_background
 from training.colours import COLOURS, difference, draw_colour, typical
 from training.shapes import MAX_TURN, OUTLINED, SHAPES, draw_stencil
 
-__all__ = ["COLOURS", "HELD_OUT", "SHAPES", "SIZES", "Scene", "Thing", "draw_scene"]
+__all__ = [
+    "COLOURS",
+    "DIAMETERS",
+    "HELD_OUT",
+    "MIN_CONTRAST",
+    "OUTLINE_WIDTH",
+    "SHAPES",
+    "SIZES",
+    "Scene",
+    "Thing",
+    "draw_ground",
+    "draw_kind",
+    "draw_scene",
+    "hollowable",
+]
 
-# The diameter, of the picture's side. The gaps keep each size from looking like the next.
-_DIAMETERS = {"small": (0.14, 0.18), "medium": (0.26, 0.32), "large": (0.44, 0.56)}
-_OUTLINE_WIDTH = {"small": 0.035, "medium": 0.045, "large": 0.055}
+DIAMETERS = {"small": (0.14, 0.18), "medium": (0.26, 0.32), "large": (0.44, 0.56)}
+"""Least and largest diameter, of the picture's side. The gaps keep each size from looking like the
+next."""
 
-SIZES: tuple[str, ...] = tuple(_DIAMETERS)
+OUTLINE_WIDTH = {"small": 0.035, "medium": 0.045, "large": 0.055}
+"""Of the picture's side."""
+
+SIZES: tuple[str, ...] = tuple(DIAMETERS)
 """The names of the sizes."""
 
 HELD_OUT: frozenset[tuple[str, str]] = frozenset(
@@ -42,7 +59,9 @@ HELD_OUT: frozenset[tuple[str, str]] = frozenset(
 
 _KINDS = tuple((c, s) for c in COLOURS for s in SHAPES)
 _TYPICAL = np.stack([typical(c) for c in COLOURS])
-_MIN_CONTRAST = 30.0  # to the background and to what a thing touches; CIE 1976 distance
+MIN_CONTRAST = 30.0
+"""To the background and to what a thing touches; CIE 1976 distance."""
+
 _MIN_VISIBLE = 0.8  # of a thing's own area
 _TRIES = 12  # places per thing
 # How often a scene is meant to have 1, 2 ... things; some find no place.
@@ -101,17 +120,26 @@ class _Part:
     y: int
 
 
-def _draw_kind(
-    rng: np.random.Generator, parts: list[_Part], colours: Sequence[str], held_out: bool
+def draw_kind(
+    rng: np.random.Generator,
+    there: Sequence[tuple[str, str]],
+    colours: Sequence[str],
+    held_out: bool,
 ) -> tuple[str, str]:
     """Colour and shape of the next thing; often related to those that are there already.
 
     Equal kinds make concepts with several instances, half-equal ones make concepts that are
     nearly there, such as a red circle among red squares and blue circles.
+
+    Args:
+        rng: where chance comes from.
+        there: the kinds of those.
+        colours: to choose from.
+        held_out: as of :func:`draw_scene`.
     """
     known = {(c, s) for c, s in _KINDS if c in colours and (c, s) not in HELD_OUT}
-    if parts:
-        kind = parts[rng.integers(len(parts))].kind
+    if there:
+        kind = there[rng.integers(len(there))]
         relation = rng.choice(["same", "colour", "shape", "none"], p=[0.36, 0.16, 0.16, 0.32])
         if relation == "same":
             return kind
@@ -125,7 +153,7 @@ def _draw_kind(
     return choice[rng.integers(len(choice))]
 
 
-def _draw_ground(
+def draw_ground(
     rng: np.random.Generator, size: int, colour: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], list[str]]:
     """A background that a colour stands out from.
@@ -137,9 +165,19 @@ def _draw_ground(
     while True:
         ground, on_it = draw_background(rng, size)
         contrast = difference(_TYPICAL[:, None], on_it).min(axis=1)
-        colours = [c for c, d in zip(COLOURS, contrast, strict=True) if d > _MIN_CONTRAST + 5]
+        colours = [c for c, d in zip(COLOURS, contrast, strict=True) if d > MIN_CONTRAST + 5]
         if colour in colours:
             return ground, on_it, colours
+
+
+def hollowable(shape: str, radius: float, width: float) -> bool:
+    """Whether a shape may be drawn as an outline: a smaller hole would be lost in the mask's grid.
+
+    Args:
+        shape: one of ``SHAPES``.
+        radius, width: of the shape and its outline, pixels.
+    """
+    return OUTLINED.get(shape, 0) * radius > 1.6 * width
 
 
 def _grow(solid: NDArray[np.bool_], margin: int) -> NDArray[np.bool_]:
@@ -196,22 +234,21 @@ def _draw_part(
     """The next thing, behind the others; None if there is no room for it."""
     colour, shape = kind
     name = SIZES[rng.choice(3, p=[0.4, 0.4, 0.2])]
-    radius = size * rng.uniform(*_DIAMETERS[name]) / 2
-    width = size * _OUTLINE_WIDTH[name]
-    # A hole that is smaller than this would be lost in the mask's grid.
-    hollow = OUTLINED.get(shape, 0) * radius > 1.6 * width and rng.random() < 0.4
+    radius = size * rng.uniform(*DIAMETERS[name]) / 2
+    width = size * OUTLINE_WIDTH[name]
+    hollow = hollowable(shape, radius, width) and rng.random() < 0.4
     turn = rng.uniform(-1, 1) * MAX_TURN[shape]
     shift = rng.uniform(-0.5, 0.5), rng.uniform(-0.5, 0.5)
     stencil = draw_stencil(shape, radius, turn, width if hollow else None, shift)
     rgb = draw_colour(rng, colour)
-    if difference(rgb, ground).min() < _MIN_CONTRAST:
+    if difference(rgb, ground).min() < MIN_CONTRAST:
         return None
     may_touch = np.zeros(len(parts), bool)
     if parts and rng.random() < 0.5:
         contrast = difference(rgb, np.stack([p.rgb for p in parts]))
         # A disc within a disc would look like a ring around a disc.
         discs = np.array([shape == p.kind[1] == "circle" for p in parts])
-        may_touch = (contrast >= _MIN_CONTRAST) & ~discs
+        may_touch = (contrast >= MIN_CONTRAST) & ~discs
     place = _find_place(rng, owner, stencil, may_touch)
     return place and _Part(kind, name, not hollow, rgb, stencil, *place)
 
@@ -255,13 +292,13 @@ def draw_scene(rng: np.random.Generator, size: int, held_out: bool = False) -> S
         raise ValueError(f"a scene is 64 pixels wide at least, not {size}")
     while True:
         # The first kind before the background: else those that few backgrounds suit were rare.
-        kind = _draw_kind(rng, [], COLOURS, held_out)
-        ground, ground_colours, colours = _draw_ground(rng, size, kind[0])
+        kind = draw_kind(rng, [], COLOURS, held_out)
+        ground, ground_colours, colours = draw_ground(rng, size, kind[0])
         owner = np.full((size, size), -1, np.int8)
         parts: list[_Part] = []
         for _ in range(1 + rng.choice(len(_COUNTS), p=_COUNTS)):
             if parts:
-                kind = _draw_kind(rng, parts, colours, held_out)
+                kind = draw_kind(rng, [p.kind for p in parts], colours, held_out)
             part = _draw_part(rng, size, parts, owner, ground_colours, kind)
             if part is not None:
                 height, width = part.stencil.shape

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-__all__ = ["MAX_TURN", "OUTLINED", "SHAPES", "draw_stencil"]
+__all__ = ["MAX_TURN", "OUTLINED", "SHAPES", "draw_stencil", "draw_stencil_at"]
 
 _SUPERSAMPLING = 4
 _RING_HOLE = 0.56  # radius of the hole, of the ring's own
@@ -99,6 +99,20 @@ outline of a circle would be a ring, that of a ring or a crescent hard to tell f
 def draw_stencil(
     shape: str, radius: float, turn: float, width: float | None, shift: tuple[float, float]
 ) -> NDArray[np.uint8]:
+    """Draw one shape.
+
+    Args:
+        shape, radius, turn, width, shift: as of :func:`draw_stencil_at`.
+
+    Returns:
+        How much of each pixel the shape covers, uint8 [h, w] in 0..255, without margins.
+    """
+    return draw_stencil_at(shape, radius, turn, width, shift)[0]
+
+
+def draw_stencil_at(
+    shape: str, radius: float, turn: float, width: float | None, shift: tuple[float, float]
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """Draw one shape, four times as large as asked for, and reduce it.
 
     Args:
@@ -106,10 +120,11 @@ def draw_stencil(
         radius: pixels.
         turn: degrees, clockwise.
         width: of an outline, in pixels, inside the shape; None for a filled shape.
-        shift: of the centre from the middle of the stencil, in pixels, below 1.
+        shift: of the centre from a pixel's corner, in pixels, below 1.
 
     Returns:
-        How much of each pixel the shape covers, uint8 [h, w] in 0..255, without margins.
+        How much of each pixel the shape covers, uint8 [h, w] in 0..255, without margins, and x and
+        y of its first pixel from that corner.
     """
     side = 2 * math.ceil(1.15 * radius + 2)
     turned = math.radians(turn)
@@ -135,4 +150,5 @@ def draw_stencil(
         ImageDraw.Draw(inside).line([*points, *points[:2]], fill=0, width=band, joint="curve")
         large.paste(0, mask=inside)
     stencil = large.reduce(_SUPERSAMPLING)
-    return np.asarray(stencil.crop(stencil.getbbox()))
+    box = stencil.getbbox() or (0, 0, 1, 1)
+    return np.asarray(stencil.crop(box)), (box[0] - side // 2, box[1] - side // 2)

@@ -1,26 +1,17 @@
-"""The training loop: its state, its log, and how it is stopped and resumed."""
+"""The training of the detector: its state, and its steps."""
 
 from __future__ import annotations
 
-import json
-import pickle
-import signal
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
-import torch
 from tokenizers import Tokenizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers.models.sam3.modeling_sam3 import Sam3Model
 
-from sam3_tvm.errors import Sam3Error
-from training.batches import Batch, Plan, drawn
+from training.batches import Batch, Drawing, Plan, drawn
 from training.dense import DenseHeads
+from training.loop import Watch, learn_stages, read_state, write_state
 from training.losses import total
 from training.model import IMAGE, MASK_GRID, TOKENS, build_model
 from training.optimizers import build_optimizers
@@ -31,13 +22,8 @@ from training.validation import validate, validation_batches
 __all__ = ["Run", "train"]
 
 _AVERAGING = 0.995
-_LOG_EVERY = 25
 _VALIDATE_EVERY = 300
 _VALIDATION_SCENES = 60
-_SAVE_SECONDS = 180
-
-Watch = Callable[[str, int, int, dict[str, float]], None]
-"""``watch(stage, done, total, figures)`` after each logged step."""
 
 
 class Run:
@@ -85,9 +71,7 @@ class Run:
         return {**values, "loss": float(loss.detach()), "gradient": norm}
 
     def save(self, path: Path) -> None:
-        """Write the run to ``path``, under another name first."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
+        """Write the run to ``path``, whole or not at all."""
         state = {
             "tokenizer": self.tokenizer,
             "seed": self.seed,
@@ -98,11 +82,7 @@ class Run:
             "average": self.average.state_dict(),
             "optimizers": self.optimizers.state_dict(),
         }
-        try:
-            torch.save(state, partial)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_state(path, state)
 
     @classmethod
     def load(cls, path: Path, stages: Sequence[Stage]) -> Run:
@@ -111,38 +91,12 @@ class Run:
         Raises:
             Sam3Error: no file, or one that holds no run of this model.
         """
-        try:
-            state: dict[str, Any] = torch.load(path, weights_only=True)
+        with read_state(path, "this model", "python -m training") as state:
             run = cls(state["tokenizer"], stages, state["seed"])
             run.step, run.seconds = state["step"], state["seconds"]
             for name in ("model", "heads", "average", "optimizers"):
                 getattr(run, name).load_state_dict(state[name])
-        except FileNotFoundError:
-            raise Sam3Error(
-                f"{path}: no such run; python -m training, without --resume, begins one"
-            ) from None
-        except (RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
-            reason = str(error).splitlines()[0]
-            raise Sam3Error(f"{path} holds no run of this model: {reason}") from error
         return run
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """Whether SIGINT or SIGTERM came; a second SIGINT interrupts as usual."""
-    came: list[int] = []
-
-    def note(number: int, _: FrameType | None) -> None:
-        if came and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        came.append(number)
-
-    before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(came)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _jobs(run: Run) -> Iterator[tuple[int, Plan]]:
@@ -160,66 +114,23 @@ def train(
 ) -> bool:
     """Train until the last stage is done, the time is up or a signal comes.
 
-    The run is saved to ``folder / "run.pt"`` every few minutes and at the end, and what it
-    did is appended to ``folder / "log.jsonl"``, one JSON document a line.
-
     Args:
         run: begun or loaded.
-        folder: where state and log are kept.
+        folder: where state and log are kept; see :func:`training.loop.learn_stages`.
         watch: hears of progress.
         minutes: stop after so long.
 
     Returns:
         Whether the last stage is done.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "run.pt"
-    batches = validation_batches(run.tokenizer, _VALIDATION_SCENES)
-    drawing = {
-        "tokenizer": run.tokenizer,
-        "image": IMAGE,
-        "grid": MASK_GRID,
-        "tokens": TOKENS,
-        "seed": run.seed,
-    }
-    steps = sum(stage.steps for stage in run.stages)
-    began = saved = last = time.monotonic()
-    sums: dict[str, list[float]] = defaultdict(list)
-    with (
-        _stop_on_signals() as stopped,
-        drawn(drawing, _jobs(run)) as source,
-        (folder / "log.jsonl").open("a", encoding="utf-8") as log,
-    ):
-
-        def note(record: dict[str, Any]) -> None:
-            log.write(json.dumps(record) + "\n")
-            log.flush()
-
-        for batch in source:
-            place = find_place(run.stages, run.step)
-            assert place is not None
-            for name, value in run.learn(batch).items():
-                sums[name].append(value)
-            now = time.monotonic()
-            run.seconds += now - last
-            sums["seconds"].append(now - last)
-            last = now
-            prompted = place.stage.plan.prompts > 0
-            if run.step % _LOG_EVERY == 0:
-                means = {name: round(sum(v) / len(v), 5) for name, v in sums.items()}
-                sums.clear()
-                note({"step": run.step, "stage": place.stage.name, **means})
-                watch(place.stage.name, run.step, steps, means)
-            if prompted and (run.step % _VALIDATE_EVERY == 0 or run.step == steps):
-                figures = validate(run.average.module, batches)
-                note({"step": run.step, "validation": figures})
-                watch("validation", run.step, steps, figures)
-                last = time.monotonic()
-            due = minutes is not None and now - began >= 60 * minutes
-            if stopped() or due:
-                break
-            if now - saved >= _SAVE_SECONDS:
-                run.save(path)
-                saved = now
-    run.save(path)
-    return run.step >= steps
+    kept_aside = validation_batches(run.tokenizer, _VALIDATION_SCENES)
+    drawing = Drawing(run.tokenizer, IMAGE, MASK_GRID, TOKENS, run.seed)
+    return learn_stages(
+        run,
+        drawn(drawing, _jobs(run)),
+        lambda: validate(run.average.module, kept_aside),
+        _VALIDATE_EVERY,
+        folder,
+        watch,
+        minutes,
+    )

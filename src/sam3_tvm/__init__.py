@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sam3_tvm.runtime import (
         ClickResult,
         EncodedImage,
+        Exemplar,
         FrameResult,
         Model,
         PhraseWarning,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ClickResult",
     "EncodedImage",
+    "Exemplar",
     "FrameResult",
     "MissingExtraError",
     "Model",
@@ -44,6 +46,7 @@ __all__ = [
 _RUNTIME = (
     "ClickResult",
     "EncodedImage",
+    "Exemplar",
     "FrameResult",
     "Model",
     "PhraseWarning",
@@ -51,9 +54,6 @@ _RUNTIME = (
     "TrackSession",
     "load",
 )
-
-# The top-level packages of the extra [compile].
-_COMPILE_EXTRA = ("torch", "transformers", "tvm", "huggingface_hub")
 
 
 def __getattr__(name: str) -> Any:
@@ -70,7 +70,9 @@ def __getattr__(name: str) -> Any:
     if name == "compile":
         from importlib.util import find_spec
 
-        if missing := [package for package in _COMPILE_EXTRA if find_spec(package) is None]:
+        from sam3_tvm.extras import EXTRAS
+
+        if missing := [package for package in EXTRAS["compile"] if find_spec(package) is None]:
             raise MissingExtraError(
                 f"compiling needs {', '.join(missing)}, which this installation lacks: "
                 "pip install 'sam3-tvm[compile]'"

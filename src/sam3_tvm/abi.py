@@ -109,11 +109,13 @@ class ClickSizes:
         without_memory: whether a picture's features are told that there is no memory of earlier
             frames, as those of a film's first frame are. By the function ``without_memory``, which
             is a function for clicks then.
+        hidden: width of the tracker's features; 0 if it is the detector's, ``Sizes.hidden``.
     """
 
     backbone: int
     masks: int
     without_memory: bool = False
+    hidden: int = 0
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ class Sizes:
     Attributes:
         image: side of the square input picture, pixels (1008).
         grid: side of the coarsest feature map, in patches; S in the docs (72).
-        hidden: width of prompts, memory and queries; D in the docs (256).
+        hidden: width of the detector's prompts, memory and queries; D in the docs (256).
         text_tokens: length to which phrases are padded (32).
         queries: object queries of the detector; Q in the docs (200).
         heads: attention heads of the detector's layers (8).
@@ -303,6 +305,11 @@ def _backbone(sizes: Sizes) -> TensorSpec | None:
     return TensorSpec("backbone", "float32", shape)
 
 
+def _tracker_width(sizes: Sizes) -> int:
+    """Of the tracker's features; also D in the docs, as it mostly is the detector's."""
+    return (sizes.clicks.hidden if sizes.clicks is not None else 0) or sizes.hidden
+
+
 def _click_components(sizes: Sizes) -> Iterable[Component]:
     """From the backbone's features and clicks to masks.
 
@@ -311,7 +318,7 @@ def _click_components(sizes: Sizes) -> Iterable[Component]:
     backbone, clicks = _backbone(sizes), sizes.clicks
     if backbone is None or clicks is None:
         return ()
-    s, d, b = sizes.grid, sizes.hidden, BATCH
+    s, d, b = sizes.grid, _tracker_width(sizes), BATCH
     # The finer levels are as wide as the decoder's own features of that resolution.
     features = (
         TensorSpec("tracker_0", "float32", (b, d // 8, 4 * s, 4 * s), per_image=True),
@@ -361,7 +368,7 @@ def _video_components(sizes: Sizes) -> Iterable[Component]:
     video = sizes.video
     if video is None:
         return ()
-    s, d, b, side = sizes.grid, sizes.hidden, BATCH, sizes.image
+    s, d, b, side = sizes.grid, _tracker_width(sizes), BATCH, sizes.image
     features = TensorSpec("tracker_2", "float32", (b, d, s, s), per_image=True)
     conditioned = TensorSpec("conditioned", "float32", (b, d, s, s))
     among_clicks = sizes.clicks is not None and sizes.clicks.without_memory
@@ -415,7 +422,7 @@ def _video_components(sizes: Sizes) -> Iterable[Component]:
 
 def _without_memory(sizes: Sizes) -> Iterable[Component]:
     """From a picture's features to those to decode, where nothing is remembered."""
-    shape = (BATCH, sizes.hidden, sizes.grid, sizes.grid)
+    shape = (BATCH, _tracker_width(sizes), sizes.grid, sizes.grid)
     features = TensorSpec("tracker_2", "float32", shape, per_image=True)
     conditioned = TensorSpec("conditioned", "float32", shape)
     return (Component("without_memory", (features,), (conditioned,)),)

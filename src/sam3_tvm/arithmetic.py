@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["FLOAT32", "PRECISIONS", "SCHEMES", "Arithmetic", "storing"]
+__all__ = [
+    "BFLOAT16",
+    "COMPUTES",
+    "FLOAT32",
+    "PRECISIONS",
+    "SCHEMES",
+    "Arithmetic",
+    "scheme",
+    "storing",
+]
 
 
 @dataclass(frozen=True)
@@ -19,7 +28,8 @@ class Arithmetic:
         name: as manifests spell it.
         weights: dtype in which the weights of linear layers and convolutions are stored. int8 is
             symmetric, with a float32 scale per output channel.
-        activations: dtype in which products take what they multiply by weights.
+        activations: dtype in which products take what they multiply by weights; float32 on CPUs
+            that have no instruction for it.
         sums: dtype in which products are added up.
         dot: the instruction that does both, a key of the compiler's table of these.
         exceptions: what of a function is done otherwise, and why.
@@ -44,20 +54,57 @@ _NARROW = (
 FLOAT32 = Arithmetic("float32", "float32")
 """Everything in float32."""
 
+BFLOAT16 = Arithmetic(
+    "bfloat16",
+    "bfloat16",
+    "bfloat16",
+    dot="bfloat16",
+    exceptions=(
+        *_NARROW,
+        "inputs, outputs and what goes from layer to layer are float32: sums of many layers",
+        "norms, softmax, activations and rotary positions are float32: they are few operations",
+        "layers and convolutions with fewer than 32 outputs are float32: boxes and scores",
+        "products of two activations outside attention are float32: the last of a mask",
+        "convolutions of larger filters than 1 x 1 multiply and add in float32: most by Winograd's "
+        "algorithm, which saves more; their weights are bfloat16",
+    ),
+)
+"""Products of bfloat16, added up in float32."""
+
 SCHEMES = {
     scheme.name: scheme
     for scheme in (
         FLOAT32,
         Arithmetic("float16-weights", "float16", exceptions=_NARROW),
+        BFLOAT16,
         Arithmetic("int8-weights", "int8", exceptions=_NARROW),
     )
 }
 """All schemes by name, from the finest to the coarsest."""
 
-PRECISIONS = tuple(scheme.weights for scheme in SCHEMES.values())
-"""How weights may be stored."""
+COMPUTES = tuple(dict.fromkeys(scheme.activations for scheme in SCHEMES.values()))
+"""In what functions may compute."""
+
+PRECISIONS = tuple(s.weights for s in SCHEMES.values() if s.activations == "float32")
+"""How weights may be stored for arithmetic in float32."""
 
 
 def storing(weights: str) -> Arithmetic:
-    """The scheme whose weights are stored in a precision, one of :data:`PRECISIONS`."""
-    return next(scheme for scheme in SCHEMES.values() if scheme.weights == weights)
+    """The scheme in float32 whose weights are stored in a precision, one of :data:`PRECISIONS`."""
+    return scheme("float32", weights)
+
+
+def scheme(compute: str, weights: str | None = None) -> Arithmetic:
+    """The scheme of that arithmetic, one of :data:`COMPUTES`.
+
+    Args:
+        compute: dtype of the activations.
+        weights: dtype of the stored weights; by default that of the activations.
+
+    Raises:
+        KeyError: there is none.
+    """
+    for known in SCHEMES.values():
+        if (known.activations, known.weights) == (compute, weights or compute):
+            return known
+    raise KeyError(f"no arithmetic in {compute} has weights in {weights}")

@@ -258,10 +258,7 @@ def open(path: str | os.PathLike[str], integrity: str = "sizes") -> Artifact:
         raise ValueError(f"integrity is 'sizes' or 'full', not {integrity!r}")
     folder = Path(path)
     if not os.path.isdir(folder):
-        raise ArtifactError(
-            f"{folder}: {_no_folder(folder)}; 'sam3-tvm compile CHECKPOINT -o "
-            f"{as_argument(folder.name)}' makes an artifact"
-        )
+        raise ArtifactError(f"{folder}: {_no_folder(folder)}")
     try:
         raw = read_regular(folder / MANIFEST)
     except OSError as error:
@@ -289,14 +286,15 @@ def open(path: str | os.PathLike[str], integrity: str = "sizes") -> Artifact:
 
 
 def _no_folder(path: Path) -> str:
-    """What a path that is no folder is instead."""
+    """What a path that is no folder is instead, and what to do."""
+    compile_it = f"'sam3-tvm compile CHECKPOINT -o {as_argument(path.name)}' makes an artifact"
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        return "does not exist"
+        return f"does not exist; {compile_it}"
     except OSError as error:  # such as a name that is too long
-        return f"cannot be read ({error.strerror})"
-    return "is a file, and an artifact is a folder"
+        return f"cannot be read ({error.strerror}); {compile_it}"
+    return "is a file, and an artifact is a folder; give one that 'sam3-tvm compile' made"
 
 
 def check_host(

@@ -104,6 +104,11 @@ def level_of(machine: str, present: Container[str]) -> str | None:
     return found
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether the CPU has instructions that multiply bfloat16 and add in float32."""
+    return not features().isdisjoint({"AVX512BF16", "BF16"})
+
+
 def cores() -> int:
     """CPUs that this process may use."""
     if hasattr(os, "sched_getaffinity"):

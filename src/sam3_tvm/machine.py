@@ -25,6 +25,7 @@ class Machine:
         python: version of the interpreter.
         cpu: the processor's name, as far as the system tells it.
         level: the highest level of CPU targets whose instructions it has.
+        bfloat16: whether it multiplies bfloat16, faster than float32.
         cores: CPUs that this process may use.
         memory_bytes: physical memory, None where the system does not tell.
     """
@@ -33,6 +34,7 @@ class Machine:
     python: str
     cpu: str
     level: str
+    bfloat16: bool
     cores: int
     memory_bytes: int | None
 
@@ -70,6 +72,7 @@ def describe() -> Machine:
         python=platform.python_version(),
         cpu=host.cpu_name(),
         level=cpu_level(platform.machine(), host.features()),
+        bfloat16=host.multiplies_bfloat16(),
         cores=host.cores(),
         memory_bytes=host.memory_bytes(),
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -19,8 +21,10 @@ from sam3_tvm.annotate import (
     collect,
     seconds_per_picture,
 )
+from sam3_tvm.annotate import run as run_module
 from sam3_tvm.annotate.dataset import done_before
 from sam3_tvm.annotate.sheet import lowest_scores
+from sam3_tvm.runtime.pictures.image import read_picture
 from tests.annotate.datasets import everything, make
 from tests.annotate.hard_masks import NAMES
 
@@ -38,6 +42,53 @@ def test_results_come_as_they_are_found_and_in_order(find, pictures):
 
 def test_what_is_found_is_the_same_however_many_are_worked_on(find, pictures):
     assert list(annotate(find, pictures, at_once=1)) == list(annotate(find, pictures, at_once=5))
+
+
+def test_the_next_pictures_are_read_while_those_at_hand_are_looked_at(find, pictures, monkeypatch):
+    read = []
+    both = threading.Event()
+
+    def reading(path):
+        read.append(path)
+        if len(read) == 3:
+            both.set()
+        return read_picture(path)
+
+    class Waiting:
+        categories = find.categories
+
+        def __call__(self, rgb):
+            assert both.wait(20), "nothing is read beside the first"
+            return find(rgb)
+
+    monkeypatch.setattr(run_module, "read_picture", reading)
+    assert next(annotate(Waiting(), pictures, at_once=1)).name == pictures[0].name
+
+
+def test_interrupted_what_was_only_read_is_left(find, pictures, monkeypatch):
+    asked = []
+    cancelled = threading.Event()
+    cancel = Future.cancel
+
+    def telling(self):
+        done = cancel(self)
+        cancelled.set()
+        return done
+
+    class Waiting:
+        categories = find.categories
+
+        def __call__(self, rgb):
+            assert not find.seen or cancelled.wait(20), "nothing that was read is left"
+            return find(rgb)
+
+    def interrupted():
+        asked.append(None)
+        return len(asked) > 3
+
+    monkeypatch.setattr(Future, "cancel", telling)
+    # The first is found, the second is worked on, and the third is read.
+    assert len([*annotate(Waiting(), pictures, 1, interrupted)]) == 2
 
 
 def test_other_settings_and_other_pictures_are_refused_by_name(tmp_path, find, pictures):

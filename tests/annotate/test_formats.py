@@ -278,7 +278,7 @@ def test_a_missing_package_is_named_before_the_work(monkeypatch):
     with pytest.raises(MissingExtraError, match=r"pyarrow.*pip install 'sam3-tvm\[annotate\]'"):
         chosen_formats(["coco", "parquet"])
     assert [one.name for one in chosen_formats(["coco"])] == ["coco"]
-    assert len(FORMATS) == 7
+    assert len(FORMATS) == 8
 
 
 def listed(*names):

@@ -80,7 +80,7 @@ def test_a_thousand_holes_hang_on_each_other():
 
 @masks
 def test_opencv_fills_bridged_rings_to_the_mask(mask):
-    cv2 = pytest.importorskip("cv2", reason="OpenCV isn't installed")
+    cv2 = pytest.importorskip("cv2", reason="OpenCV doesn't load", exc_type=ImportError)
     canvas = np.zeros(mask.shape, np.uint8)
     for ring in bridged(mask):
         cv2.fillPoly(canvas, [np.array(ring, np.int32)], 1)

@@ -1,4 +1,4 @@
-"""The kernel that measures the machine's peak."""
+"""The kernels that measure the machine's peaks."""
 
 from __future__ import annotations
 
@@ -6,14 +6,31 @@ import numpy as np
 import pytest
 import tvm
 
-from sam3_tvm.bench.peak import FmaPeak, chains, fma_kernel
+from sam3_tvm.bench.peak import (
+    INSTRUCTIONS,
+    Instruction,
+    Peak,
+    chains,
+    find_instructions,
+    func_name,
+    operands,
+    peak_kernel,
+)
 from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
+FMA = INSTRUCTIONS[0]
 
-def build(target: CpuTarget, tasks: int, steps: int):
-    func = fma_kernel(target, tasks, steps).with_attr("global_symbol", "fma_peak")
-    return generate(tvm.IRModule({"fma_peak": func}), target)
+
+def chosen(target: CpuTarget, arithmetic: str) -> Instruction:
+    found = find_instructions(target)[arithmetic]
+    assert found is not None
+    return found
+
+
+def build(target: CpuTarget, instruction: Instruction, tasks: int, steps: int):
+    func = peak_kernel(target, instruction, tasks, steps)
+    return generate(tvm.IRModule({func_name(instruction): func}), target)
 
 
 @pytest.mark.parametrize("steps", [0, 1, 5])
@@ -22,25 +39,88 @@ def test_every_chain_does_every_step(steps):
     x, y = np.float32(0.5), np.float32(3.0)
     out = tvm.runtime.tensor(np.zeros((2, target.lanes), np.float32))
     both = np.repeat(np.array([[x], [y]], np.float32), target.lanes, 1)
-    build(target, 2, steps)["fma_peak"](tvm.runtime.tensor(both), out)
-    values = np.arange(chains(target), dtype=np.float32)
+    build(target, FMA, 2, steps)["fma_peak"](tvm.runtime.tensor(both), out)
+    values = np.arange(chains(target, FMA), dtype=np.float32)
     for _ in range(steps):
         values = values * x + y
     np.testing.assert_allclose(out.numpy(), values.sum(), rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("level", "register", "instruction"),
-    [("x86-64-v3", "ymm", "vfmadd"), ("x86-64-v4", "zmm", "vfmadd"), ("aarch64", "v", "fmla")],
-)
-def test_the_loop_is_multiply_adds_in_registers(level, register, instruction):
+def added_by_ones(level: str, arithmetic: str, steps: int) -> None:
+    """Products of ones: each step adds as many as a word has values."""
     target = CpuTarget.parse(level)
-    lines = build(target, 1, 1000).mod.inspect_source("asm").splitlines()
-    found = [line for line in lines if instruction in line and register in line]
-    assert len(found) >= chains(target)
-    # A chain that were spilled would be loaded for its multiply-add.
+    one = chosen(target, arithmetic)
+    lanes = one.width(target)
+    out = tvm.runtime.tensor(np.zeros((1, lanes), one.dot.sum))
+    run = build(target, one, 1, steps)[func_name(one)]
+    run(tvm.runtime.tensor(operands(one, lanes)), out)
+    count = chains(target, one)
+    total = count * (count - 1) // 2 + count * steps * one.dot.pack
+    np.testing.assert_array_equal(out.numpy(), np.full((1, lanes), total))
+
+
+@pytest.mark.cpu("AVX512F", "AVX512BF16")
+def test_every_chain_adds_pairs_where_the_cpu_has_them():
+    added_by_ones("x86-64-v4+avx512bf16", "bfloat16", 5)
+
+
+@pytest.mark.cpu("AVX512F", "AVX512VNNI")
+def test_every_chain_adds_bytes_where_the_cpu_has_them():
+    added_by_ones("x86-64-v4+avx512vnni", "int8", 5)
+
+
+@pytest.mark.cpu("AVXVNNI")
+def test_every_chain_adds_bytes_where_the_cpu_has_them_in_short_vectors():
+    added_by_ones("x86-64-v3+avxvnni", "int8", 5)
+
+
+@pytest.mark.parametrize(
+    ("level", "arithmetic", "register", "instruction"),
+    [
+        ("x86-64-v3", "float32", "ymm", "vfmadd"),
+        ("x86-64-v4", "float32", "zmm", "vfmadd"),
+        ("aarch64", "float32", "v", "fmla"),
+        ("x86-64-v4+avx512bf16", "bfloat16", "zmm", "vdpbf16ps"),
+        ("x86-64-v4+avx512vnni", "int8", "zmm", "vpdpbusd"),
+        ("x86-64-v3+avxvnni", "int8", "ymm", "vpdpbusd"),
+        ("x86-64-v4+avxvnni", "int8", "ymm", "vpdpbusd"),
+    ],
+)
+def test_the_loop_is_one_instruction_in_registers(level, arithmetic, register, instruction):
+    target = CpuTarget.parse(level)
+    one = chosen(target, arithmetic)
+    assembly = build(target, one, 1, 1000).mod.inspect_source("asm")
+    lines = [line.strip().replace("{vex}", "").strip() for line in assembly.splitlines()]
+    found = [line for line in lines if line.startswith(instruction) and register in line]
+    assert len(found) >= chains(target, one)
+    # A chain that were spilled would be loaded for its instruction.
     assert not [line for line in found if "(%rsp)" in line or "[sp" in line]
+    # What is given as LLVM's text is inlined.
+    assert "sam3_bf16" not in assembly
+
+
+def test_what_a_cpu_has_no_instruction_for_is_known():
+    names = {
+        level: {
+            kind: one and one.name
+            for kind, one in find_instructions(CpuTarget.parse(level)).items()
+        }
+        for level in ("x86-64-v3", "x86-64-v4+avx512bf16+avx512vnni")
+    }
+    assert names == {
+        "x86-64-v3": {"float32": "FMA", "bfloat16": None, "int8": None},
+        "x86-64-v4+avx512bf16+avx512vnni": {
+            "float32": "FMA",
+            "bfloat16": "vdpbf16ps",
+            "int8": "vpdpbusd",
+        },
+    }
+
+
+def test_the_widest_instruction_is_taken():
+    target = CpuTarget.parse("x86-64-v4+avx512vnni+avxvnni")
+    assert chosen(target, "int8").width(target) == 16
 
 
 def test_the_rate_is_that_of_a_processor():
-    assert 1e8 < FmaPeak(threads=1).rate(seconds=0.02) < 1e12
+    assert 1e8 < Peak(threads=1).rate(seconds=0.02) < 1e12

@@ -127,7 +127,7 @@ def test_both_halves_of_a_function_are_profiled(tiny_artifact):
 
 def test_attention_is_counted_on_the_cpu():
     torch = pytest.importorskip("torch")
-    from sam3_tvm.bench.parts import Part
+    from sam3_tvm.bench.parts import Part, chain
     from sam3_tvm.bench.prepare import count_flops
     from sam3_tvm.components import Component, TensorSpec
 
@@ -144,7 +144,7 @@ def test_attention_is_counted_on_the_cpu():
     component = Component("attend", specs, (TensorSpec("out", "float32", shape),))
     inputs = dict(zip("qkv", torch.randn(3, *shape), strict=True))
     outputs, flops = count_flops(
-        Source(), Part("attend", "", ("attend",)), {"attend": component}, inputs
+        Source(), Part("attend", "", chain("attend")), {"attend": component}, inputs
     )
     assert flops == 4 * math.prod(shape) * 40
     assert np.asarray(outputs["out"]).shape == shape

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from pycocotools.coco import COCO
@@ -91,12 +93,13 @@ def test_a_broken_picture_is_named_and_passed_over(cli, shots, model):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["shots"], "error: --text: nothing to look for"),
+        (["shots"], "error: nothing to look for: give --text PHRASE, --classes FILE or --like"),
         (["shots", "--text", "=x"], "--text '=x': a phrase, or phrase=category"),
         (["shots", "--text", "dog", "--format", "voc"], "--format 'voc': is no format; there are"),
         (["shots", "--text", "dog", "--threshold", "2"], "scores lie between 0 and 1"),
         (["none-*.jpg", "--text", "dog"], "none-*.jpg: no picture matches"),
         (["list.txt", "--text", "dog"], "list.txt: cannot be read"),
+        (["shotz", "--text", "dog"], "error: shotz: no such file or folder; give pictures"),
         (["shots", "--classes", "none.yaml"], "--classes none.yaml: cannot be read"),
         (["https://x.org/a.jpg", "--text", "dog"], "URLs (https://) are not fetched"),
         (["shots", "--text", "dog", "-o", "shots"], "-o shots: holds something else"),
@@ -197,3 +200,82 @@ def test_a_format_that_cannot_be_written_is_named_and_the_exit_code_one(cli, sho
     assert "shots/z.png: cannot be copied (No such file" in result.stderr
     assert result.stderr.count("\n") == 1
     assert "wrote two/geojson" in result.stdout
+
+
+def test_what_was_used_is_said_beside_the_dataset(cli, shots, model):
+    result = cli("annotate", "artifact", shots, "--text", "dog", *ALL)
+    assert "looked at 3 pictures in " in result.stderr
+    assert "the model computed 0% of the time" in result.stderr  # NumPy does
+    assert "looked at" not in result.stdout
+    result = cli("annotate", "artifact", shots, "--text", "dog", *ALL, "--json")
+    assert json.loads(result.stdout)["run"] is None
+    result = cli("annotate", "artifact", shots, "--text", "dog", *ALL[:2], "-o", "b", "--json")
+    run = json.loads(result.stdout)["run"]
+    assert (run["pictures"], run["computing"]) == (3, 0)
+    assert run["seconds"] > 0
+    assert run["cpu"] > 0
+    assert "run" not in json.loads(Path("b/summary.json").read_text())
+
+
+def test_a_list_with_missing_pictures_does_the_others_and_names_those(cli, shots, model):
+    Path("list.txt").write_text("shots/z.png\nshots/gone.png\nshots/a b.jpg\n")
+    plan = cli("annotate", "artifact", "list.txt", "--text", "dog", *ALL, "--dry-run")
+    assert "not there" in plan.stdout
+    assert "1, such as shots/gone.png" in plan.stdout
+    result = cli("annotate", "artifact", "list.txt", "--text", "dog", *ALL)
+    assert result.exit_code == 1
+    assert "shots/gone.png: no such file" in result.stderr
+    assert [one["file_name"] for one in coco()["images"]] == ["shots/z.png", "shots/a b.jpg"]
+
+
+def test_other_sizes_than_a_coco_list_says_are_said(cli, shots, model):
+    images = [
+        {"id": 7, "file_name": "z.png", "width": 16, "height": 26},
+        {"id": 9, "file_name": "a b.jpg", "width": 24, "height": 16},
+        {"id": 8, "file_name": "sub/ä.png", "width": "?"},
+    ]
+    (shots / "list.json").write_text(json.dumps({"images": images}))
+    result = cli("annotate", "artifact", shots / "list.json", "--text", "dog", *ALL)
+    assert result.exit_code == 0, result.output
+    assert (
+        "warning: 1 of the pictures are of another size than their list says, such as z.png: "
+        "16 x 26 there, 26 x 16 in the file, upright" in result.stderr
+    )
+    sizes = {one["id"]: (one["width"], one["height"]) for one in coco()["images"]}
+    assert sizes == {7: (26, 16), 9: (24, 16), 8: (25, 16)}
+
+
+def test_with_ray_and_without_it_the_extra_is_named_before_anything_is_loaded(
+    cli, shots, model, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    result = cli("annotate", "artifact", shots, "--text", "dog", *ALL, "--ray")
+    assert result.exit_code == 2
+    assert "annotating on a cluster needs ray" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not model.loaded_with
+    assert not Path("set").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--ray"], "--ray: Ray cannot be started on this machine (no room)"),
+        (
+            ["--ray-address", "auto"],
+            "--ray-address auto: no cluster of Ray's can be used (no room)",
+        ),
+    ],
+)
+def test_a_cluster_that_cannot_be_used_is_one_line(cli, shots, model, monkeypatch, options, says):
+    def init(*_: object, **__: object) -> None:
+        raise ConnectionError("no room\nand more")
+
+    ray = ModuleType("ray")
+    ray.init, ray.data = init, ModuleType("ray.data")
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray.data", ray.data)
+    result = cli("annotate", "artifact", shots, "--text", "dog", *ALL, *options)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: {says}")
+    assert result.stderr.count("\n") == 1

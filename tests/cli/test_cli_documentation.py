@@ -53,6 +53,16 @@ def test_the_page_on_collections_runs(tiny_artifact, tmp_path):
     assert (tmp_path / "pets" / "coco" / "annotations.json").is_file()
 
 
+@pytest.mark.slow
+def test_the_page_on_clusters_runs(tiny_artifact, tmp_path):
+    pytest.importorskip("ray", reason="Ray isn't installed")
+    (tmp_path / "sam3-cpu").symlink_to(tiny_artifact, target_is_directory=True)
+    (tmp_path / "photos").mkdir()
+    shutil.copyfile(photographs()[1], tmp_path / "photos" / "photo.jpg")
+    run("docs/cluster.md", tmp_path)
+    assert (tmp_path / "pets-by-ray" / "coco" / "annotations.json").is_file()
+
+
 def test_the_importers_page_runs(tmp_path):
     pytest.importorskip("tvm")
     run("docs/importer.md", tmp_path)
@@ -85,11 +95,14 @@ def test_the_readmes_commands_exist():
         assert {w for w in words if re.match(r"--?[a-z]", w)} <= known
 
 
-def test_the_commands_on_collections_are_taken():
-    (shown,) = blocks("docs/annotate.md", "sh")
+@pytest.mark.parametrize("page", ["annotate", "cluster"])
+def test_the_commands_on_collections_are_taken(page):
+    (shown,) = blocks(f"docs/{page}.md", "sh")
     known = {o for p in get_command(app).commands["annotate"].params for o in p.opts}
     for line in shown.splitlines():
         words = line.partition("#")[0].split()
+        if words[0] == "ray":
+            continue
         assert words[:2] == ["sam3-tvm", "annotate"]
         assert {w for w in words if re.match(r"--?[a-z]", w)} <= known
 

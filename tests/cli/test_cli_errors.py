@@ -13,11 +13,17 @@ from pathlib import Path
 
 import pytest
 import toy
+from rich.text import Text
+from typer.main import get_command
 
+from sam3_tvm.cli import app
 from sam3_tvm.cli.prompts import parse_box, parse_point, parse_prompts
 from sam3_tvm.errors import UsageError
 
-COMMANDS = ("compile", "segment", "click", "track", "verify", "evaluate", "info", "doctor")
+COMMANDS = (
+    *("compile", "convert", "segment", "annotate", "click", "track"),
+    *("verify", "evaluate", "bench", "tune", "info", "doctor"),
+)
 
 
 def one_line(result) -> str:
@@ -31,6 +37,7 @@ def one_line(result) -> str:
 def test_help_names_every_command_and_how_to_begin(cli):
     result = cli("--help")
     assert result.exit_code == 0
+    assert {*COMMANDS} == {*get_command(app).commands}
     for command in COMMANDS:
         assert re.search(rf"\b{command}\b", result.stdout)
     assert "random:tiny" in result.stdout
@@ -42,6 +49,14 @@ def test_help_of_a_command_has_examples(cli, command):
     assert result.exit_code == 0
     _, examples = result.stdout.split("Examples")
     assert f"sam3-tvm {command}" in examples
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_printed_as_it_is_written(command):
+    """Markup takes what stands in brackets, such as the name of an extra, unless it is escaped."""
+    for parameter in get_command(app).commands[command].params:
+        said = parameter.help or ""
+        assert Text.from_markup(said).plain == said.replace("\\[", "["), parameter.name
 
 
 def test_version_is_the_one_installed(cli):
@@ -119,7 +134,7 @@ def test_a_missing_artifact_is_one_line(cli, folder, picture, command):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ([], "nothing to look for: give --text PHRASE or --box"),
+        ([], "nothing to look for: give --text PHRASE, --box x0,y0,x1,y1 or --like"),
         (["--negative-box", "1,2,3,4"], "says only what is not meant"),
         (["--text", "  "], "--text is empty"),
         (["--box", "1,2,3"], "3 numbers instead of four"),

@@ -83,7 +83,8 @@ def test_the_reference_stands_beside_it(cli, data, model, monkeypatch, folder):
     assert result.exit_code == 0, result.output
     assert asked == ["random:toy"]
     assert "largest difference 0.0000" in result.stdout
-    assert "PyTorch" in result.stdout
+    assert "beside random:toy" in result.stdout
+    assert "the same objects in 4 of 4 prompts (100.0%)" in result.stdout
     report = json.loads(cli("evaluate", "a", "data", "--against", "x", "--json").stdout)
     assert report["against"]["checkpoint"] == "x"
     assert report["against"]["figures"] == report["figures"]

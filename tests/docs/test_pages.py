@@ -133,3 +133,25 @@ def test_the_table_of_phases_names_every_pass_of_ours_in_order():
 
 def _module(item: object) -> str:
     return type(item).__module__
+
+
+def test_the_table_of_engines_names_all_of_them_in_order():
+    pytest.importorskip("tvm")
+    from sam3_tvm.bench.engines import ENGINES
+
+    assert list(table("benchmarks.md", "`--against`")) == list(ENGINES)
+
+
+def test_the_table_of_parts_names_all_of_them_and_their_functions():
+    pytest.importorskip("tvm")
+    from sam3_tvm.bench.parts import FILM, default_parts, select_parts
+
+    components = abi(SAM3)
+    known = {p.name: p for p in [*default_parts(components), *select_parts([FILM], components)]}
+    rows = table("benchmarks.md", "part")
+    assert set(rows) == set(known)
+    for name, (functions, _) in rows.items():
+        named = re.findall(r"`(\w+)`", functions)
+        expected = [*known["one_prompt"].functions] if "one_prompt" in named else []
+        told = {*expected, *(n for n in named if n in components)}
+        assert told == set(known[name].functions), name

@@ -238,7 +238,7 @@ def test_cached_phrases_are_bounded(model, image, functions):
     phrases = [f"dog {'cat ' * n}" for n in range(40)]
     for start in range(10):
         model.segment(image, [f"{start} {p}" for p in phrases], threshold=1)
-    assert len(model._detector._phrases) == 256
+    assert len(model._detector._encode._phrases) == 256
     calls = functions.calls["text_encoder"]
     model.segment(image, f"9 {phrases[-1]}", threshold=1)
     assert functions.calls["text_encoder"] == calls

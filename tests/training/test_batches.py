@@ -37,8 +37,7 @@ def test_a_batch_depends_on_its_number_alone(tokenizer: Tokenizer) -> None:
 
 
 def test_another_process_draws_the_same(tokenizer: Tokenizer) -> None:
-    arguments = {"tokenizer": tokenizer.to_str(), **SIZES, "seed": 7}
-    with drawn(arguments, iter([(0, PLAN), (1, PLAN)])) as batches:
+    with drawn(drawing(tokenizer), iter([(0, PLAN), (1, PLAN)])) as batches:
         received = list(batches)
     assert len(received) == 2
     assert all(same(batch, drawing(tokenizer).batch(i, PLAN)) for i, batch in enumerate(received))
@@ -84,9 +83,14 @@ def test_masks_lie_within_boxes_also_when_mirrored(
             assert rows.max() <= (y + h / 2) * 32
 
 
+class _Broken:
+    def batch(self, number: int, plan: Plan) -> Batch:
+        raise ValueError(f"no batch {number} of {plan}")
+
+
 def test_a_process_that_died_is_reported() -> None:
     with (
-        drawn({"tokenizer": "no tokenizer", **SIZES, "seed": 0}, iter([(0, PLAN)])) as batches,
+        drawn(_Broken(), iter([(0, PLAN)])) as batches,
         pytest.raises(RuntimeError, match="has died"),
     ):
         next(batches)

@@ -81,6 +81,11 @@ def test_a_run_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pt").write_text("no run at all")
     with pytest.raises(Sam3Error, match="holds no run"):
         Run.load(tmp_path / "text.pt", STAGES)
+    (tmp_path / "empty.pt").touch()
+    torch.save([1], tmp_path / "list.pt")
+    for name in ("empty.pt", "list.pt"):
+        with pytest.raises(Sam3Error, match="holds no run"):
+            Run.load(tmp_path / name, STAGES)
 
 
 def test_what_is_exported_loads_with_strict_keys(run: Run, tmp_path: Path) -> None:

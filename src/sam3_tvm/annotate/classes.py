@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sam3_tvm.annotate.extras import needed
 from sam3_tvm.annotate.faults import Refused
+from sam3_tvm.extras import needed
 from sam3_tvm.json_file import parse_json, read_regular
 
 __all__ = ["Phrase", "categories", "parse_phrase", "phrases_of", "read_classes"]
@@ -135,7 +135,7 @@ _REPR.maxlevel, _REPR.maxstring = 2, 60
 
 
 def _yaml(raw: bytes) -> Any:
-    with needed("reading YAML"):
+    with needed("annotate", "reading YAML"):
         import yaml
 
     class Loader(yaml.SafeLoader):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sam3_tvm.annotate.faults import Refused
 from sam3_tvm.errors import one_line
@@ -39,19 +39,21 @@ class Listed:
         path: where it lies.
         name: its path in the collection, with ``/`` between folders.
         coco_id: the number that a COCO image list gives it.
+        coco_size: the height and width that such a list gives it, in pixels.
     """
 
     path: Path
     name: str
     coco_id: int | None = None
+    coco_size: tuple[int, int] | None = None
 
 
 def collect(sources: Sequence[str | os.PathLike[str]], images: Path | None = None) -> list[Listed]:
     """The pictures that are meant, each once.
 
-    A source is a picture's file, whatever its suffix and whether or not it is there: reading it
-    says what is wrong. It is a folder: the pictures in it and in its folders, by name, without
-    hidden ones and without datasets that were made here. It is a pattern such as
+    A source is a picture's file, of whatever suffix. It may not be there if it is named like a
+    picture: reading it says what is wrong. It is a folder: the pictures in it and in its folders,
+    by name, without hidden ones and without datasets that were made here. It is a pattern such as
     ``shots/**/*.jpg``, with ``*``, ``?`` and ``[...]``; ``NAME.txt``, with a path on each line,
     seen from that file's folder; or ``NAME.json`` in COCO's layout, whose ``images`` have a
     ``file_name`` each.
@@ -65,9 +67,9 @@ def collect(sources: Sequence[str | os.PathLike[str]], images: Path | None = Non
         deepest that holds all of them. A picture that is reached in two ways comes once.
 
     Raises:
-        Refused: a folder, a pattern or a list without pictures, or a list that cannot be read, or
-            whose ids don't tell its pictures apart; a path that can be none; ``images`` without a
-            COCO image list.
+        Refused: no such folder; a folder, a pattern or a list without pictures; a list that cannot
+            be read, or whose ids don't tell its pictures apart; a path that can be none;
+            ``images`` without a COCO image list.
 
     Warns:
         IdWarning: ids of a list that are not kept.
@@ -78,27 +80,29 @@ def collect(sources: Sequence[str | os.PathLike[str]], images: Path | None = Non
             "images",
             f"{images}: is where a COCO image list's names are seen from; give such a list",
         )
-    found: dict[Path, tuple[Path, int | None]] = {}
+    found: dict[Path, _Found] = {}
     roots = []
     for source in given:
         root, pictures = _expanded(source, images)
         roots.append(root)
-        for path, number in pictures:
-            before, kept = found.setdefault(real_path(path), (path, number))
-            if number is not None and kept is not None and kept != number:
-                _warn(f"{path}: is listed as {before}, too; its id {number} is dropped")
+        for one in pictures:
+            before = found.setdefault(real_path(one.path), one)
+            if None not in (one.number, before.number) and one.number != before.number:
+                _warn(
+                    f"{one.path}: is listed as {before.path}, too; its id {one.number} is dropped"
+                )
     if not found:
         raise Refused("pictures", "no pictures: give files, folders, patterns or lists of them")
-    paths = [Path(os.path.abspath(path)) for path, _ in found.values()]
+    paths = [Path(os.path.abspath(one.path)) for one in found.values()]
     root = _root(roots, paths)
-    numbers = [number for _, number in found.values()]
+    numbers = [one.number for one in found.values()]
     if None in numbers or len({*numbers}) < len(numbers):
         if any(number is not None for number in numbers):
             _warn("ids of a COCO image list don't tell all pictures apart: none are kept")
         numbers = [None] * len(numbers)
     return [
-        Listed(path, path.relative_to(root).as_posix(), number)
-        for path, number in zip(paths, numbers, strict=True)
+        Listed(path, path.relative_to(root).as_posix(), number, one.size)
+        for path, number, one in zip(paths, numbers, found.values(), strict=True)
     ]
 
 
@@ -135,25 +139,35 @@ def _warn(text: str) -> None:
     warnings.warn(one_line(text), IdWarning, stacklevel=3)
 
 
-_Found = Iterable[tuple[Path, int | None]]
+class _Found(NamedTuple):
+    """A picture, and what a COCO image list says of it: its number, and its height and width."""
+
+    path: Path
+    number: int | None = None
+    size: tuple[int, int] | None = None
 
 
-def _expanded(source: str, images: Path | None) -> tuple[Path | None, _Found]:
+def _expanded(source: str, images: Path | None) -> tuple[Path | None, Iterable[_Found]]:
     """A source's pictures, and the folder from which it sees them, if it has one."""
     path = Path(source)
     try:
         if os.path.isdir(path):
-            return path, [(one, None) for one in _in_folder(path)]
+            return path, map(_Found, _in_folder(path))
         if not os.path.lexists(path) and glob.has_magic(source):
-            return None, [(one, None) for one in _matching(source)]
+            return None, map(_Found, _matching(source))
         if path.suffix.lower() == ".txt":
-            return path.parent, [(one, None) for one in _in_list(path)]
+            return path.parent, [_Found(one) for one in _in_list(path)]
         if path.suffix.lower() == ".json":
             folder = images if images is not None else path.parent
             return folder, list(_in_coco(path, folder))
     except OSError as error:
         raise Refused("pictures", f"{path}: cannot be read ({error.strerror or error})") from error
-    return None, [(path, None)]
+    if not os.path.lexists(path) and path.suffix.lower() not in picture_suffixes():
+        raise Refused(
+            "pictures",
+            f"{path}: no such file or folder; give pictures, folders, patterns or lists of them",
+        )
+    return None, [_Found(path)]
 
 
 def _in_folder(folder: Path) -> list[Path]:
@@ -212,7 +226,7 @@ def _in_list(path: Path) -> Iterator[Path]:
     return (path.parent / name for name in names)
 
 
-def _in_coco(path: Path, folder: Path) -> Iterator[tuple[Path, int | None]]:
+def _in_coco(path: Path, folder: Path) -> Iterator[_Found]:
     try:
         document = read_json(path)
     except ValueError as error:
@@ -238,7 +252,9 @@ def _in_coco(path: Path, folder: Path) -> Iterator[tuple[Path, int | None]]:
             raise Refused(
                 "pictures", f"{path}: has the id {number} twice, of {seen[number]} and of {name}"
             )
-        yield folder / name, number
+        sides = entry.get("height"), entry.get("width")
+        known = all(type(side) is int and side > 0 for side in sides)
+        yield _Found(folder / name, number, sides if known else None)
 
 
 def _root(roots: Sequence[Path | None], paths: Sequence[Path]) -> Path:

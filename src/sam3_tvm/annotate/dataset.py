@@ -12,21 +12,24 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sam3_tvm.annotate.collect import JOURNAL, Listed
 from sam3_tvm.annotate.faults import OtherRun, PictureGone, Refused, Unfinished
 from sam3_tvm.annotate.finding import Finder
 from sam3_tvm.annotate.formats import FORMATS, Contents, Format
 from sam3_tvm.annotate.formats.base import json_text
-from sam3_tvm.annotate.journal import Journal
+from sam3_tvm.annotate.journal import Journal, same_file
 from sam3_tvm.annotate.records import AnnotatedPicture, PictureFailure
 from sam3_tvm.annotate.run import AT_ONCE, annotate, annotate_one
+from sam3_tvm.annotate.shards import make_folder, read_shards, remove_folder
 from sam3_tvm.annotate.sheet import lowest_scores, score_sheet
 from sam3_tvm.errors import UsageError, one_line
 from sam3_tvm.files import real_path, unwritable, write_whole
 from sam3_tvm.unfinished import remove_left_over, unfinished_folder
+
+if TYPE_CHECKING:
+    from sam3_tvm.annotate.cluster import Cluster, LoadFinder
 
 __all__ = ["Dataset", "check_place", "done_before", "seconds_per_picture"]
 
@@ -126,17 +129,17 @@ class Dataset:
                 path.unlink()
         for name in FORMATS:
             remove_left_over(folder / name)
+        try:
+            self._take_shards()
+        except BaseException:
+            self._journal.__exit__()
+            raise
 
     def __enter__(self) -> Dataset:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._journal.__exit__(kind, error, trace)
+    def __exit__(self, *_: object) -> None:
+        self._journal.__exit__()
 
     @property
     def done(self) -> int:
@@ -170,10 +173,79 @@ class Dataset:
                     raise Unfinished(error) from error
             yield one
 
+    def run_on(
+        self,
+        cluster: Cluster,
+        load: LoadFinder,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> Iterator[int]:
+        """Let a cluster's workers look at the pictures that are left.
+
+        They leave what they find in the dataset's folder, as they find it, and it is put in order
+        at the end. So this process may be killed, too, and any later run goes on, with a cluster
+        or without one. The dataset is the same to the byte as one that :meth:`run` makes.
+
+        Args:
+            cluster: whose workers look; each sees the pictures, the artifact and this dataset's
+                folder at the same paths.
+            load: gives each what this dataset was made with to look for objects; see
+                :meth:`~sam3_tvm.annotate.cluster.Cluster.annotate`.
+            interrupted: asked after each batch of pictures; those at hand are given up.
+
+        Yields:
+            How many pictures were looked at since the last time.
+
+        Raises:
+            Unfinished: what a worker says that it cannot do, or the disk is full.
+        """
+        self.failed = []
+        pictures = [
+            (n, one) for n, one in enumerate(self.pictures) if one.name not in self._journal
+        ]
+        reasons: dict[int, str] = {}
+        try:
+            shards = make_folder(self.folder).absolute()
+            for told in cluster.annotate(pictures, load, self._find.settings(), shards):
+                reasons.update(told.failures)
+                yield told.pictures
+                if interrupted():
+                    break
+            self._take_shards()
+        except UsageError as error:
+            raise Unfinished(error) from error
+        self.failed = [PictureFailure(self.pictures[n].name, reasons[n]) for n in sorted(reasons)]
+
+    def _take_shards(self) -> None:
+        """Bring what a cluster's workers have left into the journal.
+
+        Raises:
+            UsageError: the journal cannot be written.
+            MissingExtraError: pyarrow, with which they wrote it, isn't installed here.
+        """
+        listed = {one.name: one.path for one in self.pictures}
+        for one in read_shards(self.folder):
+            known = one.name in listed and one.name not in self._journal
+            # A picture that has changed since is looked at again.
+            if known and same_file(one, listed[one.name]):
+                self._journal.add(one)
+        try:
+            self._journal.sync()
+            remove_folder(self.folder)
+        except OSError as error:
+            raise unwritable(self.folder, error) from error
+
     def __iter__(self) -> Iterator[tuple[Listed, AnnotatedPicture]]:
         """The pictures that are done, in the order of the collection, from the disk."""
         journal = self._journal
         return ((one, journal.read(one.name)) for one in self.pictures if one.name in journal)
+
+    def other_sizes(self) -> Iterator[tuple[Listed, tuple[int, int]]]:
+        """The pictures that a COCO image list gives another size than their files have, each with
+        the height and width of the upright picture, which all coordinates are of."""
+        if any(one.coco_size is not None for one in self.pictures):
+            for listed, picture in self:
+                if listed.coco_size not in (None, picture.size):
+                    yield listed, picture.size
 
     def write(self, formats: Iterable[Format], sheet: int = 0, copy: bool = False) -> list[Path]:
         """Write formats, a contact sheet and a summary of what was found so far.
@@ -276,7 +348,8 @@ def done_before(folder: Path, find: Finder, pictures: Sequence[Listed]) -> set[s
     if not path.is_file():
         return set()
     with Journal(path, find.settings(), pictures, find.categories, True) as journal:
-        return {one.name for one in pictures if one.name in journal}
+        left = {one.name for one in read_shards(folder)}
+        return {one.name for one in pictures if one.name in journal or one.name in left}
 
 
 def seconds_per_picture(find: Finder, pictures: Sequence[Listed]) -> float | None:

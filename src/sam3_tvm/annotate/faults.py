@@ -24,7 +24,17 @@ class Refused(UsageError):
 
     def __init__(
         self,
-        given: Literal["pictures", "images", "phrases", "classes", "formats", "dataset"],
+        given: Literal[
+            "pictures",
+            "images",
+            "phrases",
+            "classes",
+            "formats",
+            "dataset",
+            "cluster",
+            "address",
+            "like",
+        ],
         text: str,
         has_value: bool = True,
     ) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,12 +11,16 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from sam3_tvm.annotate.classes import Phrase, categories, phrases_of
+from sam3_tvm.annotate.faults import Refused
 from sam3_tvm.annotate.records import AnnotatedObject
+from sam3_tvm.runtime.concepts.exemplar import Exemplar
 from sam3_tvm.runtime.concepts.prompts import check_threshold
 from sam3_tvm.runtime.concepts.results import Result
-from sam3_tvm.runtime.model import Model
+from sam3_tvm.runtime.concepts.sharing import share_out
+from sam3_tvm.runtime.model import Model, load
+from sam3_tvm.tiles import TiledResult, Tiling, Windows, open_windows, segment_tiled
 
-__all__ = ["Finder", "PhraseFinder"]
+__all__ = ["Finder", "PhraseFinder", "TiledPhraseFinder", "load_phrase_finder"]
 
 
 class Finder(Protocol):
@@ -44,52 +49,136 @@ class Finder(Protocol):
 
 
 class PhraseFinder:
-    """Looks for phrases with a model.
+    """Looks for phrases, and for what looks like examples on other pictures, with a model.
 
     Args:
         model: any number of threads may use it.
-        phrases: phrases, also as ``phrase=category``.
+        phrases: phrases, also as ``phrase=category``; none where there are examples.
         threshold: objects with a higher score are kept, 0 to 1.
+        like: examples. One whose name is a category goes with the phrases of it, one without a
+            name with everything; of another name it is a category of its own.
 
     Attributes:
         phrases: as they are looked for, each once.
-        categories: of them.
+        categories: of them, then those that have examples alone.
         read: for phrases that are longer than the model reads, the beginning that it reads; known
             once a picture was looked at.
 
     Raises:
-        Refused: no phrase, or one that cannot be used.
+        Refused: no phrase and no example, or one that cannot be used.
         PromptError: a threshold that is no number from 0 to 1.
     """
 
     def __init__(
-        self, model: Model, phrases: Iterable[str | Phrase], threshold: float = 0.5
+        self,
+        model: Model,
+        phrases: Iterable[str | Phrase],
+        threshold: float = 0.5,
+        like: Sequence[Exemplar] = (),
     ) -> None:
         check_threshold(threshold)
+        given = [*phrases]
         self._model = model
         self._threshold = float(threshold)
-        self.phrases = phrases_of(phrases)
-        self.categories = categories(self.phrases)
+        self._like = tuple(like)
+        self.phrases = phrases_of(given) if given or not like else ()
+        asked = share_out([(p.text, p.category) for p in self.phrases], self._like)
+        # What is looked for by examples alone goes by its category.
+        self._looked_for = [
+            (one.text, one.like, Phrase(one.text or one.name or "", one.name or ""))
+            for one in asked
+        ]
+        self.categories = categories([phrase for _, _, phrase in self._looked_for])
+        if "" in self.categories:
+            raise Refused("like", "an example without a phrase needs a name: the category", False)
         self.read: dict[str, str] = {}
 
     def __call__(self, rgb: NDArray[np.uint8]) -> Iterator[AnnotatedObject]:
-        texts = [phrase.text for phrase in self.phrases]
-        results = self._model.segment(rgb, texts, threshold=self._threshold)
-        for phrase, result in zip(self.phrases, results, strict=True):
+        texts = [text for text, _, _ in self._looked_for]
+        like = [of for _, of, _ in self._looked_for]
+        results = self._model.segment(rgb, texts, threshold=self._threshold, like=like)
+        return self._found(results)
+
+    def _found(self, results: Sequence[Result | TiledResult]) -> Iterator[AnnotatedObject]:
+        for (_, _, phrase), result in zip(self._looked_for, results, strict=True):
             if result.text_read != result.text:
                 self.read[phrase.text] = result.text_read
             yield from _objects(phrase, result)
 
     def settings(self) -> dict[str, Any]:
-        """The artifact's fingerprint, the phrases with their categories, and the threshold."""
-        return {
+        """The artifact's fingerprint, the phrases with their categories, the threshold, and the
+        examples where there are any."""
+        settings = {
             "the artifact": self._model.fingerprint,
             "the phrases": [[phrase.text, phrase.category] for phrase in self.phrases],
             "the threshold": self._threshold,
         }
+        if self._like:
+            settings["the examples"] = [[one.name, one.digest] for one in self._like]
+        return settings
 
 
-def _objects(phrase: Phrase, result: Result) -> Iterator[AnnotatedObject]:
+class TiledPhraseFinder(PhraseFinder):
+    """As a :class:`PhraseFinder`, tile by tile, for large pictures, which are read by windows.
+
+    Args:
+        model, phrases, threshold, like: as there.
+        tiling: how pictures are cut; by default tiles of 1008 pixels that overlap by 0.15 of that.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        phrases: Iterable[str | Phrase],
+        threshold: float = 0.5,
+        like: Sequence[Exemplar] = (),
+        tiling: Tiling | None = None,
+    ) -> None:
+        super().__init__(model, phrases, threshold, like)
+        self.tiling = tiling or Tiling()
+
+    def __call__(self, rgb: NDArray[np.uint8]) -> Iterator[AnnotatedObject]:
+        with open_windows(rgb) as windows:
+            return self.in_windows(windows)
+
+    def in_windows(self, windows: Windows) -> Iterator[AnnotatedObject]:
+        """The objects in a picture that is read by windows."""
+        texts = [text for text, _, _ in self._looked_for]
+        like = [of for _, of, _ in self._looked_for]
+        results: list[TiledResult] = segment_tiled(
+            self._model, windows, texts, threshold=self._threshold, like=like, tiling=self.tiling
+        )
+        return self._found(results)
+
+    def settings(self) -> dict[str, Any]:
+        """As those of phrases, with the tiles."""
+        return {**super().settings(), "the tiles": [self.tiling.tile, self.tiling.overlap]}
+
+
+def load_phrase_finder(
+    artifact: str | os.PathLike[str],
+    phrases: Iterable[str | Phrase],
+    threshold: float = 0.5,
+    threads: int | None = None,
+    like: Sequence[Exemplar] = (),
+    tiling: Tiling | None = None,
+) -> PhraseFinder:
+    """What looks for phrases, with a model that is loaded for it; as :class:`PhraseFinder`, or with
+    a tiling as :class:`TiledPhraseFinder`.
+
+    With its other arguments than ``threads`` given by :func:`functools.partial` it is what workers
+    of a cluster load.
+
+    Raises:
+        ArtifactError: an artifact that cannot be used here.
+    """
+    model = load(artifact, threads=threads)
+    if tiling is None:
+        return PhraseFinder(model, phrases, threshold, like)
+    return TiledPhraseFinder(model, phrases, threshold, like, tiling)
+
+
+def _objects(phrase: Phrase, result: Result | TiledResult) -> Iterator[AnnotatedObject]:
     """A result's objects, without those whose mask has no pixel."""
     height, width = result.size
     for box, entry in zip(result.boxes, result.to_coco(), strict=True):

@@ -23,7 +23,7 @@ from sam3_tvm.files import unwritable
 from sam3_tvm.json_file import parse_json
 from sam3_tvm.unfinished import in_the_making, lock_alone
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "same_file"]
 
 _FORM = 1
 
@@ -114,11 +114,19 @@ class Journal:
                     os.ftruncate(self._file.fileno(), place)
                 raise
             if time.monotonic() - self._synced > _SYNC_SECONDS:
-                os.fsync(self._file.fileno())
-                self._synced = time.monotonic()
+                self.sync()
         except OSError as error:
             raise unwritable(self.path, error) from error
         self._places[picture.name] = (place, len(line))
+
+    def sync(self) -> None:
+        """Bring what was taken so far to the disk itself.
+
+        Raises:
+            OSError: the disk is full or broken.
+        """
+        os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
 
     def read(self, name: str) -> AnnotatedPicture:
         """What was found in the picture of this name.
@@ -172,7 +180,7 @@ class Journal:
                 break
             picture = self._picture(data, number)
             # A picture that has changed since is looked at again.
-            if picture.name in pictures and _same_file(picture, pictures[picture.name].path):
+            if picture.name in pictures and same_file(picture, pictures[picture.name].path):
                 self._places[picture.name] = (place, len(line))
             place += len(line)
 
@@ -214,7 +222,7 @@ def _begin(path: Path, header: bytes) -> None:
             partial.unlink(missing_ok=True)
 
 
-def _same_file(picture: AnnotatedPicture, path: Path) -> bool:
+def same_file(picture: AnnotatedPicture, path: Path) -> bool:
     """Whether a picture's file is as it was, or gone: what was found in it stays then."""
     try:
         about = path.stat()

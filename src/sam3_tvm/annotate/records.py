@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sam3_tvm.runtime.pictures.runs import Window, window_of_runs
+from sam3_tvm.tiles.place import Place
+
 __all__ = ["AnnotatedObject", "AnnotatedPicture", "PictureFailure"]
 
 
@@ -31,6 +34,10 @@ class AnnotatedObject:
     box: tuple[float, float, float, float]
     area: int
     counts: str
+
+    def window(self, size: tuple[int, int]) -> Window:
+        """The part of the picture that has all of the mask; see :meth:`mask`."""
+        return window_of_runs(self.counts, size)
 
     def mask(self, size: tuple[int, int]) -> NDArray[np.bool_]:
         """The mask, bool [H, W].
@@ -57,6 +64,7 @@ class AnnotatedPicture:
         modified: when its file was last changed, in nanoseconds since 1970.
         sha256: of its file, in hexadecimal.
         objects: what was found, phrase by phrase, best first.
+        place: where it lies on the earth; None if that isn't known, or wasn't looked for.
     """
 
     name: str
@@ -66,10 +74,14 @@ class AnnotatedPicture:
     modified: int
     sha256: str
     objects: tuple[AnnotatedObject, ...]
+    place: Place | None = None
 
     def to_line(self) -> str:
         """A line of JSON, without the line break."""
-        return json.dumps(asdict(self), allow_nan=False, separators=(",", ":"))
+        data = asdict(self)
+        if self.place is None:
+            del data["place"]
+        return json.dumps(data, allow_nan=False, separators=(",", ":"))
 
     @classmethod
     def from_line(cls, line: str | bytes) -> AnnotatedPicture:
@@ -91,12 +103,20 @@ class AnnotatedPicture:
             raise TypeError("no object")
         height, width = data["size"]
         objects = tuple(map(_object, data["objects"]))
-        made = cls(**{**data, "size": (height, width), "objects": objects})
+        place = _place(data.get("place"))
+        made = cls(**{**data, "size": (height, width), "objects": objects, "place": place})
         _check(made, ("name", "path", "sha256"), str)
         _check(made, ("file_size", "modified"), int)
         if not all(type(side) is int and side > 0 for side in made.size):
             raise ValueError(f"size: {made.size!r}")
         return made
+
+
+def _place(data: Any) -> Place | None:
+    if data is None:
+        return None
+    a, b, c, d, e, f = map(float, data["transform"])
+    return Place(str(data["crs"]), (a, b, c, d, e, f))
 
 
 def _object(data: Any) -> AnnotatedObject:

@@ -68,17 +68,20 @@ def _picture(one: Doubtful) -> Image.Image:
         rgb = None
     if rgb is None or rgb.shape[:2] != one.size:
         return Image.new("RGB", (_SIDE, _SIDE), (225, 225, 225))
-    mask = one.object.mask(one.size)
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    top, left = int(rows[0]), int(columns[0])
-    height, width = int(rows[-1]) + 1 - top, int(columns[-1]) + 1 - left
+    left, top, mask = one.object.window(one.size)
+    height, width = mask.shape
     side = max(_LEAST_SHOWN, round(max(height, width) * (1 + 2 * _AROUND)))
     y0, y1 = _window(top + height / 2, side, one.size[0])
     x0, x1 = _window(left + width / 2, side, one.size[1])
     scale = _SIDE / max(y1 - y0, x1 - x0)
     size = (max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale)))
     shown = Image.fromarray(rgb[y0:y1, x0:x1]).resize(size)
-    grey = Image.fromarray(mask[y0:y1, x0:x1].astype(np.uint8) * 255)
+    # Where the object is larger than what is shown, its window is cut.
+    whole = np.zeros((y1 - y0, x1 - x0), np.uint8)
+    inside = mask[max(0, y0 - top) : y1 - top, max(0, x0 - left) : x1 - left]
+    at_y, at_x = max(0, top - y0), max(0, left - x0)
+    whole[at_y : at_y + inside.shape[0], at_x : at_x + inside.shape[1]] = inside * np.uint8(255)
+    grey = Image.fromarray(whole)
     scaled = np.asarray(grey.resize(size, Image.Resampling.BILINEAR)) >= 128
     return draw_overlay(np.asarray(shown), [scaled], None, None, opacity=0.25)
 

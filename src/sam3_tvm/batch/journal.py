@@ -34,6 +34,8 @@ _SAID = {
     "point_labels": "what the points stand for",
     "threshold": "the threshold",
     "nms": "what is suppressed",
+    "tiling": "the tiles",
+    "examples": "the examples on other pictures",
 }
 
 

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from sam3_tvm.batch.outputs import Lines, Masks, OneOverlay, Output, Overlays, Sheet
+from sam3_tvm.batch.outputs import Lines, Masks, OneOverlay, Outlines, Output, Overlays, Sheet
 from sam3_tvm.files import OutputFolder, real_path
 from sam3_tvm.film.faults import Refused
 from sam3_tvm.film.outputs import places
 
 __all__ = ["Form", "check_places", "form_of", "make_output", "refuse_mixed_masks"]
 
-Form = Literal["overlays", "masks", "lines", "picture"]
+Form = Literal["overlays", "masks", "lines", "picture", "outlines"]
 _FOLDERS = ("overlays", "masks")
 
 # Forms that one could expect to be written, and that aren't; other suffixes are parts of names.
@@ -39,6 +39,8 @@ def form_of(path: Path) -> Form:
             return "lines"
         if suffix == ".png":
             return "picture"
+        if suffix in (".geojson", ".gpkg"):
+            return "outlines"
         if suffix in _OTHERS:
             raise Refused(
                 "output",
@@ -116,6 +118,8 @@ def make_output(
     """
     if form == "lines":
         return Lines(path)
+    if form == "outlines":
+        return Outlines(path)
     if form == "picture":
         alone = pictures * phrases == 1
         return OneOverlay(path) if alone else Sheet(path, pictures, phrases)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from sam3_tvm.runtime import Model, Result
+from sam3_tvm.runtime import Exemplar, Model, Result
+from sam3_tvm.runtime.concepts.sharing import Asked, share_out
+from sam3_tvm.tiles import TiledResult, Tiling, segment_tiled
 
 __all__ = ["Outcome", "Question"]
 
@@ -21,6 +23,8 @@ class Question:
         boxes, box_labels, points, point_labels: examples, as there; lists of numbers.
         threshold: objects with a higher score are kept.
         nms: as there.
+        tiling: how pictures are cut; None for whole ones.
+        examples: on other pictures; see :func:`~sam3_tvm.runtime.concepts.sharing.share_out`.
     """
 
     texts: list[str]
@@ -31,17 +35,22 @@ class Question:
     threshold: float
     nms: float | None
 
-    @property
-    def several(self) -> bool:
-        """Whether a picture gives several results."""
-        return len(self.texts) > 1
+    examples: tuple[Exemplar, ...] = ()
+    tiling: Tiling | None = None
 
     def described(self) -> dict[str, Any]:
         """The question as plain data."""
-        return asdict(self)
+        plain = {one.name: getattr(self, one.name) for one in fields(self)}
+        examples = [[one.name, one.digest] for one in self.examples]
+        cut = self.tiling and [self.tiling.tile, self.tiling.overlap]
+        return {**plain, "examples": examples, "tiling": cut}
 
-    def ask(self, model: Model, picture: Path) -> list[Result]:
-        """A picture's results: one for each phrase, one without.
+    def asked(self) -> list[Asked[Exemplar]]:
+        """What is looked for, in the order of the results; empty with boxes or points alone."""
+        return share_out([(text, text) for text in self.texts], self.examples)
+
+    def ask(self, model: Model, picture: Path) -> list[Result] | list[TiledResult]:
+        """A picture's results: one for each thing that is looked for, one without any.
 
         Raises:
             ImageError: it cannot be read.
@@ -55,8 +64,19 @@ class Question:
             "threshold": self.threshold,
             "nms": self.nms,
         }
-        if self.texts:
-            return model.segment(picture, self.texts, **examples)
+        asked = self.asked()
+        if self.tiling is not None:
+            del examples["points"], examples["point_labels"]  # which whole pictures alone take
+            texts = [one.text for one in asked] or [None]
+            examples["like"] = [one.like for one in asked] or [()]
+            found: list[TiledResult] = segment_tiled(
+                model, picture, texts, **examples, tiling=self.tiling
+            )
+            return found
+        if asked:
+            texts = [one.text for one in asked]
+            # A tuple for each, so that none is taken for one that goes with all.
+            return model.segment(picture, texts, **examples, like=[one.like for one in asked])
         return [model.segment(picture, **examples)]
 
 
@@ -85,7 +105,13 @@ class Outcome:
     about: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, number: int, picture: Path, file_name: str, results: Sequence[Result]) -> Outcome:
+    def of(
+        cls,
+        number: int,
+        picture: Path,
+        file_name: str,
+        results: Sequence[Result | TiledResult],
+    ) -> Outcome:
         """That of a picture whose results these are; nothing is drawn yet."""
         height, width = results[0].size
         found = [

@@ -17,10 +17,12 @@ from sam3_tvm.film.faults import CannotGoOn
 from sam3_tvm.film.outputs.json_lines import JsonLines
 from sam3_tvm.runtime import ClickResult, Result
 from sam3_tvm.runtime.pictures.sheet import Cells
+from sam3_tvm.tiles import TiledResult
+from sam3_tvm.tiles.geo import check_geopackage, write_geojson, write_geopackage
 
-__all__ = ["Found", "Lines", "Masks", "OneOverlay", "Output", "Overlays", "Sheet"]
+__all__ = ["Found", "Lines", "Masks", "OneOverlay", "Outlines", "Output", "Overlays", "Sheet"]
 
-Found = Result | ClickResult
+Found = Result | TiledResult | ClickResult
 
 
 class Output(ABC):
@@ -104,6 +106,7 @@ class Masks(_Pictures):
     def write(self, outcome: Outcome, results: Sequence[Found]) -> None:
         for result in results:
             named = self._name(outcome, results, result)
+            assert not isinstance(result, TiledResult), "which has no masks of a picture's size"
             for number, mask in enumerate(result.masks, self._first):
                 picture = Image.fromarray(mask.astype(np.uint8) * 255)
                 self._folder.write(picture, named.with_name(f"{named.stem}-{number}.png"))
@@ -127,6 +130,26 @@ class Lines(Output):
 
     def finish(self) -> None:
         self._lines.finish()
+
+
+class Outlines(Output):
+    """A picture's outlines in its coordinate system: GeoJSON, or a GeoPackage."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._geopackage = path.suffix.lower() == ".gpkg"
+        OutputFile(path, "-o")  # refuses what can't be written
+        if self._geopackage:
+            check_geopackage()
+
+    def begin(self, states: Sequence[Any], journal: Path | None) -> None:
+        return  # it is written at once
+
+    def write(self, outcome: Outcome, results: Sequence[Found]) -> None:
+        tiled = [result for result in results if isinstance(result, TiledResult)]
+        objects = (one for result in tiled for one in result.outlined())
+        save = write_geopackage if self._geopackage else write_geojson
+        save(self.path, objects, tiled[0].place)
 
 
 class OneOverlay(Output):
@@ -213,5 +236,5 @@ class Sheet(Output):
 
 
 def _text(result: Found) -> str:
-    assert isinstance(result, Result), "of several results each has its phrase"
+    assert not isinstance(result, ClickResult), "of several results each has its phrase"
     return result.text

@@ -14,7 +14,7 @@ from sam3_tvm.components import AbiError
 from sam3_tvm.errors import Sam3Error, UsageError
 from sam3_tvm.files import PlaceError
 from sam3_tvm.film.faults import Unfinished
-from sam3_tvm.runtime import ImageError, Model, PromptError
+from sam3_tvm.runtime import ImageError, Model, PromptError, Result
 
 __all__ = ["Batch", "Failure"]
 
@@ -165,7 +165,7 @@ class Batch:
             results = self._question.ask(self._model, picture)
             for result in results:
                 height, width = result.size
-                if len(result) * height * width <= _KEPT_MASK_BYTES:
+                if isinstance(result, Result) and len(result) * height * width <= _KEPT_MASK_BYTES:
                     result.masks  # noqa: B018 - computed once and kept, for all uses below
             outcome = Outcome.of(number, picture, name, results)
             if self._journal is not None and not self._journal.begun:

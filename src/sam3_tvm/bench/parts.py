@@ -2,35 +2,40 @@
 
 Names of tensors in the ABI are the wiring: a part's functions run in order, each takes what
 an earlier one gave under that name, and what none gave is an input of the part. So a part
-needs no code of its own, and follows the ABI when that changes.
+needs no code of its own, and follows the ABI when that changes. Where a function runs several times
+its step says what goes by another name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sam3_tvm.bench.exactness import Error, largest, relative_error
 from sam3_tvm.components import Component, Dim, TensorSpec
 from sam3_tvm.errors import Sam3Error
 
 __all__ = [
     "EIGHT",
+    "FILM",
     "KEPT",
+    "OBJECTS",
     "PROMPT_ROWS",
     "BenchError",
     "Part",
     "PromptRow",
+    "Step",
+    "chain",
     "compare",
     "default_parts",
     "external_inputs",
     "kept_queries",
     "load_arrays",
-    "max_relative_error",
     "run_part",
     "save_arrays",
     "select_parts",
@@ -46,9 +51,42 @@ graph doesn't know which will be kept.
 
 EIGHT = "eight_prompts"
 
+FILM = "film"
+
+OBJECTS = 3
+"""Objects that are followed in :data:`FILM`."""
+
 
 class BenchError(Sam3Error):
     """A measurement that can't be made as asked."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A call of a function in a part.
+
+    Attributes:
+        function: the component's name.
+        takes: of inputs that are taken from another name than their own, that name.
+        gives: of outputs that go on by another name than their own, that name.
+    """
+
+    function: str
+    takes: Mapping[str, str] = field(default_factory=dict)
+    gives: Mapping[str, str] = field(default_factory=dict)
+
+    def inputs(self, component: Component) -> list[TensorSpec]:
+        """What is taken, by the names that it has in the part."""
+        return [replace(s, name=self.takes.get(s.name, s.name)) for s in component.inputs]
+
+    def outputs(self, component: Component) -> list[TensorSpec]:
+        """What is given, by the names that it has in the part."""
+        return [replace(s, name=self.gives.get(s.name, s.name)) for s in component.outputs]
+
+
+def chain(*functions: str) -> tuple[Step, ...]:
+    """Calls of functions whose tensors keep their names."""
+    return tuple(map(Step, functions))
 
 
 @dataclass(frozen=True)
@@ -58,15 +96,22 @@ class Part:
     Attributes:
         name: as the command line spells it.
         title: for tables and charts.
-        functions: names of components, in calling order; none for :data:`EIGHT`, which our
-            runtime's own interface runs.
+        steps: calls of components, in order; none for :data:`EIGHT`, which our runtime's own
+            interface runs.
         keeps: whether our engine decodes masks for :data:`KEPT` queries only.
+        asked: whether it is measured only where it is named.
     """
 
     name: str
     title: str
-    functions: tuple[str, ...]
+    steps: tuple[Step, ...]
     keeps: bool = False
+    asked: bool = False
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """The functions that it calls, in order of their first calls."""
+        return tuple(dict.fromkeys(step.function for step in self.steps))
 
 
 @dataclass(frozen=True)
@@ -111,37 +156,72 @@ PROMPT_ROWS = {
 """What :data:`EIGHT` measures, by name. The first gives the results that the others must give."""
 
 
+_ONE_PROMPT = chain("detr_encoder", "detr_decoder", "scoring", "mask_decoder")
+
+
+def _object(number: int) -> tuple[Step, ...]:
+    """One object on a frame of a film: looked for by what is remembered, decoded, remembered."""
+
+    def own(*names: str) -> dict[str, str]:
+        return {name: f"{name}_of_object_{number}" for name in names}
+
+    looked = own("conditioned")
+    decoder = own("masks", "iou", "object_logits", "pointers")
+    return (
+        Step("memory_attention", gives=looked),
+        Step("prompt_encoder", gives=own("sparse", "dense")),
+        Step(
+            "click_decoder",
+            takes={"tracker_2": looked["conditioned"], **own("sparse", "dense")},
+            gives=decoder,
+        ),
+        Step("enlarge_masks", gives=own("enlarged")),
+        Step("memory_encoder", takes=own("enlarged", "object_logits"), gives=own("memory")),
+    )
+
+
 _PARTS = (
-    Part("encode_image", "Encode a picture", ("vision_encoder",)),
-    Part("text", "Encode a phrase", ("text_encoder",)),
+    Part("encode_image", "Encode a picture", chain("vision_encoder")),
+    Part("text", "Encode a phrase", chain("text_encoder")),
+    Part("one_prompt", "One prompt, after the encoders", _ONE_PROMPT, keeps=True),
+    Part("click", "One click, after the encoder", chain("prompt_encoder", "click_decoder")),
+    # It takes as long as all others together.
     Part(
-        "one_prompt",
-        "One prompt, after the encoders",
-        ("detr_encoder", "detr_decoder", "scoring", "mask_decoder"),
+        FILM,
+        f"A frame of a film, one phrase and {OBJECTS} objects",
+        (
+            *chain("vision_encoder", "tracker_neck"),
+            *_ONE_PROMPT,
+            *(step for number in range(OBJECTS) for step in _object(number)),
+        ),
         keeps=True,
+        asked=True,
     ),
-    Part("click", "One click, after the encoder", ("prompt_encoder", "click_decoder")),
     Part(EIGHT, "Eight prompts on one picture", ()),
 )
+
+
+def _there(components: Mapping[str, Component]) -> list[Part]:
+    return [p for p in _PARTS if all(name in components for name in p.functions)]
 
 
 def default_parts(components: Mapping[str, Component]) -> list[Part]:
     """The parts that make up segmenting a picture by a phrase or a click, as far as there are
     functions for them."""
-    return [p for p in _PARTS if all(name in components for name in p.functions)]
+    return [p for p in _there(components) if not p.asked]
 
 
 def select_parts(names: Sequence[str] | None, components: Mapping[str, Component]) -> list[Part]:
-    """The parts of these names: those of :func:`default_parts`, or single functions.
+    """The parts of these names: those of :func:`default_parts`, :data:`FILM`, or single functions.
 
     Raises:
-        BenchError: a name that is neither.
+        BenchError: a name that is none of these.
     """
     if names is None:
         return default_parts(components)
-    known = {p.name: p for p in default_parts(components)}
+    known = {p.name: p for p in _there(components)}
     # Alone, a function does the same work in every engine: all queries, for one.
-    known |= {n: Part(n, n, (n,)) for n in components if n not in known}
+    known |= {n: Part(n, n, chain(n)) for n in components if n not in known}
     if unknown := [n for n in names if n not in known]:
         raise BenchError(
             f"nothing to measure named {unknown[0]!r}; accepted are {', '.join(known)}"
@@ -159,11 +239,12 @@ def external_inputs(part: Part, components: Mapping[str, Component]) -> tuple[Te
     """What a part takes that none of its earlier functions gives, in order of first use."""
     made: set[str] = set()
     taken: dict[str, TensorSpec] = {}
-    for name in part.functions:
-        for spec in components[name].inputs:
+    for step in part.steps:
+        component = components[step.function]
+        for spec in step.inputs(component):
             if spec.name not in made:
                 taken.setdefault(spec.name, spec)
-        made |= {spec.name for spec in components[name].outputs}
+        made |= {spec.name for spec in step.outputs(component)}
     return tuple(taken.values())
 
 
@@ -194,16 +275,17 @@ def run_part(
     """
     values = dict(inputs)
     outputs: dict[str, Any] = {}
-    for name in part.functions:
-        component = components[name]
+    for step in part.steps:
+        component = components[step.function]
         taken = []
-        for spec in component.inputs:
+        for spec in step.inputs(component):
             value, axis = values[spec.name], _queries_axis(spec)
             if kept is not None and axis is not None:
                 value = value[(slice(None),) * axis + (kept,)]
             taken.append(value)
-        given = call(name, taken)
-        outputs |= zip((spec.name for spec in component.outputs), given, strict=True)
+        given = call(step.function, taken)
+        named = zip((spec.name for spec in step.outputs(component)), given, strict=True)
+        outputs |= named
         values |= outputs
     return outputs
 
@@ -214,8 +296,8 @@ def compare(
     got: Mapping[str, NDArray[Any]],
     reference: Mapping[str, NDArray[Any]],
     kept: NDArray[np.int64] | None,
-) -> float:
-    """The largest of :func:`max_relative_error` over a part's outputs, NaN if one is.
+) -> Error:
+    """The largest error of a part's outputs.
 
     Args:
         part, components: what was run.
@@ -224,28 +306,13 @@ def compare(
         kept: the queries that ``got`` was made for.
     """
     errors = []
-    for name in part.functions:
-        for spec in components[name].outputs:
+    for step in part.steps:
+        for spec in step.outputs(components[step.function]):
             wanted, axis = reference[spec.name], _queries_axis(spec)
             if kept is not None and axis is not None:
                 wanted = wanted[(slice(None),) * axis + (kept,)]
-            errors.append(max_relative_error(got[spec.name], wanted))
-    # NumPy's maximum, for which NaN is larger than anything.
-    return float(np.max(errors, initial=0.0))
-
-
-def max_relative_error(got: NDArray[Any], wanted: NDArray[Any]) -> float:
-    """Largest error over the reference's largest value; of booleans, the share that differs.
-
-    Infinite where shapes differ, NaN where a value is.
-    """
-    if got.shape != wanted.shape:
-        return float("inf")
-    if wanted.size == 0:
-        return 0.0
-    if wanted.dtype == np.bool_:
-        return float(np.mean(got != wanted))
-    return float(np.abs(got - wanted).max() / max(float(np.abs(wanted).max()), 1e-30))
+            errors.append(relative_error(got[spec.name], wanted))
+    return largest(errors)
 
 
 def save_arrays(folder: Path, arrays: Mapping[str, Any]) -> None:

@@ -1,4 +1,5 @@
-"""Jobs done once, each in a process of its own: checkpoint, reference, ONNX, quick model."""
+"""Jobs done once, each in a process of its own: checkpoint, reference, files of other engines,
+quick model."""
 
 from __future__ import annotations
 
@@ -7,12 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from sam3_tvm.abi import abi
-from sam3_tvm.bench.engines import first_line, onnx_file
+from sam3_tvm.bench.engines import first_line
+from sam3_tvm.bench.engines.base import model_file
 from sam3_tvm.bench.parts import (
     Part,
     external_inputs,
@@ -21,6 +24,7 @@ from sam3_tvm.bench.parts import (
     select_parts,
     usual_sizes,
 )
+from sam3_tvm.bench.quantizing import quantize, save_sample
 from sam3_tvm.components import Component, abi_to_json
 from sam3_tvm.sources import open_source
 from sam3_tvm.sources.base import Source
@@ -137,10 +141,13 @@ def reference(
     threads: int,
     seed: int,
     work: str,
+    samples: int = 0,
 ) -> dict[str, Any]:
     """Draw the inputs, run PyTorch eager on them and count its arithmetic.
 
-    Writes ``abi.json``, and by part ``inputs/`` and ``outputs/reference/``.
+    Writes ``abi.json``, and by part ``inputs/`` and ``outputs/reference/``; and by function so many
+    ``samples/``: what it is given for inputs that are never measured, the next seeds', for what is
+    calibrated.
 
     Returns:
         ``flops`` by part, see :func:`count_flops`, and ``sizes``.
@@ -156,8 +163,35 @@ def reference(
         save_arrays(folder / "inputs" / part.name, inputs)
         with torch.no_grad(), source.patched():
             outputs, flops[part.name] = count_flops(source, part, components, inputs)
-        save_arrays(folder / "outputs" / "reference" / part.name, outputs)
+            save_arrays(folder / "outputs" / "reference" / part.name, outputs)
+            for number in range(samples):
+                _save_sample(source, part, components, seed + 1 + number, folder, number)
     return {"flops": flops, "grid": source.sizes.grid, "image": source.sizes.image}
+
+
+def _save_sample(
+    source: Source,
+    part: Part,
+    components: dict[str, Component],
+    seed: int,
+    work: Path,
+    number: int,
+) -> None:
+    """Run a part on other inputs, and keep what each function is given first."""
+
+    def call(name: str, values: Sequence[Any]) -> Sequence[Any]:
+        given = [np.asarray(v) for v in values if not isinstance(v, tuple)]
+        save_sample(work, number, name, given)
+        return _call(source, name, values)
+
+    names = [spec.name for spec in external_inputs(part, components)]
+    inputs = dict(zip(names, _inputs(source, part, components, seed), strict=True))
+    run_part(part, components, inputs, call)
+
+
+def _call(source: Source, name: str, values: Sequence[Any]) -> Sequence[Any]:
+    given = source.component(name)(*values)
+    return given if isinstance(given, tuple) else (given,)
 
 
 def _inputs(
@@ -186,12 +220,8 @@ def count_flops(
         },
     )
 
-    def call(name: str, values: Sequence[Any]) -> Sequence[Any]:
-        given = source.component(name)(*values)
-        return given if isinstance(given, tuple) else (given,)
-
     with counter:
-        outputs = run_part(part, components, inputs, call)
+        outputs = run_part(part, components, inputs, lambda n, values: _call(source, n, values))
     return outputs, int(counter.get_total_flops())
 
 
@@ -220,7 +250,7 @@ def export_onnx(
     for name in functions:
         sizes = usual_sizes(components[name])
         inputs = sample_inputs(components[name], sizes, source.vocabulary_size())
-        path = Path(onnx_file(Path(work), name))
+        path = model_file(Path(work), "onnx", name)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with torch.no_grad(), source.patched():
@@ -247,4 +277,5 @@ JOBS: dict[str, Callable[..., Any]] = {
     "compile": compile_quick,
     "reference": reference,
     "onnx": export_onnx,
+    "quantize": quantize,
 }

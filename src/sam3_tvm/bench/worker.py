@@ -19,9 +19,9 @@ __all__ = ["main"]
 def main(arguments: list[str]) -> None:
     """Do what the JSON object in the only argument says.
 
-    ``{"role": "engine", "engine": NAME, ...}`` loads an engine and serves orders until its
-    input ends; ``"peak"`` likewise for the machine's peak rate; any other role is a job of
-    :mod:`sam3_tvm.bench.prepare` that answers once.
+    ``{"role": "engine", "engine": NAME, "seat": FOLDER, ...}`` loads an engine and serves orders
+    until its input ends, with outputs in that folder; ``"peak"`` likewise for the machine's peak
+    rates; any other role is a job of :mod:`sam3_tvm.bench.prepare` that answers once.
     """
     # Libraries print to stdout. Answers go through a copy of it, prints to stderr.
     answers = os.fdopen(os.dup(1), "w")
@@ -53,7 +53,14 @@ def _serve_engine(job: dict[str, Any], answer: Callable[[dict[str, Any]], None])
 
     work = Path(job["work"])
     engine = open_engine(job)
-    answer({"versions": engine.versions(), "failures": engine.failures})
+    answer(
+        {
+            "versions": engine.versions(),
+            "failures": engine.failures,
+            "precision": engine.precision,
+            "arithmetic": {name: engine.arithmetic(name) for name in engine.functions},
+        }
+    )
     runs: dict[str, Callable[[], dict[str, Any]]] = {}
     for order in _orders():
         do, part = order["do"], order.get("part", "")
@@ -69,7 +76,7 @@ def _serve_engine(job: dict[str, Any], answer: Callable[[dict[str, Any]], None])
                 continue
             seconds = time.perf_counter() - start
             if order["save"]:
-                save_arrays(work / "outputs" / job["engine"] / part, outputs)
+                save_arrays(work / "outputs" / job["seat"] / part, outputs)
             answer({"seconds": seconds})
         elif do == "time":
             answer({"seconds": [_timed(runs[part]) for _ in range(order["runs"])]})
@@ -84,12 +91,14 @@ def _timed(run: Callable[[], Any]) -> float:
 
 
 def _serve_peak(job: dict[str, Any], answer: Callable[[dict[str, Any]], None]) -> None:
-    from sam3_tvm.bench.peak import FmaPeak
+    from sam3_tvm.bench.peak import Peak, find_instructions
+    from sam3_tvm.compiler.targets.cpu import CpuTarget
 
-    peak = FmaPeak(job["threads"])
-    answer({})
+    found = find_instructions(CpuTarget.native())
+    peaks = {kind: Peak(job["threads"], one) for kind, one in found.items() if one is not None}
+    answer({"instructions": {kind: one and one.name for kind, one in found.items()}})
     for _ in _orders():
-        answer({"flops": peak.rate()})
+        answer({"rates": {kind: peak.rate() for kind, peak in peaks.items()}})
 
 
 if __name__ == "__main__":

@@ -5,21 +5,33 @@ from __future__ import annotations
 import signal
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sam3_tvm.cli.interrupts import Interrupts
+from sam3_tvm.cli.like import (
+    LikeOption,
+    NegativeLikeOption,
+    check_likes,
+    make_exemplars,
+    parse_likes,
+)
 from sam3_tvm.cli.options import ArtifactFolder, JsonForTables, Threads
 from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.prompts import long_phrase
 from sam3_tvm.cli.terminal import complain, counting, duration, say, say_json, show, table
+from sam3_tvm.cli.tiling import OverlapOption, TileOption, parse_tiling
 from sam3_tvm.errors import UsageError, as_argument, one_line
 
 if TYPE_CHECKING:
-    from sam3_tvm.annotate import Dataset, Format, Listed, PhraseFinder
+    from sam3_tvm.annotate import Cluster, Dataset, Format, Listed, PhraseFinder, Usage
+    from sam3_tvm.annotate.cluster import LoadFinder
 
 __all__ = ["command"]
 
@@ -65,11 +77,15 @@ def command(
             parser=local_path,
         ),
     ] = None,
+    like: LikeOption = [],  # noqa: B006 - typer copies it
+    negative_like: NegativeLikeOption = [],  # noqa: B006 - typer copies it
+    tile: TileOption = None,
+    overlap: OverlapOption = None,
     formats: Annotated[
         list[str],
         typer.Option(
             "--format",
-            help="coco, yolo (both yolo-segment and yolo-detect), geojson, labelme, cvat, "
+            help="coco, yolo (both yolo-segment and yolo-detect), geojson, gpkg, labelme, cvat, "
             "parquet; several with commas; repeatable.",
             metavar="NAMES",
         ),
@@ -105,10 +121,26 @@ def command(
             "--dry-run", help="Say what would be done, and measure in what time; write nothing."
         ),
     ] = False,
+    ray: Annotated[
+        bool,
+        typer.Option(
+            "--ray", help="Share the work among processes of this machine, of --threads each (1)."
+        ),
+    ] = False,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            help="Share it among the machines of a cluster of Ray's: HOST:PORT, or auto on one of "
+            "them. All see the artifact, the pictures and DATASET at the same paths.",
+            metavar="ADDRESS",
+        ),
+    ] = None,
     as_json: JsonForTables = False,
     threads: Threads = None,
 ) -> None:
     """Annotate a whole collection of pictures, and write a dataset.
+
+    What is looked for are phrases, and what looks like boxes on a few pictures.
 
     Interrupted or killed at any moment, the same command goes on, and the
     dataset is the same to the byte. With another --format it adds that, without
@@ -121,23 +153,42 @@ def command(
     sam3-tvm annotate sam3-cpu yard/ --text "forklift truck=vehicle" -o yard-set
     sam3-tvm annotate sam3-cpu 'shots/**/*.jpg' --classes names.yaml -o shots-set
     sam3-tvm annotate sam3-cpu photos/ --text cat -o pets --format yolo,cvat
+    sam3-tvm annotate sam3-cpu shelves/ --like one.jpg:40,25,110,180=jar -o jars
     sam3-tvm annotate sam3-cpu photos/ --text cat -o pets --dry-run
+    sam3-tvm annotate sam3-cpu photos/ --text cat -o pets --ray
     """
     with _what_to_type(output):
         from sam3_tvm.annotate import (
+            Cluster,
             Dataset,
             PhraseFinder,
+            TiledPhraseFinder,
             check_place,
             chosen_formats,
             collect,
+            load_phrase_finder,
             read_classes,
         )
         from sam3_tvm.annotate.classes import phrases_of
         from sam3_tvm.runtime.concepts.detector import PhraseWarning
+        from sam3_tvm.runtime.concepts.sharing import share_out
 
         if not 0 <= threshold <= 1:
             raise UsageError(f"--threshold {threshold:g}: scores lie between 0 and 1")
-        phrases = phrases_of([*text, *(read_classes(classes) if classes is not None else ())])
+        likes, tiling = parse_likes(like, negative_like), parse_tiling(tile, overlap)
+        if not text and classes is None and not likes:
+            raise UsageError(
+                "nothing to look for: give --text PHRASE, --classes FILE or --like "
+                "PICTURE:x0,y0,x1,y1=NAME"
+            )
+        given = [*text, *(read_classes(classes) if classes is not None else ())]
+        phrases = phrases_of(given) if given else ()
+        check_likes(share_out([(p.text, p.category) for p in phrases], likes))
+        if not phrases and (nameless := [one for one in likes if one.name is None]):
+            raise UsageError(
+                f"{nameless[0].typed}: has no category; give --text PHRASE, or =CATEGORY after "
+                "the box"
+            )
         written = chosen_formats(name.strip() for names in formats for name in names.split(","))
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
@@ -145,10 +196,22 @@ def command(
         for one in heard:
             complain(f"warning: {one.message}")
         check_place(output, listed)
+        cluster = Cluster(ray_address, threads) if ray or ray_address is not None else None
 
         import sam3_tvm
 
-        find = PhraseFinder(sam3_tvm.load(artifact, threads=threads), phrases, threshold)
+        model = sam3_tvm.load(artifact, threads=threads)
+        exemplars = make_exemplars(model, likes)
+        asked = (model, phrases, threshold, exemplars)
+        find = PhraseFinder(*asked) if tiling is None else TiledPhraseFinder(*asked, tiling)
+        load = partial(
+            load_phrase_finder,
+            artifact.absolute(),
+            phrases,
+            threshold,
+            like=exemplars,
+            tiling=tiling,
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PhraseWarning)  # said once, when all is done
             warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -156,10 +219,11 @@ def command(
                 _plan(find, listed, output, written, as_json)
                 return
             with Dataset(output, find, listed) as dataset:
-                stopped = _look(dataset)
+                stopped, usage = _look(dataset, threads, cluster, load)
                 if stopped is None:
                     paths = dataset.write(written, sheet, copy)
-                    _report(dataset, paths, as_json)
+                    _report(dataset, paths, usage, as_json)
+                    _warn_of_sizes(dataset)
     for phrase, read in find.read.items():
         complain(long_phrase(phrase, read, "the phrase"))  # it may be of --classes
     if stopped is not None:
@@ -177,18 +241,39 @@ def command(
         raise typer.Exit(1)
 
 
-def _look(dataset: Dataset) -> int | None:
-    """Look at the pictures that are left; the signal that stopped it, or None."""
-    total, done = len(dataset.pictures), dataset.done
-    with (
-        Interrupts("the pictures at hand") as interrupted,
-        counting("pictures", total, done) as tell,
-    ):
-        for count, _ in enumerate(dataset.run(interrupted=interrupted), done + 1):
+def _look(
+    dataset: Dataset, threads: int | None, cluster: Cluster | None, load: LoadFinder
+) -> tuple[int | None, Usage | None]:
+    """Look at the pictures that are left, here or on a cluster.
+
+    Returns:
+        The signal that stopped it, or None; what was used, if there was anything to look at.
+    """
+    from sam3_tvm.annotate import UsageMeter
+
+    total, before = len(dataset.pictures), dataset.done
+    if not dataset.left:
+        return None, None
+    with ExitStack() as stack:
+        if cluster is not None:
+            # Before signals are heard: Ray would hear them instead.
+            stack.enter_context(cluster)
+        at_hand = "the pictures at hand" if cluster is None else "the next batch"
+        interrupted = stack.enter_context(Interrupts(at_hand))
+        tell = stack.enter_context(counting("pictures", total, before))
+        meter = UsageMeter(threads)
+        steps = (
+            dataset.run_on(cluster, load, interrupted)
+            if cluster is not None
+            else (1 for _ in dataset.run(interrupted=interrupted))
+        )
+        for count in accumulate(steps, initial=before):
             tell(count)
         # One that comes after the last picture stops nothing.
         looked = dataset.done + len(dataset.failed)
-        return (interrupted.signal or signal.SIGINT) if looked < total else None
+        stopped = (interrupted.signal or signal.SIGINT) if looked < total else None
+        usage = meter.usage(looked - before)
+    return stopped, usage if cluster is None else cluster.usage(usage)
 
 
 def _plan(
@@ -200,6 +285,7 @@ def _plan(
 
     done = done_before(output, find, listed)
     left = [one for one in listed if one.name not in done]
+    missing = [one.name for one in left if not one.path.exists()]
     seconds = seconds_per_picture(find, left)
     names = [one.name for one in formats]
     if json:
@@ -207,6 +293,7 @@ def _plan(
             {
                 "pictures": len(listed),
                 "left": len(left),
+                "missing": len(missing),
                 "phrases": [{"text": p.text, "category": p.category} for p in find.phrases],
                 "categories": list(find.categories),
                 "formats": names,
@@ -218,6 +305,8 @@ def _plan(
         return
     rows = table("", "")
     rows.add_row("pictures", f"{len(listed)}, {len(left)} of them left to do")
+    if missing:
+        rows.add_row("not there", f"{len(missing)}, such as {missing[0]}")
     rows.add_row("first", listed[0].name)
     rows.add_row("last", listed[-1].name)
     for category in find.categories:
@@ -234,10 +323,11 @@ def _plan(
     show(f"{output} would be made", rows)
 
 
-def _report(dataset: Dataset, paths: list[Path], json: bool) -> None:
+def _report(dataset: Dataset, paths: list[Path], usage: Usage | None, json: bool) -> None:
     summary = dataset.summary()
     if json:
-        say_json({**summary, "outputs": [f"{path}" for path in paths]})
+        run = None if usage is None else asdict(usage)
+        say_json({**summary, "outputs": [f"{path}" for path in paths], "run": run})
         return
     rows = table("category", "objects", right=("objects",))
     for name, count in summary["objects"].items():
@@ -246,6 +336,24 @@ def _report(dataset: Dataset, paths: list[Path], json: bool) -> None:
     show(f"{dataset.folder}: {count} pictures, {without} of them without objects", rows)
     for path in paths:
         say(f"wrote {path}")
+    if usage is not None:  # beside what is the same for every run
+        complain(
+            f"looked at {usage.pictures} pictures in {usage.seconds:.1f} s, "
+            f"{usage.pictures / usage.seconds:.2f} a second; the model computed "
+            f"{usage.computing:.0%} of the time"
+        )
+
+
+def _warn_of_sizes(dataset: Dataset) -> None:
+    differing = [*dataset.other_sizes()]
+    if differing:
+        listed, (height, width) = differing[0]
+        said = listed.coco_size or (0, 0)
+        complain(
+            f"warning: {len(differing)} of the pictures are of another size than their list says, "
+            f"such as {listed.name}: {said[1]} x {said[0]} there, {width} x {height} in the file, "
+            "upright; masks and boxes are of the file's"
+        )
 
 
 def _complain_of(dataset: Dataset) -> None:
@@ -265,7 +373,10 @@ _OPTIONS = {
     "phrases": "--text",
     "classes": "--classes",
     "formats": "--format",
+    "like": "--like",
     "dataset": "-o",
+    "cluster": "--ray",
+    "address": "--ray-address",
 }
 
 _ADVICE = {

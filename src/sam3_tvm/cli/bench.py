@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,6 @@ from sam3_tvm.cli.terminal import (
     byte_size,
     complain,
     json_text,
-    need_extra,
     reporting,
     say,
     say_json,
@@ -21,6 +21,7 @@ from sam3_tvm.cli.terminal import (
     table,
 )
 from sam3_tvm.errors import UsageError
+from sam3_tvm.extras import needed
 from sam3_tvm.files import OutputFile
 
 if TYPE_CHECKING:
@@ -31,26 +32,31 @@ __all__ = ["command"]
 
 
 def command(
-    artifact: Annotated[
-        Path | None,
+    artifacts: Annotated[
+        list[Path] | None,
         typer.Argument(
-            help="The artifact's folder; none with --quick.", metavar="[DIR]", parser=local_path
+            help="The folders of one or several artifacts of one checkpoint; none with --quick.",
+            metavar="[DIR]...",
+            parser=local_path,
         ),
     ] = None,
     against: Annotated[
         str | None,
         typer.Option(
-            help="Engines to compare with: torch, torch-compile, onnxruntime, openvino, separated "
-            "by commas. By default those that are installed; 'none' measures ours alone.",
+            help="Engines to compare with, separated by commas: torch, torch-bf16 (autocast), "
+            "torch-compile, onnxruntime, onnxruntime-int8 (dynamic), openvino (as it comes: "
+            "bfloat16 where the CPU has it), openvino-f32, openvino-int8 (by NNCF). By default "
+            "those that are installed; 'none' measures ours alone.",
             metavar="NAMES",
         ),
     ] = None,
     functions: Annotated[
         str | None,
         typer.Option(
-            help="Parts to measure: encode_image, text, one_prompt, eight_prompts, click, or "
-            "single functions such as mask_decoder, separated by commas. By default the parts that "
-            "the artifact has, with --quick encode_image.",
+            help="Parts to measure: encode_image, text, one_prompt, eight_prompts, click, film (a "
+            "frame with one phrase and three objects), or single functions such as mask_decoder, "
+            "separated by commas. By default the parts that the artifact has but for film, with "
+            "--quick encode_image.",
             metavar="NAMES",
         ),
     ] = None,
@@ -81,39 +87,46 @@ def command(
     ] = None,
     as_json: JsonForTables = False,
 ) -> None:
-    """Measure an artifact beside PyTorch, torch.compile, ONNX Runtime and OpenVINO.
+    """Measure artifacts beside PyTorch, torch.compile, ONNX Runtime and OpenVINO.
 
-    Every engine runs in a process of its own, in turn, on the same inputs, after its results
-    were compared with PyTorch's. The exit code is 1 when ours could not be measured.
+    Every engine runs in a process of its own, in turn, on the same inputs, as a user would get it:
+    most in float32, some in bfloat16 or eight bits. So beside every time stands the error, relative
+    to PyTorch in float32: the root mean square of the differences (rms), and the largest. A result
+    with an rms error above 0.1 is marked "off" and compared with nothing. Under each table ours is
+    compared with the fastest that is at least as exact, and with the fastest of all. The exit code
+    is 1 when ours could not be measured, or is off.
 
     [bold]Examples[/bold]
 
     sam3-tvm bench --quick
     sam3-tvm bench sam3-cpu --against torch,openvino --rounds 5 -o results/bench.json
+    sam3-tvm bench sam3-f32 sam3-int8 --against openvino,openvino-f32,openvino-int8
+    sam3-tvm bench sam3-cpu --functions film --against torch
     sam3-tvm bench sam3-cpu --functions detr_decoder,mask_decoder
     sam3-tvm bench sam3-cpu --profile --functions vision_encoder -o profile.json
     """
     if output is not None:
         OutputFile(output, "-o")  # what can't be written to later is said now
+    folders = list(artifacts or [])
     if profile:
-        if artifact is None or quick:
+        if len(folders) != 1 or quick:
             raise UsageError("--profile takes the folder of an artifact, and no --quick")
-        _profile(artifact, _names(functions), threads, seed, output, as_json)
+        _profile(folders[0], _names(functions), threads, seed, output, as_json)
         return
     if output is None and not as_json:
         output = Path("bench.json")
-    with need_extra("comparing engines"):
-        import torch  # noqa: F401 - the engines' processes need it, which must not be late
-        import tvm  # noqa: F401
+    with needed("compile", "comparing engines"):
+        for package in ("torch", "tvm"):  # the engines' processes need them
+            import_module(package)
 
     from sam3_tvm.bench import Options, bench
 
     names = [] if against == "none" else _names(against)
-    options = Options(artifact, names, _names(functions), rounds, threads, quick, seed)
+    options = Options(folders, names, _names(functions), rounds, threads, quick, seed)
     with reporting() as progress:
         report = bench(options, progress)
     if as_json:
-        from sam3_tvm.bench.report import to_json
+        from sam3_tvm.bench.writing import to_json
 
         say_json(to_json(report))
     else:
@@ -123,11 +136,14 @@ def command(
         if not as_json:
             for path in written:
                 say(f"wrote {path}")
-    from sam3_tvm.bench.engines import OURS
-
-    if broken := [t for t in report.timings if t.engine == OURS and t.failed is not None]:
-        complain(f"not measured: {broken[0].part}: {broken[0].failed}")
-        raise typer.Exit(1)
+    ours = {engine.name for engine in report.ours}
+    for t in (t for t in [*report.timings, *report.prompts] if t.engine in ours):
+        if t.failed is not None:
+            complain(f"not measured: {t.part}: {t.failed}")
+            raise typer.Exit(1)
+        if t.off:
+            complain(f"wrong results: {t.part}: the rms error is {t.error}")
+            raise typer.Exit(1)
 
 
 def _names(text: str | None) -> list[str] | None:
@@ -136,7 +152,7 @@ def _names(text: str | None) -> list[str] | None:
 
 def _write(report: BenchReport, output: Path) -> list[Path]:
     """Write the report in its three forms; the chart where it can be drawn."""
-    from sam3_tvm.bench.report import markdown, to_json
+    from sam3_tvm.bench.writing import markdown, to_json
 
     paths = [output, output.with_suffix(".md")]
     OutputFile(paths[0], "-o").write_text(json_text(to_json(report)) + "\n")
@@ -156,56 +172,69 @@ def _write(report: BenchReport, output: Path) -> list[Path]:
 def _print_report(report: BenchReport) -> None:
     from statistics import median
 
-    from sam3_tvm.bench.report import duration, headline, verdict
+    from sam3_tvm.bench.writing import (
+        duration,
+        errors,
+        headline,
+        peak_lines,
+        percent,
+        verdicts,
+    )
 
     say(headline(report))
-    titles = {e.name: e.title for e in report.engines}
-    columns = ("median", "min", "max", "x ours", "GFLOP/s", "of peak", "error")
+    for line in peak_lines(report):
+        say(f"peak of {line}")
+    say("")
+    of = report.ours[0].title if len(report.ours) > 1 else "ours"
+    columns = ("median", "rms error", "max error", "min", "max", f"x {of}", "GFLOP/s", "of peak")
     for part in report.parts:
         rows = table("engine", *columns, right=columns)
         for t in (t for t in report.timings if t.part == part.name):
-            if t.failed is not None:
-                rows.add_row(titles[t.engine], *[""] * 7)
-                continue
-            rate = report.rate(t)
-            rows.add_row(
-                titles[t.engine],
-                *(duration(s) for s in (t.median, min(t.seconds), max(t.seconds))),
-                f"{report.ratio(t):.2f}",
-                f"{rate / 1e9:.1f}",
-                f"{rate / report.peak:.0%}",
-                f"{t.error:.1e}",
-            )
+            figures = ["-", *errors(t)]
+            if t.seconds:
+                figures[0] = duration(t.median)
+                figures += [duration(s) for s in (min(t.seconds), max(t.seconds))]
+                figures.append(f"{report.ratio(t):.2f}")
+                figures.append(f"{report.rate(t) / 1e9:.1f}")
+                figures.append(percent(report.share(t)))
+            rows.add_row(report.title(t.engine), *figures, *[""] * (len(columns) - len(figures)))
         show(f"{part.title} ({part.flops / 1e9:.3g} GFLOP)", rows)
-        if said := verdict(report, part):
-            say(f"ours is {said}, the best of the others")
-            say("")
+        for told in verdicts(report, part):
+            say(("" if len(report.ours) > 1 else "ours is ") + "; ".join(told))
+        say("")
+    dead = {e.name for e in report.engines if e.failed is not None}
     for t in report.timings:
-        if t.failed is not None:
-            say(f"{titles[t.engine]}, {t.part}: {t.failed}")
+        if t.failed is not None and t.engine not in dead:
+            say(f"{report.title(t.engine)}, {t.part}: {t.failed}")
     if report.prompts:
         _print_prompts(report)
-    engines = table("engine", "load", "peak memory", "versions", right=("load", "peak memory"))
+    right = ("load", "peak memory")
+    engines = table("engine", *right, "computes", "versions", right=right)
     for e in report.engines:
+        if e.failed is not None:
+            engines.add_row(e.title, "", "", e.failed, "")
+            continue
         versions = ", ".join(f"{k} {v}" for k, v in e.versions.items())
-        load = duration(median(e.load_seconds)) if e.load_seconds else ""
-        engines.add_row(e.title, load, byte_size(e.peak_bytes), e.failed or versions)
+        load = duration(median(e.load_seconds))
+        engines.add_row(e.title, load, byte_size(e.peak_bytes), e.precision, versions)
     show("Engines", engines)
 
 
 def _print_prompts(report: BenchReport) -> None:
     from sam3_tvm.bench.parts import PROMPT_ROWS
-    from sam3_tvm.bench.report import duration, gain_sentences
+    from sam3_tvm.bench.writing import duration, gain_sentences
 
+    several = len(report.ours) > 1
     columns = ("median", "min", "max", "a prompt")
     rows = table("ours, after the encoders", *columns, right=columns)
     for t in report.prompts:
         row = PROMPT_ROWS[t.part]
+        title = f"{report.title(t.engine)}: {row.title}" if several else row.title
         if t.seconds:
             figures = (t.median, min(t.seconds), max(t.seconds), t.median / row.prompts)
-            rows.add_row(row.title, *map(duration, figures))
+            rows.add_row(title, *map(duration, figures))
         else:
-            rows.add_row(row.title, t.failed or "")
+            rows.add_row(title, t.failed or "")
     show("Several prompts on one picture", rows)
     for sentence in gain_sentences(report):
         say(sentence)
@@ -220,13 +249,13 @@ def _profile(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    with need_extra("profiling"):
-        from sam3_tvm.bench.peak import FmaPeak
+    with needed("compile", "profiling"):
+        from sam3_tvm.bench.peak import Peak
         from sam3_tvm.bench.profile import profile
     from sam3_tvm.runtime.execution.engine import checked_threads
 
     count = checked_threads(threads)
-    meter = FmaPeak(count)
+    meter = Peak(count)
     before = meter.rate()
     with reporting() as progress:
         progress("run every function twice", 0, 1)
@@ -257,7 +286,7 @@ _ROWS = 20
 
 
 def _print_profile(one: Profile, peak: float) -> None:
-    from sam3_tvm.bench.report import duration
+    from sam3_tvm.bench.writing import duration
 
     columns = ("time", "share", "calls", "GFLOP/s", "of peak", "GB/s")
     rows = table(*columns, "kernel", right=columns)
@@ -285,7 +314,7 @@ def _print_profile(one: Profile, peak: float) -> None:
 
 def _print_totals(profiles: list[Profile], peak: float) -> None:
     """A line for each function: what it took, what its kernels computed, and how well."""
-    from sam3_tvm.bench.report import duration
+    from sam3_tvm.bench.writing import duration
 
     columns = ("time", "GFLOP", "GFLOP/s", "of peak")
     rows = table("function", *columns, right=columns)

@@ -11,8 +11,9 @@ import typer
 from sam3_tvm.cli.advice import said_in_a_line
 from sam3_tvm.cli.options import output_option
 from sam3_tvm.cli.paths import local_path, named_path
-from sam3_tvm.cli.terminal import byte_size, need_extra, reporting, say, show, table
+from sam3_tvm.cli.terminal import byte_size, reporting, say, show, table
 from sam3_tvm.errors import as_argument
+from sam3_tvm.extras import needed
 
 if TYPE_CHECKING:
     from sam3_tvm.sources.image_size import VisionShape
@@ -26,6 +27,13 @@ class Weights(str, Enum):
     float32 = "float32"
     float16 = "float16"
     int8 = "int8"
+
+
+class Compute(str, Enum):
+    """In what functions compute."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
 
 
 class LayerNorm(str, Enum):
@@ -72,13 +80,21 @@ def command(
             metavar="TARGET",
         ),
     ] = "native",
-    weights: Annotated[
-        Weights,
+    compute: Annotated[
+        Compute,
         typer.Option(
-            help="How weights are stored: float16 halves the artifact and the memory, int8 "
-            "quarters them; arithmetic stays in float32."
+            help="The arithmetic of products. bfloat16 halves the artifact and the memory, for "
+            "scores and outlines that differ a little. CPUs with AVX512_BF16 (doctor says) "
+            "multiply it; for others weights are stored so, and products stay in float32."
         ),
-    ] = Weights.float32,
+    ] = Compute.float32,
+    weights: Annotated[
+        Weights | None,
+        typer.Option(
+            help="How weights are stored where products are in float32: float32 by default, "
+            "float16 halves the artifact and the memory, int8 quarters them."
+        ),
+    ] = None,
     layer_norm: Annotated[
         LayerNorm,
         typer.Option(
@@ -111,15 +127,17 @@ def command(
 
     sam3-tvm compile random:tiny -o out/tiny
     sam3-tvm compile facebook/sam3 -o sam3-cpu --target x86-64-v3
+    sam3-tvm compile facebook/sam3 -o sam3-bf16 --compute bfloat16
     sam3-tvm compile facebook/sam3 -o sam3-half --weights float16
     sam3-tvm compile facebook/sam3 -o sam3-pictures --tasks concepts,clicks
     sam3-tvm compile facebook/sam3 -o sam3-672 --image-size 672
     sam3-tvm compile ./checkpoint -o sam3-cpu --dump phases
     """
     local_path(checkpoint)  # a hub id or a path, and no URL
-    with need_extra("compiling"):
+    with needed("compile", "compiling"):
         from sam3_tvm.compiler import compile as compile_
         from sam3_tvm.sources.image_size import ImageSizeWarning
+    from sam3_tvm.host import multiplies_bfloat16
 
     with reporting() as progress, said_in_a_line(ImageSizeWarning):
         report = compile_(
@@ -127,7 +145,8 @@ def command(
             output,
             target=target,
             layer_norm=layer_norm.value,
-            weights=weights.value,
+            compute=compute.value,
+            weights=None if weights is None else weights.value,
             tuned=tuned,
             tasks=None if tasks is None else [task.strip() for task in tasks.split(",")],
             image_size=image_size,
@@ -146,6 +165,11 @@ def command(
     )
     if report.vision is not None and report.vision.image != report.vision.own:
         say(_cost(report.vision))
+    if compute is Compute.float32 and target == "native" and multiplies_bfloat16():
+        say(
+            "this CPU multiplies bfloat16: --compute bfloat16 takes half the memory, and sam3-tvm "
+            "bench says whether it is faster"
+        )
     say(f"next: sam3-tvm segment {as_argument(report.path)} PICTURE --text PHRASE")
 
 

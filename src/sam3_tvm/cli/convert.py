@@ -10,8 +10,9 @@ import typer
 
 from sam3_tvm.cli.options import json_option, output_option
 from sam3_tvm.cli.paths import local_path, named_path
-from sam3_tvm.cli.terminal import need_extra, reporting, say, say_json
+from sam3_tvm.cli.terminal import reporting, say, say_json
 from sam3_tvm.errors import as_argument
+from sam3_tvm.extras import needed
 
 __all__ = ["command"]
 
@@ -50,7 +51,7 @@ def command(
     sam3-tvm convert facebook/sam3 -o sam3-meta
     """
     local_path(checkpoint)  # a hub id or a path, and no URL
-    with need_extra("converting"):
+    with needed("compile", "converting"):
         from sam3_tvm.sources.convert import convert
 
     with reporting() as progress:

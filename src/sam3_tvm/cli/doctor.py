@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sam3_tvm import _COMPILE_EXTRA
 from sam3_tvm.cli.options import JsonForAll
 from sam3_tvm.cli.terminal import (
     Table,
@@ -22,6 +21,7 @@ from sam3_tvm.cli.terminal import (
     show,
     table,
 )
+from sam3_tvm.extras import EXTRAS
 
 if TYPE_CHECKING:
     from sam3_tvm.lessons.lesson import LessonReport, Outcome
@@ -31,8 +31,7 @@ __all__ = ["command"]
 
 # What each ability imports; the last of each is this package's own part.
 _TO_RUN = ("numpy", "PIL", "tokenizers", "safetensors", "pycocotools.mask", "tvm_ffi")
-_VIDEO_EXTRA = ("av", "scipy")
-_TO_COMPILE = (*_COMPILE_EXTRA, "sam3_tvm.compiler")
+_TO_COMPILE = (*EXTRAS["compile"], "sam3_tvm.compiler")
 
 # What a package that is there but broken raises: a shared library that does not load, names
 # that another version has.
@@ -118,9 +117,8 @@ def _problems(modules: Sequence[str]) -> list[str]:
             importlib.import_module(name)
         except ModuleNotFoundError as error:
             top = (error.name or name).partition(".")[0]
-            extra = "[video]" if top in _VIDEO_EXTRA else ""
-            extra = "[compile]" if top in _COMPILE_EXTRA else extra
-            package = f"sam3-tvm{extra}"
+            extra = next((name for name in ("compile", "video") if top in EXTRAS[name]), None)
+            package = "sam3-tvm" if extra is None else f"sam3-tvm[{extra}]"
             if top not in missing.setdefault(package, []):
                 missing[package].append(top)
         except _BROKEN as error:
@@ -146,6 +144,9 @@ def _machine_table(here: Machine, linker: str | None) -> Table:
         "system": f"{here.system}, Python {here.python}",
         "CPU": here.cpu,
         "CPU level": here.level,
+        "bfloat16": "multiplied by this CPU: compile --compute bfloat16 uses it"
+        if here.bfloat16
+        else "not multiplied by this CPU: compile --compute bfloat16 saves memory here, no time",
         "cores": f"{here.cores}",
         "memory": memory,
         "C compiler": linker or "none",

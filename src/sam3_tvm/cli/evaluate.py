@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +16,6 @@ from sam3_tvm.cli.paths import local_path, named_path
 from sam3_tvm.cli.terminal import (
     complain,
     json_text,
-    need_extra,
     reporting,
     say,
     say_json,
@@ -25,17 +23,17 @@ from sam3_tvm.cli.terminal import (
     table,
 )
 from sam3_tvm.errors import UsageError
+from sam3_tvm.extras import needed
 from sam3_tvm.files import OutputFile
 from sam3_tvm.progress import Progress
 
 if TYPE_CHECKING:
-    from sam3_tvm.evaluate import Dataset, Evaluation
-    from sam3_tvm.evaluate.metrics import Figures
+    from sam3_tvm.evaluate import Agreement, Dataset, Detector, Evaluation
 
 __all__ = ["command"]
 
 _OURS = "artifact"
-_THEIRS = "PyTorch"
+_THEIRS = "other"
 
 # Where stderr is no terminal, a line about progress comes after so many seconds.
 _SECONDS_PER_LINE = 10.0
@@ -81,9 +79,10 @@ def command(
     against: Annotated[
         str | None,
         typer.Option(
-            help="Also measure this checkpoint in PyTorch, on pictures of the artifact's size, and "
-            "show the difference; as compile takes it.",
-            metavar="CHECKPOINT",
+            help="Also measure this checkpoint in PyTorch, as compile takes it, on pictures of the "
+            "artifact's size, or this other artifact, and show the differences: of the figures, "
+            "and object by object.",
+            metavar="CHECKPOINT|DIR",
         ),
     ] = None,
     output: Annotated[
@@ -116,6 +115,7 @@ def command(
 
     sam3-tvm evaluate out/shapes held-out/
     sam3-tvm evaluate out/shapes held-out/ --against checkpoints/shapes -o report.json
+    sam3-tvm evaluate out/shapes-bf16 held-out/ --against out/shapes
     sam3-tvm evaluate out/shapes held-out/ --limit 50 --sheet worst.png
     sam3-tvm evaluate sam3-cpu --annotations instances_val2017.json --images val2017
     """
@@ -126,7 +126,13 @@ def command(
     sheet_file = None if sheet is None else OutputFile(sheet, "--sheet")
 
     import sam3_tvm
-    from sam3_tvm.evaluate import Detector, ModelDetector, check_headers, evaluate, read_dataset
+    from sam3_tvm.evaluate import (
+        ModelDetector,
+        agreement,
+        check_headers,
+        evaluate,
+        read_dataset,
+    )
 
     dataset = read_dataset(*files, limit)
     with reporting() as progress:
@@ -134,24 +140,30 @@ def command(
     model = sam3_tvm.load(artifact, threads=threads)
     detectors: dict[str, Detector] = {_OURS: ModelDetector(model)}
     if against is not None:
-        with need_extra("comparing with PyTorch"):
-            from sam3_tvm.evaluate.reference import ReferenceDetector
-        detectors[_THEIRS] = ReferenceDetector(against, model.manifest.sizes.image)
+        detectors[_THEIRS] = _other(against, threads, model.manifest.sizes.image)
     with reporting() as progress:
         found = evaluate(detectors, dataset, threshold, _with_rate(progress))
     ours, theirs = found[_OURS], found.get(_THEIRS)
+    both = None if theirs is None else agreement(ours.outcomes, theirs.outcomes)
     document = {
         "artifact": f"{artifact}",
         "annotations": f"{dataset.annotations}",
         "threshold": threshold,
         "pictures": len(dataset.pictures) - ours.unread,
         **ours.to_json(),
-        "against": None if theirs is None else {"checkpoint": against, **theirs.to_json()},
+        "against": None
+        if theirs is None or both is None
+        else {"checkpoint": against, **theirs.to_json(), "agreement": asdict(both)},
     }
     if as_json:
         say_json(document)
     else:
-        _print(f"{artifact}", dataset, ours, theirs, threshold)
+        _print(f"{artifact}", dataset, ours, threshold)
+        if theirs is not None and both is not None:
+            _print_comparison(f"{against}", ours, theirs, both)
+        if ours.seconds > 0:
+            measured = len(dataset.pictures) - ours.unread
+            say(f"{measured / ours.seconds:.1f} pictures/s, {ours.seconds:.1f} s in all")
     if report_file is not None:
         document["outcomes"] = [outcome.to_json() for outcome in ours.outcomes]
         report_file.write_text(json_text(document) + "\n")
@@ -202,9 +214,21 @@ def _with_rate(progress: Progress) -> Progress:
     return report
 
 
-def _print(
-    name: str, dataset: Dataset, ours: Evaluation, theirs: Evaluation | None, threshold: float
-) -> None:
+def _other(name: str, threads: int | None, image_size: int) -> Detector:
+    """An artifact's folder, or a checkpoint in PyTorch, on pictures of this side."""
+    from sam3_tvm.artifact import MANIFEST
+
+    if (Path(name) / MANIFEST).exists():
+        import sam3_tvm
+        from sam3_tvm.evaluate import ModelDetector
+
+        return ModelDetector(sam3_tvm.load(name, threads=threads))
+    with needed("compile", "comparing with PyTorch"):
+        from sam3_tvm.evaluate.reference import ReferenceDetector
+    return ReferenceDetector(name, image_size)
+
+
+def _print(name: str, dataset: Dataset, ours: Evaluation, threshold: float) -> None:
     figures = ours.figures()
     counts = ("prompts", "targets", "found", "precision", "recall", "F1")
     ratios = ("IoU matched", "IoU targets", "absent rejected")
@@ -223,19 +247,10 @@ def _print(
     )
     if ours.ap is not None:
         say(f"mask AP {ours.ap.ap:.3f}, AP50 {ours.ap.ap50:.3f}, AP75 {ours.ap.ap75:.3f}")
-    if theirs is not None:
-        _print_comparison(figures, theirs.figures(), ours, theirs)
-    if ours.seconds > 0:
-        measured = len(dataset.pictures) - ours.unread
-        say(f"{measured / ours.seconds:.1f} pictures/s, {ours.seconds:.1f} s in all")
 
 
-def _print_comparison(
-    figures: Mapping[str, Figures],
-    others: Mapping[str, Figures],
-    ours: Evaluation,
-    theirs: Evaluation,
-) -> None:
+def _print_comparison(name: str, ours: Evaluation, theirs: Evaluation, both: Agreement) -> None:
+    figures, others = ours.figures(), theirs.figures()
     columns = (_OURS, _THEIRS, "difference")
     rows = table("", "figure", *columns, right=columns)
     pairs = [
@@ -251,9 +266,17 @@ def _print_comparison(
     pairs = [pair for pair in pairs if not all(map(math.isnan, pair[2:]))]
     for group, title, a, b in pairs:
         rows.add_row(group, title, f"{a:.4f}", f"{b:.4f}", f"{a - b:+.4f}")
-    show(f"beside PyTorch ({theirs.seconds:.1f} s)", rows)
+    show(f"beside {name} ({theirs.seconds:.1f} s)", rows)
     largest = max((abs(a - b) for _, _, a, b in pairs), default=0.0)
     say(f"largest difference {largest:.4f}")
+    share = both.same / both.prompts
+    say(f"the same objects in {both.same} of {both.prompts} prompts ({share:.1%})")
+    if both.objects:
+        say(
+            f"{both.objects} objects found by both: IoU {both.iou_mean:.4f}, at least "
+            f"{both.iou_min:.4f}; scores differ by {both.score_mean:.4f}, at most "
+            f"{both.score_max:.4f}"
+        )
 
 
 def _number(value: float) -> str:

@@ -25,6 +25,7 @@ def opened_outputs(
     *,
     resume: bool = False,
     first: int = 1,
+    tiled: bool = False,
 ) -> Iterator[list[Output]]:
     """The outputs, refused before the work begins; folders that stay empty go again.
 
@@ -35,6 +36,7 @@ def opened_outputs(
         overlay: whether folders of overlays are written.
         resume: whether what is there is to be gone on with.
         first: the number of a picture's first mask.
+        tiled: whether pictures are looked at tile by tile.
 
     Raises:
         UsageError: an output that cannot be written.
@@ -46,6 +48,16 @@ def opened_outputs(
     for form, path in forms:
         if form == "picture" and not overlay:
             raise UsageError(f"-o {path} and --no-overlay: give one of them")
+        if form == "outlines" and (not tiled or len(pictures) > 1):
+            raise UsageError(
+                f"-o {path}: outlines are written of one picture, with segment --tile; of "
+                "collections by annotate --format geojson"
+            )
+        if form == "masks" and tiled:
+            raise UsageError(
+                f"-o {path}: masks of a picture in tiles aren't written as PNG, which would each "
+                "be as large as it; give NAME.jsonl or NAME.geojson"
+            )
     # A line says that a picture is whole, so lines come last.
     forms.sort(key=lambda one: one[0] == "lines")
     with ExitStack() as stack:

@@ -104,19 +104,26 @@ def parse_prompts(
     negative_boxes: Sequence[str],
     points: Sequence[str] = (),
     negative_points: Sequence[str] = (),
+    *,
+    more: bool = False,
 ) -> Prompts:
     """The prompts of one command.
+
+    Args:
+        texts, boxes, negative_boxes, points, negative_points: as they were typed.
+        more: whether there is something else to look for.
 
     Raises:
         UsageError: nothing to look for, an empty phrase, or a box or a point that cannot be read.
     """
     check_texts(texts)
-    if not texts and not boxes and not points:
+    if not texts and not boxes and not points and not more:
         negative = "--negative-box" if negative_boxes else "--negative-point"
         unmeant = negative_boxes or negative_points
         only = f"a {negative} says only what is not meant" if unmeant else ""
         raise UsageError(
-            f"{only or 'nothing to look for'}: give --text PHRASE or --box x0,y0,x1,y1"
+            f"{only or 'nothing to look for'}: give --text PHRASE, --box x0,y0,x1,y1 or --like "
+            "PICTURE:x0,y0,x1,y1"
         )
     like = [parse_box(box) for box in boxes]
     unlike = [parse_box(box, "--negative-box") for box in negative_boxes]

@@ -13,19 +13,28 @@ import typer
 
 from sam3_tvm.cli.advice import what_to_type
 from sam3_tvm.cli.interrupts import Interrupts
+from sam3_tvm.cli.like import (
+    LikeOption,
+    NegativeLikeOption,
+    check_likes,
+    make_exemplars,
+    parse_likes,
+)
 from sam3_tvm.cli.options import ArtifactFolder, Threads, json_option, output_option
 from sam3_tvm.cli.outputs import opened_outputs
 from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.pictures import file_names, find_pictures
 from sam3_tvm.cli.prompts import Prompts, long_phrase, parse_prompts
 from sam3_tvm.cli.terminal import complain, passing, say, say_json, show, table
+from sam3_tvm.cli.tiling import OverlapOption, TileOption, parse_tiling
 from sam3_tvm.errors import UsageError, one_line
 
 if TYPE_CHECKING:
     from sam3_tvm.batch.journal import Journal
     from sam3_tvm.batch.outcome import Outcome, Question
     from sam3_tvm.batch.run import Batch, Failure
-    from sam3_tvm.runtime import Model
+    from sam3_tvm.runtime import Exemplar, Model
+    from sam3_tvm.tiles import Tiling
 
 __all__ = ["command"]
 
@@ -53,11 +62,11 @@ def command(
             "every phrase.",
             metavar="X0,Y0,X1,Y1",
         ),
-    ] = [],  # noqa: B006
+    ] = [],  # noqa: B006 - typer copies it
     negative_box: Annotated[
         list[str],
         typer.Option(help="An example of what is not meant; repeatable.", metavar="X0,Y0,X1,Y1"),
-    ] = [],  # noqa: B006
+    ] = [],  # noqa: B006 - typer copies it
     point: Annotated[
         list[str],
         typer.Option(
@@ -65,11 +74,15 @@ def command(
             "made from Meta's own model.",
             metavar="X,Y",
         ),
-    ] = [],  # noqa: B006
+    ] = [],  # noqa: B006 - typer copies it
     negative_point: Annotated[
         list[str],
         typer.Option(help="A point on what is not meant; repeatable.", metavar="X,Y"),
-    ] = [],  # noqa: B006
+    ] = [],  # noqa: B006 - typer copies it
+    like: LikeOption = [],  # noqa: B006 - typer copies it
+    negative_like: NegativeLikeOption = [],  # noqa: B006 - typer copies it
+    tile: TileOption = None,
+    overlap: OverlapOption = None,
     threshold: Annotated[
         float,
         typer.Option(help="Objects with a higher score are kept, 0 to 1.", metavar="SCORE"),
@@ -88,7 +101,8 @@ def command(
         output_option(
             "A folder: overlays, one PNG per phrase. A folder whose name ends in masks: a PNG per "
             "object. NAME.jsonl: a line of JSON per picture, masks run-length encoded as in COCO. "
-            "NAME.png: the overlay; of several pictures or phrases a contact sheet. Repeatable. "
+            "NAME.png: the overlay; of several pictures or phrases a contact sheet. With --tile, "
+            "NAME.geojson or NAME.gpkg: outlines in the picture's coordinate system. Repeatable. "
             "By default sam3-out.",
             "OUT",
         ),
@@ -109,7 +123,9 @@ def command(
     ] = False,
     threads: Threads = None,
 ) -> None:
-    """Find every object that a phrase names or that looks like those in boxes or under points.
+    """Find every object that a phrase names or that looks like an example.
+
+    An example is a box or a point on the picture itself or, with --like, a box on another one.
 
     Prints a table, and writes the picture with masks, boxes and scores on it.
     A picture that cannot be read is skipped; the exit code is 1 then.
@@ -123,26 +139,40 @@ def command(
     sam3-tvm segment sam3-cpu holidays/ --text dog --text ball -o found
     sam3-tvm segment sam3-cpu holidays/ --text dog --nms 0.7 -o masks/ -o dogs.jsonl
     sam3-tvm segment sam3-cpu shelf.jpg --box 40,25,110,180 -o shelf-found.png
+    sam3-tvm segment sam3-cpu shelves/ --like one.jpg:40,25,110,180=jar -o jars.jsonl
+    sam3-tvm segment sam3-cpu city.tif --tile 1008 --text car -o cars.geojson
     sam3-tvm segment sam3-cpu photo.jpg --text dog --json --no-overlay > dogs.json
     """
-    prompts = parse_prompts(text, box, negative_box, point, negative_point)
+    likes = parse_likes(like, negative_like)
+    # An example of what isn't meant is taken, or not, when all of its name is known.
+    prompts = parse_prompts(text, box, negative_box, point, negative_point, more=bool(likes))
     if not 0 <= threshold <= 1:
         raise UsageError(f"--threshold {threshold:g}: scores lie between 0 and 1")
     if nms is not None and not 0 <= nms <= 1:
         raise UsageError(f"--nms {nms:g}: an intersection over union lies between 0 and 1")
+    tiling = parse_tiling(tile, overlap)
+    if tiling is not None and prompts.points:
+        raise UsageError("--point: a picture in tiles takes none; give --box")
     pictures = find_pictures(images)
     from sam3_tvm.batch.journal import Journal, settings
     from sam3_tvm.batch.run import Batch, Failure
     from sam3_tvm.runtime.concepts.detector import PhraseWarning
+    from sam3_tvm.runtime.concepts.sharing import share_out
 
-    question = _question(prompts, threshold, nms)
+    phrases = [(one, one) for one in prompts.texts]
+    looked_for = share_out(phrases, likes)
+    if not prompts.boxes and not prompts.points:
+        check_likes(looked_for)
+    names = [one.name or "visual" for one in looked_for]
     paths = output or [Path("sam3-out")]
     done: list[Outcome] = []
     failed: list[Failure] = []
     cut: dict[str, str] = {}
     with (
         what_to_type(),
-        opened_outputs(paths, pictures, question.texts, overlay, resume=resume) as outputs,
+        opened_outputs(
+            paths, pictures, names, overlay, resume=resume, tiled=tiling is not None
+        ) as outputs,
         # With one picture there is nothing to go on with, and it may be cut short.
         Interrupts("this picture")
         if len(pictures) > 1
@@ -157,6 +187,7 @@ def command(
                 f"--point: {artifact} was made from {source.checkpoint} ({source.kind}), whose "
                 "model takes no points; give --box, or compile from Meta's own model"
             )
+        question = _question(prompts, threshold, nms, make_exemplars(model, likes), tiling)
         written = [one.path for one in outputs]
         journal = Journal(paths[0]) if written and len(pictures) > 1 else None
         if resume and journal is None:
@@ -203,7 +234,13 @@ def command(
         raise typer.Exit(1)
 
 
-def _question(prompts: Prompts, threshold: float, nms: float | None) -> Question:
+def _question(
+    prompts: Prompts,
+    threshold: float,
+    nms: float | None,
+    examples: Sequence[Exemplar],
+    tiling: Tiling | None,
+) -> Question:
     from sam3_tvm.batch.outcome import Question
 
     return Question(
@@ -214,6 +251,8 @@ def _question(prompts: Prompts, threshold: float, nms: float | None) -> Question
         list(prompts.point_labels),
         threshold,
         nms,
+        tuple(examples),
+        tiling,
     )
 
 
@@ -267,7 +306,8 @@ def _coco(
     """What was found as one document in the layout of COCO's annotation files."""
     source = model.manifest.source
     done = sorted(done, key=lambda one: one.number)
-    phrases = question.texts or [source.reference.visual_text]
+    visual = source.reference.visual_text
+    phrases = [one.name or visual for one in question.asked()] or [visual]
     numbers = {text: number for number, text in enumerate(phrases, 1)}
     annotations = [
         {

@@ -27,7 +27,6 @@ __all__ = [
     "counting",
     "duration",
     "json_text",
-    "need_extra",
     "passing",
     "reporting",
     "say",
@@ -161,26 +160,6 @@ def byte_size(count: int) -> str:
     if count < 1 << 20:
         return f"{count / 1024:.1f} KiB"
     return f"{count / (1 << 20):.1f} MiB" if count < 1 << 30 else f"{count / (1 << 30):.2f} GiB"
-
-
-@contextmanager
-def need_extra(what: str) -> Iterator[None]:
-    """Name the extra when the body imports a package that only it installs.
-
-    Raises:
-        MissingExtraError: torch, TVM or another package of the extra is missing.
-    """
-    from sam3_tvm import _COMPILE_EXTRA, MissingExtraError
-
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in _COMPILE_EXTRA:
-            raise
-        raise MissingExtraError(
-            f"{what} needs {package}, which is not installed: pip install 'sam3-tvm[compile]'"
-        ) from error
 
 
 @contextmanager

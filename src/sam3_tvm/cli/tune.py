@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sam3_tvm.cli.options import json_option, output_option
-from sam3_tvm.cli.terminal import need_extra, reporting, say, say_json, show, table
+from sam3_tvm.cli.terminal import reporting, say, say_json, show, table
 from sam3_tvm.errors import as_argument
+from sam3_tvm.extras import needed
 
 if TYPE_CHECKING:
     from sam3_tvm.compiler.targets.tuning import Entry
@@ -57,7 +58,7 @@ def command(
     sam3-tvm tune --budget 60 --functions attention
     sam3-tvm tune -o tuned.json, then sam3-tvm compile facebook/sam3 -o sam3-cpu --tuned tuned.json
     """
-    with need_extra("tuning"):
+    with needed("compile", "tuning"):
         from sam3_tvm.compiler.targets import tuning
         from sam3_tvm.tune import tune
     from sam3_tvm.host import cpu_model

@@ -14,13 +14,13 @@ from sam3_tvm.cli.terminal import (
     byte_size,
     complain,
     json_text,
-    need_extra,
     reporting,
     say,
     say_json,
     show,
     table,
 )
+from sam3_tvm.extras import needed
 from sam3_tvm.files import OutputFile
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def command(
         output = Path("verify.json")
     pictures = find_pictures(image)
     report_file = None if output is None else OutputFile(output, "-o")
-    with need_extra("comparing with PyTorch"):
+    with needed("compile", "comparing with PyTorch"):
         from sam3_tvm.verify import verify
 
     with reporting() as progress:

@@ -22,7 +22,7 @@ from tvm import relax
 
 from sam3_tvm import artifact, host
 from sam3_tvm.abi import abi, function_names, task_of
-from sam3_tvm.arithmetic import PRECISIONS, Arithmetic, storing
+from sam3_tvm.arithmetic import COMPUTES, PRECISIONS, Arithmetic, scheme
 from sam3_tvm.compiler import pipeline
 from sam3_tvm.compiler.algebra.split_stages import stages
 from sam3_tvm.compiler.codegen import used_features
@@ -100,7 +100,8 @@ def compile(
     *,
     target: str = "native",
     layer_norm: str = "fused",
-    weights: str = "float32",
+    compute: str = "float32",
+    weights: str | None = None,
     tuned: str | os.PathLike[str] | None = None,
     tasks: Sequence[str] | None = None,
     image_size: int | None = None,
@@ -116,8 +117,12 @@ def compile(
         output: the artifact's folder: new, empty, or an artifact to be replaced.
         target: ``"native"`` or a CPU level; see :meth:`CpuTarget.parse`.
         layer_norm: ``"fused"`` or ``"decomposed"`` (lesson 6).
-        weights: the precision in which weights are stored: ``"float32"``, ``"float16"`` (half
-            the size) or ``"int8"`` (a quarter). Arithmetic is in float32 in any case.
+        compute: the arithmetic, ``"float32"`` or ``"bfloat16"``: products of bfloat16, added up in
+            float32, where the target multiplies bfloat16; elsewhere products are in float32, and
+            weights alone are bfloat16.
+        weights: the precision in which weights are stored: for arithmetic in float32 ``"float32"``
+            (by default), ``"float16"`` (half the size) or ``"int8"`` (a quarter); for bfloat16
+            ``"bfloat16"``.
         tuned: a database of tile sizes that ``sam3-tvm tune`` wrote, for ``"native"``; by default
             what is known of this CPU, see :func:`sam3_tvm.compiler.targets.tuning.find`.
         tasks: what it is to be for, of :data:`sam3_tvm.abi.TASKS`: ``"concepts"``, that
@@ -145,7 +150,7 @@ def compile(
         layer_norm,
         None if dump is None else Path(dump),
     )
-    arithmetic = _arithmetic(options.target, weights)
+    arithmetic = _arithmetic(options.target, compute, weights)
     every = function_names()
     if unknown := sorted({*(functions or ())} - {*every}):
         raise CompileError(f"no function is named {unknown[0]!r}; there are {', '.join(every)}")
@@ -246,16 +251,23 @@ def _link(executable: Any, path: Path) -> None:
         ) from error
 
 
-def _arithmetic(target: CpuTarget, weights: str) -> Arithmetic:
+def _arithmetic(target: CpuTarget, compute: str, weights: str | None) -> Arithmetic:
     """The scheme of every function."""
-    if weights not in PRECISIONS:
-        raise CompileError(f"weights is {', '.join(PRECISIONS)}, not {weights!r}")
+    if compute not in COMPUTES:
+        raise CompileError(f"compute is {' or '.join(COMPUTES)}, not {compute!r}")
+    weights = weights or compute
+    allowed = PRECISIONS if compute == "float32" else (compute,)
+    if weights not in allowed:
+        raise CompileError(
+            f"weights is {', '.join(allowed)} where compute is {compute}, not {weights!r}; leave "
+            "weights out, or compute in float32"
+        )
     if not widens(target, weights):
         raise CompileError(
             f"{target.name} has no instruction that reads {weights}: "
             "compile with weights float32 or int8, or for a higher level"
         )
-    return storing(weights)
+    return scheme(compute, weights)
 
 
 def _check_finite(key: str, array: NDArray[Any]) -> None:
@@ -305,7 +317,8 @@ def _store_weights(
 def _transformed(
     name: str, transform: tvm.IRModule, inputs: Mapping[str, Any], options: Options
 ) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Run one function's transform over its weights: pairs of key and array, in order.
+    """Run one function's transform over its weights: pairs of key and array, in order. It runs on
+    this machine, whatever the target is.
 
     One function at a time, so that only its weights are in memory twice.
     """
@@ -320,8 +333,9 @@ def _transformed(
     if not any(isinstance(f, relax.Function) for f in alone.functions.values()):
         return
     alone = relax.transform.DeadCodeElimination([entry])(alone)
+    here = replace(options, target=CpuTarget.native())
     machine = relax.VirtualMachine(
-        pipeline.build(alone, options, f"_{entry}"), tvm.cpu(), memory_cfg="naive"
+        pipeline.build(alone, here, f"_{entry}"), tvm.cpu(), memory_cfg="naive"
     )
     known = {_identity(tensor): key for key, tensor in inputs.items()}
     for position, tensor in enumerate(machine[entry](list(inputs.values()))):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sam3_tvm.evaluate.agreement import Agreement, agreement
 from sam3_tvm.evaluate.dataset import Dataset, DatasetError, read_dataset
 from sam3_tvm.evaluate.headers import check_headers
 from sam3_tvm.evaluate.metrics import Counts, Figures
@@ -9,6 +10,7 @@ from sam3_tvm.evaluate.report import Evaluation, Outcome
 from sam3_tvm.evaluate.running import Detections, Detector, ModelDetector, evaluate
 
 __all__ = [
+    "Agreement",
     "Counts",
     "Dataset",
     "DatasetError",
@@ -18,6 +20,7 @@ __all__ = [
     "Figures",
     "ModelDetector",
     "Outcome",
+    "agreement",
     "check_headers",
     "evaluate",
     "read_dataset",

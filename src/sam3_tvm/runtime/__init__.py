@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sam3_tvm.runtime.clicks.clicker import ClickResult
 from sam3_tvm.runtime.concepts.detector import PhraseWarning
+from sam3_tvm.runtime.concepts.exemplar import Exemplar
 from sam3_tvm.runtime.concepts.results import Result
 from sam3_tvm.runtime.model import Model, load
 from sam3_tvm.runtime.pictures.arguments import PromptError
@@ -15,6 +16,7 @@ from sam3_tvm.runtime.video.session import TrackSession
 __all__ = [
     "ClickResult",
     "EncodedImage",
+    "Exemplar",
     "FrameResult",
     "ImageError",
     "Model",

@@ -14,6 +14,7 @@ from sam3_tvm.manifest import Manifest
 from sam3_tvm.progress import Progress, silent
 from sam3_tvm.runtime.clicks.clicker import Clicker, ClickResult
 from sam3_tvm.runtime.concepts.detector import ConceptDetector, Tokenize
+from sam3_tvm.runtime.concepts.exemplar import Exemplar, Like, checked_exemplars, checked_name
 from sam3_tvm.runtime.concepts.prompts import check_threshold
 from sam3_tvm.runtime.concepts.results import Result
 from sam3_tvm.runtime.concepts.tokenizer import Tokenizer
@@ -144,26 +145,28 @@ class Model:
     def segment(
         self,
         image: Pictures[EncodedImage | Picture],
-        text: str,
+        text: str | None = None,
         boxes: None = None,
         box_labels: None = None,
         threshold: float = 0.5,
         progress: Progress = silent,
         *,
         nms: float | None = None,
+        like: Like = None,
     ) -> list[Result]: ...
 
     @overload
     def segment(
         self,
         image: Pictures[EncodedImage | Picture],
-        text: list[str] | tuple[str, ...],
+        text: list[str] | tuple[str, ...] | list[str | None],
         boxes: None = None,
         box_labels: None = None,
         threshold: float = 0.5,
         progress: Progress = silent,
         *,
         nms: float | None = None,
+        like: Like = None,
     ) -> list[list[Result]]: ...
 
     @overload
@@ -179,13 +182,14 @@ class Model:
         points: ArrayLike | None = None,
         point_labels: ArrayLike | None = None,
         nms: float | None = None,
+        like: Like = None,
     ) -> Result: ...
 
     @overload
     def segment(
         self,
         image: EncodedImage | Picture,
-        text: list[str] | tuple[str, ...],
+        text: list[str] | tuple[str, ...] | list[str | None],
         boxes: ArrayLike | Sequence[ArrayLike | None] | None = None,
         box_labels: ArrayLike | Sequence[ArrayLike | None] | None = None,
         threshold: float = 0.5,
@@ -194,12 +198,13 @@ class Model:
         points: ArrayLike | Sequence[ArrayLike | None] | None = None,
         point_labels: ArrayLike | Sequence[ArrayLike | None] | None = None,
         nms: float | None = None,
+        like: Like = None,
     ) -> list[Result]: ...
 
     def segment(
         self,
         image: EncodedImage | Picture | Pictures[EncodedImage | Picture],
-        text: str | list[str] | tuple[str, ...] | None = None,
+        text: str | list[str] | tuple[str, ...] | list[str | None] | None = None,
         boxes: Any = None,
         box_labels: Any = None,
         threshold: float = 0.5,
@@ -208,15 +213,16 @@ class Model:
         points: Any = None,
         point_labels: Any = None,
         nms: float | None = None,
+        like: Like = None,
     ) -> Result | list[Result] | list[list[Result]]:
         """Find every object that a phrase names, that looks like those in boxes or under points,
-        or several of these.
+        here or on other pictures, or several of these.
 
         Args:
             image: a picture, or one that :meth:`encode_image` made, which saves encoding it; or a
                 list of these, to look for phrases in each.
-            text: a phrase; a list of them gives a list of results; None with boxes or points
-                alone.
+            text: a phrase; a list of them gives a list of results; None with boxes, points or
+                ``like`` alone, also in a list where an entry of ``like`` goes with it.
             boxes: examples, x0, y0, x1, y1 in the picture's pixels, [N, 4]; cut at its edges.
                 With a list of phrases either one array for all or a list with one, or None,
                 for each.
@@ -231,6 +237,11 @@ class Model:
             nms: leave an object out of a prompt's result if its mask overlaps that of a better
                 one by more than this intersection over union, 0 to 1; by default, as in the
                 reference, all stay. See :meth:`Result.nms`.
+            like: examples on other pictures, as :meth:`exemplar` makes them: one, or several
+                together, for every phrase; with a list of phrases also a list with one, a list of
+                them, or None for each. Where they are all that is given, a score is the product
+                of what they give to an object and of what the object gives back to them; see
+                :mod:`sam3_tvm.runtime.concepts.likeness`.
 
         Returns:
             What was found, best first; a list of results if ``text`` is a list. Of a list of
@@ -240,7 +251,8 @@ class Model:
 
         Raises:
             PromptError: a phrase, box, point, label, threshold or ``nms`` that cannot be used, or
-                points for an artifact that takes none; boxes or points with a list of pictures.
+                points for an artifact that takes none; boxes or points with a list of pictures;
+                an exemplar that another artifact made.
             ImageError: a picture that cannot be read, or that another artifact encoded.
         """
         check_threshold(threshold)
@@ -251,15 +263,21 @@ class Model:
                 raise PromptError(
                     "boxes and points are in one picture's pixels: give one picture a call"
                 )
-            if text is None:
+            if text is None and like is None:
                 raise PromptError("nothing to look for: several pictures take text")
             each: list[Any] = [
-                self.segment(one, text, None, None, threshold, progress, nms=nms)
+                self.segment(one, text, None, None, threshold, progress, nms=nms, like=like)
                 for one in checked_list(image)
             ]
             return each
         encoded, read, size = self._opened(image)
-        prompts = self._detector.build(text, boxes, box_labels, points, point_labels, size)
+        several = isinstance(text, list | tuple)
+        examples = checked_exemplars(
+            like, len(text) if several and text is not None else 1, several, self.fingerprint
+        )
+        prompts = self._detector.build(
+            text, boxes, box_labels, points, point_labels, size, examples
+        )
         if encoded is None:
             progress("picture", 0, len(prompts))
             assert read is not None
@@ -268,6 +286,42 @@ class Model:
         if nms is not None:
             results = [result.nms(nms) for result in results]
         return results[0] if text is None or isinstance(text, str) else results
+
+    def exemplar(
+        self,
+        image: EncodedImage | Picture,
+        boxes: ArrayLike,
+        box_labels: ArrayLike | None = None,
+        *,
+        name: str | None = None,
+    ) -> Exemplar:
+        """Make boxes on a picture an example for any other, as ``segment(other, like=...)``.
+
+        Args:
+            image: the picture that the boxes are on, or one that :meth:`encode_image` made.
+            boxes: x0, y0, x1, y1 in its pixels, [N, 4]; cut at its edges.
+            box_labels: 1 for an example, 0 for what is not meant, one per box; by default all 1.
+            name: what results call what it finds, where no phrase does.
+
+        Raises:
+            PromptError: no box, or boxes, labels or a name that cannot be used.
+            ImageError: a picture that cannot be read, or that another artifact encoded.
+        """
+        encoded, read, size = self._opened(image)
+        name = checked_name(name)
+        (prompt,) = self._detector.build(None, boxes, box_labels, None, None, size)
+        if encoded is None:
+            assert read is not None
+            encoded = self._encode(*read, "concepts")
+        return self._detector.exemplar(encoded, prompt.boxes, prompt.labels, name)
+
+    def load_exemplar(self, path: str | os.PathLike[str]) -> Exemplar:
+        """Read an exemplar that :meth:`Exemplar.save` wrote, bit for bit.
+
+        Raises:
+            ImageError: no such file, another kind of file, or one that another artifact made.
+        """
+        return Exemplar.load(path, self.fingerprint, self._on_image.kept("detr_encoder"))
 
     def click(
         self,

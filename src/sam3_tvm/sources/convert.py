@@ -182,7 +182,7 @@ def _to_transformers(
     shapes = model_shapes(known, where)
     tensors = _mapped(checkpoint, detector)
     _check_in_meta_s_names(checkpoint.path, tensors, shapes)
-    of_tracker = tracker_shapes(followed, shapes, where)
+    of_tracker = tracker_shapes(followed, where)
     entries = {entry for entry in map(transformers_entry, of_tracker) if entry is not None}
     lacking = {n for entry in entries for n in entry.meta} - checkpoint.tracker.keys()
     _check_unknown(
@@ -281,7 +281,7 @@ def _to_meta(folder: Path, output: Path, progress: Progress) -> Conversion:
     _check_unknown(folder, [keys[name] for name, entry in entries.items() if entry is None])
     lacking: set[str] = set()
     if split.tracker:
-        of_tracker = tracker_shapes(read_tracker_config(folder, config), shapes, folder)
+        of_tracker = tracker_shapes(read_tracker_config(folder, config), folder)
         lacking = of_tracker.keys() - split.tracker.keys()
         for name in () if lacking else split.tracker:
             if name not in of_tracker or stored[keys[name]].shape != tuple(of_tracker[name]):

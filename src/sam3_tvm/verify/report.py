@@ -50,9 +50,11 @@ class Bounds:
         The reference's weights are not rounded, so these measure what rounding does to the
         model. A rounded float16 weight is off by 2e-4 of itself (root mean square), an int8
         weight by 0.7 % of a typical one (values normally distributed, the channel's largest at
-        3 deviations), and so is a sum of many. Layers pass that on and add their own, and
+        3 deviations), and so is a sum of many. In bfloat16 a weight and what it multiplies are
+        both off by 1.6e-3, their product by 2.3e-3. Layers pass that on and add their own, and
         where large terms cancel, as in the logit of presence, it weighs more: ``random:tiny``
-        shows up to 2.6e-3 and 3.7e-2, and the bounds are two to three times that. Boxes err
+        shows up to 2.6e-3, 3.7e-2 and, in bfloat16, 1.3e-2, and the bounds are two to three times
+        that. Boxes err
         with their function, 1.2 % of a picture's side in int8. A mask errs where its logits
         lie below the error: a few pixels along an outline of a trained model, one in thirty of
         the noise that random weights draw, and bounds hold for both.
@@ -63,6 +65,7 @@ class Bounds:
 _BOUNDS = {
     "float32": Bounds(),
     "float16-weights": Bounds(function=5e-3, iou=0.99, box_px=1.0, score=5e-4, margin=5e-4),
+    "bfloat16": Bounds(function=3e-2, iou=0.87, box_px=6.0, score=5e-3, margin=5e-3),
     "int8-weights": Bounds(function=0.1, iou=0.85, box_px=20.0, score=0.02, margin=0.02),
 }
 

@@ -84,6 +84,7 @@ def verify(
     Raises:
         VerifyError: no artifact, artifacts of several checkpoints, a function that isn't in
             them, or a source that now gives a model of other sizes.
+        ImageError: a picture that can't be read; nothing was compared then.
         Sam3Error: an artifact or a source that can't be opened.
     """
     several = isinstance(path, list | tuple)
@@ -119,14 +120,15 @@ def _verify(
         raise VerifyError(
             f"no function {unknown[0]!r}; the artifact has {', '.join(manifest.components)}"
         )
+    chosen = [] if functions is not None else [Path(p) for p in images] or list(_photographs())
+    for picture in chosen:
+        read_picture(picture)  # what is wrong with one shows before the functions are compared
     source = open_source(manifest.source.checkpoint, manifest.sizes.tasks, manifest.sizes.image)
     if source.sizes != manifest.sizes:
         raise VerifyError(
             f"{manifest.source.checkpoint} has other sizes now than when it was compiled: "
             f"{source.sizes}, the artifact has {manifest.sizes}; compile it again"
         )
-    pictures = [Path(p) for p in images] or list(_photographs())
-    chosen = [] if functions is not None else pictures
     cases = [(name, case) for name in names for case in function_cases(name, source)]
     filmed = chosen[:1] if manifest.sizes.video is not None else []
     # A step of the reference, then one of each artifact.

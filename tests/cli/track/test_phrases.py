@@ -296,7 +296,7 @@ def test_without_scipy_the_extra_is_named(cli, folder, model, film, monkeypatch)
     result = cli("track", "artifact", film, *TEXTS, *OUTPUTS)
     assert result.exit_code == 2, result.output
     (line,) = result.stderr.splitlines()
-    assert "films by phrase need SciPy" in line
+    assert "a film by phrase needs scipy" in line
     assert "pip install 'sam3-tvm[video]'" in line
     assert files(folder) == set()
 

@@ -7,7 +7,10 @@ import pytest
 import tvm
 
 from sam3_tvm import host
+from sam3_tvm.arithmetic import BFLOAT16
 from sam3_tvm.compiler.codegen import generate
+from sam3_tvm.compiler.kernels.product.bfloat16 import Pairs
+from sam3_tvm.compiler.kernels.product.dot import FMA, bfloat16_dot, dot_for
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 LEVELS = list(host.LEVELS)
@@ -17,6 +20,24 @@ FIRST_HIGHEST = [
     pytest.param(level, marks=() if level == RUNNABLE[-1] else pytest.mark.slow)
     for level in RUNNABLE
 ]
+
+NATIVE = CpuTarget.parse("native")
+# Pairs of bfloat16 by arithmetic that every CPU has, and by instructions where this one has them.
+PLAIN_PAIRS = bfloat16_dot("plain", Pairs(NATIVE.lanes), None)
+NATIVE_PAIRS = dot_for(NATIVE, BFLOAT16)
+MULTIPLIES_BFLOAT16 = NATIVE_PAIRS is not FMA
+
+
+def bfloat16_bits(values):
+    """The nearest bfloat16 of float32, ties to even, as uint16."""
+    wide = np.ascontiguousarray(values, "float32").view("uint32")
+    nearest = (wide + 0x7FFF + ((wide >> 16) & 1)) >> 16
+    return np.where(np.isnan(values), (wide >> 16) | 0x40, nearest).astype("uint16")
+
+
+def as_bfloat16(values):
+    """The same as float64."""
+    return (bfloat16_bits(values).astype("uint32") << 16).view("float32").astype("float64")
 
 
 def compiled(func, target):

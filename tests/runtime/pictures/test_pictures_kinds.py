@@ -272,6 +272,13 @@ def test_an_image_without_pixels_is_refused():
         read_picture(Image.new("RGB", (0, 0)))
 
 
+def test_a_folder_is_refused_in_one_sentence(tmp_path):
+    with pytest.raises(ImageError) as caught:
+        read_picture(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path}: is a folder; give a picture file (")
+    assert str(caught.value).count("picture file") == 1
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "p.png")

@@ -22,8 +22,15 @@ HALVES = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """A copy of the demonstration checkpoint, to be changed."""
-    return Path(shutil.copytree(SHAPES, tmp_path / "shapes"))
+    """The demonstration checkpoint's detector as a checkpoint of its own, to be changed."""
+    made = Path(shutil.copytree(SHAPES, tmp_path / "shapes"))
+    tensors = load_file(made / "model.safetensors")
+    prefix = "detector_model."
+    own = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+    save_file(own, made / "model.safetensors", {"format": "pt"})
+    described = json.loads((made / "config.json").read_text())
+    (made / "config.json").write_text(json.dumps(described["detector_config"]))
+    return made
 
 
 def refused(folder: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +18,11 @@ from sam3_tvm.runtime.clicks.clicker import choose_masks
 from sam3_tvm.sources import SourceError, open_source
 from sam3_tvm.sources.huggingface.architectures import SAM3
 from sam3_tvm.sources.huggingface.clicks import read_tracker
+from sam3_tvm.sources.huggingface.files import read_config, read_tracker_config, tracker_shapes
 from sam3_tvm.sources.random_weights import randomise
 from sam3_tvm.sources.sampling import sample_inputs
+
+SHAPES = Path(__file__).parents[3] / "checkpoints" / "shapes"
 
 
 @pytest.fixture(scope="module")
@@ -282,11 +286,54 @@ def test_weights_that_cannot_be_read_are_an_error(source, both_halves, tmp_path)
     assert "\n" not in str(caught.value)
 
 
-def test_a_configuration_of_something_else_is_an_error(source, both_halves, tmp_path):
-    described = json.loads((both_halves / "config.json").read_text())
-    described["tracker_config"]["prompt_encoder_config"] = 3
-    (tmp_path / "config.json").write_text(json.dumps(described))
-    (tmp_path / "model.safetensors").symlink_to(both_halves / "model.safetensors")
-    with pytest.raises(SourceError, match="tracker_config is no tracker of SAM 3") as caught:
-        read_tracker(tmp_path, source.model)
+def refused_configuration(source, both_halves, folder, described) -> str:
+    (folder / "config.json").write_text(json.dumps(described))
+    (folder / "model.safetensors").symlink_to(both_halves / "model.safetensors")
+    with pytest.raises(SourceError) as caught:
+        read_tracker(folder, source.model)
     assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("tracker", [[3], {"prompt_encoder_config": 3}], ids=str)
+def test_a_configuration_of_something_else_is_an_error(source, both_halves, tmp_path, tracker):
+    described = json.loads((both_halves / "config.json").read_text())
+    described["tracker_config"] = tracker
+    refused = refused_configuration(source, both_halves, tmp_path, described)
+    assert "tracker_config is no tracker of SAM 3" in refused
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("mask_decoder_config", "num_attention_heads", 0),
+        ("prompt_encoder_config", "patch_size", 0),
+        ("prompt_encoder_config", "hidden_size", -1),
+        (None, "mask_downsampler_total_stride", 0),
+        (None, "num_maskmem", -1),
+    ],
+)
+def test_a_configuration_that_no_tracker_can_be_made_of_is_an_error(
+    source, both_halves, tmp_path, part, name, value
+):
+    described = json.loads((both_halves / "config.json").read_text())
+    tracker = described["tracker_config"]
+    (tracker if part is None else tracker[part])[name] = value
+    refused = refused_configuration(source, both_halves, tmp_path, described)
+    assert "no model can be made of its tracker_config" in refused
+
+
+def test_a_tracker_may_be_of_another_width_than_its_detector():
+    """That of the demonstration is narrower."""
+    opened = open_source(str(SHAPES))
+    assert (opened.sizes.hidden, opened.sizes.clicks.hidden) == (96, 64)
+    widths = {
+        spec.shape[1]
+        for part in abi(opened.sizes).values()
+        for spec in (*part.inputs, *part.outputs)
+        if spec.name in ("tracker_2", "conditioned", "dense")
+    }
+    assert widths == {64}
+    stored = load_file(SHAPES / "model.safetensors")
+    shapes = tracker_shapes(read_tracker_config(SHAPES, read_config(SHAPES)), SHAPES)
+    assert shapes == {n: t.shape for n, t in stored.items() if n.startswith("tracker_")}

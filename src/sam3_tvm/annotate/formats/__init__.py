@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sam3_tvm.annotate.faults import Refused
-from sam3_tvm.annotate.formats import coco, cvat, geojson, labelme, parquet, yolo
+from sam3_tvm.annotate.formats import coco, cvat, geojson, gpkg, labelme, parquet, yolo
 from sam3_tvm.annotate.formats.base import Contents, Format
+from sam3_tvm.tiles.geo import check_geopackage
 
 __all__ = ["FORMATS", "Contents", "Format", "chosen_formats"]
 
@@ -17,6 +18,7 @@ FORMATS = {
         Format("yolo-segment", yolo.write_segment),
         Format("yolo-detect", yolo.write_detect),
         Format("geojson", geojson.write),
+        Format("gpkg", gpkg.write, check_geopackage),
         Format("labelme", labelme.write),
         Format("cvat", cvat.write),
         Format("parquet", parquet.write, parquet.check),

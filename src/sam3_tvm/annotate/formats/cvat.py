@@ -59,18 +59,16 @@ def _attributes(values: dict[str, object] | None = None) -> AttributesImpl[str]:
 
 
 def _mask(one: AnnotatedObject, size: tuple[int, int]) -> dict[str, object]:
-    mask = one.mask(size)
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    inside = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    x, y, mask = one.window(size)
     return {
         "label": text_of(one.category),
         "source": "auto",
         "occluded": 0,
-        "rle": ", ".join(map(str, _run_lengths(inside))),
-        "left": int(columns[0]),
-        "top": int(rows[0]),
-        "width": inside.shape[1],
-        "height": inside.shape[0],
+        "rle": ", ".join(map(str, _run_lengths(mask))),
+        "left": x,
+        "top": y,
+        "width": mask.shape[1],
+        "height": mask.shape[0],
         "z_order": 0,
     }
 

@@ -6,19 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sam3_tvm.annotate.formats.base import Contents, json_text, stems
-from sam3_tvm.annotate.records import AnnotatedObject
-from sam3_tvm.runtime.pictures.polygons import mask_polygons
+from sam3_tvm.annotate.records import AnnotatedObject, AnnotatedPicture
+from sam3_tvm.runtime.pictures.polygons import Polygon, mask_polygons
+from sam3_tvm.tiles.geo import crs_member, geometry
 
-__all__ = ["write"]
+__all__ = ["outline", "write"]
 
 
 def write(folder: Path, contents: Contents) -> None:
     """``NAME.geojson``: each object a Polygon or a MultiPolygon along the edges of its pixels.
 
-    Coordinates are x, y in pixels from the picture's upper left corner, y downward.
+    Coordinates are x, y in pixels from the picture's upper left corner, y downward; in the
+    coordinate system of a picture whose place on the earth is known, with the member ``crs``.
     """
     names = stems((listed for listed, _ in contents.read()), flat=False, suffix=".geojson")
     for name, (_, picture) in zip(names, contents.read(), strict=True):
@@ -27,16 +28,14 @@ def write(folder: Path, contents: Contents) -> None:
         height, width = picture.size
         about = json_text({"file_name": picture.name, "width": width, "height": height})
         with path.open("w", encoding="ascii", newline="\n") as file:
-            file.write(f'{{"type":"FeatureCollection","picture":{about},"features":[')
-            features = (json_text(_feature(one, picture.size)) for one in picture.objects)
+            crs = "".join(f',"{k}":{json_text(v)}' for k, v in crs_member(picture.place).items())
+            file.write(f'{{"type":"FeatureCollection"{crs},"picture":{about},"features":[')
+            features = (json_text(_feature(one, picture)) for one in picture.objects)
             file.write(",\n".join(features))
             file.write("]}\n")
 
 
-def _feature(one: AnnotatedObject, size: tuple[int, int]) -> dict[str, Any]:
-    polygons = mask_polygons(one.mask(size))
-    pieces = [[_closed(outer), *map(_closed, holes)] for outer, holes in polygons]
-    single = len(pieces) == 1
+def _feature(one: AnnotatedObject, picture: AnnotatedPicture) -> dict[str, Any]:
     return {
         "type": "Feature",
         "properties": {
@@ -45,14 +44,15 @@ def _feature(one: AnnotatedObject, size: tuple[int, int]) -> dict[str, Any]:
             "score": one.score,
             "area": one.area,
         },
-        "geometry": {
-            "type": "Polygon" if single else "MultiPolygon",
-            "coordinates": pieces[0] if single else pieces,
-        },
+        "geometry": geometry(outline(one, picture.size), picture.place),
     }
 
 
-def _closed(ring: NDArray[np.int32]) -> list[list[int]]:
-    """Corners x, y [K, 2] as GeoJSON has them: the first comes again as the last."""
-    corners: list[list[int]] = ring.tolist()
-    return [*corners, corners[0]]
+def outline(one: AnnotatedObject, size: tuple[int, int]) -> list[Polygon]:
+    """The connected parts of an object's mask, in the picture's pixels."""
+    left, top, mask = one.window(size)
+    shift = np.array([left, top], np.int32)
+    return [
+        Polygon(outer + shift, tuple(hole + shift for hole in holes))
+        for outer, holes in mask_polygons(mask)
+    ]

@@ -41,13 +41,11 @@ def write(folder: Path, contents: Contents) -> None:
 
 
 def _shape(one: AnnotatedObject, size: tuple[int, int]) -> dict[str, Any]:
-    mask = one.mask(size)
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    x0, y0, mask = one.window(size)
     # Both corners are pixels of the mask's box.
-    x0, x1 = int(columns[0]), int(columns[-1])
-    y0, y1 = int(rows[0]), int(rows[-1])
+    x1, y1 = x0 + mask.shape[1] - 1, y0 + mask.shape[0] - 1
     stream = io.BytesIO()
-    Image.fromarray(mask[y0 : y1 + 1, x0 : x1 + 1].astype(np.uint8)).save(stream, format="PNG")
+    Image.fromarray(mask.astype(np.uint8)).save(stream, format="PNG")
     return {
         "label": one.category,
         "points": [[x0, y0], [x1, y1]],

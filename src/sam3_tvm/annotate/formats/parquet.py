@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sam3_tvm.annotate.extras import needed
 from sam3_tvm.annotate.formats.base import Contents, json_text, text_of
+from sam3_tvm.extras import needed
 
 __all__ = ["check", "write"]
 
@@ -22,8 +23,8 @@ def check() -> None:
     Raises:
         MissingExtraError: it isn't.
     """
-    with needed("writing Parquet"):
-        import pyarrow.parquet  # noqa: F401 - asked for whether it is there
+    with needed("annotate", "writing Parquet"):
+        import_module("pyarrow.parquet")
 
 
 def write(folder: Path, contents: Contents) -> None:

@@ -81,8 +81,10 @@ def _box(one: AnnotatedObject, size: tuple[int, int]) -> str:
 
 def _rings(one: AnnotatedObject, size: tuple[int, int]) -> Iterator[str]:
     height, width = size
-    for ring in bridged(one.mask(size)):
+    left, top, mask = one.window(size)
+    for ring in bridged(mask):
         points = [*ring, *[ring[-1]] * (_LEAST_POINTS - len(ring))]
         yield " ".join(
-            f"{(x + _IN_PIXEL) / width:.7f} {(y + _IN_PIXEL) / height:.7f}" for x, y in points
+            f"{(left + x + _IN_PIXEL) / width:.7f} {(top + y + _IN_PIXEL) / height:.7f}"
+            for x, y in points
         )

@@ -17,11 +17,13 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from sam3_tvm.compiler.graph.arithmetic import arithmetic_of
 from sam3_tvm.compiler.graph.attention_biases import Choice
 from sam3_tvm.compiler.graph.attention_patterns import AttentionCall, find_attention
 from sam3_tvm.compiler.graph.dataflow import Dataflow, shape_of
 from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.kernels.attention.attention import attention_kernel, kernel_name
+from sam3_tvm.compiler.kernels.product.dot import FMA, Dot, dot_for
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["DispatchAttention"]
@@ -54,11 +56,13 @@ class _Dispatcher:
 
     def find(self, func: relax.Function) -> dict[Expr, NewValue]:
         """The attentions of a function."""
-        calls = find_attention(Dataflow(func))
-        return {var: partial(self._call, var, found) for var, found in calls.items()}
+        calls, dot = find_attention(Dataflow(func)), dot_for(self.target, arithmetic_of(func))
+        return {var: partial(self._call, dot, var, found) for var, found in calls.items()}
 
-    def _call(self, var: Expr, found: AttentionCall, emit: Emit) -> Expr:
+    def _call(self, dot: Dot, var: Expr, found: AttentionCall, emit: Emit) -> Expr:
         spec, args = found.spec, []
+        if spec.head_dim % dot.pack:
+            dot = FMA
         for source, operand in zip(found.sources, found.call.args, strict=False):
             tensor = source.expr
             if source.rows:
@@ -67,7 +71,7 @@ class _Dispatcher:
         args += [_bias(emit, tensor) for tensor in found.bias.tensors]
         if found.sources[0].rotary is not None:
             args.append(self._table(*found.sources[0].rotary))
-        kernel = emit.kernel(kernel_name(spec), attention_kernel(self.target, spec))
+        kernel = emit.kernel(kernel_name(spec, dot), attention_kernel(self.target, spec, dot))
         shape = shape_of(var) or []
         windows = spec.result.windows
         if windows is None:

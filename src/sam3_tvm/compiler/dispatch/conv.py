@@ -28,7 +28,7 @@ from tvm import relax
 
 from sam3_tvm.arithmetic import FLOAT32, Arithmetic
 from sam3_tvm.compiler.dispatch.store_weights import pack_weights
-from sam3_tvm.compiler.graph.arithmetic import arithmetic_of
+from sam3_tvm.compiler.graph.arithmetic import arithmetic_of, arithmetic_of_layer
 from sam3_tvm.compiler.graph.conv_patterns import (
     bias_of,
     is_convolution,
@@ -41,6 +41,7 @@ from sam3_tvm.compiler.graph.conv_patterns import (
 from sam3_tvm.compiler.graph.dataflow import Dataflow, activation_of, call_of
 from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.kernels.conv.direct import (
+    conv_dot,
     conv_kernel,
     conv_name,
     conv_transpose_kernel,
@@ -58,6 +59,7 @@ from sam3_tvm.compiler.kernels.conv.upsampled import (
 )
 from sam3_tvm.compiler.kernels.conv.winograd import conv_winograd_kernel, conv_winograd_name
 from sam3_tvm.compiler.kernels.conv.winograd_plan import winograd_pays
+from sam3_tvm.compiler.kernels.product.dot import FMA
 from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
 from sam3_tvm.compiler.kernels.product.layout import PackedLayout
 from sam3_tvm.compiler.targets.cpu import CpuTarget
@@ -83,9 +85,13 @@ class DispatchConv:
         return rewrite_bindings(mod, self._find)
 
     def _find(self, func: relax.Function) -> dict[Expr, NewValue]:
-        arithmetic = arithmetic_of(func)
+        scheme = arithmetic_of(func)
+
+        def arithmetic(chain: _Chain) -> Arithmetic:
+            return arithmetic_of_layer(scheme, chain.outputs) if chain.stored else FLOAT32
+
         return {
-            var: _Dispatch(self.target, arithmetic if chain.stored else FLOAT32, chain)
+            var: _Dispatch(self.target, arithmetic(chain), chain)
             for var, chain in _find_chains(func).items()
         }
 
@@ -102,6 +108,12 @@ class _Chain:
     bias: Expr | None = None
     residual: Expr | None = None
     activation: str | None = None
+
+    @property
+    def outputs(self) -> int:
+        """Channels of the result."""
+        weight = sizes(self.conv.args[1])
+        return weight[1] if is_transposed(self.conv) else weight[0]
 
     @property
     def epilogue(self) -> Epilogue:
@@ -167,9 +179,10 @@ class _Dispatch:
             return self._product(emit, shape)
         return self._conv(emit, shape)
 
-    @property
-    def _layout(self) -> PackedLayout:
-        return conv_layout(self.target, self.arithmetic)
+    def _layout(self, shape: ConvShape | None = None) -> PackedLayout:
+        """How the kernel takes its weights: the direct one of a shape, or any other."""
+        dot = FMA if shape is None else conv_dot(self.target, shape, self.arithmetic)
+        return conv_layout(self.target, self.arithmetic, dot)
 
     def _conv(self, emit: Emit, shape: ConvShape) -> Expr:
         chain, op = self.chain, relax.op
@@ -182,7 +195,7 @@ class _Dispatch:
                 given = (batch, flat.out_channels, flat.height, flat.width)
                 residual = emit(op.reshape(residual, given))
         rows = emit(op.reshape(weight, (shape.out_channels, -1)))
-        operands = [x, *pack_weights(emit, self._layout, rows)]
+        operands = [x, *pack_weights(emit, self._layout(shape), rows)]
         out = (batch, flat.out_channels, flat.out_height, flat.out_width)
         make, name_of = conv_kernel, conv_name
         if winograd_pays(self.target, flat):
@@ -209,14 +222,15 @@ class _Dispatch:
         kernel = emit.kernel(
             conv_transpose_name(*given), conv_transpose_kernel(self.target, *given)
         )
-        operands = [x, *pack_weights(emit, self._layout, rows)]
+        layout = self._layout(ConvShape(channels, out_channels, height, width))
+        operands = [x, *pack_weights(emit, layout, rows)]
         out = (x.ty.shape[0], out_channels, 2 * height, 2 * width)
         return self._call(emit, kernel, operands, None, out)
 
     def _conv_upsampled(self, emit: Emit, shape: ConvShape, x: Expr) -> Expr:
         op, chain, weight = relax.op, self.chain, self.chain.conv.args[1]
         channels, depth = shape.out_channels, shape.in_channels
-        r = self._layout.width
+        r = self._layout().width
         groups = -(-channels // r)
         # Each pair of channels has nine weights and gets nine sums of them: a product by 9 x 9.
         terms = np.kron(np.array(ROW_TERMS), np.array(COLUMN_TERMS)).T.astype("float32")
@@ -235,7 +249,7 @@ class _Dispatch:
         kernel = emit.kernel(
             conv_upsampled_name(*given), conv_upsampled_kernel(self.target, *given)
         )
-        operands = [x, *pack_weights(emit, self._layout, rows)]
+        operands = [x, *pack_weights(emit, self._layout(), rows)]
         out = (x.ty.shape[0], channels, shape.out_height, shape.out_width)
         return self._call(emit, kernel, operands, chain.residual, out)
 

@@ -6,13 +6,14 @@ The operators depend on parameters alone, so
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from tvm import relax
 
+from sam3_tvm.compiler.graph.rewriting import Emit
+from sam3_tvm.compiler.kernels.product.bfloat16 import rounding
 from sam3_tvm.compiler.kernels.product.layout import PackedLayout
-from sam3_tvm.compiler.kernels.product.stored_weights import INT8_MAX
+from sam3_tvm.compiler.kernels.product.stored_weights import INT8_MAX, STORED
 
 __all__ = ["pack_weights", "store_rows"]
 
@@ -22,7 +23,7 @@ Expr = Any
 _SMALLEST = 1e-30
 
 
-def pack_weights(emit: Callable[[Expr], Expr], layout: PackedLayout, rows: Expr) -> list[Expr]:
+def pack_weights(emit: Emit, layout: PackedLayout, rows: Expr) -> list[Expr]:
     """A kernel's arguments for the float32 matrix [N, K]: packed as it reads them, and for int8 the
     scales of whole panels of rows."""
     stored, scale = store_rows(emit, layout.padded(emit, rows), layout.dtype)
@@ -30,14 +31,15 @@ def pack_weights(emit: Callable[[Expr], Expr], layout: PackedLayout, rows: Expr)
     return [packed] if scale is None else [packed, scale]
 
 
-def store_rows(emit: Callable[[Expr], Expr], rows: Expr, weights: str) -> tuple[Expr, Expr | None]:
+def store_rows(emit: Emit, rows: Expr, weights: str) -> tuple[Expr, Expr | None]:
     """The rows of a float32 matrix as they are stored.
 
     Args:
         emit: binds an expression to a variable.
         rows: [N, K], a row per output channel.
-        weights: the dtype to store, ``"float32"``, ``"float16"`` (rounded to nearest even) or
-            ``"int8"``: each row in units of its largest magnitude / 127, rounded to nearest.
+        weights: the precision, ``"float32"``, ``"float16"`` or ``"bfloat16"`` (rounded to nearest
+            even), or ``"int8"``: each row in units of its largest magnitude / 127, rounded to
+            nearest.
 
     Returns:
         The matrix [N, K], and for int8 the float32 unit of every row [N], else None.
@@ -47,6 +49,10 @@ def store_rows(emit: Callable[[Expr], Expr], rows: Expr, weights: str) -> tuple[
         return rows, None
     if weights == "float16":
         return emit(op.astype(rows, "float16")), None
+    if weights == "bfloat16":
+        kernel = emit.kernel("round_to_bfloat16", rounding())
+        bits = relax.TensorType(rows.ty.shape, STORED[weights])
+        return emit(relax.call_tir(kernel, [rows], bits)), None
     largest = emit(op.max(emit(op.abs(rows)), axis=[1], keepdims=True))
     largest = emit(op.maximum(largest, relax.const(_SMALLEST, "float32")))
     scale = emit(op.divide(largest, relax.const(float(INT8_MAX), "float32")))

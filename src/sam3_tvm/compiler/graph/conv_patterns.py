@@ -67,7 +67,9 @@ def is_convolution(value: Any) -> bool:
 def is_depthwise(value: Any) -> bool:
     """Whether a value is a ``relax.nn.conv2d`` of every channel by itself."""
     call = call_of(value, "relax.nn.conv2d")
-    channels = 0 if call is None else int(call.attrs.groups)
+    if call is None:
+        return False
+    channels = int(call.attrs.groups)
     if channels < 2 or not _is_plain(value, "OIHW", channels):
         return False
     x, weight = (sizes(arg) for arg in call.args)

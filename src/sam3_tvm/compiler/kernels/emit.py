@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import tvm
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script.builder import ir as T
@@ -19,6 +20,7 @@ from tvm.tirx.script.builder import ir as T
 __all__ = [
     "EXACT_BUFFERS",
     "FEATURES",
+    "OPAQUE",
     "Expr",
     "accumulators",
     "as_index",
@@ -86,7 +88,7 @@ class _Kernel:
 
 
 @contextmanager
-def kernel(name: str, features: Collection[str] = ()) -> Iterator[_Kernel]:
+def kernel(name: str, features: Collection[str] = (), llvm: str = "") -> Iterator[_Kernel]:
     """Everything emitted inside becomes the body of one PrimFunc, left in ``.func``.
 
     The function is marked as scheduled and opaque, so that TVM's fusion and default schedules
@@ -95,13 +97,14 @@ def kernel(name: str, features: Collection[str] = ()) -> Iterator[_Kernel]:
     Args:
         name: what a profile lists it as.
         features: those beyond the target's level whose instructions it uses.
+        llvm: definitions in LLVM's language of what it calls by ``call_pure_extern``; inlined.
     """
     made = _Kernel()
     with IRBuilder() as builder, T.prim_func(is_private=True, s_tir=True):
         T.func_name(name)
         T.func_attr(
             {
-                "op_pattern": _OPAQUE,
+                "op_pattern": OPAQUE,
                 "tirx.noalias": True,
                 "tirx.is_scheduled": True,
                 EXACT_BUFFERS: True,
@@ -110,6 +113,10 @@ def kernel(name: str, features: Collection[str] = ()) -> Iterator[_Kernel]:
         )
         yield made
     made.func = builder.get()
+    if llvm:
+        imported = ("pragma_import_llvm", tvm.ir.StringImm(llvm))
+        body = tirx.AttrStmt(tirx.const(0, "int32"), *imported, made.func.body)
+        made.func = made.func.with_body(body)
 
 
 EXACT_BUFFERS = "sam3_tvm.exact_buffers"
@@ -118,8 +125,8 @@ EXACT_BUFFERS = "sam3_tvm.exact_buffers"
 FEATURES = "sam3_tvm.features"
 """Attribute of a function: the features beyond the target's level that its instructions need."""
 
-# relax's OpPatternKind: an opaque function is never fused with its neighbours.
-_OPAQUE = 8
+OPAQUE = 8
+"""relax's OpPatternKind of a function that is never fused with its neighbours."""
 
 
 def tensor(name: str, shape: tuple[Expr | int, ...], dtype: str = "float32") -> Expr:

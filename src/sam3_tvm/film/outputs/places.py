@@ -81,7 +81,8 @@ def check_places(
                 "another place",
             )
     for one in inputs:
-        if real in ((place := real_path(one)), *place.parents):
+        place = real_path(one)
+        if real in (place, *place.parents):
             raise Refused(
                 "output",
                 f"{paths[0]}: {kept} is for unfinished work, and goes when all is done, and "

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.abi import BATCH
-from sam3_tvm.locks import Lock
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.progress import Progress
+from sam3_tvm.runtime.concepts.encoding import PromptEncoder, Tokenize
+from sam3_tvm.runtime.concepts.exemplar import Exemplar, Tokens
+from sam3_tvm.runtime.concepts.likeness import confirmed
 from sam3_tvm.runtime.concepts.prompts import Prompt, build_prompts
 from sam3_tvm.runtime.concepts.results import Result
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions
@@ -29,19 +31,6 @@ __all__ = ["ConceptDetector", "PhraseWarning", "Tokenize"]
 # product is large, and memory grows with each.
 _PROMPTS_AT_ONCE = 8
 
-# A phrase's features are 32 KB at SAM 3's size.
-_CACHED_PHRASES = 256
-
-
-class Tokenize(Protocol):
-    """Phrases to tokens, such as a :class:`~sam3_tvm.runtime.tokenizer.Tokenizer`."""
-
-    def __call__(self, phrases: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Ids and mask, int64 [phrases, tokens] each."""
-
-    def read(self, phrase: str) -> str:
-        """The beginning of a phrase that fits into the tokens."""
-
 
 class PhraseWarning(UserWarning):
     """A phrase that is longer than the model reads.
@@ -53,8 +42,6 @@ class PhraseWarning(UserWarning):
 
     phrase = read = ""
 
-
-_Features = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 #: What a picture was encoded to, by name.
 _Encoded = Mapping[str, NDArray[Any]]
@@ -100,8 +87,7 @@ class ConceptDetector:
         self._on_image = on_image
         self._tokenize = tokenize
         self._manifest = manifest
-        self._phrases: OrderedDict[str, _Features] = OrderedDict()
-        self._phrases_lock = Lock()
+        self._encode = PromptEncoder(call, on_image, tokenize, manifest)
 
     def build(
         self,
@@ -111,6 +97,7 @@ class ConceptDetector:
         points: Any,
         point_labels: Any,
         size: tuple[int, int],
+        like: Sequence[tuple[Exemplar, ...]] | None = None,
     ) -> list[Prompt]:
         """The prompts of a call; see :func:`~sam3_tvm.runtime.concepts.prompts.build_prompts`.
 
@@ -130,6 +117,8 @@ class ConceptDetector:
             points=points,
             point_labels=point_labels,
             max_points=self._bound("geometry_encoder", "points") if self._takes_points else None,
+            like=like,
+            max_like=self._bound("detr_encoder", "prompt") - self._manifest.sizes.text_tokens,
         )
         self._warn_of_long(prompts, stacklevel=4)  # the caller of Model.segment
         return prompts
@@ -163,17 +152,20 @@ class ConceptDetector:
             for row, index in enumerate(chunk):
                 progress("masks", len(results), len(prompts))
                 scores = scored.scores[row]
+                if (prompt := chosen[row]).alone and prompt.like:
+                    where, like = scored.boxes[row], prompt.like
+                    scores = confirmed(self, image.features, where, scores, like, threshold)
                 kept = np.flatnonzero(scores > threshold)
                 kept = kept[np.argsort(-scores[kept], kind="stable")]
                 masks = self._masks(image.features, scored, row, kept)
                 results[index] = Result(
-                    chosen[row].text,
+                    prompt.name,
                     _to_pixels(scored.boxes[row, kept], image.size),
                     scores[kept],
                     kept,
                     LazyMasks(image.size, masks, self._resize_masks),
                     image.picture,
-                    self._tokenize.read(chosen[row].text),
+                    prompt.name if prompt.alone else self._tokenize.read(prompt.text),
                 )
         return [results[i] for i in range(len(prompts))]
 
@@ -223,13 +215,18 @@ class ConceptDetector:
                 found[index] = scored.scores[row, kept], masks
         return [found[i] for i in range(len(prompts))]
 
+    @property
+    def _visual(self) -> Prompt:
+        """A prompt of the model's own word for examples, without any."""
+        return self._phrase_prompts([self._manifest.source.reference.visual_text])[0]
+
     def _phrase_prompts(self, phrases: Sequence[str]) -> list[Prompt]:
         visual = self._manifest.source.reference.visual_text
         return build_prompts(list(phrases), None, None, (1, 1), visual_text=visual, max_boxes=0)
 
     def _score(self, features: _Encoded, prompts: Sequence[Prompt]) -> _Scored:
         """Queries, boxes and scores of prompts that go through the detector together."""
-        prompt, prompt_mask = self._encode_prompts(features, prompts)
+        prompt, prompt_mask = self._encode(features, prompts)
         (memory,) = self._on_image("detr_encoder", features, prompt, prompt_mask)
         queries, boxes, presence = self._call("detr_decoder", memory, prompt, prompt_mask)
         (logits,) = self._call("scoring", queries, prompt, prompt_mask)
@@ -237,72 +234,97 @@ class ConceptDetector:
         return _Scored(queries, boxes, scores, memory, prompt, prompt_mask)
 
     def _chunks(self, prompts: Sequence[Prompt]) -> Iterator[list[int]]:
-        """Indices of prompts that go through the detector together.
-
-        Geometry lengthens the prompt, even by its CLS token alone: prompts that have it and
-        prompts that don't are kept apart, so that each is what the reference makes of it.
-        """
-        for geometry in (False, True):
-            chosen = [i for i, p in enumerate(prompts) if self._has_geometry(p) == geometry]
-            step = min(_PROMPTS_AT_ONCE, self._bound("detr_encoder", BATCH.name))
+        """Indices of prompts that go through the detector together; see PromptEncoder.form."""
+        forms: dict[tuple[bool, int], list[int]] = {}
+        for i, prompt in enumerate(prompts):
+            forms.setdefault(self._encode.form(prompt), []).append(i)
+        step = min(_PROMPTS_AT_ONCE, self._bound("detr_encoder", BATCH.name))
+        for _, chosen in sorted(forms.items()):
             yield from (chosen[i : i + step] for i in range(0, len(chosen), step))
-
-    def _has_geometry(self, prompt: Prompt) -> bool:
-        if self._manifest.source.reference.geometry_without_boxes:
-            return True
-        return len(prompt.boxes) > 0 or len(prompt.points) > 0
 
     @property
     def _takes_points(self) -> bool:
         return self._manifest.sizes.points
 
-    def _encode_prompts(self, image: _Encoded, prompts: Sequence[Prompt]) -> _Features:
-        """The prompts' tokens: float32 [B, P, D], and which of them count, bool [B, P]."""
-        phrases = [p.text for p in prompts]
-        cached = self._encode_phrases(phrases)
-        features = np.concatenate([cached[phrase][0] for phrase in phrases])
-        mask = np.concatenate([cached[phrase][1] for phrase in phrases])
-        if not self._has_geometry(prompts[0]):
-            return features, mask
-        geometry_inputs = _padded([p.boxes for p in prompts], [p.labels for p in prompts])
-        if self._takes_points:
-            points = _padded([p.points for p in prompts], [p.point_labels for p in prompts])
-            geometry_inputs = (*geometry_inputs, *points)
-        # One at a time: a prompt's few tokens look at the whole picture, so that a batch would
-        # take more to repeat the picture's keys and values than it saves.
-        rows = [slice(row, row + 1) for row in range(len(prompts))]
-        encoded = [
-            self._on_image("geometry_encoder", image, *(x[at] for x in geometry_inputs))
-            for at in rows
+    def exemplar(
+        self,
+        image: EncodedImage,
+        boxes: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        name: str | None,
+    ) -> Exemplar:
+        """An example for other pictures; see :meth:`Model.exemplar`.
+
+        Args:
+            image: the picture.
+            boxes: float32 [N, 4], centre x, centre y, width, height as fractions of it.
+            labels: int64 [N].
+            name: what to call what it finds.
+        """
+        every, meant = labels >= 0, labels == 1
+        tokens = [
+            self.tokens_of_boxes(image.features, [boxes[rows]], [labels[rows]])[0]
+            for rows in ([every] if meant.all() or not meant.any() else [every, meant])
         ]
-        geometry = np.concatenate([row[0] for row in encoded])
-        geometry_mask = np.concatenate([row[1] for row in encoded])
-        return (
-            np.concatenate([features, geometry], 1),
-            np.concatenate([mask, geometry_mask], 1),
+        names = self._on_image.kept("detr_encoder")
+        features = {key: image.features[key] for key in names}
+        digest = hashlib.sha256()
+        for array in (boxes, labels, *(features[key] for key in sorted(features))):
+            digest.update(np.ascontiguousarray(array).data)
+        return Exemplar(
+            boxes,
+            labels,
+            tokens[0],
+            tokens[-1] if meant.any() else None,
+            features,
+            image.fingerprint,
+            digest.hexdigest(),
+            name,
         )
 
-    def _encode_phrases(self, phrases: Sequence[str]) -> dict[str, _Features]:
-        """Each phrase's features and mask, with one call for those that are not cached."""
-        found: dict[str, _Features] = {}
-        with self._phrases_lock:
-            for phrase in phrases:
-                if phrase in self._phrases:
-                    self._phrases.move_to_end(phrase)
-                    found[phrase] = self._phrases[phrase]
-        new = [phrase for phrase in dict.fromkeys(phrases) if phrase not in found]
-        if not new:
-            return found
-        ids, mask = self._tokenize(new)
-        (features,) = self._call("text_encoder", ids, mask)
-        for row, phrase in enumerate(new):
-            # A copy, or one phrase would keep the whole batch in memory.
-            found[phrase] = (features[row : row + 1].copy(), mask[row : row + 1].astype(np.bool_))
-        with self._phrases_lock:
-            self._phrases.update((phrase, found[phrase]) for phrase in new)
-            while len(self._phrases) > _CACHED_PHRASES:
-                self._phrases.popitem(last=False)
-        return found
+    def tokens_of_boxes(
+        self,
+        features: _Encoded,
+        boxes: Sequence[NDArray[np.float32]],
+        labels: Sequence[NDArray[np.int64]] | None = None,
+    ) -> list[Tokens]:
+        """What the geometry encoder makes of boxes on a picture.
+
+        Args:
+            features: of the picture.
+            boxes: of each prompt float32 [N, 4], centre x, centre y, width, height as fractions
+                of the picture.
+            labels: of each prompt int64 [N]; by default all 1.
+
+        Returns:
+            For each prompt its tokens, float32 [1, N + 1, D], and which count, bool [1, N + 1].
+        """
+        of_each = labels or [np.ones(len(box), np.int64) for box in boxes]
+        prompts = [
+            replace(self._visual, boxes=box, labels=label)
+            for box, label in zip(boxes, of_each, strict=True)
+        ]
+        return [self._encode.geometry(features, [prompt]) for prompt in prompts]
+
+    def look_for_tokens(
+        self, features: _Encoded, tokens: Sequence[Tokens]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The queries that examples on other pictures find, each example alone.
+
+        Args:
+            features: of the picture to be searched.
+            tokens: of each example.
+
+        Returns:
+            Boxes, float32 [N, Q, 4], as the detector gives them, and scores, float32 [N, Q].
+        """
+        prompts = [replace(self._visual, tokens=(one,)) for one in tokens]
+        found: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
+        for chunk in self._chunks(prompts):
+            scored = self._score(features, [prompts[i] for i in chunk])
+            found.update(zip(chunk, zip(scored.boxes, scored.scores, strict=True), strict=True))
+        each = [found[i] for i in range(len(prompts))]
+        return np.stack([boxes for boxes, _ in each]), np.stack([scores for _, scores in each])
 
     def _masks(
         self,
@@ -339,22 +361,6 @@ class ConceptDetector:
     def _bound(self, function: str, dim: str) -> int:
         """The most that a dimension of a function may be."""
         return self._manifest.components[function].dims[dim].max
-
-
-def _padded(
-    values: Sequence[NDArray[np.float32]], labels: Sequence[NDArray[np.int64]]
-) -> tuple[NDArray[Any], ...]:
-    """Boxes or points of several prompts, filled up with zeros to the longest: values
-    [B, N, ...], their labels, int64 [B, N], and which of them count, bool [B, N]."""
-    count = max(map(len, values))
-    padded = np.zeros((len(values), count, values[0].shape[1]), np.float32)
-    of_each = np.zeros((len(values), count), np.int64)
-    given = np.zeros((len(values), count), np.bool_)
-    for row, (ours, label) in enumerate(zip(values, labels, strict=True)):
-        padded[row, : len(ours)] = ours
-        of_each[row, : len(ours)] = label
-        given[row, : len(ours)] = True
-    return padded, of_each, given
 
 
 def _to_pixels(boxes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

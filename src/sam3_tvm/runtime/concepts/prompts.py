@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sam3_tvm.runtime.concepts.exemplar import Exemplar, Tokens
 from sam3_tvm.runtime.pictures.arguments import PromptError, brief, count_entries, is_number
 from sam3_tvm.runtime.pictures.coordinates import checked_labels, pixel_boxes, pixel_points
 from sam3_tvm.runtime.pictures.values import PlainValue
@@ -29,6 +30,9 @@ class Prompt(PlainValue):
         labels: int64 [N], 1 for a box around an example, 0 for one around what is not meant.
         points: float32 [M, 2], x and y as fractions of the picture.
         point_labels: int64 [M], 1 for a point on an example, 0 for one on what is not meant.
+        like: examples on other pictures.
+        alone: whether these are all that is given.
+        tokens: what is taken of them: each one's tokens and which count.
     """
 
     text: str
@@ -36,10 +40,19 @@ class Prompt(PlainValue):
     labels: NDArray[np.int64]
     points: NDArray[np.float32]
     point_labels: NDArray[np.int64]
+    like: tuple[Exemplar, ...] = ()
+    alone: bool = False
+    tokens: tuple[Tokens, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What to call what it finds."""
+        names = (one.name for one in self.like if one.name is not None)
+        return next(names, self.text) if self.alone else self.text
 
 
 def build_prompts(
-    text: str | Sequence[str] | None,
+    text: str | Sequence[str | None] | None,
     boxes: Any,
     labels: Any,
     size: tuple[int, int],
@@ -49,11 +62,13 @@ def build_prompts(
     points: Any = None,
     point_labels: Any = None,
     max_points: int | None = None,
+    like: Sequence[tuple[Exemplar, ...]] | None = None,
+    max_like: int = 0,
 ) -> list[Prompt]:
     """The prompts of one call.
 
     Args:
-        text: a phrase, several, or None for boxes and points alone.
+        text: a phrase, several, or None for boxes, points and examples alone.
         boxes: x0, y0, x1, y1 in the picture's pixels, [N, 4]; with several phrases either one
             such array for all of them or a list with an array or None for each.
         labels: one per box, in the same arrangement; by default all 1.
@@ -63,15 +78,20 @@ def build_prompts(
         points: x, y in the picture's pixels, [M, 2], arranged like ``boxes``.
         point_labels: one per point, in the same arrangement; by default all 1.
         max_points: how many points a prompt may have; None where the model takes none.
+        like: examples on other pictures, for each phrase; None for none.
+        max_like: how many boxes they may have, with one for each example.
 
     Raises:
         PromptError: nothing to look for, a phrase that is empty or no Unicode, or boxes, points or
             labels that cannot be.
     """
+    phrases: list[Any]
     if text is None:
-        if all(given is None or _is_empty(given) for given in (boxes, points)):
+        if not any(like or ()) and all(
+            given is None or _is_empty(given) for given in (boxes, points)
+        ):
             raise PromptError("nothing to look for: give text, boxes or both")
-        phrases = [visual_text]
+        phrases = [None]
     elif isinstance(text, str):
         phrases = [text]
     else:
@@ -81,7 +101,10 @@ def build_prompts(
             raise PromptError(f"text takes phrases, not {brief(text)}") from error
         if not phrases:
             raise PromptError("text is an empty list: give at least one phrase")
-    for phrase in phrases:
+    likes = [()] * len(phrases) if like is None else like
+    for phrase, examples in zip(phrases, likes, strict=True):
+        if phrase is None and (text is None or examples):
+            continue
         if not isinstance(phrase, str):
             raise PromptError(f"text takes phrases, not {brief(phrase)}")
         if not phrase.strip():
@@ -97,10 +120,35 @@ def build_prompts(
     several = text is not None and not isinstance(text, str)
     of_boxes = _per_phrase("boxes", boxes, "box_labels", labels, len(phrases), several)
     of_points = _per_phrase("points", points, "point_labels", point_labels, len(phrases), several)
-    return [
-        _prompt(phrase, *of_boxes[i], *of_points[i], size, max_boxes, max_points or 0)
-        for i, phrase in enumerate(phrases)
-    ]
+    prompts = []
+    for i, phrase in enumerate(phrases):
+        words = visual_text if phrase is None else phrase
+        made = _prompt(words, *of_boxes[i], *of_points[i], size, max_boxes, max_points or 0)
+        alone = phrase is None and not len(made.boxes) + len(made.points)
+        _check_like(likes[i], alone, max_like)
+        # What isn't meant, without a phrase that says what is, misleads the detector.
+        taken = (one.meant if alone else one.tokens for one in likes[i])
+        tokens = tuple(one for one in taken if one is not None)
+        prompts.append(replace(made, like=likes[i], alone=alone, tokens=tokens))
+    return prompts
+
+
+def _check_like(like: tuple[Exemplar, ...], alone: bool, most: int) -> None:
+    """Refuse examples that say too little or too much.
+
+    Raises:
+        PromptError: they say only what is not meant, and are alone; or are too many.
+    """
+    if alone and not any(one.labels.any() for one in like):
+        raise PromptError(
+            "nothing to look for: these exemplars say only what is not meant; give text, or an "
+            "exemplar of what is"
+        )
+    if (tokens := sum(len(one.labels) + 1 for one in like)) > most:
+        raise PromptError(
+            f"{len(like)} exemplars of {tokens - len(like)} boxes are too many: boxes and "
+            f"exemplars together may be {most}"
+        )
 
 
 def _is_empty(value: Any) -> bool:

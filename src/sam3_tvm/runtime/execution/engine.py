@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 import os
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -52,18 +53,31 @@ class Engine:
     Args:
         threads: how many threads a call computes with; see :func:`checked_threads`.
 
+    Attributes:
+        threads: how many.
+        busy: seconds in which calls were computed so far.
+
     Raises:
         Sam3Error: a number of threads that can't be.
     """
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = checked_threads(threads)
+        self.busy = 0.0
         # The thread mustn't keep the engine alive: it ends with it.
         self._worker = Worker("sam3-tvm", partial(_configure_pool, self.threads))
 
     def run(self, call: Callable[[], _T]) -> _T:
         """The result of ``call``, made on the engine's thread. Calls queue up."""
-        return self._worker.run(lambda: _alone(call))
+        return self._worker.run(lambda: self._timed(call))
+
+    def _timed(self, call: Callable[[], _T]) -> _T:
+        with _computing:
+            begun = time.perf_counter()
+            try:
+                return call()
+            finally:
+                self.busy += time.perf_counter() - begun
 
 
 def shared_engine(threads: int | None = None) -> Engine:
@@ -80,11 +94,6 @@ def shared_engine(threads: int | None = None) -> Engine:
         if engine is None:
             engine = _engines[wanted] = Engine(wanted)
         return engine
-
-
-def _alone(call: Callable[[], _T]) -> _T:
-    with _computing:
-        return call()
 
 
 def checked_threads(threads: Any = None) -> int:

@@ -62,6 +62,10 @@ class ImageFunctions:
             *((spec.name, spec) for spec in half.inputs[count:] if spec.per_image),
         ]
 
+    def kept(self, name: str) -> tuple[str, ...]:
+        """Those of :attr:`names` that a function takes."""
+        return tuple(key for key, _ in self._taken(name))
+
     def features(self, functions: Collection[str] | None = None) -> set[str]:
         """The picture's features that functions take, by name.
 

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from sam3_tvm.runtime.execution.functions import aligned
-from sam3_tvm.runtime.pictures.image import ImageError
 from sam3_tvm.runtime.pictures.kept_picture import KeptPicture
+from sam3_tvm.runtime.pictures.saved import check_made_by, opened_tensors, save_tensors
 from sam3_tvm.runtime.pictures.values import PlainValue
 
 __all__ = ["EncodedImage"]
@@ -62,18 +55,7 @@ class EncodedImage(PlainValue):
             "width": str(width),
             "artifact": self.fingerprint,
         }
-        tensors = {name: np.ascontiguousarray(array) for name, array in self.features.items()}
-        target = Path(os.fsdecode(path))
-        partial = target.with_name(f".{secrets.token_hex(8)}.part")
-        try:
-            save_file(tensors, partial, metadata)
-            partial.replace(target)
-        except (OSError, ValueError, SafetensorError) as error:
-            reason = " ".join(f"{getattr(error, 'strerror', None) or error}".split())
-            raise ImageError(f"{target}: cannot be written ({reason})") from error
-        finally:
-            with suppress(OSError, ValueError):
-                partial.unlink(missing_ok=True)
+        save_tensors(path, self.features, metadata)
 
     @classmethod
     def load(
@@ -89,23 +71,12 @@ class EncodedImage(PlainValue):
         Raises:
             ImageError: no such file, another kind of file, or one that another artifact made.
         """
-        name = os.fsdecode(path)
-        if not os.path.isfile(name):
-            raise ImageError(f"{name}: no such file; EncodedImage.save makes one")
-        try:
-            with safe_open(name, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("kind") != _KIND:
-                    raise ImageError(f"{name}: is no encoded image; EncodedImage.save makes one")
-                size = (int(metadata["height"]), int(metadata["width"]))
-                made_by = metadata["artifact"]
-                # Another artifact's may have other names, and its message says more.
-                _check_made_by(made_by, fingerprint, name)
-                features = {key: aligned(file.get_tensor(key)) for key in names}
-        except (SafetensorError, KeyError, ValueError, OSError) as error:
-            if isinstance(error, ImageError):
-                raise
-            raise ImageError(f"{name}: is damaged ({error}); encode the picture again") from error
+        with opened_tensors(path, _KIND, "encoded image", "EncodedImage.save") as (about, read):
+            size = (int(about["height"]), int(about["width"]))
+            made_by = about["artifact"]
+            # Another artifact's may have other names, and its message says more.
+            check_made_by(made_by, fingerprint, os.fsdecode(path))
+            features = {key: read(key) for key in names}
         return cls(features, size, made_by)
 
     def check_made_by(self, fingerprint: str) -> None:
@@ -114,12 +85,4 @@ class EncodedImage(PlainValue):
         Raises:
             ImageError: another artifact, or another version of it, encoded the picture.
         """
-        _check_made_by(self.fingerprint, fingerprint, "this encoded image")
-
-
-def _check_made_by(made_by: str, fingerprint: str, name: str) -> None:
-    if made_by != fingerprint:
-        raise ImageError(
-            f"{name}: was encoded by another artifact ({made_by[:12]}, this one is "
-            f"{fingerprint[:12]}); encode the picture again with this one"
-        )
+        check_made_by(self.fingerprint, fingerprint, "this encoded image")

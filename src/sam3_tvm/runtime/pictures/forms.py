@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sam3_tvm.errors import MissingExtraError, ResultError, one_line, printable
+from sam3_tvm.errors import ResultError, one_line, printable
+from sam3_tvm.extras import needed
 from sam3_tvm.files import OutputFile
 
 __all__ = ["as_html", "data_frame", "detections", "save_by_suffix", "shown_small", "to_png"]
@@ -28,24 +29,14 @@ _SHOWN = 800
 _ROWS = 20
 
 
-def _needs(package: str, what: str) -> MissingExtraError:
-    return MissingExtraError(
-        f"{what} needs {package}, which is not installed: pip install 'sam3-tvm[notebook]'"
-    )
-
-
 def data_frame(columns: Mapping[str, Sequence[Any]]) -> Any:
     """A ``pandas.DataFrame`` of these columns.
 
     Raises:
         MissingExtraError: pandas isn't installed.
     """
-    try:
+    with needed("notebook", "to_dataframe()"):
         import pandas
-    except ModuleNotFoundError as error:
-        if error.name != "pandas":
-            raise
-        raise _needs("pandas", "to_dataframe()") from error
     return pandas.DataFrame(dict(columns))
 
 
@@ -68,12 +59,8 @@ def detections(
     Raises:
         MissingExtraError: supervision isn't installed.
     """
-    try:
+    with needed("notebook", "to_detections()"):
         import supervision
-    except ModuleNotFoundError as error:
-        if error.name != "supervision":
-            raise
-        raise _needs("supervision", "to_detections()") from error
     return supervision.Detections(
         xyxy=np.asarray(boxes, np.float32).reshape(-1, 4),
         mask=masks,

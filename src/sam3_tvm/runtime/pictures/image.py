@@ -204,6 +204,8 @@ def _opened(name: str) -> Iterator[BinaryIO]:
             what = "folder" if os.path.isdir(name) else "pipe or device"
             raise ImageError(f"is a {what}; give {_FILES}")
         file = open(name, "rb")  # noqa: SIM115 - closed below; its own errors are told apart
+    except ImageError:  # a ValueError, too
+        raise
     except (FileNotFoundError, NotADirectoryError) as error:
         # pathlib makes one slash of two.
         if url := re.match(r"(?i)([a-z][a-z0-9+.-]+):/+", name):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sam3_tvm.errors import MissingExtraError
+from sam3_tvm.extras import needed
 from sam3_tvm.locks import never_free, renew_in_children
 from sam3_tvm.runtime.video.file_size import missing_bytes
 from sam3_tvm.runtime.video.frames import Frames, FramesError
@@ -30,15 +30,8 @@ def import_av() -> Any:
     Raises:
         MissingExtraError: it isn't installed.
     """
-    try:
+    with needed("video", "a video file", "a folder of pictures needs nothing"):
         import av
-    except ModuleNotFoundError as error:
-        if error.name != "av":
-            raise
-        raise MissingExtraError(
-            "video files need PyAV, which is not installed: pip install 'sam3-tvm[video]' "
-            "(a folder of pictures needs nothing)"
-        ) from error
     return av
 
 

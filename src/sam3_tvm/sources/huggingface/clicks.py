@@ -11,22 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
+from transformers import Sam3Config
 from transformers.initialization import no_init_weights
 from transformers.models.sam3.modeling_sam3 import Sam3Model
 from transformers.models.sam3_tracker.configuration_sam3_tracker import Sam3TrackerConfig
 from transformers.models.sam3_tracker.modeling_sam3_tracker import Sam3TrackerModel
-from transformers.models.sam3_tracker_video.configuration_sam3_tracker_video import (
-    Sam3TrackerVideoConfig,
-)
 from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
     Sam3TrackerVideoModel,
 )
 
 from sam3_tvm.abi import ClickSizes
 from sam3_tvm.rules import ClickRules
-from sam3_tvm.sources.base import SourceError
-from sam3_tvm.sources.huggingface.files import read_json
+from sam3_tvm.sources.huggingface.files import (
+    making_a_model,
+    read_json,
+    read_tracker_config,
+    tracker_vision,
+)
 from sam3_tvm.sources.huggingface.patches import all_masks
 from sam3_tvm.sources.huggingface.resizing import follow
 from sam3_tvm.sources.huggingface.video import fill, load_video
@@ -159,11 +160,19 @@ class ResizeClickMasks(torch.nn.Module):
         return resized[0] > 0
 
 
-def click_sizes(tracker: Sam3TrackerModel) -> ClickSizes:
-    """The sizes that the ABI needs."""
+def click_sizes(tracker: Sam3TrackerModel, detector: Sam3Config) -> ClickSizes:
+    """The sizes that the ABI needs.
+
+    Args:
+        tracker: the tracker.
+        detector: the configuration of the detector beside it.
+    """
+    vision = tracker.config.vision_config
+    own = vision.fpn_hidden_size != detector.vision_config.fpn_hidden_size
     return ClickSizes(
-        backbone=tracker.config.vision_config.backbone_config.hidden_size,
+        backbone=vision.backbone_config.hidden_size,
         masks=tracker.mask_decoder.num_mask_tokens,
+        hidden=vision.fpn_hidden_size if own else 0,
     )
 
 
@@ -196,6 +205,7 @@ def random_tracker(detector: Sam3Model, seed: int, **mask_decoder: Any) -> Sam3T
         },
         mask_decoder_config={"hidden_size": vision.fpn_hidden_size, **mask_decoder},
     )
+    config.vision_config = vision
     tracker = _beside(detector, config)
     own = torch.nn.ModuleList(
         [
@@ -221,7 +231,7 @@ def read_tracker(
     what it doesn't hold.
 
     Raises:
-        SourceError: a tracker that can't be read, or some of whose weights are missing.
+        SourceError: a tracker that can't be read or made, or some of whose weights are missing.
     """
     described = read_json(folder / "config.json")
     if "tracker_config" not in described:
@@ -230,20 +240,18 @@ def read_tracker(
     if not tensors:
         return None, None
     check_finite(folder, tensors.items())
-    try:
-        tracker = _beside(detector, Sam3TrackerConfig(**described["tracker_config"]))
-        video = Sam3TrackerVideoConfig(**described["tracker_config"])
-    except (StrictDataclassError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[0].rstrip(":") if str(error) else type(error).__name__
-        raise SourceError(f"{folder}: tracker_config is no tracker of SAM 3: {reason}") from error
+    video = read_tracker_config(folder, detector.config)
+    with making_a_model(folder, "tracker_config"):
+        config = Sam3TrackerConfig(**described["tracker_config"] or {})
+        config.vision_config = tracker_vision(config, detector.config)
+        tracker = _beside(detector, config)
     wanted = {n for n in tracker.state_dict() if not n.startswith("vision_encoder.backbone.")}
-    fill(tracker, wanted, tensors, "the tracker", str(folder))
-    return tracker, load_video(tracker, video, tensors, str(folder))
+    fill(tracker, wanted, tensors, "the tracker", folder)
+    return tracker, load_video(tracker, video, tensors, folder)
 
 
 def _beside(detector: Sam3Model, config: Sam3TrackerConfig) -> Sam3TrackerModel:
-    """A tracker with the detector's backbone and otherwise empty weights."""
-    config.vision_config = detector.config.vision_config
+    """A tracker with the detector's backbone, and otherwise empty weights."""
     follow(config)
     with no_init_weights(), torch.device("meta"):
         tracker = Sam3TrackerModel(config)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer
+from transformers.models.sam3.modeling_sam3 import Sam3VisionNeck
 from transformers.models.sam3_tracker_video.configuration_sam3_tracker_video import (
     Sam3TrackerVideoConfig,
 )
@@ -26,6 +29,7 @@ from sam3_tvm.tokenizer_file import parse_tokenizer
 __all__ = [
     "checkpoint_folder",
     "download",
+    "making_a_model",
     "model_shapes",
     "read_config",
     "read_json",
@@ -33,6 +37,7 @@ __all__ = [
     "read_tokenizer",
     "read_tracker_config",
     "tracker_shapes",
+    "tracker_vision",
     "write_processing",
 ]
 
@@ -117,6 +122,25 @@ def _first_line(error: Exception) -> str:
     return text if len(text) <= 200 else f"{text[:196]} ..."
 
 
+@contextmanager
+def making_a_model(where: Path, of: str) -> Iterator[None]:
+    """Say of whatever is raised within that no model can be made of a configuration.
+
+    Args:
+        where: the checkpoint.
+        of: the configuration in it.
+
+    Raises:
+        SourceError: anything was.
+    """
+    try:
+        yield
+    except Exception as error:  # what torch and transformers raise is of no narrower class
+        raise SourceError(
+            f"{where}: no model can be made of its {of}: {_first_line(error)}"
+        ) from error
+
+
 def model_shapes(config: Any, where: Path) -> dict[str, torch.Size]:
     """The shapes of transformers' own model, which is made without memory.
 
@@ -128,13 +152,23 @@ def model_shapes(config: Any, where: Path) -> dict[str, torch.Size]:
         SourceError: no model can be made of it.
     """
     model = architecture_of(config).model
-    try:
-        with torch.device("meta"):
-            return {name: t.shape for name, t in model(config).state_dict().items()}
-    except Exception as error:  # what torch and transformers raise is of no narrower class
-        raise SourceError(
-            f"{where}: no model can be made of its config.json: {_first_line(error)}"
-        ) from error
+    with making_a_model(where, "config.json"), torch.device("meta"):
+        return {name: t.shape for name, t in model(config).state_dict().items()}
+
+
+def tracker_vision(tracker: Any, detector: Any) -> Any:
+    """The configuration of a tracker's vision encoder: the detector's, whose backbone it shares,
+    with a neck as wide as the tracker's other parts.
+
+    Not as its own ``vision_config`` says, which in many a configuration is SAM 3's by default.
+
+    Args:
+        tracker: its configuration, for clicks or for video.
+        detector: the detector's.
+    """
+    vision = copy.deepcopy(detector.vision_config)
+    vision.fpn_hidden_size = tracker.prompt_encoder_config.hidden_size
+    return vision
 
 
 def read_tracker_config(path: Path | None, detector: Any) -> Sam3TrackerVideoConfig:
@@ -153,9 +187,11 @@ def read_tracker_config(path: Path | None, detector: Any) -> Sam3TrackerVideoCon
         file = path / "config.json" if os.path.isdir(path) else path
         described = read_json(file).get("tracker_config") or {}
     try:
+        if not isinstance(described, dict):
+            raise ValueError("it is no JSON object")
         _check_counts(described)
         config = Sam3TrackerVideoConfig(**described)
-        config.vision_config = detector.vision_config
+        config.vision_config = tracker_vision(config, detector)
     except Exception as error:  # what transformers raises of a value is of no narrower class
         raise SourceError(
             f"{path}: tracker_config is no tracker of SAM 3: {_first_line(error)}"
@@ -163,34 +199,22 @@ def read_tracker_config(path: Path | None, detector: Any) -> Sam3TrackerVideoCon
     return config
 
 
-def tracker_shapes(
-    config: Sam3TrackerVideoConfig, detector: Mapping[str, torch.Size], where: Path
-) -> dict[str, torch.Size]:
+def tracker_shapes(config: Sam3TrackerVideoConfig, where: Path) -> dict[str, torch.Size]:
     """The shapes of transformers' own tracker and its neck, by their names beside a detector.
 
     Args:
         config: the tracker's configuration.
-        detector: the shapes of the detector, whose neck the tracker's is like.
         where: the configuration's place, for errors.
 
     Raises:
         SourceError: no model can be made of it.
     """
-    neck = "vision_encoder.neck."
-    try:
-        with torch.device("meta"):
-            model = Sam3TrackerVideoModel(config, remove_vision_encoder=True)
-    except Exception as error:  # what torch and transformers raise is of no narrower class
-        raise SourceError(
-            f"{where}: no model can be made of its tracker_config: {_first_line(error)}"
-        ) from error
+    with making_a_model(where, "tracker_config"), torch.device("meta"):
+        model = Sam3TrackerVideoModel(config, remove_vision_encoder=True)
+        neck = Sam3VisionNeck(config.vision_config)
     return {
         **{f"tracker_model.{name}": t.shape for name, t in model.state_dict().items()},
-        **{
-            f"tracker_neck.{name.removeprefix(neck)}": shape
-            for name, shape in detector.items()
-            if name.startswith(neck)
-        },
+        **{f"tracker_neck.{name}": t.shape for name, t in neck.state_dict().items()},
     }
 
 

@@ -126,7 +126,7 @@ class TransformersSource:
         self.video: VideoRules | None = None
         self.video_concepts: ConceptVideoRules | None = None
         if tracker is not None:
-            self.sizes = replace(self.sizes, clicks=click_sizes(tracker))
+            self.sizes = replace(self.sizes, clicks=click_sizes(tracker, model.config))
             self.clicks = click_rules(tracker)
         if video is not None:
             self.sizes = replace(self.sizes, video=video_sizes(video))

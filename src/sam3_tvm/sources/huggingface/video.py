@@ -7,6 +7,7 @@ for itself attends to what is remembered of earlier frames, and makes memories o
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
 from sam3_tvm.abi import VideoSizes
 from sam3_tvm.rules import VideoRules
 from sam3_tvm.sources.base import SourceError
+from sam3_tvm.sources.huggingface.files import making_a_model
 from sam3_tvm.sources.huggingface.resizing import follow
 from sam3_tvm.sources.random_weights import randomise, seed_of
 
@@ -240,7 +242,7 @@ def load_video(
     clicks: Sam3TrackerModel,
     config: Sam3TrackerVideoConfig,
     tensors: Mapping[str, torch.Tensor],
-    where: str,
+    where: Path,
 ) -> Sam3TrackerVideoModel | None:
     """The model for video beside a tracker for clicks; None where a checkpoint has none of it.
 
@@ -251,10 +253,11 @@ def load_video(
         where: the checkpoint, for errors.
 
     Raises:
-        SourceError: some of its weights are missing or don't fit, or its configuration asks for
-            what isn't served here.
+        SourceError: some of its weights are missing or don't fit, no model can be made of its
+            configuration, or that asks for what isn't served here.
     """
-    model = _beside(clicks, config)
+    with making_a_model(where, "tracker_config"):
+        model = _beside(clicks, config)
     wanted = {n for n in model.state_dict() if n.partition(".")[0] not in _LENT}
     # A tracker for clicks has one of these, too: the embedding that says that there is no memory.
     if tensors.keys().isdisjoint(wanted - clicks.state_dict().keys()):
@@ -269,7 +272,7 @@ def fill(
     wanted: Set[str],
     tensors: Mapping[str, torch.Tensor],
     what: str,
-    where: str,
+    where: Path,
 ) -> None:
     """Load some of a model's weights, as float32, all of which must be there.
 
@@ -295,7 +298,7 @@ def fill(
         raise SourceError(f"{where}: the weights of {what} don't fit it: {reason}") from error
 
 
-def _check(config: Sam3TrackerVideoConfig, where: str) -> None:
+def _check(config: Sam3TrackerVideoConfig, where: Path) -> None:
     """Refuse what transformers' model can be told to do and the components here don't."""
     if not config.enable_temporal_pos_encoding_for_object_pointers:
         raise SourceError(

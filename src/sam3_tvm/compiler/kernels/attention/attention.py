@@ -29,7 +29,8 @@ The softmax is in powers of two: queries are multiplied by scale x log2(e), so t
 neither that factor nor its inverse in its exponential. That leaves one maximum, six multiply-adds
 or comparisons and six other operations a vector where the products take 2 x D: on a core that
 adds on other ports (Zen 4) the bound is 90 % of the FMA peak at D = 32, 95 % at D = 64.
-What is added to scores is in :mod:`~sam3_tvm.compiler.kernels.attention.bias`.
+What is added to scores is in :mod:`~sam3_tvm.compiler.kernels.attention.bias`, what an instruction
+over pairs needs in :mod:`~sam3_tvm.compiler.kernels.attention.packing`.
 """
 
 from __future__ import annotations
@@ -51,9 +52,9 @@ from sam3_tvm.compiler.kernels.attention.bias import (
 from sam3_tvm.compiler.kernels.attention.operands import (
     Layout,
     Operand,
-    copy_rows,
     transpose_panel,
 )
+from sam3_tvm.compiler.kernels.attention.packing import Packing
 from sam3_tvm.compiler.kernels.emit import (
     Expr,
     accumulators,
@@ -75,6 +76,8 @@ from sam3_tvm.compiler.kernels.emit import (
     tensor,
     when,
 )
+from sam3_tvm.compiler.kernels.product.dot import FMA, Dot
+from sam3_tvm.compiler.kernels.product.stored_weights import name_suffix
 from sam3_tvm.compiler.kernels.product.tile import HeldTile, wide_tile
 from sam3_tvm.compiler.kernels.vector_math import exp2_nonpositive, maximum, transposed
 from sam3_tvm.compiler.targets.cpu import CpuTarget
@@ -121,7 +124,7 @@ class AttentionSpec:
         return next((a.windows.count for a in layouts if a.windows is not None), 1)
 
 
-def kernel_name(spec: AttentionSpec) -> str:
+def kernel_name(spec: AttentionSpec, dot: Dot = FMA) -> str:
     """What a profile lists the kernel as."""
     layouts = (spec.query, spec.key, spec.value, spec.result)
     orders = [layout.order for layout in layouts]
@@ -139,17 +142,19 @@ def kernel_name(spec: AttentionSpec) -> str:
         parts.append(bias_name(spec.bias))
     if spec.causal is not None:
         parts.append("causal")
-    return "_".join(parts)
+    return "_".join(parts) + name_suffix(dot.a)
 
 
-def attention_kernel(target: CpuTarget, spec: AttentionSpec) -> Expr:
+def attention_kernel(target: CpuTarget, spec: AttentionSpec, dot: Dot = FMA) -> Expr:
     """The PrimFunc ``(q, k, v, [bias, or its two tables], [rotary], y)``, all float32, with B, Lq
     and Lk symbolic (and where there are windows, the number of images and the height of a window).
+
+    Both products are made of ``dot``, all else is float32; head_dim must be whole words of it.
 
     A row whose every score is -inf gives zeros, as PyTorch's scaled_dot_product_attention
     does; so does a row without keys.
     """
-    return _Attention(target, spec).build()
+    return _Attention(target, spec, dot).build()
 
 
 def _rows(name: str, *layouts: Layout) -> tuple[Expr, Expr]:
@@ -162,11 +167,16 @@ def _rows(name: str, *layouts: Layout) -> tuple[Expr, Expr]:
 class _Attention:
     """The generator's state: sizes, the tensors and the task's workspaces."""
 
-    def __init__(self, target: CpuTarget, spec: AttentionSpec) -> None:
+    def __init__(self, target: CpuTarget, spec: AttentionSpec, dot: Dot) -> None:
+        if spec.head_dim % dot.pack:
+            raise ValueError(f"heads of {spec.head_dim} are no whole words of {dot.pack} values")
         self.spec = spec
+        self.dot = dot
+        self.depth = spec.head_dim // dot.pack  # words of a query
         self.tile = wide_tile(target)
         self.lanes = self.tile.lanes
         self.width = self.tile.columns  # queries of a panel
+        self.packing = Packing(dot, self.lanes)
         self.target = target
         # Keys of a block, whole vectors.
         self.block = max(1, target.tiles.block_keys // self.lanes) * self.lanes
@@ -180,7 +190,7 @@ class _Attention:
 
     def build(self) -> Expr:
         spec = self.spec
-        with kernel(kernel_name(spec)) as made:
+        with kernel(kernel_name(spec, self.dot), self.dot.features, self.dot.llvm) as made:
             images = size_var("batch")
             batch = images * as_index(spec.windows)
             queries, keys = (spec.query, spec.result), (spec.key, spec.value)
@@ -223,15 +233,17 @@ class _Attention:
 
     def _task(self, here: Expr) -> None:
         """The ``here`` queries from q0 on."""
-        spec, width = self.spec, self.width
-        self.queries = scratch(self.most_panels * spec.head_dim * width)
+        spec, width, word = self.spec, self.width, self.dot.word
+        self.queries = scratch(self.most_panels * self.depth * width, word)
         self.results = scratch(self.most_panels * spec.value_dim * width)
         self.maxima = scratch(self.most_panels * width)
         self.sums = scratch(self.most_panels * width)
         self.scales = scratch(width)
         self.scores = scratch(self.block * width)
-        self.keys = scratch(self.block * spec.head_dim)
-        self.values = scratch(self.block * spec.value_dim)
+        pairs = self.block // self.dot.pack
+        self.weights = self.scores if self.dot.pack == 1 else scratch(pairs * width, word)
+        self.keys = scratch(self.block * self.depth, word)
+        self.values = scratch(pairs * spec.value_dim, word)
 
         panels = bind(ceil_div(here, width))
         if self.bias is not None:
@@ -245,8 +257,8 @@ class _Attention:
             k0 = bind(block * as_index(self.block))
             count = bind(tirx.min(as_index(self.block), self.lk - k0))
             rows = (self.b, self.h, k0, count)
-            copy_rows(self.keys, self.k, *rows, spec.head_dim, self.lanes)
-            copy_rows(self.values, self.v, *rows, spec.value_dim, self.lanes)
+            self.packing.copy_keys(self.keys, self.k, rows, spec.head_dim)
+            self.packing.copy_values(self.values, self.v, rows, spec.value_dim)
             if self.bias is not None:
                 self.bias.begin_block(k0, count)
             with loop(panels) as panel:
@@ -254,17 +266,21 @@ class _Attention:
         self._store_results(here, panels)
 
     def _load_queries(self, panels: Expr) -> None:
-        """Queries times scale, transposed: [panel, component, query]. The last one repeats."""
+        """Queries times scale, transposed: [panel, word, query]. The last one repeats."""
         spec, width = self.spec, as_index(self.width)
         scale = spec.scale * math.log2(math.e)
         with loop(panels) as p:
-            base = bind(p * as_index(spec.head_dim) * width)
+            base = bind(p * as_index(self.depth) * width)
 
-            def query(i: Expr, d: Expr, lanes: int) -> Expr:
-                row = tirx.min(self.q0 + p * width + i, self.lq - as_index(1))
-                return self.q.load(self.b, row, self.h, d, lanes) * splat(scale, lanes)
+            def query(i: Expr, word: Expr, lanes: int) -> Expr:
+                row = bind(tirx.min(self.q0 + p * width + i, self.lq - as_index(1)))
 
-            transpose_panel(self.tile, query, spec.head_dim, self.queries, base)
+                def scaled(d: Expr, lanes: int) -> Expr:
+                    return self.q.load(self.b, row, self.h, d, lanes) * splat(scale, lanes)
+
+                return self.packing.words(scaled, word, lanes)
+
+            transpose_panel(self.tile, query, self.depth, self.queries, base)
 
     def _block(self, panel: Expr, k0: Expr, count: Expr) -> None:
         """One panel of queries against one block of keys."""
@@ -290,13 +306,15 @@ class _Attention:
             store(self.maxima, new, at, lanes=lanes)
             store(self.scales, scale, j * lanes, lanes=lanes)
             store(sums, load(self.sums, at, lanes=lanes) * scale, j)
-        with loop(count) as key:
-            for j in range(tile.vectors):
-                at = key * as_index(width) + as_index(j * lanes)
-                score = load(self.scores, at, lanes=lanes)
-                weight = bind(exp2_nonpositive(score - largest[as_index(j)], lanes))
-                store(self.scores, weight, at, lanes=lanes)
-                store(sums, sums[as_index(j)] + weight, j)
+
+        def weight(key: Expr, j: int) -> Expr:
+            score = load(self.scores, key * as_index(width) + as_index(j * lanes), lanes=lanes)
+            return exp2_nonpositive(score - largest[as_index(j)], lanes)
+
+        def add(j: int, weights: Expr) -> None:
+            store(sums, sums[as_index(j)] + weights, j)
+
+        self.packing.store_weights(self.weights, count, width, weight, add)
         for j in range(tile.vectors):
             store(self.sums, sums[as_index(j)], state + as_index(j * lanes), lanes=lanes)
 
@@ -310,13 +328,13 @@ class _Attention:
         """Scores of ``rows`` keys from key0 of the block on; ``largest`` takes their maximum."""
         spec, tile, lanes, width = self.spec, self.tile, self.lanes, self.width
         key0 = bind(key0)
-        held = HeldTile(replace(tile, rows=rows))
+        held = HeldTile(replace(tile, rows=rows), self.dot)
         held.clear()
-        q_panel = bind(panel * as_index(spec.head_dim * width))
-        keys = bind(key0 * as_index(spec.head_dim))
+        q_panel = bind(panel * as_index(self.depth * width))
+        keys = bind(key0 * as_index(self.depth))
         held.accumulate(
-            spec.head_dim,
-            a=lambda r, d: load(self.keys, keys + as_index(r * spec.head_dim) + d),
+            self.depth,
+            a=lambda r, d: load(self.keys, keys + as_index(r * self.depth) + d),
             b=lambda d, j: load(
                 self.queries, q_panel + d * as_index(width) + as_index(j * lanes), lanes=lanes
             ),
@@ -349,7 +367,7 @@ class _Attention:
         spec, tile, lanes, width = self.spec, self.tile, self.lanes, self.width
         d0 = bind(d0)
         base = bind((panel * as_index(spec.value_dim) + d0) * as_index(width))
-        held = HeldTile(replace(tile, rows=rows))
+        held = HeldTile(replace(tile, rows=rows), self.dot)
 
         def at(r: int, j: int) -> Expr:
             return base + as_index(r * width + j * lanes)
@@ -360,10 +378,10 @@ class _Attention:
 
         held.load(rescaled)
         held.accumulate(
-            count,
+            bind(ceil_div(count, self.dot.pack)),
             a=lambda r, key: load(self.values, key * as_index(spec.value_dim) + d0 + as_index(r)),
             b=lambda key, j: load(
-                self.scores, key * as_index(width) + as_index(j * lanes), lanes=lanes
+                self.weights, key * as_index(width) + as_index(j * lanes), lanes=lanes
             ),
         )
         held.store(lambda r, j, value: store(self.results, value, at(r, j), lanes=lanes))

@@ -22,7 +22,6 @@ passes over memory instead.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -40,7 +39,7 @@ from sam3_tvm.compiler.kernels.emit import (
 from sam3_tvm.compiler.kernels.product.tile import RegisterTile
 from sam3_tvm.compiler.kernels.vector_math import transposed
 
-__all__ = ["Layout", "Operand", "Windows", "copy_rows", "transpose_panel"]
+__all__ = ["Layout", "Operand", "Windows", "transpose_panel"]
 
 
 @dataclass(frozen=True)
@@ -148,17 +147,6 @@ class Operand:
     def store(self, value: Expr, b: Expr, row: Expr, h: Expr, d: Expr, lanes: int) -> None:
         """The inverse of :meth:`load`; never rotated."""
         store(self.buffer, value, *self.layout.indices(b, row, h, d), lanes=lanes)
-
-
-def copy_rows(
-    to: Expr, operand: Operand, b: Expr, h: Expr, first: Expr, count: Expr, dim: int, lanes: int
-) -> None:
-    """``to[i * dim + d] = operand[b, first + i, h, d]`` for ``count`` rows."""
-    lanes = math.gcd(dim, lanes)
-    with loop(count) as i, loop(dim // lanes) as v:
-        d = v * as_index(lanes)
-        value = operand.load(b, first + i, h, d, lanes)
-        store(to, value, i * as_index(dim) + d, lanes=lanes)
 
 
 def transpose_panel(

@@ -14,6 +14,10 @@ dilations copy im2col rows instead, as many as there are (channel, tap) pairs, e
 the one tap at offset 0.
 
 Tiles, registers and the bytes moved are those of :mod:`~sam3_tvm.compiler.kernels.conv.strips`.
+
+Where the CPU multiplies pairs of bfloat16, 1 x 1 and transposed convolutions do: a pair is two
+input channels of one pixel, rounded and interleaved as their rows are copied. Larger filters keep
+float32: most go by Winograd, which saves more.
 """
 
 from __future__ import annotations
@@ -40,6 +44,7 @@ from sam3_tvm.compiler.kernels.emit import (
     vectors,
     when,
 )
+from sam3_tvm.compiler.kernels.product.dot import FMA, Dot, dot_for
 from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
 from sam3_tvm.compiler.kernels.product.stored_weights import name_suffix, scale_argument
 from sam3_tvm.compiler.kernels.product.tile import wide_tile
@@ -47,6 +52,7 @@ from sam3_tvm.compiler.kernels.vector_math import interleaved
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = [
+    "conv_dot",
     "conv_kernel",
     "conv_name",
     "conv_transpose_kernel",
@@ -91,15 +97,23 @@ def pointwise_shape(target: CpuTarget, shape: ConvShape) -> ConvShape:
     return replace(shape, height=pixels // width, width=width)
 
 
+def conv_dot(target: CpuTarget, shape: ConvShape, arithmetic: Arithmetic) -> Dot:
+    """The instruction that a kernel of :func:`conv_kernel` is made of: pairs where input channels
+    are pairs and no pixel meets its neighbours."""
+    dot = dot_for(target, arithmetic)
+    pointwise = shape.kernel == (1, 1) and shape.dense and shape.in_channels % dot.pack == 0
+    return dot if pointwise else FMA
+
+
 def conv_kernel(
     target: CpuTarget, shape: ConvShape, epilogue: Epilogue, arithmetic: Arithmetic = FLOAT32
 ) -> Expr:
     """The PrimFunc ``(x [B, I, H, W], packed, [scale], [bias [O]], [residual], y [B, O, H', W'])``.
 
-    ``packed`` is ``[ceil(O / r), I * kh * kw, r]`` as :func:`conv_layout` packs it, zeros behind
-    the last channel, as the arithmetic stores weights; int8
-    has ``scale``, a factor for each of ceil(O / r) * r channels. ``residual`` has the shape of
-    y. All else is float32. B is symbolic. Groups are not supported.
+    ``packed`` is as :func:`conv_layout` packs it for the shape's :func:`conv_dot`, for float32
+    ``[ceil(O / r), I * kh * kw, r]``, zeros behind the last channel, as the arithmetic stores
+    weights; int8 has ``scale``, a factor for each of ceil(O / r) * r channels. ``residual`` has the
+    shape of y. All else is float32. B is symbolic. Groups are not supported.
     """
     if shape.dense:
         pitch = shape.width + shape.padding[1] + shape.padding[3]
@@ -107,12 +121,14 @@ def conv_kernel(
     else:
         pitch = shape.out_width
         depth, taps = shape.in_channels * shape.taps, (1, 1)
+    dot = conv_dot(target, shape, arithmetic)
+    rows, columns = shape.out_height, shape.out_width
     plan = plan_strips(
-        target, shape.out_channels, depth, taps, shape.out_height, shape.out_width, pitch
+        target, shape.out_channels, depth // dot.pack, taps, rows, columns, pitch, dot
     )
     fill = _fill_rows if shape.dense else _fill_im2col
-    layout = conv_layout(target, arithmetic)
-    with kernel(conv_name(shape, epilogue, arithmetic)) as made:
+    layout = conv_layout(target, arithmetic, dot)
+    with kernel(conv_name(shape, epilogue, arithmetic), dot.features, dot.llvm) as made:
         batch = size_var("batch")
         x = tensor("x", (batch, shape.in_channels, shape.height, shape.width))
         weight = layout.argument("weight", shape.out_channels, shape.in_channels * shape.taps)
@@ -164,11 +180,13 @@ def conv_transpose_kernel(
     """
     if epilogue.residual is not None:
         raise ValueError("a transposed convolution adds no residual")
-    layout = conv_layout(target, arithmetic)
-    plan = plan_strips(target, 4 * out_channels, in_channels, (1, 1), height, width, width)
     shape = ConvShape(in_channels, out_channels, height, width)
+    dot = conv_dot(target, shape, arithmetic)
+    layout = conv_layout(target, arithmetic, dot)
+    depth = in_channels // dot.pack
+    plan = plan_strips(target, 4 * out_channels, depth, (1, 1), height, width, width, dot)
     name = conv_transpose_name(in_channels, out_channels, height, width, epilogue, arithmetic)
-    with kernel(name) as made:
+    with kernel(name, dot.features, dot.llvm) as made:
         batch = size_var("batch")
         x = tensor("x", (batch, in_channels, height, width))
         weight = layout.argument("weight", 4 * out_channels, in_channels)
@@ -231,22 +249,32 @@ def _fill_rows(
     rows: Expr,
     inputs: Expr,
 ) -> None:
-    """Rows of channels k0 and on, each with its padding, one after the other."""
+    """Rows of channels k0 and on, each with its padding, one after the other; of pairs of channels,
+    words."""
     top, left, _, right = shape.padding
-    lanes = plan.tile.lanes
+    lanes, dot = plan.tile.lanes, plan.dot
+    zero = tirx.const(0, dot.word)
+
+    def value(image: Expr, k: Expr, row: Expr, column: Expr, lanes: int) -> Expr:
+        if dot.pairs is None:
+            return load(x, image, k, row, column, lanes=lanes)
+        first = bind(k * as_index(dot.pack))
+        low, high = (load(x, image, first + as_index(i), row, column, lanes=lanes) for i in (0, 1))
+        return dot.pairs.two(low, high, lanes)
+
     with loop(count) as k, loop(rows + as_index(shape.kernel[0] - 1)) as r:
         at = bind(k * as_index(plan.input_stride) + r * as_index(plan.pitch))
         row = bind(row0 + r - as_index(top))
 
         def zeros(first: int, extent: int, at: Expr = at) -> None:
             for column, width in vectors(extent, lanes):
-                store(inputs, splat(0.0, width), at + as_index(first) + column, lanes=width)
+                store(inputs, splat(zero, width), at + as_index(first) + column, lanes=width)
 
         def copy(at: Expr = at, row: Expr = row, k: Expr = k) -> None:
             zeros(0, left, at)
             for column, width in vectors(shape.width, lanes):
-                value = load(x, image, k0 + k, row, column, lanes=width)
-                store(inputs, value, at + as_index(left) + column, lanes=width)
+                copied = value(image, k0 + k, row, column, width)
+                store(inputs, copied, at + as_index(left) + column, lanes=width)
             zeros(left + shape.width, right, at)
 
         inside = tirx.all(row >= as_index(0), row < as_index(shape.height))

@@ -18,9 +18,9 @@ by each of the panels of weights, 9 KiB each, which stream from L2. A strip of s
 of a task x pixels of a strip) stays in L2 and is loaded and stored once per block of channels,
 48 vectors for 6912 multiply-adds.
 
-Weights stored in float16 or int8 (:mod:`~sam3_tvm.compiler.kernels.product.stored_weights`) are
-widened once per task and block of channels, for all panels of the task, and swept over the strip's
-tiles of pixels from there: from L2, as float32 weights are.
+Weights stored in fewer bits (:mod:`~sam3_tvm.compiler.kernels.product.stored_weights`) are widened
+once per task and block of channels, for all panels of the task, and swept over the strip's tiles of
+pixels from there: from L2, as float32 weights are.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from sam3_tvm.compiler.kernels.emit import (
     store,
     when,
 )
+from sam3_tvm.compiler.kernels.product.dot import FMA, Dot
 from sam3_tvm.compiler.kernels.product.layout import PackedLayout
 from sam3_tvm.compiler.kernels.product.stored_weights import widen_panel
 from sam3_tvm.compiler.kernels.product.tile import HeldTile, RegisterTile, wide_tile
@@ -69,6 +70,8 @@ class StripPlan:
         columns: pixels of a row that are wanted.
         pitch: pixels from a row to the next in scratch, at least ``columns``.
         chunk: panels of a task.
+        dot: the instruction of a step. Where it multiplies pairs, two input channels are one of
+            words, and all of the above count these.
         maps: runs of pixels that scratch holds of each input channel, ``map_stride`` apart.
         reach: how far behind its own pixels a panel reads, at most, besides what its taps do; see
             ``shift`` of :func:`emit_strips`.
@@ -85,6 +88,7 @@ class StripPlan:
     columns: int
     pitch: int
     chunk: int
+    dot: Dot = FMA
     maps: int = 1
     reach: int = 0
     spare: int = 0
@@ -150,6 +154,7 @@ def plan_strips(
     rows: int,
     columns: int,
     pitch: int,
+    dot: Dot = FMA,
 ) -> StripPlan:
     """The cut of a product for a CPU; arguments are fields of :class:`StripPlan`, ``rows`` being
     those of the picture."""
@@ -180,13 +185,16 @@ def plan_strips(
         columns=columns,
         pitch=pitch,
         chunk=max(1, -(-panels // chunks)),
+        dot=dot,
     )
 
 
-def conv_layout(target: CpuTarget, arithmetic: Arithmetic = FLOAT32) -> PackedLayout:
+def conv_layout(
+    target: CpuTarget, arithmetic: Arithmetic = FLOAT32, dot: Dot = FMA
+) -> PackedLayout:
     """How a convolution's weights [O, I * taps] are packed: the output channels of a panel are the
     rows of the register tile, so that the scalars of a step lie in one cache line."""
-    return PackedLayout(wide_tile(target).rows, dtype=arithmetic.weights)
+    return PackedLayout(wide_tile(target).rows, dot.pack, arithmetic.weights)
 
 
 def emit_strips(
@@ -223,10 +231,10 @@ def emit_strips(
         panels = bind(tirx.min(as_index(plan.chunk), as_index(plan.panels) - panel0))
         pixels = (rows - as_index(1)) * as_index(plan.pitch) + as_index(plan.columns)
         tiles = bind(ceil_div(pixels, tile.columns))
-        inputs = scratch(plan.block * plan.input_stride + plan.spare)
+        inputs = scratch(plan.block * plan.input_stride + plan.spare, plan.dot.word)
         sums = scratch(plan.chunk * tile.rows * plan.sums_stride)
-        stored_wide = str(weight.dtype) == "float32"
-        wide = None if stored_wide else scratch(plan.chunk * plan.panel_block)
+        in_place = plan.dot.pairs is not None or str(weight.dtype) == "float32"
+        wide = None if in_place else scratch(plan.chunk * plan.panel_block)
         with loop(ceil_div(plan.depth, plan.block)) as block:
             k0 = bind(block * as_index(plan.block))
             count = bind(tirx.min(as_index(plan.block), as_index(plan.depth) - k0))
@@ -255,8 +263,12 @@ def emit_strips(
                 at = bind(p * as_index(tile.rows * plan.sums_stride) + first)
 
                 def factor(step: Expr, r: int, p: Expr = p) -> Expr:
+                    where = (panel0 + p, k0 * taps + step)
+                    if plan.dot.pairs is not None:
+                        pair = load(weight, *where, r * plan.dot.pack, lanes=plan.dot.pack)
+                        return tirx.reinterpret(plan.dot.word, pair)
                     if wide is None:
-                        return load(weight, panel0 + p, k0 * taps + step, r)
+                        return load(weight, *where, r)
                     first = p * as_index(plan.panel_block) + step * as_index(tile.rows)
                     return load(wide, first + as_index(r))
 
@@ -285,7 +297,7 @@ def _emit_tile(
     """One register tile over one block of the reduction, of the pixels from ``first`` on of
     each k; ``factor(step, row)`` is a weight."""
     tile, lanes = plan.tile, plan.tile.lanes
-    held = HeldTile(tile)
+    held = HeldTile(tile, plan.dot)
 
     def where(r: int, j: int) -> Expr:
         return at + as_index(r * plan.sums_stride + j * lanes)

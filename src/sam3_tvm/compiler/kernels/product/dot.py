@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from sam3_tvm.arithmetic import Arithmetic
 from sam3_tvm.compiler.kernels.emit import Expr, ceil_div
+from sam3_tvm.compiler.kernels.product.bfloat16 import AVX512_BF16, NEON_BF16, Pairs
 from sam3_tvm.compiler.targets.cpu import CpuTarget, TargetError
 
-__all__ = ["DOTS", "FMA", "Dot", "dot_for"]
+__all__ = ["BFDOT", "DOTS", "FMA", "VDPBF16PS", "Dot", "bfloat16_dot", "dot_for"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Dot:
         a_zero: what stands for a zero of A, as which padding is stored.
         feature: what the CPU must have for it beyond its level; None where every level has it.
         multiply_add: ``(sums, word of A in every lane, words of B) -> sums``.
+        pairs: how words of two bfloat16 are made; None of other words.
     """
 
     name: str
@@ -42,6 +44,12 @@ class Dot:
     a_zero: int
     feature: str | None
     multiply_add: Callable[[Expr, Expr, Expr], Expr]
+    pairs: Pairs | None = None
+
+    @property
+    def llvm(self) -> str:
+        """Definitions that a kernel made of it imports."""
+        return "" if self.pairs is None else self.pairs.llvm
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -61,20 +69,35 @@ def _fused_multiply_add(sums: Expr, a: Expr, b: Expr) -> Expr:
 FMA = Dot("fma", "float32", "float32", "float32", 1, "float32", 0, None, _fused_multiply_add)
 """A fused multiply-add of float32."""
 
-DOTS = {dot.name: dot for dot in (FMA,)}
-"""All of them by name."""
+
+def bfloat16_dot(name: str, pairs: Pairs, feature: str | None) -> Dot:
+    """A product of words of two bfloat16."""
+    dtypes = ("bfloat16", "bfloat16", "float32")
+    return Dot(name, *dtypes, 2, "int32", 0, feature, pairs.multiply_add, pairs)
+
+
+VDPBF16PS = bfloat16_dot("vdpbf16ps", AVX512_BF16, "AVX512BF16")
+"""Pairs of bfloat16 in 512 bits: twice the multiply-adds of :data:`FMA`."""
+
+BFDOT = bfloat16_dot("bfdot", NEON_BF16, "BF16")
+"""Pairs of bfloat16 in 128 bits."""
+
+DOTS: dict[str, tuple[Dot, ...]] = {"fma": (FMA,), "bfloat16": (VDPBF16PS, BFDOT, FMA)}
+"""What arithmetic names, and the instructions that do it, the best one first."""
 
 
 def dot_for(target: CpuTarget, arithmetic: Arithmetic) -> Dot:
-    """The instruction that arithmetic names.
+    """The instruction of what arithmetic names: the first one that the target may use.
 
     Raises:
-        TargetError: the target may not use it.
+        TargetError: it may use none.
     """
-    dot = DOTS[arithmetic.dot]
-    if dot.feature is not None and not target.has(dot.feature):
-        raise TargetError(
-            f"{arithmetic.name} computes with {dot.feature}, which {target.name} lacks: compile "
-            f"for {target.level}+{dot.feature.lower()}, or in other arithmetic"
-        )
-    return dot
+    dots = DOTS[arithmetic.dot]
+    for dot in dots:
+        if dot.feature is None or target.has(dot.feature):
+            return dot
+    features = " or ".join(f"{dot.feature}" for dot in dots)
+    raise TargetError(
+        f"{arithmetic.name} computes with {features}, which {target.name} lacks: compile for a "
+        "target with it, as in x86-64-v4+avx512bf16, or in other arithmetic"
+    )

@@ -12,7 +12,10 @@ are large, they are blocks of at most 192 rows and go by Strassen's algorithm
 The epilogue works on sums that lie in L2 and are read there once: bias, GELU (15 operations a
 vector, 3 % of K = 1024's FMAs at most) or ReLU, and a residual cost no pass over memory.
 
-Weights may be stored in float16 or int8 (:mod:`~sam3_tvm.compiler.kernels.product.stored_weights`).
+Weights may be stored in float16, bfloat16 or int8, and widened on their way
+(:mod:`~sam3_tvm.compiler.kernels.product.stored_weights`). Where the CPU multiplies bfloat16, they
+are multiplied as they are, and x is rounded as a task copies it: two loads and a conversion for 32
+values, which a task of 256 columns then uses for 128 steps each.
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ from sam3_tvm.compiler.kernels.emit import (
     tensor,
     when,
 )
-from sam3_tvm.compiler.kernels.product.dot import dot_for
+from sam3_tvm.compiler.kernels.product.dot import FMA, Dot, dot_for
 from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
 from sam3_tvm.compiler.kernels.product.layout import PackedLayout
 from sam3_tvm.compiler.kernels.product.stored_weights import load_wide, name_suffix, scale_argument
@@ -56,7 +59,7 @@ from sam3_tvm.compiler.targets.cpu import CpuTarget
 __all__ = ["kernel_name", "linear_kernel", "linear_layout"]
 
 _LINE_BYTES = 64
-_BYTES = {"float32": 4, "float16": 2, "int8": 1}
+_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
 
 
 def linear_layout(target: CpuTarget, arithmetic: Arithmetic = FLOAT32) -> PackedLayout:
@@ -75,28 +78,38 @@ class _Weights:
     """Packed weights of any precision, as the products read them.
 
     Attributes:
-        packed: the argument, [panels, K, width].
-        width: columns of a panel.
-        lanes: float32 values per vector.
+        packed: the argument, [panels, words of K, width * values in a word].
+        layout: how they lie.
+        dot: what multiplies them.
+        lanes: words per vector.
         line: weights in a cache line.
         wide: scratch for a panel in float32; None where weights are read in place.
     """
 
     packed: Expr
-    width: int
+    layout: PackedLayout
+    dot: Dot
     lanes: int
     line: int
     wide: Expr | None = None
 
     def read(self, column: Expr) -> Callable[[Expr, int], Expr]:
-        """``b(k, j)``, widened, of the panel that starts at a column; k counts from 0."""
-        index = bind(column // as_index(self.width))
-        return lambda k, j: load_wide(self.packed, index, k, j * self.lanes, lanes=self.lanes)
+        """``b(k, j)`` of the panel that starts at a column: words, or values widened to float32;
+        k counts from 0."""
+        index = bind(column // as_index(self.layout.width))
+        if self.dot.pack == 1:
+            return lambda k, j: load_wide(self.packed, index, k, j * self.lanes, lanes=self.lanes)
+        values = self.dot.pack * self.lanes
+        words = f"{self.dot.word}x{self.lanes}"
+        return lambda k, j: tirx.reinterpret(
+            words, load(self.packed, index, k, j * values, lanes=values)
+        )
 
     def prefetch(self, column: Expr, k: Expr) -> None:
         """Step k of the panel that starts at a column."""
-        for j in range(0, self.width, self.line):
-            prefetch(self.packed, column // as_index(self.width), k, j)
+        width = self.layout.width
+        for j in range(0, width * self.layout.pack, self.line):
+            prefetch(self.packed, column // as_index(width), k, j)
 
     def panel(self, column: Expr, k0: Expr, steps: Expr) -> Callable[[Expr, int], Expr]:
         """In place, or what :meth:`first_panel` left in scratch; k counts from k0."""
@@ -117,7 +130,7 @@ class _Weights:
         return widened
 
     def _at(self, k: Expr, j: int) -> Expr:
-        return k * as_index(self.width) + as_index(j * self.lanes)
+        return k * as_index(self.layout.width) + as_index(j * self.lanes)
 
 
 def linear_kernel(
@@ -125,24 +138,26 @@ def linear_kernel(
 ) -> Expr:
     """The PrimFunc ``(x [M, K], packed, [scale], [bias], [residual [M, N]], y [M, N])``.
 
-    All are float32 but ``packed``, which is as the arithmetic stores weights; int8 has ``scale``,
-    the factor of every output.
+    All are float32 but ``packed``, which is as the arithmetic stores weights (bfloat16: its bits,
+    as uint16); int8 has ``scale``, the factor of every output.
 
     Args:
         target: the CPU that it is for.
         n: outputs, any positive number.
-        k: inputs, any positive number.
+        k: inputs, any positive number of whole words.
         epilogue: decides which of bias (padded like scale to a whole number of panels) and
             residual are arguments.
         arithmetic: how weights are stored and multiplied.
     """
     dot, layout = dot_for(target, arithmetic), linear_layout(target, arithmetic)
-    blocks, halved = _blocks(target, n, dot.words(k))
+    if k % dot.pack:
+        raise ValueError(f"{k} inputs are no whole words of {dot.pack} values")
+    blocks, halved = _blocks(target, n, k // dot.pack, dot)
     most_rows = (halved or blocks).rows
     unit = blocks.tile.rows if halved is None else 2 * blocks.tile.rows
     chunks = ceil_div(n, blocks.columns)
-    width, name = layout.width, kernel_name(n, k, epilogue, arithmetic)
-    with kernel(name, dot.features) as made:
+    name = kernel_name(n, k, epilogue, arithmetic)
+    with kernel(name, dot.features, dot.llvm) as made:
         m = size_var("m")
         x = tensor("x", (m, k))
         packed = layout.argument("weight", n, k)
@@ -150,8 +165,16 @@ def linear_kernel(
         bias, residual = epilogue.arguments(layout.rows(n), (m, n))
         y = tensor("y", (m, n))
         weights = _Weights(
-            packed, width, blocks.tile.lanes, _LINE_BYTES // _BYTES[arithmetic.weights]
+            packed, layout, dot, blocks.tile.lanes, _LINE_BYTES // _BYTES[arithmetic.weights]
         )
+
+        def words(row: Expr, first: Expr, lanes: int) -> Expr:
+            """``lanes`` words of a row of x."""
+            if dot.pairs is None:
+                return load(x, row, first, lanes=lanes)
+            at = bind(first * as_index(dot.pack))
+            first, second = (load(x, row, at + as_index(n), lanes=lanes) for n in (0, lanes))
+            return dot.pairs.neighbours(first, second, lanes)
 
         height = bind(task_rows(m, most_rows, unit))
 
@@ -174,8 +197,8 @@ def linear_kernel(
                 "rows": rows,
                 "columns": n,
                 "first_column": bind(task % as_index(chunks) * as_index(blocks.columns)),
-                "depth": dot.words(k),
-                "load_a": lambda row, kk, lanes: load(x, row0 + row, kk, lanes=lanes),
+                "depth": k // dot.pack,
+                "load_a": lambda row, kk, lanes: words(row0 + row, kk, lanes),
                 "prefetch_b": weights.prefetch,
                 "write": write,
             }
@@ -190,17 +213,23 @@ def linear_kernel(
                         **common,
                     )
             with few:
-                if arithmetic.weights != "float32":
-                    weights = replace(weights, wide=scratch(blocks.depth * width))
+                if dot.a != arithmetic.weights:
+                    weights = replace(weights, wide=scratch(blocks.depth * layout.width))
                 first = None if weights.wide is None else weights.first_panel
                 emit_task(blocks, panel=weights.panel, first_panel=first, dot=dot, **common)
     return made.func
 
 
-def _blocks(target: CpuTarget, n: int, words: int) -> tuple[GemmBlocks, GemmBlocks | None]:
+def _blocks(
+    target: CpuTarget, n: int, words: int, dot: Dot
+) -> tuple[GemmBlocks, GemmBlocks | None]:
     """Those of the ordinary product, and of Strassen's where that is faster: one cut into columns,
-    and an ordinary block for the rows that are too few for a halved one."""
-    blocks, halved = gemm_blocks(target, n, words), strassen_blocks(target, n, words)
+    and an ordinary block for the rows that are too few for a halved one.
+
+    Sums of quarters would have to be rounded once more where a product takes less than float32.
+    """
+    blocks = gemm_blocks(target, n, words)
+    halved = strassen_blocks(target, n, words) if dot is FMA else None
     if halved is not None:
         blocks = replace(blocks, panels=halved.panels, rows=fewest_rows(halved))
     return blocks, halved

@@ -12,21 +12,35 @@ of the traffic to it. Packed weights are widened into float32 scratch on their w
   pixels: a thousandth of its time.
 
 float16 keeps 11 significant bits: a weight moves by at most 2^-11 of itself (below 6e-5, by
-2^-25). int8 is symmetric per output channel: ``w = scale * q`` with q in -127 .. 127 and
-``scale = max |w| / 127`` of the channel, so a weight moves by at most half a scale, 1/254 of
-the channel's largest. The scale multiplies the finished sum, before the bias.
+2^-25); bfloat16 keeps 8, and all of float32's range: by at most 2^-8 of itself. int8 is symmetric
+per output channel: ``w = scale * q`` with q in -127 .. 127 and ``scale = max |w| / 127`` of the
+channel, so a weight moves by at most half a scale, 1/254 of the channel's largest. The scale
+multiplies the finished sum, before the bias.
 
-Instructions: ``vcvtph2ps`` (F16C, AVX-512) or ``fcvtl`` widen a vector of halves, ``vpmovsxbd``
-or ``sshll`` and a conversion a vector of bytes. x86-64-v2 has none for halves, and LLVM would call
-a library function for every value: :func:`widens` says so.
+Instructions: a shift widens a vector of bfloat16, ``vcvtph2ps`` (F16C, AVX-512) or ``fcvtl`` one
+of halves, ``vpmovsxbd`` or ``sshll`` and a conversion one of bytes. x86-64-v2 has none for halves,
+and LLVM would call a library function for every value: :func:`widens` says so.
 """
 
 from __future__ import annotations
 
+from tvm import tirx
+
 from sam3_tvm.compiler.kernels.emit import Expr, as_index, load, loop, store, tensor
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
-__all__ = ["INT8_MAX", "load_wide", "name_suffix", "scale_argument", "widen_panel", "widens"]
+__all__ = [
+    "INT8_MAX",
+    "STORED",
+    "load_wide",
+    "name_suffix",
+    "scale_argument",
+    "widen_panel",
+    "widens",
+]
+
+STORED = {"float32": "float32", "float16": "float16", "bfloat16": "uint16", "int8": "int8"}
+"""What weights of a precision are to a kernel and in an artifact's file: NumPy has no bfloat16."""
 
 INT8_MAX = 127
 """The largest magnitude of a quantised weight; -128 is not used, so that zero is the centre."""
@@ -50,8 +64,15 @@ def scale_argument(precision: str, channels: int) -> Expr | None:
 
 def load_wide(buffer: Expr, *indices: Expr | int, lanes: int) -> Expr:
     """:func:`~sam3_tvm.compiler.kernels.emit.load`, converted to float32."""
-    dtype = "float32" if lanes == 1 else f"float32x{lanes}"
-    return load(buffer, *indices, lanes=lanes).astype(dtype)
+    suffix = "" if lanes == 1 else f"x{lanes}"
+    value = load(buffer, *indices, lanes=lanes)
+    if str(buffer.dtype) != STORED["bfloat16"]:
+        return value.astype(f"float32{suffix}")
+    sixteen = tirx.const(16, "uint32")
+    bits = value.astype(f"uint32{suffix}") << (
+        sixteen if lanes == 1 else tirx.Broadcast(sixteen, lanes)
+    )
+    return tirx.reinterpret(f"float32{suffix}", bits)
 
 
 def widen_panel(

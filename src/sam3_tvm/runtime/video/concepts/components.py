@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam3_tvm.errors import MissingExtraError
+from sam3_tvm.extras import needed
 
 __all__ = ["fill_and_clean", "import_ndimage"]
 
@@ -24,14 +24,8 @@ def import_ndimage() -> Any:
     Raises:
         MissingExtraError: SciPy isn't installed.
     """
-    try:
+    with needed("video", "a film by phrase"):
         import scipy.ndimage
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != "scipy":
-            raise
-        raise MissingExtraError(
-            "films by phrase need SciPy, which is not installed: pip install 'sam3-tvm[video]'"
-        ) from error
     return scipy.ndimage
 
 

@@ -1,0 +1,44 @@
+"""Packages that only extras install, each named with the extra where it is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sam3_tvm.errors import MissingExtraError
+
+__all__ = ["EXTRAS", "needed"]
+
+EXTRAS = {
+    "compile": ("torch", "transformers", "tvm", "huggingface_hub"),
+    "video": ("av", "scipy"),
+    "notebook": ("pandas", "supervision"),
+    "annotate": ("pyarrow", "yaml"),
+    "ray": ("ray", "pyarrow", "pandas"),
+    "geo": ("rasterio", "pyogrio", "shapely"),
+}
+"""Extras, and the top-level packages that are imported of each."""
+
+
+@contextmanager
+def needed(extra: str, what: str, otherwise: str = "") -> Iterator[None]:
+    """Name the extra when the body imports a package that only it installs.
+
+    Args:
+        extra: one of :data:`EXTRAS`.
+        what: what it is needed for, to begin the message.
+        otherwise: what can be done without it, to end the message.
+
+    Raises:
+        MissingExtraError: a package of the extra is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS[extra]:
+            raise
+        raise MissingExtraError(
+            f"{what} needs {package}, which is not installed: pip install 'sam3-tvm[{extra}]'"
+            f"{otherwise and f' ({otherwise})'}"
+        ) from error

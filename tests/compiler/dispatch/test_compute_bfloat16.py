@@ -1,0 +1,100 @@
+"""Which kernels functions get that compute in bfloat16, and what stays float32."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tvm
+from dispatch_testing import TARGET, build, close, kernels, randoms, run
+from kernel_testing import PLAIN_PAIRS, as_bfloat16
+from tvm import relax
+from tvm.relax import op as R
+
+from sam3_tvm.arithmetic import BFLOAT16
+from sam3_tvm.compiler.dispatch.attention import DispatchAttention
+from sam3_tvm.compiler.dispatch.conv import DispatchConv
+from sam3_tvm.compiler.dispatch.linear import DispatchLinear
+from sam3_tvm.compiler.graph.arithmetic import with_arithmetic
+from sam3_tvm.compiler.kernels.product import dot
+from sam3_tvm.compiler.kernels.product.dot import FMA
+from sam3_tvm.compiler.memory.weights import lift_params
+
+
+def computing(mod):
+    return tvm.IRModule({"main": with_arithmetic(mod["main"], BFLOAT16)})
+
+
+@pytest.fixture(params=["pairs", "widened"])
+def taken(request, monkeypatch):
+    """How activations are taken: rounded, by pairs in plain arithmetic, or as they are."""
+    pairs = request.param == "pairs"
+    monkeypatch.setitem(dot.DOTS, "bfloat16", (PLAIN_PAIRS if pairs else FMA,))
+    return as_bfloat16 if pairs else lambda values: values.astype("float64")
+
+
+def linear(emit, x, w, bias):
+    return R.add(emit(R.matmul(x, emit(R.permute_dims(w)))), bias)
+
+
+def test_a_linear_layer_multiplies_rounded_weights(taken):
+    mod = build([("x", ("b", 5, 34))], [("w", (40, 34)), ("b", (40,))], linear)
+    after = DispatchLinear(TARGET)(computing(mod))
+    assert kernels(after) == ["round_to_bfloat16", "linear_34x40_bias_bfloat16"]
+    x, w, bias = randoms((2, 5, 34), (40, 34), (40,))
+    close(run(after, x, w, bias), taken(x) @ as_bfloat16(w).T + bias)
+
+
+def test_rounding_and_packing_move_to_compile_time(taken):
+    mod = build([("x", ("n", 24))], [("w", (40, 24)), ("b", (40,))], linear)
+    after, transform = lift_params(DispatchLinear(TARGET)(computing(mod)), ["main"])
+    [entry] = [f for f in transform.functions.values() if isinstance(f, relax.Function)]
+    assert {str(field.dtype) for field in entry.ret_ty.fields} == {"uint16", "float32"}
+    assert kernels(after) == ["linear_24x40_bias_bfloat16"]
+
+
+@pytest.mark.parametrize(("n", "k"), [(4, 64), (31, 64), (64, 33)])
+def test_few_outputs_and_odd_inputs_stay_float32(taken, n, k):
+    mod = build([("x", ("b", k))], [("w", (n, k)), ("b", (n,))], linear)
+    after = DispatchLinear(TARGET)(computing(mod))
+    assert kernels(after) == [f"linear_{k}x{n}_bias"]
+    x, w, bias = randoms((3, k), (n, k), (n,))
+    close(run(after, x, w, bias), x @ w.T + bias)
+
+
+def test_a_pointwise_convolution_multiplies_rounded_weights(taken):
+    mod = build(
+        [("x", ("b", 6, 5, 7))], [("w", (33, 6, 1, 1))], lambda emit, x, w: R.nn.conv2d(x, w)
+    )
+    after = DispatchConv(TARGET)(computing(mod))
+    assert [name for name in kernels(after) if name.startswith("conv1x1_6x33")]
+    x, w = randoms((2, 6, 5, 7), (33, 6, 1, 1))
+    close(run(after, x, w), np.einsum("oi,bihw->bohw", as_bfloat16(w[:, :, 0, 0]), taken(x)))
+
+
+def test_a_convolution_to_one_channel_stays_float32(taken):
+    mod = build(
+        [("x", ("b", 6, 5, 7))], [("w", (1, 6, 1, 1))], lambda emit, x, w: R.nn.conv2d(x, w)
+    )
+    after = DispatchConv(TARGET)(computing(mod))
+    assert not any("bfloat16" in name for name in kernels(after))
+    x, w = randoms((2, 6, 5, 7), (1, 6, 1, 1))
+    close(run(after, x, w), np.einsum("oi,bihw->bohw", w[:, :, 0, 0], x))
+
+
+def test_attention_multiplies_pairs_where_there_are_any(taken):
+    mod = build(
+        [(name, ("b", "n", 2, 16)) for name in "qkv"],
+        [],
+        lambda emit, q, k, v: R.nn.attention(q, k, v),
+    )
+    after = DispatchAttention(TARGET)(computing(mod))
+    assert kernels(after) == ["attention_2x16" + ("_bfloat16" if taken is as_bfloat16 else "")]
+
+
+def test_attention_of_odd_heads_stays_float32(taken):
+    mod = build(
+        [(name, ("b", "n", 2, 7)) for name in "qkv"],
+        [],
+        lambda emit, q, k, v: R.nn.attention(q, k, v),
+    )
+    assert kernels(DispatchAttention(TARGET)(computing(mod))) == ["attention_2x7"]
