@@ -186,7 +186,7 @@ def test_artifacts_for_pictures_of_two_sizes_are_refused(monkeypatch):
 
     monkeypatch.setattr(measuring.artifacts, "open", opened)
     both = measuring.Options([Path("168"), Path("126")], against=())
-    with pytest.raises(BenchError, match="^126 is for pictures of 126 pixels, 168 of 168: "):
+    with pytest.raises(BenchError, match=r"^126 is for pictures of 126 pixels, 168 of 168: "):
         measuring.bench(both)
 
 
