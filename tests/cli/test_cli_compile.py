@@ -27,7 +27,7 @@ def test_a_size_that_cant_be_is_one_line_and_leaves_nothing(cli, folder, size):
     assert not (folder / "out").exists()
 
 
-@pytest.mark.parametrize("size", [504, 672, 1008, None])
+@pytest.mark.parametrize("size", [504, 672, 1008, 1344, None])
 def test_what_a_size_costs_is_said(cli, folder, monkeypatch, size):
     shape = SAM3.at(size)
 
@@ -50,6 +50,10 @@ def test_what_a_size_costs_is_said(cli, folder, monkeypatch, size):
         ],
         672: [
             "a picture of 672 pixels costs the vision encoder 2291 GFLOP, 42% of what 1008 "
+            "pixels do"
+        ],
+        1344: [
+            "a picture of 1344 pixels costs the vision encoder 10206 GFLOP, 189% of what 1008 "
             "pixels do"
         ],
     }.get(size, [])

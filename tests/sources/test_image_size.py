@@ -57,7 +57,7 @@ def test_a_size_whose_windows_are_padded_says_which_are_not():
         "of 24: it computes 1.78 times the patches, and drops 5% of the vision encoder's work; "
         "336 and 672 need no padding"
     )
-    assert "; 336 need no padding" in SAM3.at(224).warning()
+    assert "; 336 needs no padding" in SAM3.at(224).warning()
     assert "1008 and 1344" in SAM3.at(1022).warning()
 
 

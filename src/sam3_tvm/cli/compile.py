@@ -175,7 +175,9 @@ def command(
 
 def _cost(vision: VisionShape) -> str:
     """What the size of pictures does to the vision encoder, the costliest part."""
+    billions = vision.flops / 1e9
+    count = f"{billions:.0f}" if billions >= 100 else f"{billions:.3g}"
     return (
-        f"a picture of {vision.image} pixels costs the vision encoder {vision.flops / 1e9:.4g} "
-        f"GFLOP, {vision.share:.0%} of what {vision.own} pixels do"
+        f"a picture of {vision.image} pixels costs the vision encoder {count} GFLOP, "
+        f"{vision.share:.0%} of what {vision.own} pixels do"
     )

@@ -108,12 +108,13 @@ class VisionShape:
         """Why its size costs more than it looks, and which sizes near it don't; None if not so."""
         if self.padded == self.grid:
             return None
+        whole = list(self._whole_windows())
         return (
             f"a picture of {self.image} pixels is {self.grid} patches a side, which attention pads "
             f"to {self.padded}, whole windows of {self.window}: it computes "
             f"{(self.padded / self.grid) ** 2:.2f} times the patches, and drops {self.dropped:.0%} "
             "of the vision encoder's work; "
-            f"{' and '.join(map(str, self._whole_windows()))} need no padding"
+            f"{' and '.join(map(str, whole))} need{'s' * (len(whole) == 1)} no padding"
         )
 
     def _whole_windows(self) -> Iterator[int]:

@@ -9,6 +9,8 @@ from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoModel
 from sam3_tvm.abi import abi
 from sam3_tvm.components import bind
 from sam3_tvm.sources import open_source
+from sam3_tvm.sources.huggingface.architectures import SAM3
+from sam3_tvm.sources.huggingface.resizing import resize
 from sam3_tvm.sources.sampling import sample_inputs
 
 SIZES = [112, 126]
@@ -129,3 +131,13 @@ def test_a_processor_of_the_checkpoints_own_size_is_no_obstacle(both_halves, tmp
     from sam3_tvm.sources.base import pixel_values
 
     assert pixel_values(rgb, opened.preprocessing).shape == (1, 3, 112, 112)
+
+
+def test_an_encoder_without_windows_pads_nothing():
+    config = SAM3.random["tiny"].config()
+    windowed = resize(config, 126)
+    config.vision_config.backbone_config.window_size = 0
+    shape = resize(config, 126)
+    assert (windowed.whole, windowed.padded) == (2, 12)
+    assert (shape.whole, shape.padded) == (4, 9)
+    assert shape.warning() is None

@@ -18,13 +18,16 @@ __all__ = ["follow", "resize"]
 def _vision_shape(config: Any) -> VisionShape:
     """The vision encoder that a detector's configuration describes."""
     vision = config.vision_config.backbone_config
+    layers, window = vision.num_hidden_layers, vision.window_size
+    # Windows of 0 are none: every layer attends to the whole picture.
+    whole = sum(not window or i in vision.global_attn_indexes for i in range(layers))
     return VisionShape(
         image=vision.image_size,
         own=vision.image_size,
         patch=vision.patch_size,
-        window=vision.window_size,
-        layers=vision.num_hidden_layers,
-        whole=len(vision.global_attn_indexes),
+        window=window or 1,
+        layers=layers,
+        whole=whole,
         width=vision.hidden_size,
         hidden=vision.intermediate_size,
     )

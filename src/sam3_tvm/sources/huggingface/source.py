@@ -192,11 +192,11 @@ class TransformersSource:
         pad_id = read_pad_id(folder, tokenizer)
         config = read_config(folder)
         preprocessing = read_preprocessing(folder, config.image_size)
-        vision = resize(config, image_size)
-        preprocessing = replace(preprocessing, image_size=config.image_size)
         described = read_json(folder / "config.json")
         check_quantisation(folder, described)
         check_weights(folder, stored_tensors(folder), model_shapes(config, folder))
+        vision = resize(config, image_size)
+        preprocessing = replace(preprocessing, image_size=config.image_size)
         try:
             model, report = architecture_of(config).model.from_pretrained(
                 folder, config=config, dtype=torch.float32, output_loading_info=True
