@@ -66,7 +66,7 @@ def test_a_function_that_is_added_is_compiled_verified_and_measured(extended, tm
 
     names, work = ["region_features"], tmp_path / "work"
     work.mkdir()
-    counted = prepare.reference("random:tiny", ("concepts", "clicks"), names, 1, 0, str(work))
+    counted = prepare.reference("random:tiny", ("concepts", "clicks"), None, names, 1, 0, str(work))
     assert counted["flops"]["region_features"] > 0
     (part,) = select_parts(names, opened.manifest.components)
     inputs = load_arrays(work / "inputs" / part.name)

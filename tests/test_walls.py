@@ -20,8 +20,13 @@ CONTRACT = {"errors", "progress", "locks", "values", "components", "abi", "arith
 FILES = {"json_file", "tokenizer_file", "unfinished"}
 FOLDER = FILES | {"extras", "strict_json", "manifest", "weights", "artifact"}
 SOURCE = {
-    f"sources/{name}"
-    for name in ("base", "sampling", "patches", "random_weights", "roi_align", "tensors")
+    "sources/base",
+    "sources/image_size",
+    "sources/patches",
+    "sources/random_weights",
+    "sources/roi_align",
+    "sources/sampling",
+    "sources/tensors",
 } | FILES
 KERNEL = {"compiler/targets", "compiler/kernels/emit", "compiler/kernels/vector_math"}
 
@@ -69,7 +74,8 @@ ROOMS: dict[str, set[str]] = {
     "serve": {"errors", "runtime", "film", "tiles"},
     "importer": {"errors", "progress"},
     "lessons": {"errors", "progress", "importer"},
-    "sources/base": CONTRACT,
+    "sources/image_size": {"errors"},
+    "sources/base": CONTRACT | {"sources/image_size"},
     "sources/sampling": CONTRACT,
     "sources/tensors": {"sources/base"},
     "sources/roi_align": set(),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
-from sam3_tvm.bench import engines, exactness
+from sam3_tvm.bench import engines, exactness, measuring
 from sam3_tvm.bench.engines import EngineInfo
-from sam3_tvm.bench.parts import PROMPT_ROWS
+from sam3_tvm.bench.parts import PROMPT_ROWS, BenchError
 from sam3_tvm.cli import app
 
 
@@ -174,6 +176,18 @@ def test_artifacts_that_have_nothing_in_common_are_refused(tiny_artifact, tmp_pa
     assert refused.exit_code == 2
     assert "is of random:tiny:7" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
+
+
+def test_artifacts_for_pictures_of_two_sizes_are_refused(monkeypatch):
+    def opened(folder):
+        source, sizes = SimpleNamespace(checkpoint="a"), SimpleNamespace(image=int(folder.name))
+        manifest = SimpleNamespace(source=source, sizes=sizes, components={})
+        return SimpleNamespace(manifest=manifest, check_host=lambda: None)
+
+    monkeypatch.setattr(measuring.artifacts, "open", opened)
+    both = measuring.Options([Path("168"), Path("126")], against=())
+    with pytest.raises(BenchError, match=r"^126 is for pictures of 126 pixels, 168 of 168: "):
+        measuring.bench(both)
 
 
 def test_what_cannot_be_exported_is_said_and_the_rest_goes_on(tiny_artifact, tmp_path):

@@ -28,6 +28,11 @@ from sam3_tvm.bench.profile import KernelRow, Profile, kernel_flops, profile
             36 * 64 * 32 * 2 * 4 * 3,
         ),
         (
+            "depthwise1x11_64_1x32",
+            [(2, 64, 1, 32), (64, 11), (2, 64, 1, 32)],
+            11 * 2 * 64 * 32,
+        ),
+        (
             "conv_upsampled3x3_64x32_6x7_residual",
             [(2, 64, 6, 7), (36, 64, 8), (2, 32, 12, 14), (2, 32, 12, 14)],
             9 * 2 * 64 * 32 * 6 * 7,

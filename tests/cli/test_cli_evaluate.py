@@ -74,14 +74,14 @@ def test_the_reference_stands_beside_it(cli, data, model, monkeypatch, folder):
 
     asked = []
 
-    def same(checkpoint):
-        asked.append(checkpoint)
+    def same(checkpoint, image_size):
+        asked.append((checkpoint, image_size))
         return ModelDetector(model)
 
     monkeypatch.setattr(reference, "ReferenceDetector", same)
     result = cli("evaluate", "a", "data", "--against", "random:toy", "--threshold", "0")
     assert result.exit_code == 0, result.output
-    assert asked == ["random:toy"]
+    assert asked == [("random:toy", model.manifest.sizes.image)]
     assert "largest difference 0.0000" in result.stdout
     assert "beside random:toy" in result.stdout
     assert "the same objects in 4 of 4 prompts (100.0%)" in result.stdout

@@ -53,10 +53,11 @@ class Studio:
 
     Args:
         checkpoint: of random weights.
+        image_size: side of the model's picture in pixels; None for the checkpoint's own.
     """
 
-    def __init__(self, checkpoint: str) -> None:
-        self.source = source = open_source(checkpoint)
+    def __init__(self, checkpoint: str, image_size: int | None = None) -> None:
+        self.source = source = open_source(checkpoint, image_size=image_size)
         self.functions = Functions(source)
         self._films: dict[int, ReferenceFilm] = {}
         manifest = artifact.Manifest(

@@ -14,7 +14,7 @@ from sam3_tvm.bench.parts import BenchError, select_parts
 from sam3_tvm.bench.process import termination_unwinds
 from sam3_tvm.bench.report import BenchReport
 from sam3_tvm.bench.rounds import Plan, Run
-from sam3_tvm.components import Component
+from sam3_tvm.manifest import Manifest
 from sam3_tvm.progress import Progress, silent
 from sam3_tvm.runtime.execution.engine import checked_threads
 
@@ -70,9 +70,11 @@ def bench(options: Options, progress: Progress = silent) -> BenchReport:
         raise BenchError(f"rounds must be at least 1, got {rounds}")
     names = _QUICK_PARTS if options.quick and options.functions is None else options.functions
     peers = select_engines(options.against)
-    checkpoint, known, tasks = "quick", abi(_SIZES), _SIZES.tasks
+    checkpoint, known, tasks, image_size = "quick", abi(_SIZES), _SIZES.tasks, None
     if not options.quick:
-        checkpoint, known, tasks = _common(options.artifacts)
+        manifest = _common(options.artifacts)
+        checkpoint, known = manifest.source.checkpoint, manifest.components
+        tasks, image_size = manifest.sizes.tasks, manifest.sizes.image
     parts = select_parts(names, known)
     with (
         termination_unwinds(),
@@ -85,6 +87,7 @@ def bench(options: Options, progress: Progress = silent) -> BenchReport:
             quick=options.quick,
             parts=parts,
             tasks=tasks,
+            image_size=image_size,
             engines=[*ours, *peers],
             rounds=rounds,
             threads=checked_threads(options.threads),
@@ -93,8 +96,9 @@ def bench(options: Options, progress: Progress = silent) -> BenchReport:
         return Run(plan, work, progress).run()
 
 
-def _common(folders: Sequence[Path]) -> tuple[str, dict[str, Component], tuple[str, ...]]:
-    """What artifacts have in common: checkpoint, functions and tasks.
+def _common(folders: Sequence[Path]) -> Manifest:
+    """The manifest of artifacts that are of one checkpoint, for the same tasks and pictures of one
+    size: the first one's.
 
     Raises:
         BenchError: one is named twice, or two have these not in common.
@@ -113,10 +117,15 @@ def _common(folders: Sequence[Path]) -> tuple[str, dict[str, Component], tuple[s
                 f"{folder} is of {manifest.source.checkpoint}, {folders[0]} of "
                 f"{first.source.checkpoint}: artifacts of one checkpoint are compared"
             )
+        elif manifest.sizes.image != first.sizes.image:
+            raise BenchError(
+                f"{folder} is for pictures of {manifest.sizes.image} pixels, {folders[0]} of "
+                f"{first.sizes.image}: artifacts of one --image-size are compared"
+            )
         elif manifest.components != first.components:
             raise BenchError(
                 f"{folder} and {folders[0]} have other functions: compile both for the same "
                 "--tasks to compare them"
             )
     assert first is not None
-    return first.source.checkpoint, first.components, first.sizes.tasks
+    return first

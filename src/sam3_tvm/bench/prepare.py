@@ -36,12 +36,14 @@ __all__ = ["JOBS", "count_flops", "export_onnx", "quick_model", "reference", "sa
 _EXPORT_ERRORS = (RuntimeError, ValueError, TypeError, AttributeError, NotImplementedError)
 
 
-def save_checkpoint(checkpoint: str, tasks: Sequence[str], folder: str) -> None:
+def save_checkpoint(
+    checkpoint: str, tasks: Sequence[str], image_size: int | None, folder: str
+) -> None:
     """Write what some tasks take of a random checkpoint to a folder in Hugging Face's layout.
 
     So that PyTorch's load time is that of reading a checkpoint, not of drawing random numbers.
     """
-    source: Any = open_source(checkpoint, tasks)
+    source: Any = open_source(checkpoint, tasks, image_size)
     if source.sizes.clicks is None:
         _write(source.model, source.tokenizer_json(), Path(folder))
     else:
@@ -134,6 +136,7 @@ def compile_quick(checkpoint: str, artifact: str, functions: Sequence[str] | Non
 def reference(
     checkpoint: str,
     tasks: Sequence[str],
+    image_size: int | None,
     parts: Sequence[str],
     threads: int,
     seed: int,
@@ -150,7 +153,7 @@ def reference(
         ``flops`` by part, see :func:`count_flops`, and ``sizes``.
     """
     torch.set_num_threads(threads)
-    source, folder = open_source(checkpoint, tasks), Path(work)
+    source, folder = open_source(checkpoint, tasks, image_size), Path(work)
     components = abi(source.sizes)
     (folder / "abi.json").write_text(json.dumps(abi_to_json(components)), encoding="utf-8")
     flops = {}
@@ -229,7 +232,12 @@ def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> in
 
 
 def export_onnx(
-    checkpoint: str, tasks: Sequence[str], functions: Sequence[str], threads: int, work: str
+    checkpoint: str,
+    tasks: Sequence[str],
+    image_size: int | None,
+    functions: Sequence[str],
+    threads: int,
+    work: str,
 ) -> dict[str, Any]:
     """Export components to ONNX with static shapes, which every reader optimises best.
 
@@ -237,7 +245,7 @@ def export_onnx(
         ``failures``: by function, why it is not exportable.
     """
     torch.set_num_threads(threads)
-    source, failures = open_source(checkpoint, tasks), {}
+    source, failures = open_source(checkpoint, tasks, image_size), {}
     components = abi(source.sizes)
     for name in functions:
         sizes = usual_sizes(components[name])

@@ -134,6 +134,8 @@ def kernel_flops(name: str, shapes: Sequence[Shape]) -> int | None:
     if found := re.match(r"conv_transpose(\d+)x(\d+)_(\d+)x(\d+)", name):
         height, width, _, features = map(int, found.groups())
         return 2 * height * width * features * first
+    if found := re.match(r"depthwise(\d+)x(\d+)_", name):
+        return 2 * int(found[1]) * int(found[2]) * last
     if found := re.match(r"conv_upsampled3x3_(\d+)x", name):
         return 2 * 9 * int(found[1]) * last // 4
     if found := re.match(r"conv3x3_winograd_(\d+)x(\d+)", name):

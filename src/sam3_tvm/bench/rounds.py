@@ -59,6 +59,7 @@ class Plan:
         quick: whether a small model is made and compiled first.
         parts: of the work.
         tasks: of the artifacts.
+        image_size: of the artifacts, pixels; None for the checkpoint's own.
         engines: all, ours first; those that aren't installed are listed and not run.
         rounds, threads, seed: how.
     """
@@ -67,6 +68,7 @@ class Plan:
     quick: bool
     parts: Sequence[Part]
     tasks: Sequence[str]
+    image_size: int | None
     engines: Sequence[EngineInfo]
     rounds: int
     threads: int
@@ -208,8 +210,9 @@ class Run:
             stack.callback(compiling.close)
             return compiling
         if plan.checkpoint.startswith("random:"):
-            wanted = {"checkpoint": plan.checkpoint, "tasks": plan.tasks, "folder": folder}
-            self._job("checkpoint", f"write {plan.checkpoint}", **wanted)
+            wanted = {"tasks": plan.tasks, "image_size": plan.image_size, "folder": folder}
+            what = f"write {plan.checkpoint}"
+            self._job("checkpoint", what, checkpoint=plan.checkpoint, **wanted)
             self.checkpoint = folder
         return None
 
@@ -217,6 +220,7 @@ class Run:
         return {
             "checkpoint": self.checkpoint,
             "tasks": self.plan.tasks,
+            "image_size": self.plan.image_size,
             "threads": self.plan.threads,
             "work": f"{self.work}",
         }

@@ -12,7 +12,7 @@ from sam3_tvm.cli.terminal import complain
 from sam3_tvm.errors import UsageError
 from sam3_tvm.files import PlaceError
 
-__all__ = ["warnings_in_a_line", "what_to_type"]
+__all__ = ["said_in_a_line", "warnings_in_a_line", "what_to_type"]
 
 _OPTIONS = {"output": "-o", "fps": "--fps", "mask": "--mask"}
 
@@ -30,6 +30,24 @@ def what_to_type() -> Iterator[None]:
         if (text := _told(error)) == f"{error}":
             raise
         raise UsageError(text) from error
+
+
+@contextmanager
+def said_in_a_line(category: type[Warning]) -> Iterator[None]:
+    """Say warnings of a category as the command says other things."""
+    with warnings.catch_warnings():
+        otherwise = warnings.showwarning
+
+        def show(message: Warning | str, *about: Any) -> None:
+            if isinstance(message, category):
+                complain(f"{message}")
+            else:
+                otherwise(message, *about)
+
+        warnings.simplefilter("always", category)
+        # Python's documented way to redirect warnings; mypy wants each parameter spelt out.
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 @contextmanager

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sam3_tvm.cli.advice import said_in_a_line
 from sam3_tvm.cli.options import output_option
 from sam3_tvm.cli.paths import local_path, named_path
 from sam3_tvm.cli.terminal import byte_size, reporting, say, show, table
 from sam3_tvm.errors import as_argument
 from sam3_tvm.extras import needed
+
+if TYPE_CHECKING:
+    from sam3_tvm.sources.image_size import VisionShape
 
 __all__ = ["command"]
 
@@ -44,8 +48,8 @@ def command(
         str,
         typer.Argument(
             help="A folder in Hugging Face's layout, a hub id such as facebook/sam3, Meta's "
-            "sam3.pt, or seeded random weights: random:sam3 and random:meta (real size), "
-            "random:tiny and random:meta-tiny.",
+            "sam3.pt, or seeded random weights: random:sam3, random:sam3-litetext and random:meta "
+            "(real size), random:tiny, random:tiny-litetext and random:meta-tiny.",
             metavar="CHECKPOINT",
         ),
     ],
@@ -56,6 +60,16 @@ def command(
             help="What it is to be for: concepts, concepts,clicks or concepts,clicks,video. By "
             "default all that the checkpoint has weights for.",
             metavar="TASKS",
+        ),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Side of the square to which pictures are brought, pixels: a multiple of 14 from "
+            "224 to 1344 for SAM 3. Smaller is faster and finds less of what is small. By default "
+            "the checkpoint's own, 1008. docs/image-size.md helps to choose.",
+            metavar="N",
+            show_default=False,
         ),
     ] = None,
     target: Annotated[
@@ -116,14 +130,16 @@ def command(
     sam3-tvm compile facebook/sam3 -o sam3-bf16 --compute bfloat16
     sam3-tvm compile facebook/sam3 -o sam3-half --weights float16
     sam3-tvm compile facebook/sam3 -o sam3-pictures --tasks concepts,clicks
+    sam3-tvm compile facebook/sam3 -o sam3-672 --image-size 672
     sam3-tvm compile ./checkpoint -o sam3-cpu --dump phases
     """
     local_path(checkpoint)  # a hub id or a path, and no URL
     with needed("compile", "compiling"):
         from sam3_tvm.compiler import compile as compile_
+        from sam3_tvm.sources.image_size import ImageSizeWarning
     from sam3_tvm.host import multiplies_bfloat16
 
-    with reporting() as progress:
+    with reporting() as progress, said_in_a_line(ImageSizeWarning):
         report = compile_(
             checkpoint,
             output,
@@ -133,6 +149,7 @@ def command(
             weights=None if weights is None else weights.value,
             tuned=tuned,
             tasks=None if tasks is None else [task.strip() for task in tasks.split(",")],
+            image_size=image_size,
             dump=dump,
             progress=progress,
         )
@@ -146,9 +163,21 @@ def command(
         f"{report.parameters / 1e6:.1f} million parameters; artifact "
         f"{byte_size(report.artifact_bytes)}; peak memory {byte_size(report.peak_bytes)}"
     )
+    if report.vision is not None and report.vision.image != report.vision.own:
+        say(_cost(report.vision))
     if compute is Compute.float32 and target == "native" and multiplies_bfloat16():
         say(
             "this CPU multiplies bfloat16: --compute bfloat16 takes half the memory, and sam3-tvm "
             "bench says whether it is faster"
         )
     say(f"next: sam3-tvm segment {as_argument(report.path)} PICTURE --text PHRASE")
+
+
+def _cost(vision: VisionShape) -> str:
+    """What the size of pictures does to the vision encoder, the costliest part."""
+    billions = vision.flops / 1e9
+    count = f"{billions:.0f}" if billions >= 100 else f"{billions:.3g}"
+    return (
+        f"a picture of {vision.image} pixels costs the vision encoder {count} GFLOP, "
+        f"{vision.share:.0%} of what {vision.own} pixels do"
+    )

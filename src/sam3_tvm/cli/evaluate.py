@@ -79,8 +79,9 @@ def command(
     against: Annotated[
         str | None,
         typer.Option(
-            help="Also measure this checkpoint in PyTorch, as compile takes it, or this other "
-            "artifact, and show the differences: of the figures, and object by object.",
+            help="Also measure this checkpoint in PyTorch, as compile takes it, on pictures of the "
+            "artifact's size, or this other artifact, and show the differences: of the figures, "
+            "and object by object.",
             metavar="CHECKPOINT|DIR",
         ),
     ] = None,
@@ -136,11 +137,10 @@ def command(
     dataset = read_dataset(*files, limit)
     with reporting() as progress:
         check_headers(dataset, _with_rate(progress))
-    detectors: dict[str, Detector] = {
-        _OURS: ModelDetector(sam3_tvm.load(artifact, threads=threads))
-    }
+    model = sam3_tvm.load(artifact, threads=threads)
+    detectors: dict[str, Detector] = {_OURS: ModelDetector(model)}
     if against is not None:
-        detectors[_THEIRS] = _other(against, threads)
+        detectors[_THEIRS] = _other(against, threads, model.manifest.sizes.image)
     with reporting() as progress:
         found = evaluate(detectors, dataset, threshold, _with_rate(progress))
     ours, theirs = found[_OURS], found.get(_THEIRS)
@@ -214,8 +214,8 @@ def _with_rate(progress: Progress) -> Progress:
     return report
 
 
-def _other(name: str, threads: int | None) -> Detector:
-    """An artifact's folder, or a checkpoint in PyTorch."""
+def _other(name: str, threads: int | None, image_size: int) -> Detector:
+    """An artifact's folder, or a checkpoint in PyTorch, on pictures of this side."""
     from sam3_tvm.artifact import MANIFEST
 
     if (Path(name) / MANIFEST).exists():
@@ -225,7 +225,7 @@ def _other(name: str, threads: int | None) -> Detector:
         return ModelDetector(sam3_tvm.load(name, threads=threads))
     with needed("compile", "comparing with PyTorch"):
         from sam3_tvm.evaluate.reference import ReferenceDetector
-    return ReferenceDetector(name)
+    return ReferenceDetector(name, image_size)
 
 
 def _print(name: str, dataset: Dataset, ours: Evaluation, threshold: float) -> None:

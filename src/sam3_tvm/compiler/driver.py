@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,7 @@ from sam3_tvm.errors import Sam3Error
 from sam3_tvm.progress import Progress, silent
 from sam3_tvm.sources import open_source
 from sam3_tvm.sources.base import Source
+from sam3_tvm.sources.image_size import ImageSizeWarning, VisionShape
 
 __all__ = ["CompileError", "CompileReport", "compile"]
 
@@ -60,6 +62,7 @@ class CompileReport:
         peak_bytes: most memory the process held at once, by the operating system's count.
         artifact_bytes: size of the artifact.
         parameters: parameters of the model that the artifact uses.
+        vision: how large pictures its vision encoder takes, and what that costs.
     """
 
     path: Path
@@ -67,6 +70,7 @@ class CompileReport:
     peak_bytes: int = 0
     artifact_bytes: int = 0
     parameters: int = 0
+    vision: VisionShape | None = None
 
     @property
     def total_seconds(self) -> float:
@@ -100,6 +104,7 @@ def compile(
     weights: str | None = None,
     tuned: str | os.PathLike[str] | None = None,
     tasks: Sequence[str] | None = None,
+    image_size: int | None = None,
     functions: Sequence[str] | None = None,
     dump: str | os.PathLike[str] | None = None,
     progress: Progress = silent,
@@ -123,14 +128,20 @@ def compile(
         tasks: what it is to be for, of :data:`sam3_tvm.abi.TASKS`: ``"concepts"``, that
             and ``"clicks"``, or these and ``"video"``; None for all that the checkpoint has
             weights for.
+        image_size: side of the square to which pictures are brought, pixels: a multiple of the
+            model's patch (SAM 3: 14, from 224 to 1344); None for the one that the checkpoint was
+            made for (1008).
         functions: compile these functions of the ABI alone; None for all, without which an
             artifact can be measured but can't segment.
         dump: a folder for the module after each phase, as TVMScript.
         progress: told of each step.
 
     Raises:
-        Sam3Error: a checkpoint, a target or an output folder that can't be used; nothing is
-            left at ``output`` then.
+        Sam3Error: a checkpoint, a target, a size or an output folder that can't be used; nothing
+            is left at ``output`` then.
+
+    Warns:
+        ImageSizeWarning: an ``image_size`` that costs more than it looks.
     """
     if layer_norm not in LAYER_NORM:
         raise CompileError(f"layer_norm is {' or '.join(LAYER_NORM)}, not {layer_norm!r}")
@@ -149,7 +160,9 @@ def compile(
     steps = _Steps(report, progress, total=2 * len(names) + 5)
     with artifact.create(output) as writer, _memory_named():
         with steps.step("open the checkpoint"):
-            source = open_source(checkpoint, tasks)
+            source = open_source(checkpoint, tasks, image_size)
+            report.vision = source.vision
+            _warn_of_size(source, image_size)
             known = abi(source.sizes)
             if lacking := [n for n in functions or () if n not in known]:
                 task = task_of(lacking[0])
@@ -189,6 +202,13 @@ def compile(
     report.peak_bytes = host.peak_bytes()
     report.artifact_bytes = sum(p.stat().st_size for p in report.path.iterdir())
     return report
+
+
+def _warn_of_size(source: Source, image_size: int | None) -> None:
+    """Say what a size costs that was asked for: before the wait, not after it."""
+    costly = source.vision.warning() if image_size is not None else None
+    if costly is not None:
+        warnings.warn(costly, ImageSizeWarning, stacklevel=3)
 
 
 # What torch, TVM and C++ say where memory ends, in errors of classes that say nothing.

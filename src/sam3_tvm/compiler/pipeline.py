@@ -26,6 +26,7 @@ from sam3_tvm.compiler.algebra.fold_projection import FoldProjection
 from sam3_tvm.compiler.algebra.fold_values import FoldValues
 from sam3_tvm.compiler.algebra.merge_convolutions import MergeTransposed
 from sam3_tvm.compiler.algebra.merge_linears import MergeLinears
+from sam3_tvm.compiler.algebra.move_padding import MovePadding
 from sam3_tvm.compiler.algebra.move_windows import MoveWindows
 from sam3_tvm.compiler.algebra.reorder_views import ReorderViews
 from sam3_tvm.compiler.algebra.split_convolution import SplitConvolution
@@ -33,6 +34,7 @@ from sam3_tvm.compiler.algebra.split_stages import SplitStages
 from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.dispatch.attention import DispatchAttention
 from sam3_tvm.compiler.dispatch.conv import DispatchConv
+from sam3_tvm.compiler.dispatch.depthwise import DispatchDepthwise
 from sam3_tvm.compiler.dispatch.linear import DispatchLinear
 from sam3_tvm.compiler.dispatch.matmul import DispatchMatmul
 from sam3_tvm.compiler.dispatch.norm import DispatchNorm
@@ -107,8 +109,11 @@ def _dispatch(options: Options) -> list[Any]:
         # Before the attention, which then reads in place what these two leave around it.
         MoveWindows(),
         MergeLinears(),
+        # Of what these leave: one product per padded map.
+        MovePadding(),
         DispatchAttention(target),
         DispatchConv(target),
+        DispatchDepthwise(target),
         # Before DispatchMatmul, which would take the products with weights too.
         DispatchLinear(target),
         DispatchMatmul(target),

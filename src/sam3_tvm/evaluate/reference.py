@@ -21,13 +21,16 @@ class ReferenceDetector:
 
     Args:
         checkpoint: as ``sam3-tvm compile`` takes it.
+        image_size: side of the model's picture in pixels; None for the checkpoint's own.
 
     Raises:
         SourceError: nothing of that name, or no SAM 3 checkpoint.
+        ImageSizeError: a size that it can't be given.
     """
 
-    def __init__(self, checkpoint: str) -> None:
-        self._segmenter = open_source(checkpoint).reference_segmenter()
+    def __init__(self, checkpoint: str, image_size: int | None = None) -> None:
+        source = open_source(checkpoint, ("concepts",), image_size)
+        self._segmenter = source.reference_segmenter()
 
     def __call__(
         self, rgb: NDArray[np.uint8], queries: Sequence[Query], threshold: float

@@ -13,7 +13,9 @@ from sam3_tvm.sources.base import Source, SourceError
 __all__ = ["Source", "SourceError", "open_source"]
 
 
-def open_source(checkpoint: str, tasks: Sequence[str] | None = None) -> Source:
+def open_source(
+    checkpoint: str, tasks: Sequence[str] | None = None, image_size: int | None = None
+) -> Source:
     """Open a checkpoint.
 
     Args:
@@ -23,15 +25,18 @@ def open_source(checkpoint: str, tasks: Sequence[str] | None = None) -> Source:
             that holds it) or ``random:meta`` / ``random:meta-tiny``.
         tasks: what is wanted of it, of :data:`sam3_tvm.abi.TASKS`, ``"concepts"`` among
             them; None for all that it has weights for.
+        image_size: side of the model's square picture, pixels; None for the one that the
+            checkpoint was made for.
 
     Raises:
         SourceError: nothing of that name, something that isn't a SAM 3 checkpoint, or a task that
             it has no weights for.
+        ImageSizeError: a size that its vision encoder can't be given.
     """
     _check_tasks(tasks)
     # Both tasks of the tracker come from one, which takes a while to read.
     tracked = tasks is None or not {"clicks", "video"}.isdisjoint(tasks)
-    source = _open(checkpoint, tracked)
+    source = _open(checkpoint, tracked, image_size)
     last = max(Tokenizer.from_str(source.tokenizer_json()).get_vocab().values())
     if last >= source.vocabulary_size():
         raise SourceError(
@@ -65,18 +70,18 @@ def _check_tasks(tasks: Collection[str] | None) -> None:
         raise SourceError("video takes clicks, too: name concepts,clicks,video")
 
 
-def _open(checkpoint: str, tracked: bool) -> Source:
+def _open(checkpoint: str, tracked: bool, image_size: int | None) -> Source:
     if checkpoint.startswith("random:meta"):
         from sam3_tvm.sources.meta import MetaSource
 
-        return MetaSource.random(checkpoint, tracked)
+        return MetaSource.random(checkpoint, tracked, image_size)
     from sam3_tvm.sources.meta.checkpoint import checkpoint_file
 
     file = None if checkpoint.startswith("random:") else checkpoint_file(checkpoint)
     if file is not None:
         from sam3_tvm.sources.meta import MetaSource
 
-        return MetaSource.open(file, tracked)
+        return MetaSource.open(file, tracked, image_size)
     from sam3_tvm.sources.huggingface.source import TransformersSource
 
-    return TransformersSource.open(checkpoint, tracked)
+    return TransformersSource.open(checkpoint, tracked, image_size)

@@ -21,6 +21,7 @@ from sam3_tvm.rules import (
     ReferenceRules,
     VideoRules,
 )
+from sam3_tvm.sources.image_size import VisionShape
 
 __all__ = [
     "ClickReference",
@@ -247,6 +248,8 @@ class Source(Protocol):
     """What is remembered of a video; None where ``sizes.video`` is."""
     video_concepts: ConceptVideoRules | None
     """How objects of phrases are held to one another in a video; None where ``sizes.video`` is."""
+    vision: VisionShape
+    """What decides how much its vision encoder computes."""
     preprocessing: Preprocessing
     licence: Licence | None
     reference: ReferenceRules

@@ -144,6 +144,21 @@ def _folder(final: Path) -> Iterator[Path]:
         ) from error
 
 
+def _read_sam3(path: Path) -> Sam3Config:
+    """The configuration of a detector that Meta's package has, too.
+
+    Raises:
+        SourceError: another architecture's.
+    """
+    config = read_config(path)
+    if not isinstance(config, Sam3Config):
+        raise SourceError(
+            f"{path}: is of model_type {config.model_type!r}, which Meta's package doesn't have; "
+            "sam3 alone is converted"
+        )
+    return config
+
+
 def _write_licence(folder: Path, licence: Licence | None) -> None:
     if licence is not None:
         (folder / "LICENSE").write_text(licence.text, encoding="utf-8")
@@ -155,7 +170,7 @@ def _write_licence(folder: Path, licence: Licence | None) -> None:
 def _to_transformers(
     checkpoint: Checkpoint, output: Path, config: Path | None, progress: Progress
 ) -> Conversion:
-    known = read_config(config) if config is not None else Sam3Config()
+    known = _read_sam3(config) if config is not None else Sam3Config()
     # transformers' default is 1e-6, and shows in the features' fifth digit.
     known.vision_config.backbone_config.layer_norm_eps = _VISION_EPS
     where = config or checkpoint.path
@@ -255,7 +270,7 @@ def _check_in_meta_s_names(
 
 
 def _to_meta(folder: Path, output: Path, progress: Progress) -> Conversion:
-    config = read_config(folder)
+    config = _read_sam3(folder)
     tokenizer = find_tokenizer(folder)
     check_quantisation(folder, read_json(folder / "config.json"))
     stored = stored_tensors(folder)

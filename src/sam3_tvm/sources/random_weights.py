@@ -7,90 +7,19 @@ import zlib
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import Sam3Config
 
 __all__ = [
-    "CONFIGS",
-    "TRACKERS",
-    "VIDEO",
     "byte_tokenizer",
     "randomise",
     "randomise_positions",
     "seed_of",
 ]
 
-
-def _sam3() -> Sam3Config:
-    return Sam3Config()
-
-
-def _tiny() -> Sam3Config:
-    """The same architecture at 1/9 of the side and a fraction of the width and depth.
-
-    Two windowed layers and two global ones, window tails, head sizes 16 and 32, and every
-    branch of the detector, in about two million parameters.
-    """
-    detector = {"hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 128}
-    return Sam3Config(
-        vision_config={
-            "backbone_config": {
-                "model_type": "sam3_vit_model",
-                "hidden_size": 96,
-                "intermediate_size": 232,
-                "num_hidden_layers": 4,
-                "num_attention_heads": 3,
-                "image_size": 168,
-                "pretrain_image_size": 56,
-                "window_size": 4,
-                "global_attn_indexes": [1, 3],
-            },
-            "fpn_hidden_size": 64,
-            "backbone_feature_sizes": [[48, 48], [24, 24], [12, 12]],
-        },
-        text_config={
-            "model_type": "clip_text_model",
-            "vocab_size": 600,
-            "hidden_size": 64,
-            "intermediate_size": 128,
-            "projection_dim": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "max_position_embeddings": 32,
-            "hidden_act": "gelu",
-            "bos_token_id": 598,
-            "eos_token_id": 599,
-            "pad_token_id": 599,
-        },
-        geometry_encoder_config={**detector, "num_layers": 2},
-        detr_encoder_config={**detector, "num_layers": 2},
-        detr_decoder_config={**detector, "num_layers": 3, "num_queries": 20},
-        mask_decoder_config={"hidden_size": 64, "num_attention_heads": 4},
-    )
-
-
-CONFIGS = {"sam3": _sam3, "tiny": _tiny}
-"""Configurations by the name after ``random:``."""
-
-TRACKERS: dict[str, dict[str, int]] = {
-    "sam3": {},
-    "tiny": {"mlp_dim": 128, "num_attention_heads": 4, "iou_head_hidden_dim": 48},
-}
-"""Of their trackers' mask decoders, what follows neither from these nor from SAM 3. The tiny one
-has heads of 16 and, where it looks at the picture, of 8."""
-
-VIDEO: dict[str, dict[str, int]] = {
-    "sam3": {},
-    "tiny": {
-        "memory_attention_num_layers": 2,
-        "memory_attention_feed_forward_hidden_size": 128,
-        "memory_fuser_intermediate_dim": 128,
-    },
-}
-"""The same of what they have for video. The tiny one's memory attention has two layers of four."""
-
-
-_POSITIONS = ("position_embeddings", "pos_embed", "positional_embedding")
+_POSITIONS = ("position_embedding", "position_embeddings", "pos_embed", "positional_embedding")
 """What tables of positions are called, in the models' code."""
+
+
+_NORMS = torch.nn.LayerNorm | torch.nn.GroupNorm | torch.nn.BatchNorm2d
 
 
 @torch.no_grad()
@@ -105,7 +34,7 @@ def randomise(model: torch.nn.Module, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            if isinstance(module, torch.nn.LayerNorm | torch.nn.GroupNorm):
+            if isinstance(module, _NORMS):
                 mean, std = (1.0 if name == "weight" else 0.0), 0.1
             elif name.endswith("bias"):
                 mean, std = 0.0, 0.1
@@ -120,6 +49,12 @@ def randomise(model: torch.nn.Module, seed: int) -> None:
                 fan_in = parameter.shape[0] if transposed else parameter[0].numel()
                 mean, std = 0.0, 1 / math.sqrt(fan_in)
             parameter.normal_(mean, std, generator=generator)
+        if isinstance(module, torch.nn.BatchNorm2d):
+            # No parameters but what training has seen.
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.normal_(0.0, 0.1, generator=generator)
+            module.running_var.uniform_(0.5, 1.5, generator=generator)
 
 
 @torch.no_grad()

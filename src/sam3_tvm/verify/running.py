@@ -124,7 +124,7 @@ def _verify(
     chosen = [] if functions is not None else [Path(p) for p in images] or list(_photographs())
     for picture in chosen:
         read_picture(picture)  # what is wrong with one shows before the functions are compared
-    source = open_source(manifest.source.checkpoint, manifest.sizes.tasks)
+    source = open_source(manifest.source.checkpoint, manifest.sizes.tasks, manifest.sizes.image)
     if source.sizes != manifest.sizes:
         raise VerifyError(
             f"{manifest.source.checkpoint} has other sizes now than when it was compiled: "

@@ -10,6 +10,7 @@ from sam3_tvm.arithmetic import FLOAT32, SCHEMES, storing
 from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.kernels.attention.attention import AttentionSpec, attention_kernel
 from sam3_tvm.compiler.kernels.attention.operands import Layout, Windows
+from sam3_tvm.compiler.kernels.conv.depthwise import depthwise_kernel
 from sam3_tvm.compiler.kernels.conv.direct import conv_kernel, conv_transpose_kernel
 from sam3_tvm.compiler.kernels.conv.shape import ConvShape
 from sam3_tvm.compiler.kernels.conv.upsampled import conv_upsampled_kernel
@@ -53,6 +54,9 @@ WITHOUT = {
             Layout(windows=WINDOWS),
             rotary=True,
         ),
+    ),
+    "depthwise": lambda t: depthwise_kernel(
+        t, ConvShape(40, 40, 19, 23, (7, 7), padding=(3, 3, 3, 3)), True
     ),
     "layer_norm": lambda t: layer_norm_kernel(t, 100, 1e-5),
     "group_norm": lambda t: group_norm_kernel(t, 12, 4, 35, 1e-5, True),

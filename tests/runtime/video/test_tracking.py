@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,10 +20,11 @@ from track_harness import (
     show,
     together,
 )
+from transformers import Sam3Config
 
 from sam3_tvm.runtime.video.memory import from_bfloat16, to_bfloat16
-from sam3_tvm.sources import random_weights
 from sam3_tvm.sources.base import ShowSpec
+from sam3_tvm.sources.huggingface.architectures import SAM3
 
 DISC = ShowSpec(1, 0, points=((34.0, 65.0),), labels=(1,))
 BOX = ShowSpec(7, 3, box=(90.0, 36.0, 150.0, 94.0))
@@ -231,20 +234,26 @@ def test_memories_are_rounded_as_torch_rounds():
     np.testing.assert_array_equal(from_bfloat16(to_bfloat16(values)), wanted)
 
 
+def test_pictures_of_another_size(frames):
+    """Of 9 patches a side, whose windows of 4 are padded."""
+    studio = Studio("random:tiny:3", image_size=126)
+    assert studio.source.sizes.grid == 9
+    session, film = both(studio, frames[:9], DISC)
+    compare(session.propagate(), film.propagate())
+
+
 def test_pointers_that_are_wider_than_memories(frames, monkeypatch):
     """As SAM 3's are: there one is looked at as several, here as two."""
-    tiny = random_weights.CONFIGS["tiny"]
+    tiny = SAM3.random["tiny"]
 
     def wide():
-        described = tiny().to_dict()
+        described = tiny.config().to_dict()
         described["vision_config"]["fpn_hidden_size"] = 128
         for part in ("geometry_encoder", "detr_encoder", "detr_decoder", "mask_decoder"):
             described[f"{part}_config"]["hidden_size"] = 128
-        return type(tiny())(**described)
+        return Sam3Config(**described)
 
-    monkeypatch.setitem(random_weights.CONFIGS, "wide", wide)
-    for options in (random_weights.TRACKERS, random_weights.VIDEO):
-        monkeypatch.setitem(options, "wide", options["tiny"])
+    monkeypatch.setitem(SAM3.random, "wide", replace(tiny, config=wide))
     studio = Studio("random:wide:1")
     assert studio.source.sizes.hidden == 2 * studio.source.sizes.video.channels
     session, film = both(studio, frames[:9], DISC)

@@ -16,9 +16,10 @@ from transformers.models.sam3_tracker.modeling_sam3_tracker import Sam3TrackerMo
 from sam3_tvm.abi import CLICK_LABELS, abi
 from sam3_tvm.runtime.clicks.clicker import choose_masks
 from sam3_tvm.sources import SourceError, open_source
+from sam3_tvm.sources.huggingface.architectures import SAM3
 from sam3_tvm.sources.huggingface.clicks import read_tracker
 from sam3_tvm.sources.huggingface.files import read_config, read_tracker_config, tracker_shapes
-from sam3_tvm.sources.random_weights import CONFIGS, randomise
+from sam3_tvm.sources.random_weights import randomise
 from sam3_tvm.sources.sampling import sample_inputs
 
 SHAPES = Path(__file__).parents[3] / "checkpoints" / "shapes"
@@ -194,7 +195,7 @@ def test_running_a_component_leaves_the_model_as_it_was(source, pictures):
 
 
 def test_the_detectors_weights_are_those_it_had_alone(source):
-    alone = Sam3Model(CONFIGS["tiny"]()).eval()
+    alone = Sam3Model(SAM3.random["tiny"].config()).eval()
     randomise(alone, seed=0)
     for key, value in alone.state_dict().items():
         assert torch.equal(value, source.model.state_dict()[key]), key

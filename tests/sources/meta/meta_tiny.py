@@ -7,9 +7,9 @@ import torch
 from transformers import Sam3Config
 from transformers.models.sam3_video.configuration_sam3_video import Sam3VideoConfig
 
+from sam3_tvm.sources.huggingface.architectures import SAM3
 from sam3_tvm.sources.meta.environment import installed_version
 from sam3_tvm.sources.meta.source import MetaSource
-from sam3_tvm.sources.random_weights import CONFIGS
 
 needs_meta = pytest.mark.skipif(
     installed_version() is None, reason="Meta's sam3 is not installed (see the extra [meta])"
@@ -19,7 +19,7 @@ needs_meta = pytest.mark.skipif(
 def matching_config() -> Sam3Config:
     """transformers' configuration of ``random:meta-tiny``: that of ``random:tiny``, but for what
     Meta's classes derive from other sizes."""
-    config = CONFIGS["tiny"]()
+    config: Sam3Config = SAM3.random["tiny"].config()
     config.vision_config.backbone_config.intermediate_size = 240
     config.text_config.intermediate_size = 256
     config.text_config.projection_dim = 512

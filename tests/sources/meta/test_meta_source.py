@@ -102,6 +102,17 @@ def test_components_chained_equal_the_whole_model(source, prompt):
     assert agree.mean() > 0.9999
 
 
+def test_a_picture_of_another_size(source):
+    """Of 9 patches a side, whose windows of 4 are padded."""
+    resized = open_source("random:meta-tiny", image_size=126)
+    assert (resized.sizes.image, resized.sizes.grid) == (126, 9)
+    assert (resized.vision.grid, resized.vision.own) == (9, source.sizes.image)
+    weights = checkpoint_of(source)
+    for name, tensor in checkpoint_of(resized).items():
+        assert torch.equal(tensor, weights[name]) or name.endswith("freqs_cis")
+    test_components_chained_equal_the_whole_model(resized, PROMPTS[0])
+
+
 def test_a_seed_decides_the_weights_and_every_parameter_counts(source):
     again, other = open_source("random:meta-tiny"), open_source("random:meta-tiny:7")
     weights = [checkpoint_of(one) for one in (source, again, other)]

@@ -51,6 +51,11 @@ def test_an_object_is_followed_as_by_meta_s_predictor(studio, prompt):
     compare(session.propagate(), film.propagate(0))
 
 
+def test_a_film_of_pictures_of_another_size():
+    session, film = both(Studio("random:meta-tiny", image_size=126), moving_shapes(5), DISC)
+    compare(session.propagate(), film.propagate(0))
+
+
 def test_from_the_middle_to_both_ends(studio):
     session, film = both(studio, moving_shapes(9), ShowSpec(1, 4, box=(40.0, 70.0, 80.0, 120.0)))
     compare(session.propagate(), film.propagate(4))

@@ -56,8 +56,8 @@ class MeasuredEngine:
     """One engine in its process.
 
     Args:
-        job: ``engine``, ``threads``, ``parts`` (names), ``checkpoint``, ``tasks`` of it,
-            ``artifact`` and ``work``, the folder that
+        job: ``engine``, ``threads``, ``parts`` (names), ``checkpoint``, ``tasks`` and
+            ``image_size`` of it, ``artifact`` and ``work``, the folder that
             :func:`sam3_tvm.bench.prepare.reference` has filled.
 
     Attributes:

@@ -25,7 +25,7 @@ class Torch(MeasuredEngine):
 
         super().__init__(job)
         torch.set_num_threads(self.threads)
-        source = open_source(job["checkpoint"], job["tasks"])
+        source = open_source(job["checkpoint"], job["tasks"], job["image_size"])
         self._torch = torch
         self.precision = f"float32, matmul precision {torch.get_float32_matmul_precision()!r}"
         self._scope = ExitStack()

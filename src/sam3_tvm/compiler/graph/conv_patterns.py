@@ -16,6 +16,7 @@ from sam3_tvm.compiler.kernels.conv.shape import ConvShape
 __all__ = [
     "bias_of",
     "is_convolution",
+    "is_depthwise",
     "is_doubling",
     "is_pointwise",
     "is_same_3x3",
@@ -44,14 +45,14 @@ def sizes(expr: Any) -> list[int]:
     return [-1 if d is None else d for d in known]
 
 
-def _is_plain(call: Any, kernel_layout: str) -> bool:
+def _is_plain(call: Any, kernel_layout: str, groups: int = 1) -> bool:
     """Whether layouts, types, groups and shapes are those that the kernels are made for."""
     attrs = call.attrs
     x, weight = call.args
     return (
         attrs.data_layout == attrs.out_layout == "NCHW"
         and attrs.kernel_layout == kernel_layout
-        and attrs.groups == 1
+        and attrs.groups == groups
         and len(sizes(x)) == len(sizes(weight)) == 4
         and -1 not in sizes(x)[1:]
         and -1 not in sizes(weight)
@@ -61,6 +62,18 @@ def _is_plain(call: Any, kernel_layout: str) -> bool:
 def is_convolution(value: Any) -> bool:
     """Whether a value is a ``relax.nn.conv2d`` that we have a kernel for."""
     return call_of(value, "relax.nn.conv2d") is not None and _is_plain(value, "OIHW")
+
+
+def is_depthwise(value: Any) -> bool:
+    """Whether a value is a ``relax.nn.conv2d`` of every channel by itself."""
+    call = call_of(value, "relax.nn.conv2d")
+    if call is None:
+        return False
+    channels = int(call.attrs.groups)
+    if channels < 2 or not _is_plain(value, "OIHW", channels):
+        return False
+    x, weight = (sizes(arg) for arg in call.args)
+    return x[1] == weight[0] == channels and weight[1] == 1
 
 
 def is_transposed(value: Any) -> bool:
@@ -77,7 +90,8 @@ def is_transposed(value: Any) -> bool:
 
 
 def shape_of_conv(call: Any) -> ConvShape:
-    """The static part of a convolution for which :func:`is_convolution` holds."""
+    """The static part of a convolution for which :func:`is_convolution` holds, or
+    :func:`is_depthwise`."""
     x, weight = (sizes(arg) for arg in call.args)
     attrs = call.attrs
     top, left, bottom, right = map(int, attrs.padding)

@@ -29,6 +29,7 @@ from sam3_tvm.sources.huggingface.files import (
     tracker_vision,
 )
 from sam3_tvm.sources.huggingface.patches import all_masks
+from sam3_tvm.sources.huggingface.resizing import follow
 from sam3_tvm.sources.huggingface.video import fill, load_video
 from sam3_tvm.sources.huggingface.weights import Stored, read_tensor, stored_tensors
 from sam3_tvm.sources.random_weights import randomise, randomise_positions, seed_of
@@ -251,6 +252,7 @@ def read_tracker(
 
 def _beside(detector: Sam3Model, config: Sam3TrackerConfig) -> Sam3TrackerModel:
     """A tracker with the detector's backbone, and otherwise empty weights."""
+    follow(config)
     with no_init_weights(), torch.device("meta"):
         tracker = Sam3TrackerModel(config)
     # Its own backbone goes before it would take memory.

@@ -12,8 +12,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from transformers import Sam3Config
-from transformers.models.sam3.modeling_sam3 import Sam3Model, Sam3VisionNeck
+from transformers.models.sam3.modeling_sam3 import Sam3VisionNeck
 from transformers.models.sam3_tracker_video.configuration_sam3_tracker_video import (
     Sam3TrackerVideoConfig,
 )
@@ -24,6 +23,7 @@ from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
 from sam3_tvm.json_file import read_json as parse_file
 from sam3_tvm.json_file import read_regular
 from sam3_tvm.sources.base import SourceError
+from sam3_tvm.sources.huggingface.architectures import ARCHITECTURES, architecture_of
 from sam3_tvm.tokenizer_file import parse_tokenizer
 
 __all__ = [
@@ -65,8 +65,9 @@ def read_json(path: Path) -> dict[str, Any]:
     return data
 
 
-def read_config(path: Path) -> Sam3Config:
-    """transformers' configuration in a checkpoint folder, or in a file.
+def read_config(path: Path) -> Any:
+    """transformers' configuration of a detector, in a checkpoint folder or in a file, of an
+    architecture that is served: ``Sam3Config`` as a rule.
 
     Raises:
         SourceError: one that can't be read or isn't SAM 3's.
@@ -76,7 +77,7 @@ def read_config(path: Path) -> Sam3Config:
         described = _detector(parse_file(file))
         _check_counts(described)
         # Not from_pretrained, which passes over what it doesn't know of another model.
-        return Sam3Config.from_dict(described)
+        return ARCHITECTURES[described["model_type"]].config.from_dict(described)
     except Exception as error:  # what transformers raises of a value is of no narrower class
         raise SourceError(f"{file} is no SAM 3 checkpoint: {_first_line(error)}") from error
 
@@ -93,9 +94,10 @@ def _detector(described: Any) -> dict[str, Any]:
     if kind == "sam3_video":
         described = described.get("detector_config")
         kind = described.get("model_type") if isinstance(described, dict) else None
-    if kind != "sam3" or not isinstance(described, dict):
+    if not isinstance(kind, str) or kind not in ARCHITECTURES or not isinstance(described, dict):
         said = "it has no model_type" if kind is None else f"it is of model_type {kind!r}"
-        raise ValueError(f"{said}, and sam3, or sam3_video with a detector_config, is wanted")
+        served = ", ".join(ARCHITECTURES)
+        raise ValueError(f"{said}, and {served}, or sam3_video with a detector_config, is wanted")
     return described
 
 
@@ -139,7 +141,7 @@ def making_a_model(where: Path, of: str) -> Iterator[None]:
         ) from error
 
 
-def model_shapes(config: Sam3Config, where: Path) -> dict[str, torch.Size]:
+def model_shapes(config: Any, where: Path) -> dict[str, torch.Size]:
     """The shapes of transformers' own model, which is made without memory.
 
     Args:
@@ -149,11 +151,12 @@ def model_shapes(config: Sam3Config, where: Path) -> dict[str, torch.Size]:
     Raises:
         SourceError: no model can be made of it.
     """
+    model = architecture_of(config).model
     with making_a_model(where, "config.json"), torch.device("meta"):
-        return {name: t.shape for name, t in Sam3Model(config).state_dict().items()}
+        return {name: t.shape for name, t in model(config).state_dict().items()}
 
 
-def tracker_vision(tracker: Any, detector: Sam3Config) -> Any:
+def tracker_vision(tracker: Any, detector: Any) -> Any:
     """The configuration of a tracker's vision encoder: the detector's, whose backbone it shares,
     with a neck as wide as the tracker's other parts.
 
@@ -168,7 +171,7 @@ def tracker_vision(tracker: Any, detector: Sam3Config) -> Any:
     return vision
 
 
-def read_tracker_config(path: Path | None, detector: Sam3Config) -> Sam3TrackerVideoConfig:
+def read_tracker_config(path: Path | None, detector: Any) -> Sam3TrackerVideoConfig:
     """The configuration of the tracker beside a detector: the ``tracker_config`` in a checkpoint
     folder or in a file, or where there is none, SAM 3's.
 

@@ -28,6 +28,7 @@ Spatial shapes need no patch: the decoder takes them as an argument, and
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import ModuleType, SimpleNamespace
@@ -141,13 +142,13 @@ def removals_last(model: Any) -> Iterator[None]:
         yield
 
 
-_scope = PatchScope()
+_scopes: defaultdict[ModuleType, PatchScope] = defaultdict(PatchScope)
 
 
 @contextmanager
 def patched(module: ModuleType) -> Iterator[None]:
     """Run the body with everything above replaced, as a
-    :class:`~sam3_tvm.sources.patches.PatchScope`.
+    :class:`~sam3_tvm.sources.patches.PatchScope` of the module.
 
     Args:
         module: the Python module that holds the model's code.
@@ -157,5 +158,5 @@ def patched(module: ModuleType) -> Iterator[None]:
         stack.enter_context(attribute(module, "torchvision", _TORCHVISION))
         stack.enter_context(KeepBoxesWhole())
 
-    with _scope.entered(replace):
+    with _scopes[module].entered(replace):
         yield

@@ -1,8 +1,9 @@
-"""How a checkpoint's pictures are prepared, by its image processor's configuration.
+"""How a checkpoint's phrases and pictures are prepared, by transformers' processors.
 
-The rules are those of transformers' ``Sam3ImageProcessor`` and the classes below it: an entry that
-is absent or null has its default, ``(x * rescale_factor - image_mean) / image_std`` is done as far
-as ``do_rescale`` and ``do_normalize`` say, and mean and deviation are one number or one a channel.
+Of pictures its image processor's configuration says how. The rules are those of transformers'
+``Sam3ImageProcessor`` and the classes below it: an entry that is absent or null has its default,
+``(x * rescale_factor - image_mean) / image_std`` is done as far as ``do_rescale`` and
+``do_normalize`` say, and mean and deviation are one number or one a channel.
 """
 
 from __future__ import annotations
@@ -16,11 +17,22 @@ from sam3_tvm.rules import Preprocessing
 from sam3_tvm.sources.base import SourceError
 from sam3_tvm.sources.huggingface.files import read_json
 
-__all__ = ["read_preprocessing"]
+__all__ = ["phrase_length", "read_preprocessing"]
 
 _PROCESSOR = "processor_config.json"
 _IMAGES = "preprocessor_config.json"
 _BILINEAR = 2  # PIL.Image.Resampling
+_PHRASE = 32
+
+
+def phrase_length(config: Any) -> int:
+    """To how many tokens phrases are padded, of a detector's configuration.
+
+    ``Sam3Processor`` and ``Sam3VideoProcessor`` have 32 written into them, whatever the text
+    encoder's table of positions holds; a shorter table is a bound, too.
+    """
+    positions: int = config.text_config.max_position_embeddings
+    return min(_PHRASE, positions)
 
 
 def read_preprocessing(folder: Path | None, image_size: int) -> Preprocessing:

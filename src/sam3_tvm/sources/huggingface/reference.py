@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerFast
 
 from sam3_tvm.rules import Preprocessing
 from sam3_tvm.sources.base import PromptSpec, ReferenceResult, pixel_values
+from sam3_tvm.sources.huggingface.processing import phrase_length
 
 __all__ = ["TransformersReference"]
 
@@ -70,7 +71,7 @@ class TransformersReference:
         tokens = self.tokenizer(
             [prompt.text or "visual"],
             padding="max_length",
-            max_length=self.model.config.text_config.max_position_embeddings,
+            max_length=phrase_length(self.model.config),
             truncation=True,
             return_tensors="pt",
         )

@@ -9,14 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-# Not `from transformers import ...`: its lazy modules refuse to hand out classes whose
-# declared backends (here torchvision) are absent.
-import transformers.models.sam3.modeling_sam3 as modeling_sam3
 from safetensors import SafetensorError
-from transformers import Sam3Config
 from transformers.initialization import no_init_weights
-from transformers.models.sam3.modeling_sam3 import Sam3Model
 
 from sam3_tvm.abi import Sizes
 from sam3_tvm.rules import (
@@ -27,6 +21,11 @@ from sam3_tvm.rules import (
     VideoRules,
 )
 from sam3_tvm.sources.base import Licence, SourceError, read_licence
+from sam3_tvm.sources.huggingface.architectures import (
+    ARCHITECTURES,
+    architecture_of,
+    find_random,
+)
 from sam3_tvm.sources.huggingface.clicks import (
     ClickDecoder,
     PromptEncoder,
@@ -57,8 +56,9 @@ from sam3_tvm.sources.huggingface.files import (
     read_tokenizer,
 )
 from sam3_tvm.sources.huggingface.patches import patched
-from sam3_tvm.sources.huggingface.processing import read_preprocessing
+from sam3_tvm.sources.huggingface.processing import phrase_length, read_preprocessing
 from sam3_tvm.sources.huggingface.reference import TransformersReference
+from sam3_tvm.sources.huggingface.resizing import resize
 from sam3_tvm.sources.huggingface.video import (
     EnlargeMasks,
     MemoryAttention,
@@ -80,14 +80,16 @@ from sam3_tvm.sources.huggingface.weights import (
     check_weights,
     stored_tensors,
 )
-from sam3_tvm.sources.random_weights import CONFIGS, TRACKERS, VIDEO, byte_tokenizer, randomise
+from sam3_tvm.sources.image_size import VisionShape
+from sam3_tvm.sources.random_weights import byte_tokenizer, randomise
 from sam3_tvm.sources.tensors import check_finite
 
 __all__ = ["TransformersSource"]
 
 
 class TransformersSource:
-    """``Sam3Model`` as a :class:`~sam3_tvm.sources.base.Source`."""
+    """``Sam3Model``, or another architecture with its parts, as a
+    :class:`~sam3_tvm.sources.base.Source`."""
 
     kind = "transformers"
     mask_by_id = False
@@ -102,6 +104,7 @@ class TransformersSource:
         self,
         checkpoint: str,
         model: Any,
+        vision: VisionShape,
         tokenizer: str,
         pad_id: int,
         preprocessing: Preprocessing,
@@ -119,6 +122,7 @@ class TransformersSource:
         self._tokenizer = tokenizer
         self.pad_id = pad_id
         self.sizes = _sizes(model.config)
+        self.vision = vision
         self.clicks: ClickRules | None = None
         self.video: VideoRules | None = None
         self.video_concepts: ConceptVideoRules | None = None
@@ -131,37 +135,54 @@ class TransformersSource:
             self.video_concepts = concept_rules or concept_video_rules({})
 
     @classmethod
-    def open(cls, checkpoint: str, tracked: bool = True) -> TransformersSource:
+    def open(
+        cls, checkpoint: str, tracked: bool = True, image_size: int | None = None
+    ) -> TransformersSource:
         """See :func:`sam3_tvm.sources.open_source`; ``tracked``: with a tracker, if it has one."""
         if checkpoint.startswith("random:"):
-            return cls._random(checkpoint, tracked)
-        return cls._folder(checkpoint, checkpoint_folder(checkpoint), tracked)
+            return cls._random(checkpoint, tracked, image_size)
+        return cls._folder(checkpoint, checkpoint_folder(checkpoint), tracked, image_size)
 
     @classmethod
-    def _random(cls, checkpoint: str, tracked: bool) -> TransformersSource:
+    def _random(cls, checkpoint: str, tracked: bool, image_size: int | None) -> TransformersSource:
         _, name, *rest = checkpoint.split(":")
-        if name not in CONFIGS or len(rest) > 1 or not all(r.isdigit() for r in rest):
-            accepted = ", ".join(f"random:{n}" for n in CONFIGS)
+        found = find_random(name)
+        if found is None or len(rest) > 1 or not all(r.isdigit() for r in rest):
+            accepted = ", ".join(f"random:{n}" for a in ARCHITECTURES.values() for n in a.random)
             raise SourceError(
                 f"unknown checkpoint {checkpoint!r}; accepted are {accepted}, "
                 "each optionally with a seed, such as random:tiny:7"
             )
-        config = CONFIGS[name]()
+        architecture, made = found
+        config = made.config()
+        vision = resize(config, image_size)
         with no_init_weights():
-            model = Sam3Model(config)
+            model = architecture.model(config)
         seed = int(rest[0]) if rest else 0
         randomise(model, seed)
-        tracker = random_tracker(model, seed, **TRACKERS[name]) if tracked else None
-        video = random_video(tracker, seed, **VIDEO[name]) if tracker is not None else None
+        tracker = video = None
+        if tracked and made.clicks is not None:
+            tracker = random_tracker(model, seed, **made.clicks)
+            video = random_video(tracker, seed, **made.video)
         vocabulary = config.text_config.vocab_size
         tokenizer = byte_tokenizer(vocabulary).to_str()
         preprocessing = read_preprocessing(None, config.image_size)
         return cls(
-            checkpoint, model, tokenizer, vocabulary - 1, preprocessing, None, tracker, video
+            checkpoint,
+            model,
+            vision,
+            tokenizer,
+            vocabulary - 1,
+            preprocessing,
+            None,
+            tracker,
+            video,
         )
 
     @classmethod
-    def _folder(cls, checkpoint: str, folder: Path, tracked: bool) -> TransformersSource:
+    def _folder(
+        cls, checkpoint: str, folder: Path, tracked: bool, image_size: int | None
+    ) -> TransformersSource:
         for needed in ("config.json", "tokenizer.json"):
             if not (folder / needed).is_file():
                 raise SourceError(
@@ -175,8 +196,10 @@ class TransformersSource:
         described = read_json(folder / "config.json")
         check_quantisation(folder, described)
         check_weights(folder, stored_tensors(folder), model_shapes(config, folder))
+        vision = resize(config, image_size)
+        preprocessing = replace(preprocessing, image_size=config.image_size)
         try:
-            model, report = Sam3Model.from_pretrained(
+            model, report = architecture_of(config).model.from_pretrained(
                 folder, config=config, dtype=torch.float32, output_loading_info=True
             )
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
@@ -192,6 +215,7 @@ class TransformersSource:
         return cls(
             checkpoint,
             model,
+            vision,
             tokenizer,
             pad_id,
             preprocessing,
@@ -228,7 +252,7 @@ class TransformersSource:
 
     def patched(self) -> AbstractContextManager[None]:
         """The scope in which components can be run and exported."""
-        return patched(modeling_sam3)
+        return patched(architecture_of(self.model.config).module)
 
     def tokenizer_json(self) -> str:
         """The tokenizer, in the format of the ``tokenizers`` library."""
@@ -240,7 +264,7 @@ class TransformersSource:
         return size
 
     def reference_segmenter(self) -> TransformersReference:
-        """``Sam3Model`` end to end."""
+        """The model end to end."""
         return TransformersReference(
             self.model, self._tokenizer, self.pad_id, self.preprocessing, self.patched
         )
@@ -266,13 +290,13 @@ class TransformersSource:
         )
 
 
-def _sizes(config: Sam3Config) -> Sizes:
+def _sizes(config: Any) -> Sizes:
     vision = config.vision_config.backbone_config
     return Sizes(
         image=vision.image_size,
         grid=vision.image_size // vision.patch_size,
         hidden=config.detr_encoder_config.hidden_size,
-        text_tokens=config.text_config.max_position_embeddings,
+        text_tokens=phrase_length(config),
         queries=config.detr_decoder_config.num_queries,
         heads=config.detr_decoder_config.num_attention_heads,
     )

@@ -26,6 +26,7 @@ from sam3_tvm.abi import VideoSizes
 from sam3_tvm.rules import VideoRules
 from sam3_tvm.sources.base import SourceError
 from sam3_tvm.sources.huggingface.files import making_a_model
+from sam3_tvm.sources.huggingface.resizing import follow
 from sam3_tvm.sources.random_weights import randomise, seed_of
 
 __all__ = [
@@ -314,6 +315,7 @@ def _check(config: Sam3TrackerVideoConfig, where: Path) -> None:
 def _beside(clicks: Sam3TrackerModel, config: Sam3TrackerVideoConfig) -> Sam3TrackerVideoModel:
     """A model that shares what a tracker for clicks has, and is otherwise without weights."""
     config.vision_config = clicks.config.vision_config
+    follow(config)
     with no_init_weights():
         model = Sam3TrackerVideoModel(config, remove_vision_encoder=True)
     model.vision_encoder = clicks.vision_encoder

@@ -32,6 +32,7 @@ from sam3_tvm.sources.huggingface.patches import (
     pointers_of_any_width,
     removals_last,
 )
+from sam3_tvm.sources.huggingface.processing import phrase_length
 from sam3_tvm.sources.patches import attribute
 
 __all__ = ["ConceptFilm", "TransformersConceptReference", "video_model"]
@@ -106,7 +107,7 @@ class ConceptFilm:
         encode = PreTrainedTokenizerFast(
             tokenizer_object=rules, pad_token=rules.id_to_token(pad_id)
         )
-        length = model.detector_model.config.text_config.max_position_embeddings
+        length = phrase_length(model.detector_model.config)
         for phrase in phrases:
             number = self.session.add_prompt(phrase)
             tokens = encode([phrase], padding="max_length", max_length=length, return_tensors="pt")

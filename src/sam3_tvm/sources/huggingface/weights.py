@@ -152,7 +152,12 @@ def check_weights(
             f"{examples(names[name] for name in unknown)}; by config.json there is no place for "
             "them, and nothing is left out unsaid"
         )
-    used = (*names.values(), *split.tracker.values())
+    # Of batch norms: how often training has run, which is no weight.
+    used = (
+        key
+        for key in (*names.values(), *split.tracker.values())
+        if not key.endswith(".num_batches_tracked")
+    )
     check_dtypes(folder, ((key, _DTYPES.get(stored[key].dtype, stored[key].dtype)) for key in used))
     for name, key in names.items():
         if stored[key].shape != tuple(expected[name]):

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from transformers.initialization import no_init_weights
 
 from sam3_tvm.abi import Sizes
+from sam3_tvm.sources.image_size import VisionShape
 from sam3_tvm.sources.meta.checkpoint import Checkpoint
 from sam3_tvm.sources.meta.environment import meta_environment
 from sam3_tvm.sources.patches import attribute
@@ -27,6 +28,7 @@ __all__ = [
     "build",
     "build_tracker",
     "config_for",
+    "resized",
     "sizes_of",
 ]
 
@@ -97,6 +99,56 @@ def _tiny() -> Config:
 
 CONFIGS: dict[str, Callable[[], Config]] = {"meta": _meta, "meta-tiny": _tiny}
 """Configurations by the name after ``random:``."""
+
+
+# Of the builder's own arguments, those that decide how much the vision encoder computes.
+_VIT = {
+    "img_size": 1008,
+    "patch_size": 14,
+    "window_size": 24,
+    "depth": 32,
+    "global_att_blocks": (7, 15, 23, 31),
+    "embed_dim": 1024,
+    "mlp_ratio": 4.625,
+}
+
+
+def _vision_shape(config: Config) -> VisionShape:
+    """The vision encoder that a configuration describes."""
+    vit: dict[str, Any] = {**_VIT, **config.get("ViT", {})}
+    return VisionShape(
+        image=vit["img_size"],
+        own=vit["img_size"],
+        patch=vit["patch_size"],
+        window=vit["window_size"],
+        layers=vit["depth"],
+        whole=len(vit["global_att_blocks"]),
+        width=vit["embed_dim"],
+        hidden=int(vit["embed_dim"] * vit["mlp_ratio"]),
+    )
+
+
+def resized(config: Config, image: int | None) -> tuple[Config, VisionShape]:
+    """A configuration for pictures of another size, None for its own; and the vision encoder that
+    it then describes.
+
+    Raises:
+        ImageSizeError: a size that its vision encoder can't be given.
+    """
+    shape = _vision_shape(config).at(image)
+    if image is None:
+        return config, shape
+    changed: Config = {
+        "ViT": {"img_size": image},
+        "PositionEmbeddingSine": {"precompute_resolution": None},
+        "TransformerDecoder": {"resolution": image},
+        "Sam3TrackerPredictor": {"image_size": image},
+        "SimpleMaskDownSampler": {"interpol_size": [16 * shape.grid] * 2},
+        "RoPEAttention": {"feat_sizes": [shape.grid] * 2},
+    }
+    names = {*config, *changed}
+    merged = {name: {**config.get(name, {}), **changed.get(name, {})} for name in names}
+    return merged, shape
 
 
 def config_for(checkpoint: Checkpoint) -> Config:

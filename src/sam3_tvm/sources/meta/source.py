@@ -18,7 +18,15 @@ from sam3_tvm.rules import (
     VideoRules,
 )
 from sam3_tvm.sources.base import Licence, SourceError, read_licence
-from sam3_tvm.sources.meta.build import CONFIGS, build, build_tracker, config_for, sizes_of
+from sam3_tvm.sources.image_size import VisionShape
+from sam3_tvm.sources.meta.build import (
+    CONFIGS,
+    build,
+    build_tracker,
+    config_for,
+    resized,
+    sizes_of,
+)
 from sam3_tvm.sources.meta.checkpoint import load_into, load_tracker, read_checkpoint
 from sam3_tvm.sources.meta.components import COMPONENTS
 from sam3_tvm.sources.meta.environment import installed_licence, meta_environment
@@ -49,6 +57,7 @@ class MetaSource:
         model: the ``Sam3Image`` with its weights.
         tokenizer: its tokenizer as JSON text.
         licence: that of the weights.
+        vision: what decides how much its vision encoder computes.
         points: whether the weights have the layers for points.
         tracker: the ``Sam3TrackerPredictor`` with its weights, whose neck the model has; None
             where there is none.
@@ -70,12 +79,14 @@ class MetaSource:
         model: Any,
         tokenizer: str,
         licence: Licence | None,
+        vision: VisionShape,
         points: bool = True,
         tracker: Any = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.model = model.eval()
         self.licence = licence
+        self.vision = vision
         self.sizes = replace(sizes_of(model), points=points)
         self.clicks: ClickRules | None = None
         self.video: VideoRules | None = None
@@ -93,9 +104,9 @@ class MetaSource:
         self._tokenizer = tokenizer
 
     @classmethod
-    def open(cls, path: Path, tracked: bool = True) -> MetaSource:
+    def open(cls, path: Path, tracked: bool = True, image_size: int | None = None) -> MetaSource:
         """A checkpoint file of Meta's, such as ``sam3.pt``; ``tracked``: with the tracker, if it
-        has one.
+        has one; ``image_size``: side of its picture in pixels, None for SAM 3's.
 
         The tokenizer and the licence are looked for beside it, then in what is installed.
 
@@ -105,7 +116,7 @@ class MetaSource:
         """
         checkpoint = read_checkpoint(path)
         tokenizer = find_tokenizer(path.parent)
-        config = config_for(checkpoint)
+        config, vision = resized(config_for(checkpoint), image_size)
         tracked = tracked and bool(checkpoint.tracker)
         model = build(config, Tokenizer.from_str(tokenizer), tracked)
         points = load_into(model, checkpoint)
@@ -113,18 +124,22 @@ class MetaSource:
         if tracker is not None:
             load_tracker(tracker, model, checkpoint)
         licence = read_licence(path.parent) or installed_licence()
-        return cls(str(path), model, tokenizer, licence, points, tracker)
+        return cls(str(path), model, tokenizer, licence, vision, points, tracker)
 
     @classmethod
-    def random(cls, checkpoint: str, tracked: bool = True) -> MetaSource:
+    def random(
+        cls, checkpoint: str, tracked: bool = True, image_size: int | None = None
+    ) -> MetaSource:
         """A model with seeded random weights: ``random:meta`` or ``random:meta-tiny``.
 
         Args:
             checkpoint: one of these names, optionally with a seed, such as ``random:meta:7``.
             tracked: with the tracker.
+            image_size: side of its picture in pixels; None for its own.
 
         Raises:
             SourceError: another name, or no ``sam3`` package.
+            ImageSizeError: a size that its vision encoder can't be given.
         """
         _, name, *rest = checkpoint.split(":")
         if name not in CONFIGS or len(rest) > 1 or not all(r.isdigit() for r in rest):
@@ -133,7 +148,7 @@ class MetaSource:
                 f"unknown checkpoint {checkpoint!r}; accepted are {accepted}, "
                 "each optionally with a seed, such as random:meta:7"
             )
-        config = CONFIGS[name]()
+        config, vision = resized(CONFIGS[name](), image_size)
         vocabulary = config.get("VETextEncoder", {}).get("vocab_size", _VOCABULARY)
         tokenizer = byte_tokenizer(vocabulary)
         model = build(config, tokenizer, tracked)
@@ -146,7 +161,7 @@ class MetaSource:
         tracker = build_tracker(config) if tracked else None
         if tracker is not None:
             _randomise_tracker(tracker, necks, seed)
-        return cls(checkpoint, model, tokenizer.to_str(), None, tracker=tracker)
+        return cls(checkpoint, model, tokenizer.to_str(), None, vision, tracker=tracker)
 
     def component(self, name: str) -> torch.nn.Module:
         """The module of one component; see :class:`~sam3_tvm.sources.base.Source`."""

@@ -1,0 +1,59 @@
+"""``sam3-tvm compile``: what it says of the size of pictures."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+
+pytest.importorskip("torch")
+
+from sam3_tvm import compiler
+from sam3_tvm.compiler import CompileReport
+from sam3_tvm.sources.image_size import ImageSizeWarning, VisionShape
+
+SAM3 = VisionShape(1008, 1008, 14, 24, 32, 4, 1024, 4736)
+
+
+@pytest.mark.parametrize("size", ["500", "70", "-14"])
+def test_a_size_that_cant_be_is_one_line_and_leaves_nothing(cli, folder, size):
+    result = cli("compile", "random:tiny", "-o", "out", "--image-size", size)
+    assert result.exit_code == 2
+    error = result.stderr.strip().splitlines()[-1]
+    assert error.startswith(
+        f"error: image size {size}: it must be a multiple of 14 from 84 to 1344"
+    )
+    assert "nearest" in error
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize("size", [504, 672, 1008, 1344, None])
+def test_what_a_size_costs_is_said(cli, folder, monkeypatch, size):
+    shape = SAM3.at(size)
+
+    def made(checkpoint, output, *, image_size, **_):
+        assert image_size == size
+        if shape.warning():
+            warnings.warn(shape.warning(), ImageSizeWarning, stacklevel=2)
+        return CompileReport(output, vision=shape)
+
+    monkeypatch.setattr(compiler, "compile", made)
+    asked = [] if size is None else ["--image-size", f"{size}"]
+    result = cli("compile", "random:sam3", "-o", "out", *asked)
+    assert result.exit_code == 0
+    assert ("336 and 672 need no padding" in result.stderr) == (size == 504)
+    costs = [line for line in result.stdout.splitlines() if "GFLOP" in line]
+    assert costs == {
+        504: [
+            "a picture of 504 pixels costs the vision encoder 1334 GFLOP, 25% of what 1008 "
+            "pixels do"
+        ],
+        672: [
+            "a picture of 672 pixels costs the vision encoder 2291 GFLOP, 42% of what 1008 "
+            "pixels do"
+        ],
+        1344: [
+            "a picture of 1344 pixels costs the vision encoder 10206 GFLOP, 189% of what 1008 "
+            "pixels do"
+        ],
+    }.get(size, [])
