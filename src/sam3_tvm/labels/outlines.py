@@ -11,7 +11,7 @@ from sam3_tvm.runtime.pictures.polygons import mask_polygons
 __all__ = ["mask_outlines"]
 
 # Pixels by which an outline may leave a mask's edge: more than the half diagonal of a pixel, by
-# which the steps of a slanted edge leave a straight line.
+# which the steps of a slanted edge leave a straight line, and less than a line one pixel wide.
 _TOLERANCE = 0.75
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import hmac
 import time
 from collections.abc import Callable
@@ -74,7 +73,7 @@ def _token(authorization: str) -> str:
     if scheme.lower() == "basic":
         try:
             return base64.b64decode(given.strip(), validate=True).decode().partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:
             return ""
     return ""
 

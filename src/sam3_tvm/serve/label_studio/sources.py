@@ -7,7 +7,6 @@ host and to no file outside that folder.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 import threading
@@ -131,7 +130,7 @@ class Sources:
 def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise Problem(422, "a data: URL that is no base64") from error
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -72,7 +71,7 @@ async def _answered(service: Service, asked: AskInteract) -> InteractAnswer:
     model = service.model
     try:
         data = base64.b64decode(asked.image, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise Problem(422, "image takes a picture's file in base64") from error
     if len(data) > service.limits.picture_bytes:
         raise Problem(
