@@ -156,12 +156,27 @@ def test_a_rectangle_is_clicked_and_a_text_is_looked_for(backend, model, file):
     assert {one["value"]["brushlabels"][0] for one in found["result"]} == {"Disk"}
 
 
-def test_a_task_that_fails_is_named(backend, file):
-    answer = predict(backend, [data_url(file()), "data:image/png;base64,AAAA"])
+def test_a_task_that_fails_is_named_on_the_terminal_too(backend, caplog):
+    answer = predict(backend, ["data:image/png;base64,AAAA"])
     assert answer.status_code == 422
-    assert answer.json()["detail"].startswith("task 2: ")
-    assert "its picture" not in predict(backend, [data_url(file())]).text
+    assert answer.json()["detail"].startswith("task 1: ")
+    assert answer.json()["detail"] in caplog.text
     assert "no picture" in predict(backend, [None]).json()["detail"]
+
+
+def test_of_several_tasks_one_that_fails_has_no_prediction(backend, file, caplog):
+    # Label Studio takes a list of predictions for a task: none, if it is empty.
+    results = predict(backend, [data_url(file()), "s3://a/b", data_url(file(1))]).json()["results"]
+    assert [type(one) for one in results] == [dict, list, dict]
+    assert results[1] == []
+    assert "task 2: s3://a/b" in caplog.text
+
+
+def test_more_labels_than_prompts_are_taken_are_refused(serving, model, file):
+    with serving(Limits(prompts=2), labels=Sources()) as client:
+        answer = predict(client, [data_url(file())])
+        assert answer.status_code == 422
+        assert "labels are 3 phrases" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import PurePath
 from typing import Any
 
-from sam3_tvm.errors import UsageError
+from sam3_tvm.errors import Sam3Error, UsageError
 from sam3_tvm.labels.label_studio import config, prompts
 from sam3_tvm.labels.label_studio.config import Interface
 from sam3_tvm.labels.label_studio.prompts import Drawn
@@ -24,6 +25,11 @@ __all__ = ["predicted", "version"]
 
 _Regions = list[dict[str, Any]]
 
+# What another task may well not have.
+_TASKS_OWN = frozenset({404, 413, 422, 502})
+
+_log = logging.getLogger(__name__)
+
 
 def version(model: Model) -> str:
     """What Label Studio keeps with predictions, and skips tasks by that have one."""
@@ -37,8 +43,11 @@ async def predicted(
     label_config: str,
     tasks: Sequence[tuple[int | None, dict[str, Any]]],
     context: dict[str, Any] | None,
-) -> list[dict[str, Any]]:
-    """A prediction for each task.
+) -> list[dict[str, Any] | list[Any]]:
+    """A prediction for each task; of several tasks, one that fails has none, an empty list.
+
+    Label Studio tells nobody what is wrong with a request, and drops the predictions of all its
+    tasks: both are told on the terminal.
 
     Args:
         service: with the model.
@@ -48,29 +57,55 @@ async def predicted(
         context: what a labeller has drawn.
 
     Raises:
-        Problem: a task whose picture cannot be had; the line names the task.
-        UsageError: a configuration, or a context, that cannot be used.
+        Problem: too many labels, or a single task whose picture cannot be had.
+        UsageError: a configuration that cannot be used.
     """
-    model, interface = service.model, config.parse(label_config)
-    made = []
-    for number, data in tasks:
-        try:
-            stored = await _encoded(service, sources, data.get(interface.key))
-            drawn = None
-            if context is not None and isinstance(context.get("result"), list):
-                drawn = prompts.read(context["result"], stored.encoded.size)
-            regions = await _asked(service, interface, stored, drawn)
-        except Exception as error:
-            problem = as_problem(error)
-            if problem.status_code >= 500 and not isinstance(error, Problem):
-                raise  # a fault of ours keeps its traceback
-            raise Problem(
-                problem.status_code, f"task {number}: {problem.detail}", headers=problem.headers
-            ) from error
-        scores = [one["score"] for one in regions]
-        score = sum(scores) / len(scores) if scores else 0.0
-        made.append({"result": regions, "score": score, "model_version": version(model)})
+    try:
+        model, interface = service.model, config.parse(label_config)
+        _check(interface, service.limits.prompts)
+        made: list[dict[str, Any] | list[Any]] = []
+        for number, data in tasks:
+            try:
+                regions = await _regions(service, sources, interface, data, context)
+            except (Sam3Error, Problem) as error:
+                problem = as_problem(error)
+                told = Problem(
+                    problem.status_code, f"task {number}: {problem.detail}", headers=problem.headers
+                )
+                if len(tasks) == 1 or problem.status_code not in _TASKS_OWN:
+                    raise told from error
+                _log.warning("Label Studio: %s", told.detail)
+                made.append([])
+                continue
+            scores = [one["score"] for one in regions]
+            score = sum(scores) / len(scores) if scores else 0.0
+            made.append({"result": regions, "score": score, "model_version": version(model)})
+    except (Sam3Error, Problem) as error:
+        _log.warning("Label Studio: %s", as_problem(error).detail)
+        raise
     return made
+
+
+def _check(interface: Interface, most: int) -> None:
+    count = sum(len(label.phrases) for _, label in interface.wanted())
+    if count > most:
+        raise Problem(
+            422, f"the configuration's labels are {count} phrases: at most {most} are taken"
+        )
+
+
+async def _regions(
+    service: Service,
+    sources: Sources,
+    interface: Interface,
+    data: dict[str, Any],
+    context: dict[str, Any] | None,
+) -> _Regions:
+    stored = await _encoded(service, sources, data.get(interface.key))
+    drawn = None
+    if context is not None and isinstance(context.get("result"), list):
+        drawn = prompts.read(context["result"], stored.encoded.size)
+    return await _asked(service, interface, stored, drawn)
 
 
 async def _encoded(service: Service, sources: Sources, name: object) -> Stored:
@@ -88,7 +123,7 @@ async def _asked(
 ) -> _Regions:
     model = service.model
     if drawn is None:
-        kind, call = Kind.PROMPT, lambda: _all_labels(model, interface, stored, service)
+        kind, call = Kind.PROMPT, lambda: _all_labels(model, interface, stored)
     elif drawn.text is not None:
         kind, call = Kind.PROMPT, lambda: _typed(model, interface, stored, drawn)
     else:
@@ -97,15 +132,9 @@ async def _asked(
         return await service.turns.run(kind, call)
 
 
-def _all_labels(model: Model, interface: Interface, stored: Stored, service: Service) -> _Regions:
+def _all_labels(model: Model, interface: Interface, stored: Stored) -> _Regions:
     """What each label's phrases find."""
     wanted = [(c, label, phrase) for c, label in interface.wanted() for phrase in label.phrases]
-    if len(wanted) > service.limits.prompts:
-        raise Problem(
-            422,
-            f"the configuration's labels are {len(wanted)} phrases: at most "
-            f"{service.limits.prompts} are taken",
-        )
     threshold = min(control.threshold for control, _, _ in wanted)
     phrases = [phrase for _, _, phrase in wanted]
     regions: _Regions = []
