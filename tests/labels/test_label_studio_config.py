@@ -101,6 +101,7 @@ def test_a_text_is_read_line_by_line():
     ("regions", "said"),
     [
         ([], "nothing to go by"),
+        ("x", "a list of regions"),
         (["x"], "with a value"),
         ([region("keypoint", {"x": 1})], "the number y"),
         ([region("keypoint", {"x": 1, "y": float("nan")})], "the number y"),

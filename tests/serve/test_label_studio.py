@@ -156,6 +156,12 @@ def test_a_rectangle_is_clicked_and_a_text_is_looked_for(backend, model, file):
     assert {one["value"]["brushlabels"][0] for one in found["result"]} == {"Disk"}
 
 
+def test_what_was_drawn_and_taken_away_again_is_answered_with_nothing(backend, model, file):
+    (answer,) = predict(backend, [data_url(file())], context={"result": []}).json()["results"]
+    assert answer["result"] == []
+    assert not model.calls
+
+
 def test_a_task_that_fails_is_named_on_the_terminal_too(backend, caplog):
     answer = predict(backend, ["data:image/png;base64,AAAA"])
     assert answer.status_code == 422

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,12 +33,12 @@ class Drawn:
     label: str | None = None
 
 
-def read(regions: Sequence[Any], size: tuple[int, int]) -> Drawn:
+def read(regions: Any, size: tuple[int, int]) -> Drawn:
     """Read ``context.result``.
 
     Args:
-        regions: key points, rectangles, ellipses (their boxes are meant) and texts; others are
-            left out.
+        regions: a list of key points, rectangles, ellipses (their boxes are meant) and texts;
+            others are left out.
         size: the picture's height and width, pixels. Regions are in percent of it.
 
     Raises:
@@ -47,6 +46,8 @@ def read(regions: Sequence[Any], size: tuple[int, int]) -> Drawn:
     """
     height, width = size
     drawn = Drawn()
+    if not isinstance(regions, list):
+        raise UsageError("context.result takes a list of regions")
     for region in regions:
         if not isinstance(region, dict) or not isinstance(region.get("value"), dict):
             raise UsageError("context.result takes regions with a value")

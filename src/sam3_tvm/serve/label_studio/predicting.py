@@ -101,10 +101,13 @@ async def _regions(
     data: dict[str, Any],
     context: dict[str, Any] | None,
 ) -> _Regions:
+    regions = None if context is None else context.get("result")
+    if regions == []:
+        return []  # all was taken away again
     stored = await _encoded(service, sources, data.get(interface.key))
     drawn = None
-    if context is not None and isinstance(context.get("result"), list):
-        drawn = prompts.read(context["result"], stored.encoded.size)
+    if regions is not None:
+        drawn = prompts.read(regions, stored.encoded.size)
     return await _asked(service, interface, stored, drawn)
 
 
