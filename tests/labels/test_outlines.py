@@ -51,3 +51,9 @@ def test_a_line_one_pixel_wide_keeps_its_outline():
     mask[2, 3:7] = True
     (ring,) = mask_outlines(mask, "serve")
     assert len(ring) == 4
+
+
+def test_specks_are_left_out():
+    mask = disk((60, 90), (30, 25), 20)
+    mask[50:52, 70:72] = True
+    assert len(mask_outlines(mask, "serve")) == 1

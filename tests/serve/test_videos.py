@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 
@@ -10,6 +11,7 @@ import pytest
 
 from sam3_tvm.film.frame import to_line
 from sam3_tvm.serve import Limits
+from sam3_tvm.serve.following import Following
 from tests.cli.track_helpers import masks
 from tests.serve.conftest import Asked, until
 
@@ -171,6 +173,30 @@ def test_a_film_that_takes_too_long_ends_with_a_line_that_says_so(serving, film_
     assert "longer than 0 s" in last["error"]["detail"]
 
 
+def test_a_client_that_reads_nothing_holds_no_thread_for_ever(on_loop, model, film_file):
+    class Stalls(Asked):
+        async def _send(self, message) -> None:
+            await super()._send(message)
+            if message.get("body"):
+                await self.left.wait()
+
+    async def check(app) -> None:
+        film = sent(app, film_file)
+        await film.task
+        track = f"{film.headers[b'location'].decode()}/track"
+        stalls = Stalls(app, track, json.dumps(SHOWN).encode())
+        await stalls.came.wait()
+        every = (one for one in gc.get_objects() if isinstance(one, Following))
+        (following,) = (one for one in every if one._model is model)
+        await until(lambda: following._thread.done())
+        stalls.left.set()
+        await stalls.task
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sam3_tvm.serve.following._AHEAD", 2)
+        on_loop(check, Limits(film_seconds=1.0))
+
+
 def sent(app, film_file) -> Asked:
     return Asked(app, "/v1/videos", film_file)
 
@@ -220,6 +246,28 @@ def test_a_film_is_followed_no_further_when_its_client_goes(on_loop, model, film
         assert again.body.count(b"\n") == 12
 
     on_loop(check, Limits(films_followed=1))
+
+
+def test_a_film_that_waits_for_its_turn_is_given_up_when_its_client_goes(
+    on_loop, model, film_file, file
+):
+    async def check(app) -> None:
+        film = sent(app, film_file)
+        await film.task
+        model.gate.clear()
+        picture = Asked(app, "/v1/images", file())
+        await asyncio.to_thread(model.begun.acquire)
+        track = f"{film.headers[b'location'].decode()}/track"
+        follows = Asked(app, track, json.dumps(SHOWN).encode())
+        await until(lambda: app.state.service.turns._heap)
+        follows.left.set()
+        await follows.task
+        assert not picture.task.done()
+        model.gate.set()
+        await picture.task
+        assert model.calls == ["encode"]
+
+    on_loop(check)
 
 
 def test_films_that_are_followed_are_counted(on_loop, model, film_file):

@@ -14,9 +14,14 @@ __all__ = ["mask_outlines"]
 # which the steps of a slanted edge leave a straight line, and less than a line one pixel wide.
 _TOLERANCE = 0.75
 
+# Parts with less of the whole area are specks, which nobody wants to remove by hand.
+_LEAST = 0.01
+
 
 def mask_outlines(mask: NDArray[np.bool_], extra: str) -> list[NDArray[np.float64]]:
-    """The outer outlines of a mask's parts, straightened; holes are filled.
+    """The outer outlines of a mask's parts, straightened.
+
+    Holes are filled, and parts of less than a hundredth of the area are left out.
 
     Args:
         mask: bool [H, W].
@@ -31,8 +36,12 @@ def mask_outlines(mask: NDArray[np.bool_], extra: str) -> list[NDArray[np.float6
     with needed(extra, "an outline"):
         from shapely import Polygon
 
+    parts = [Polygon(part.outer) for part in mask_polygons(mask)]
+    least = _LEAST * sum(part.area for part in parts)
     made = []
-    for part in mask_polygons(mask):
-        ring = np.asarray(Polygon(part.outer).simplify(_TOLERANCE).exterior.coords)[:-1]
-        made.append(ring if len(ring) >= 3 else part.outer.astype(np.float64))
+    for part in parts:
+        if part.area >= least:
+            straight = np.asarray(part.simplify(_TOLERANCE).exterior.coords)[:-1]
+            whole = np.asarray(part.exterior.coords)[:-1]
+            made.append(straight if len(straight) >= 3 else whole)
     return made

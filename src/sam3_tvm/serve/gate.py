@@ -13,7 +13,9 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sam3_tvm.serve.label_studio import routes as label_studio
 from sam3_tvm.serve.problems import Problem, answer
+from sam3_tvm.serve.routes import cvat
 from sam3_tvm.serve.service import Service
 
 __all__ = ["Access", "Gate"]
@@ -138,7 +140,7 @@ def _most(path: str, service: Service) -> int:
     most = {"/v1/images": limits.picture_bytes, "/v1/videos": limits.film_bytes}
     # A picture in base64, and what is asked about it.
     whole = limits.picture_bytes * 4 // 3 + limits.json_bytes
-    most |= dict.fromkeys(("/v1/cvat/interact", "/label-studio/predict"), whole)
+    most |= dict.fromkeys((cvat.PATH, label_studio.PREDICT), whole)
     return most.get(path, limits.json_bytes)
 
 

@@ -13,9 +13,10 @@ from sam3_tvm.serve.label_studio.sources import Sources
 from sam3_tvm.serve.presence import answered
 from sam3_tvm.serve.routes.common import ServiceOf, problems
 
-__all__ = ["PREFIX", "router"]
+__all__ = ["PREDICT", "PREFIX", "router"]
 
 PREFIX = "/label-studio"
+PREDICT = f"{PREFIX}/predict"
 
 router = APIRouter(prefix=PREFIX, tags=["Label Studio"])
 
