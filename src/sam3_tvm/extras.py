@@ -15,7 +15,8 @@ EXTRAS = {
     "notebook": ("pandas", "supervision"),
     "annotate": ("pyarrow", "yaml"),
     "ray": ("ray", "pyarrow", "pandas"),
-    "serve": ("fastapi", "uvicorn", "prometheus_client", "python_multipart"),
+    "serve": ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "shapely"),
+    "cvat": ("cvat_sdk", "shapely"),
     "geo": ("rasterio", "pyogrio", "shapely"),
 }
 """Extras, and the top-level packages that are imported of each."""

@@ -37,9 +37,12 @@ def serving(model) -> Callable[..., TestClient]:
 
     @contextmanager
     def begin(
-        limits: Limits | None = None, access: Access | None = None, load=lambda: model
+        limits: Limits | None = None,
+        access: Access | None = None,
+        load=lambda: model,
+        **options,
     ) -> Iterator[TestClient]:
-        app = create_app(load, limits, access)
+        app = create_app(load, limits, access, **options)
         with TestClient(app, base_url=BASE, raise_server_exceptions=False) as client:
             for _ in range(500):
                 if client.get("/readyz").status_code == 200 or load.__name__ != "<lambda>":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,6 +17,9 @@ from sam3_tvm.extras import needed
 __all__ = ["command"]
 
 _TOKEN = "SAM3_TVM_TOKEN"
+
+# As Label Studio's own backends have it.
+_KEY = "LABEL_STUDIO_API_KEY"
 
 _MIB = 1 << 20
 
@@ -83,6 +87,21 @@ def command(
             min=1,
         ),
     ] = 300.0,
+    label_studio: Annotated[
+        str | None,
+        typer.Option(
+            help="Be an ML backend of the Label Studio at URL, under /label-studio; pictures of "
+            f"its tasks are read from it, with the access token in {_KEY}.",
+            metavar="URL",
+        ),
+    ] = None,
+    label_studio_files: Annotated[
+        Path | None,
+        typer.Option(
+            help="Be one, and read its local files from FOLDER, its LOCAL_FILES_DOCUMENT_ROOT.",
+            metavar="FOLDER",
+        ),
+    ] = None,
     threads: Threads = None,
 ) -> None:
     """Answer over HTTP: pictures, phrases, clicks and films, on one model.
@@ -97,10 +116,12 @@ def command(
 
     sam3-tvm serve sam3-cpu
     sam3-tvm serve sam3-cpu --port 0 --cache 8192
+    sam3-tvm serve sam3-cpu --label-studio http://localhost:8080
     SAM3_TVM_TOKEN=$(openssl rand -hex 32) sam3-tvm serve sam3-cpu --host 0.0.0.0
     """
     with needed("serve", "serve"):
         from sam3_tvm.serve.gate import Access
+        from sam3_tvm.serve.label_studio.sources import Sources, check_url
         from sam3_tvm.serve.limits import Limits
         from sam3_tvm.serve.process import is_local, listening, serve
 
@@ -115,6 +136,12 @@ def command(
             f"--host {host} lets other machines in: give --token TOKEN (or {_TOKEN} in the "
             "environment), which they have to bring, or --no-auth"
         )
+    labels = None
+    if label_studio_files is not None and not label_studio_files.is_dir():
+        raise UsageError(f"--label-studio-files {label_studio_files}: no such folder")
+    if label_studio is not None or label_studio_files is not None:
+        url = None if label_studio is None else check_url(label_studio)
+        labels = Sources(url, os.environ.get(_KEY), label_studio_files)
     limits = Limits(
         picture_bytes=max_bytes * _MIB,
         pixels=max_pixels,
@@ -138,6 +165,8 @@ def command(
             f"  curl -s{bearer} -H 'Accept: image/png' --json '{{\"phrases\": [\"dog\"]}}' "
             f"{url}/v1/images/$id/segment -o mask.png"
         )
+        if labels is not None:
+            say(f"for Label Studio (Settings, Model, Connect Model): {url}/label-studio")
 
     serve(
         partial(sam3_tvm.load, artifact, threads=threads),
@@ -147,4 +176,5 @@ def command(
         ready,
         lambda: complain("stopping when what runs is answered; Ctrl-C again to stop at once"),
         timeout,
+        labels,
     )

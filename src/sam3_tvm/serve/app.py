@@ -12,9 +12,11 @@ from fastapi import FastAPI
 from sam3_tvm.errors import Sam3Error
 from sam3_tvm.runtime import Model
 from sam3_tvm.serve.gate import Access, Gate
+from sam3_tvm.serve.label_studio import routes as label_studio
+from sam3_tvm.serve.label_studio.sources import Sources
 from sam3_tvm.serve.limits import Limits
 from sam3_tvm.serve.problems import handle_problems
-from sam3_tvm.serve.routes import health, pictures, videos
+from sam3_tvm.serve.routes import cvat, health, pictures, videos
 from sam3_tvm.serve.service import Service
 
 __all__ = ["create_app"]
@@ -30,6 +32,7 @@ def create_app(
     limits: Limits | None = None,
     access: Access | None = None,
     *,
+    labels: Sources | None = None,
     loaded: Callable[[Exception | None], None] = lambda fault: None,
 ) -> FastAPI:
     """An ASGI application.
@@ -38,6 +41,8 @@ def create_app(
         load: gives the model; called on a thread when the application starts.
         limits: what is taken.
         access: who may ask; by default this machine alone.
+        labels: where pictures of Label Studio's tasks come from; without it this is no backend of
+            one.
         loaded: told when the model is there, or why it isn't.
 
     Returns:
@@ -67,8 +72,11 @@ def create_app(
         redoc_url=None,
     )
     handle_problems(app)
-    for routes in (pictures, videos, health):
+    for routes in (pictures, videos, cvat, health):
         app.include_router(routes.router)
+    if labels is not None:
+        app.state.label_studio = labels
+        app.include_router(label_studio.router)
     app.add_middleware(Gate, service=lambda: app.state.service, access=access or Access())
     return app
 

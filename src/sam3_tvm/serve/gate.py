@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hmac
 import time
 from collections.abc import Callable
@@ -12,7 +13,9 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sam3_tvm.serve.label_studio import routes as label_studio
 from sam3_tvm.serve.problems import Problem, answer
+from sam3_tvm.serve.routes import cvat
 from sam3_tvm.serve.service import Service
 
 __all__ = ["Access", "Gate"]
@@ -47,9 +50,7 @@ class Access:
             self._check_host(headers)
         if self.token is not None and path not in _OPEN:
             given = headers.get("authorization", "")
-            scheme, _, token = given.partition(" ")
-            same = hmac.compare_digest(token.strip().encode(), self.token.encode())
-            if scheme.lower() != "bearer" or not same:
+            if not hmac.compare_digest(_token(given).encode(), self.token.encode()):
                 raise Problem(
                     401,
                     "this server asks for its token: Authorization: Bearer TOKEN",
@@ -64,6 +65,19 @@ class Access:
         foreign = origin is not None and _split(origin)[1] != host.lower()
         if foreign or headers.get("sec-fetch-site") == "cross-site":
             raise Problem(403, "this server takes no requests of other sites' pages")
+
+
+def _token(authorization: str) -> str:
+    """The token, also as the password of whichever user: Label Studio knows no other way."""
+    scheme, _, given = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return given.strip()
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(given.strip(), validate=True).decode().partition(":")[2]
+        except ValueError:
+            return ""
+    return ""
 
 
 def _split(url: str) -> tuple[str | None, str]:
@@ -124,6 +138,9 @@ def _most(path: str, service: Service) -> int:
     """Bytes that a request of this path may bring."""
     limits = service.limits
     most = {"/v1/images": limits.picture_bytes, "/v1/videos": limits.film_bytes}
+    # A picture in base64, and what is asked about it.
+    whole = limits.picture_bytes * 4 // 3 + limits.json_bytes
+    most |= dict.fromkeys((cvat.PATH, label_studio.PREDICT), whole)
     return most.get(path, limits.json_bytes)
 
 

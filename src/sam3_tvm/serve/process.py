@@ -18,6 +18,7 @@ from sam3_tvm.errors import UsageError
 from sam3_tvm.runtime import Model, PhraseWarning
 from sam3_tvm.serve.app import create_app
 from sam3_tvm.serve.gate import Access
+from sam3_tvm.serve.label_studio.sources import Sources
 from sam3_tvm.serve.limits import Limits
 
 __all__ = ["is_local", "listening", "serve"]
@@ -60,6 +61,7 @@ def serve(
     ready: Callable[[str], None],
     stopping: Callable[[], None],
     grace: float,
+    labels: Sources | None = None,
 ) -> None:
     """Serve until SIGTERM, SIGINT or SIGHUP; then finish what runs, and return.
 
@@ -71,6 +73,7 @@ def serve(
         ready: told the URL when the model is there.
         stopping: told when a signal came.
         grace: seconds in which what runs is finished then.
+        labels: where pictures of Label Studio's tasks come from.
 
     Raises:
         Exception: what ``load`` raises.
@@ -88,7 +91,7 @@ def serve(
             faults.append(fault)
             server.should_exit = True
 
-    app = create_app(load, limits, access, loaded=loaded)
+    app = create_app(load, limits, access, labels=labels, loaded=loaded)
     config = uvicorn.Config(
         app,
         loop="asyncio",

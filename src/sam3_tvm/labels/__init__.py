@@ -1,0 +1,1 @@
+"""What label tools speak: their prompts, their shapes, their run lengths."""

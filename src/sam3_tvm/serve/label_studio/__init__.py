@@ -1,0 +1,1 @@
+"""The server as an ML backend of Label Studio."""
