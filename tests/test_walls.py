@@ -64,7 +64,7 @@ ROOMS: dict[str, set[str]] = {
     "batch": {"errors", "components", "files", "film", "runtime", "tiles", "unfinished"},
     "tiles": {"errors", "progress", "files", "runtime"},
     "annotate": CONTRACT | {"files", "json_file", "unfinished", "runtime", "tiles"},
-    "serve": {"errors", "runtime", "film", "tiles"},
+    "serve": {"errors", "runtime", "film", "tiles", "annotate"},
     "importer": {"errors", "progress"},
     "lessons": {"errors", "progress", "importer"},
     "sources/base": CONTRACT,

@@ -14,7 +14,7 @@ from sam3_tvm.runtime import Model
 from sam3_tvm.serve.gate import Access, Gate
 from sam3_tvm.serve.limits import Limits
 from sam3_tvm.serve.problems import handle_problems
-from sam3_tvm.serve.routes import health, pictures, videos
+from sam3_tvm.serve.routes import exports, health, page, pictures, videos
 from sam3_tvm.serve.service import Service
 
 __all__ = ["create_app"]
@@ -31,6 +31,7 @@ def create_app(
     access: Access | None = None,
     *,
     loaded: Callable[[Exception | None], None] = lambda fault: None,
+    warm_up: bool = False,
 ) -> FastAPI:
     """An ASGI application.
 
@@ -39,6 +40,7 @@ def create_app(
         limits: what is taken.
         access: who may ask; by default this machine alone.
         loaded: told when the model is there, or why it isn't.
+        warm_up: encode a picture before requests are answered; see :meth:`Service.load`.
 
     Returns:
         The application. ``app.state.service`` is what it holds, from its start on.
@@ -47,7 +49,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service = app.state.service = Service(limits or Limits())
-        loading = asyncio.create_task(_load(service, load, loaded))
+        loading = asyncio.create_task(_load(service, load, loaded, warm_up))
         try:
             yield
         finally:
@@ -67,17 +69,20 @@ def create_app(
         redoc_url=None,
     )
     handle_problems(app)
-    for routes in (pictures, videos, health):
+    for routes in (pictures, videos, exports, health, page):
         app.include_router(routes.router)
     app.add_middleware(Gate, service=lambda: app.state.service, access=access or Access())
     return app
 
 
 async def _load(
-    service: Service, load: Callable[[], Model], loaded: Callable[[Exception | None], None]
+    service: Service,
+    load: Callable[[], Model],
+    loaded: Callable[[Exception | None], None],
+    warm_up: bool,
 ) -> None:
     try:
-        await service.load(load)
+        await service.load(load, warm_up)
     except Exception as error:
         loaded(error)
         if not isinstance(error, Sam3Error):

@@ -88,7 +88,7 @@ def serve(
             faults.append(fault)
             server.should_exit = True
 
-    app = create_app(load, limits, access, loaded=loaded)
+    app = create_app(load, limits, access, loaded=loaded, warm_up=True)
     config = uvicorn.Config(
         app,
         loop="asyncio",
