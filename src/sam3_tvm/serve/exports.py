@@ -71,7 +71,9 @@ def exported(asked: AskExport, form: ExportFormat, most_pixels: int) -> bytes:
         return numbered_png((one.mask(size) for one in objects), len(objects), size)
     # Of a name only the last part: readers take it for a path.
     name = asked.file_name.replace("\\", "/").rpartition("/")[2] or "picture"
-    picture = AnnotatedPicture(name, name, size, 0, 0, "", tuple(o for o in objects if o.area))
+    picture = AnnotatedPicture(
+        name, name, size, 0, 0, asked.sha256 or "", tuple(one for one in objects if one.area)
+    )
     return _WRITERS[form](_Picture(picture))
 
 

@@ -313,6 +313,9 @@ class AskExport(_Asked):
     file_name: str = Field(
         description="The picture's.", default="picture.png", min_length=1, max_length=200
     )
+    sha256: PictureId | None = Field(
+        description="Of the picture's file, which is its id here.", default=None
+    )
     objects: list[Exported] = Field(max_length=10_000)
 
 
