@@ -18,7 +18,7 @@ PACKAGE = SRC / "sam3_tvm"
 
 CONTRACT = {"errors", "progress", "locks", "values", "components", "abi", "arithmetic", "rules"}
 FILES = {"json_file", "tokenizer_file", "unfinished"}
-FOLDER = FILES | {"strict_json", "manifest", "weights", "artifact"}
+FOLDER = FILES | {"extras", "strict_json", "manifest", "weights", "artifact"}
 SOURCE = {
     f"sources/{name}"
     for name in ("base", "sampling", "patches", "random_weights", "roi_align", "tensors")
@@ -38,6 +38,7 @@ ROOMS: dict[str, set[str]] = {
     "components": {"errors", "values"},
     "abi": {"components", "values"},
     "rules": {"errors"},
+    "extras": {"errors"},
     "json_file": set(),
     "tokenizer_file": {"json_file"},
     "unfinished": set(),
@@ -62,8 +63,8 @@ ROOMS: dict[str, set[str]] = {
     "film": {"errors", "files", "locks", "runtime", "unfinished"},
     # Its lines of JSON, and why a run isn't gone on with, are those of films.
     "batch": {"errors", "components", "files", "film", "runtime", "tiles", "unfinished"},
-    "tiles": {"errors", "progress", "files", "runtime"},
-    "annotate": CONTRACT | {"files", "json_file", "unfinished", "runtime", "tiles"},
+    "tiles": {"errors", "extras", "progress", "files", "runtime"},
+    "annotate": CONTRACT | {"extras", "files", "json_file", "unfinished", "runtime", "tiles"},
     "serve": {"errors", "runtime", "film", "tiles", "annotate"},
     "importer": {"errors", "progress"},
     "lessons": {"errors", "progress", "importer"},
@@ -101,7 +102,7 @@ ROOMS: dict[str, set[str]] = {
     "verify": CONTRACT | FOLDER | {"runtime", "sources"},
     "bench": CONTRACT | FOLDER | {"host", "machine", "runtime", "sources", "compiler"},
     # The package's own names, load and compile among them, looked up when they are asked for.
-    "__init__": {"errors", "runtime", "compiler"},
+    "__init__": {"errors", "extras", "runtime", "compiler"},
     "cli": CONTRACT
     | FOLDER
     | {
@@ -247,12 +248,14 @@ def test_no_file_imports_itself_by_way_of_others():
 
 
 def test_modules_are_imported_by_statements():
-    """Which the other tests see. The doctor tries names one by one; Meta's package is not ours."""
+    """Which the other tests see. The doctor tries names one by one; Meta's package is not ours,
+    nor are those that only extras install."""
     ways = re.compile(
         r"\bimportlib\.import_module\(|\b__import__\(|from importlib import.*import_m"
     )
     dynamic = {name_of(path) for path in files() if ways.search(path.read_text(encoding="utf-8"))}
-    assert dynamic == {"cli/doctor", "sources/meta/environment"}
+    optional = {"annotate/cluster", "annotate/formats/parquet", "cli/bench", "tiles/geo"}
+    assert dynamic == {"cli/doctor", "sources/meta/environment", *optional}
 
 
 @pytest.mark.parametrize("room", sorted(LIGHT))

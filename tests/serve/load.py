@@ -1,4 +1,4 @@
-"""Load on a server of one's own, on this machine: ``python -m tests.serve.load ARTIFACT``.
+"""Load on a server of one's own, on this machine: ``python tests/serve/load.py ARTIFACT``.
 
 Clients send new and known pictures, phrases, clicks, bad input, and some hang up. Every answer is
 held against the library's; times are printed by kind. Bounded by requests and by seconds.

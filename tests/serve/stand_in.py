@@ -13,7 +13,6 @@ from sam3_tvm.runtime.clicks.prompts import build_clicks
 from sam3_tvm.runtime.concepts.prompts import build_prompts, check_threshold
 from sam3_tvm.runtime.pictures.kept_picture import keep_picture
 from sam3_tvm.runtime.pictures.masks import LazyMasks
-from tests.cli.fake_tracker import FakeSession
 
 SIDE = 8
 
@@ -29,13 +28,13 @@ class StandIn:
     """
 
     def __init__(self) -> None:
-        self.manifest = SimpleNamespace(sizes=SimpleNamespace(grid=SIDE // 4))
+        self.manifest = SimpleNamespace(sizes=SimpleNamespace(grid=SIDE // 4, tasks=["concepts", "clicks", "video"]))
         self.calls: list[str] = []
         self.gate = threading.Event()
         self.gate.set()
         self.begun = threading.Semaphore(0)
         self.fail: Exception | None = None
-        self.sessions: list[FakeSession] = []
+        self.sessions: list = []
 
     @property
     def counts(self) -> Counter:
@@ -101,9 +100,21 @@ class StandIn:
         iou = np.linspace(0.5, 0.9, count, dtype=np.float32)
         return ClickResult(click, iou, 0.75, found, image.picture)
 
-    def track(self, source, live=False) -> FakeSession:
+    def track(self, source, live=False):
+        # Here, so that a process of its own finds this file without the others.
+        from tests.cli.fake_tracker import FakeSession
+
         def watch(index: int) -> None:
             self._call(f"frame {index}")
 
-        self.sessions.append(FakeSession(source, watch))
+        class Session(FakeSession):
+            """Hears phrases, and finds nothing by them."""
+
+            def add_text(self, phrase) -> None:
+                build_prompts(phrase, None, None, (9, 9), visual_text="visual", max_boxes=16)
+
+            def reserve(self, object_ids) -> None:
+                return
+
+        self.sessions.append(Session(source, watch))
         return self.sessions[-1]

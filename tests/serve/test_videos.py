@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 
@@ -10,6 +11,7 @@ import pytest
 
 from sam3_tvm.film.frame import to_line
 from sam3_tvm.serve import Limits
+from sam3_tvm.serve.following import Following
 from tests.cli.track_helpers import masks
 from tests.serve.conftest import Asked, until
 
@@ -169,6 +171,30 @@ def test_a_film_that_takes_too_long_ends_with_a_line_that_says_so(serving, film_
         *found, last = lines(client.post(f"{film}/track", json=SHOWN))
     assert [one["frame"] for one in found] == [0]
     assert "longer than 0 s" in last["error"]["detail"]
+
+
+def test_a_client_that_reads_nothing_holds_no_thread_for_ever(on_loop, model, film_file):
+    class Stalls(Asked):
+        async def _send(self, message) -> None:
+            await super()._send(message)
+            if message.get("body"):
+                await self.left.wait()
+
+    async def check(app) -> None:
+        film = sent(app, film_file)
+        await film.task
+        track = f"{film.headers[b'location'].decode()}/track"
+        stalls = Stalls(app, track, json.dumps(SHOWN).encode())
+        await stalls.came.wait()
+        every = (one for one in gc.get_objects() if isinstance(one, Following))
+        (following,) = (one for one in every if one._model is model)
+        await until(lambda: following._thread.done())
+        stalls.left.set()
+        await stalls.task
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sam3_tvm.serve.following._AHEAD", 2)
+        on_loop(check, Limits(film_seconds=1.0))
 
 
 def sent(app, film_file) -> Asked:

@@ -103,7 +103,8 @@ class Following:
         self._metrics = metrics
         self._threads = threads
         self._loop = asyncio.get_running_loop()
-        self._lines: asyncio.Queue[str | None] = asyncio.Queue(_AHEAD)
+        self._lines: asyncio.Queue[str | None] = asyncio.Queue()
+        self._room = asyncio.Semaphore(_AHEAD)
         self._begun: asyncio.Future[None] = self._loop.create_future()
         self._thread: asyncio.Future[None] | None = None
         # What the thread waits for in the loop, and whether it is to stop.
@@ -128,6 +129,7 @@ class Following:
         """A line per frame; where something goes wrong, a last one with the ``error``."""
         while (line := await self._lines.get()) is not None:
             yield line
+            self._room.release()
 
     async def stop(self) -> None:
         """Stop after the frame at hand, and wait for that."""
@@ -150,7 +152,7 @@ class Following:
         try:
             with unplaced(self._film.path):
                 self._follow()
-            self._wait(self._lines.put(None))
+            self._wait(self._tell(None))
         except _Left:
             pass
         except Exception as error:
@@ -160,12 +162,32 @@ class Following:
             with suppress(_Left):
                 self._wait(self._tell(problem))
 
-    async def _tell(self, problem: Problem) -> None:
-        if not self._begun.done():
+    async def _tell(self, problem: Problem | None) -> None:
+        """End the lines, after what went wrong."""
+        if problem is not None and not self._begun.done():
             self._begun.set_exception(problem)
             return
-        await self._lines.put(json.dumps({"error": problem.document()}) + "\n")
-        await self._lines.put(None)
+        if problem is not None:
+            self._lines.put_nowait(json.dumps({"error": problem.document()}) + "\n")
+        self._lines.put_nowait(None)
+
+    async def _offer(self, line: str) -> None:
+        """Hand a line on when there is room for it."""
+        if self._room.locked():
+            left = max(0.0, self._end - time.monotonic())
+            try:
+                await asyncio.wait_for(self._room.acquire(), left)
+            except asyncio.TimeoutError as error:
+                raise self._late() from error
+        else:
+            await self._room.acquire()
+        self._lines.put_nowait(line)
+
+    def _late(self) -> Problem:
+        seconds = self._limits.film_seconds
+        return Problem(
+            503, f"this took longer than {seconds:g} s, the most that is taken: go on with start"
+        )
 
     async def _say_begun(self) -> None:
         if not self._begun.done():
@@ -185,11 +207,7 @@ class Following:
                 self._give_back()
                 self._send(output)
                 if time.monotonic() > self._end:
-                    raise Problem(
-                        503,
-                        f"this took longer than {self._limits.film_seconds:g} s, the most that is "
-                        "taken: go on with start",
-                    )
+                    raise self._late()
                 self._take()
                 return False
 
@@ -215,7 +233,7 @@ class Following:
     def _send(self, output: _Lines) -> None:
         lines, output.lines = output.lines, []
         for line in lines:
-            self._wait(self._lines.put(line))
+            self._wait(self._offer(line))
 
     def _take(self) -> None:
         self._wait(self._turns.take(Kind.FRAME))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -39,7 +41,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        own = {"registry": self.registry, "namespace": "sam3_tvm"}
+        own: dict[str, Any] = {"registry": self.registry, "namespace": "sam3_tvm"}
         self.requests = Counter(
             "requests", "Requests answered.", ["route", "method", "status"], **own
         )

@@ -96,11 +96,11 @@ def handle_problems(app: FastAPI) -> None:
         # What nginx logs for it; nobody is there to read it.
         return Response(status_code=499)
 
-    for kind in (ClientLeft, ClientDisconnect):
-        app.add_exception_handler(kind, left)
-    for kind in (HTTPException, Sam3Error, MemoryError, Exception):
-        app.add_exception_handler(kind, told)
-    app.add_exception_handler(RequestValidationError, invalid)
+    handlers = {ClientLeft: left, ClientDisconnect: left, RequestValidationError: invalid}
+    told_as_they_are = (HTTPException, Sam3Error, MemoryError, Exception)
+    handlers |= dict.fromkeys(told_as_they_are, told)
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
 
 
 def _invalid(error: RequestValidationError) -> Problem:

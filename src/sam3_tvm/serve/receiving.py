@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import python_multipart  # noqa: F401 - which Starlette reads forms with, when the first comes
 from fastapi import Request
 from starlette.datastructures import UploadFile
 

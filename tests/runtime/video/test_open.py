@@ -377,3 +377,18 @@ def test_in_a_folder_hidden_names_are_passed_over_and_a_bad_picture_is_named(tmp
     with open_frames(folder) as frames, pytest.raises(FramesError) as raised:
         read_all(frames)
     assert "frame 2 (2.png) is 128 x 40 px" in f"{raised.value}"
+
+
+def test_a_title_in_another_encoding_is_no_fault_of_the_film(tmp_path):
+    av = pytest.importorskip("av")
+    path = tmp_path / "film.avi"
+    with av.open(f"{path}", "w", metadata_encoding="latin-1") as container:
+        container.metadata["title"] = "Été"
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert b"\xc9t\xe9" in path.read_bytes()
+    with open_frames(path) as film:
+        assert film.size == (32, 32)

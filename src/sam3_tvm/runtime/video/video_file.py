@@ -109,7 +109,9 @@ class VideoFile(Frames):
             self._container.close()
             self._container = None
         try:
-            self._container = self._av.open(str(self._path.absolute()))
+            # Titles and the like, which aren't looked at, may be in any encoding.
+            path = str(self._path.absolute())
+            self._container = self._av.open(path, metadata_errors="replace")
         except (self._av.error.FFmpegError, OSError) as error:
             raise FramesError(
                 f"{self.name}: cannot be read as a video ({_reason(error)}): it is none, or is "

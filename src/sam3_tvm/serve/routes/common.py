@@ -13,7 +13,7 @@ from sam3_tvm.serve.service import Service
 __all__ = ["PictureId", "ServiceOf", "VideoId", "problems"]
 
 _SAYS = {
-    400: "The body is no JSON.",
+    400: "The body is no JSON, or no form.",
     401: "The token is missing, or another.",
     404: "No such id is kept (any more).",
     406: "No form of the answer is accepted, or it doesn't fit into that.",

@@ -36,7 +36,7 @@ _CHUNK = 1 << 18
     status_code=201,
     summary="Send a film",
     openapi_extra=FILE_BODY,
-    responses=problems(401, 408, 413, 415, 422, 429, 503),
+    responses=problems(400, 401, 408, 413, 415, 422, 429, 503),
 )
 async def send(request: Request, response: Response, service: ServiceOf) -> VideoAnswer:
     """A video file as the body, or in a form as `file`; it is kept until it is deleted, the server
