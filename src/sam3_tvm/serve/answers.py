@@ -23,7 +23,14 @@ from sam3_tvm.runtime.pictures.polygons import mask_polygons
 from sam3_tvm.serve.problems import Problem
 from sam3_tvm.tiles.geo import geometry
 
-__all__ = ["Form", "chosen_form", "click_answer", "logits_from", "segment_answer"]
+__all__ = [
+    "Form",
+    "chosen_form",
+    "click_answer",
+    "logits_from",
+    "numbered_png",
+    "segment_answer",
+]
 
 
 class Form(Enum):
@@ -109,7 +116,7 @@ def segment_answer(
     masks = (one.masks[0] for one in objects)
     if drawn_on is not None:
         return _png(_drawn(results, masks, drawn_on))
-    return _png(_numbered(masks, sum(map(len, results)), (height, width)))
+    return numbered_png(masks, sum(map(len, results)), (height, width))
 
 
 def click_answer(result: ClickResult, form: Form, draw: bool, logits: bool) -> bytes:
@@ -130,7 +137,7 @@ def click_answer(result: ClickResult, form: Form, draw: bool, logits: bool) -> b
         return _json({"type": "FeatureCollection", "features": features})
     if draw:
         return _png(result.overlay())
-    return _png(_numbered([result.masks[result.best]], 1, (height, width)))
+    return numbered_png([result.masks[result.best]], 1, (height, width))
 
 
 def logits_from(text: str, side: int) -> NDArray[np.float32]:
@@ -161,6 +168,20 @@ def _feature(mask: NDArray[np.bool_], properties: dict[str, Any]) -> dict[str, A
     shape = geometry(mask_polygons(mask), None)
     about = {**properties, "area": int(mask.sum())}
     return {"type": "Feature", "properties": about, "geometry": shape}
+
+
+def numbered_png(masks: Iterable[NDArray[np.bool_]], count: int, size: tuple[int, int]) -> bytes:
+    """A PNG with each object's number in its pixels, from 1; better ones lie on top.
+
+    Args:
+        masks: bool [H, W], best first.
+        count: how many they are.
+        size: H and W.
+
+    Raises:
+        Problem: more than a PNG has numbers for (406).
+    """
+    return _png(_numbered(masks, count, size))
 
 
 def _numbered(masks: Iterable[NDArray[np.bool_]], count: int, size: tuple[int, int]) -> Image.Image:

@@ -16,7 +16,7 @@ from sam3_tvm.serve.label_studio import routes as label_studio
 from sam3_tvm.serve.label_studio.sources import Sources
 from sam3_tvm.serve.limits import Limits
 from sam3_tvm.serve.problems import handle_problems
-from sam3_tvm.serve.routes import cvat, health, pictures, videos
+from sam3_tvm.serve.routes import cvat, exports, health, page, pictures, videos
 from sam3_tvm.serve.service import Service
 
 __all__ = ["create_app"]
@@ -34,6 +34,7 @@ def create_app(
     *,
     labels: Sources | None = None,
     loaded: Callable[[Exception | None], None] = lambda fault: None,
+    warm_up: bool = False,
 ) -> FastAPI:
     """An ASGI application.
 
@@ -44,6 +45,7 @@ def create_app(
         labels: where pictures of Label Studio's tasks come from; without it this is no backend of
             one.
         loaded: told when the model is there, or why it isn't.
+        warm_up: encode a picture before requests are answered; see :meth:`Service.load`.
 
     Returns:
         The application. ``app.state.service`` is what it holds, from its start on.
@@ -52,7 +54,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service = app.state.service = Service(limits or Limits())
-        loading = asyncio.create_task(_load(service, load, loaded))
+        loading = asyncio.create_task(_load(service, load, loaded, warm_up))
         try:
             yield
         finally:
@@ -72,7 +74,7 @@ def create_app(
         redoc_url=None,
     )
     handle_problems(app)
-    for routes in (pictures, videos, cvat, health):
+    for routes in (pictures, videos, exports, cvat, health, page):
         app.include_router(routes.router)
     if labels is not None:
         app.state.label_studio = labels
@@ -82,10 +84,13 @@ def create_app(
 
 
 async def _load(
-    service: Service, load: Callable[[], Model], loaded: Callable[[Exception | None], None]
+    service: Service,
+    load: Callable[[], Model],
+    loaded: Callable[[Exception | None], None],
+    warm_up: bool,
 ) -> None:
     try:
-        await service.load(load)
+        await service.load(load, warm_up)
     except Exception as error:
         loaded(error)
         if not isinstance(error, Sam3Error):

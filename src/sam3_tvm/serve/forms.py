@@ -12,16 +12,21 @@ from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
     "AskClick",
+    "AskExport",
     "AskSegment",
     "AskTrack",
     "ClickAnswer",
+    "Exported",
     "Health",
+    "Info",
     "Like",
     "PictureAnswer",
     "ProblemAnswer",
     "SegmentAnswer",
     "Shown",
+    "TrackLine",
     "VideoAnswer",
+    "Working",
 ]
 
 # No list is longer than all prompts together may be; the server's own limit is lower.
@@ -269,6 +274,65 @@ class ProblemAnswer(BaseModel):
     status: int
     detail: str = Field(description="One line.")
     errors: list[dict[str, Any]] | None = None
+
+
+class Working(BaseModel):
+    """How long requests of a kind take."""
+
+    seconds: float | None = Field(description="Of computing, a mean of the latest; null before.")
+    under_way: int = Field(description="Requests of this kind that are under way now.")
+
+
+class Info(BaseModel):
+    """What the server can do, and how long that takes."""
+
+    version: str = Field(description="Of sam3-tvm.")
+    tasks: list[str] = Field(description="What the artifact is for.")
+    kinds: dict[str, Working] = Field(description="By click, segment, encode (a picture), frame.")
+    limits: dict[str, int | float] = Field(description="What is taken; see `sam3-tvm serve`.")
+
+
+class Exported(_Asked):
+    """An object for a dataset."""
+
+    category: str = Field(description="What it is called.", min_length=1, max_length=2000)
+    phrase: Phrase = Field(description="What was looked for; by default the category.", default="")
+    score: Annotated[float, Field(ge=0, le=1)]
+    bbox: Box | None = Field(
+        description="x, y, width, height in pixels, as results have it; else the mask's.",
+        default=None,
+    )
+    segmentation: RunLengths
+
+
+class AskExport(_Asked):
+    """Results, as they came or chosen among, to be written in a dataset's format."""
+
+    width: Annotated[int, Field(ge=1, le=1 << 20)]
+    height: Annotated[int, Field(ge=1, le=1 << 20)]
+    file_name: str = Field(
+        description="The picture's.", default="picture.png", min_length=1, max_length=200
+    )
+    sha256: PictureId | None = Field(
+        description="Of the picture's file, which is its id here.", default=None
+    )
+    objects: list[Exported] = Field(max_length=10_000)
+
+
+class Followed(BaseModel):
+    """An object on a frame."""
+
+    id: int = Field(ge=0)
+    phrase: Phrase | None = None
+    score: float
+    segmentation: RunLengths
+
+
+class TrackLine(BaseModel):
+    """A line of those that following a film gives."""
+
+    frame: int = Field(ge=0)
+    objects: list[Followed]
 
 
 class Health(BaseModel):

@@ -23,6 +23,9 @@ __all__ = ["Access", "Gate"]
 # What an orchestrator asks, and the page, whose script asks for the token.
 _OPEN = frozenset({"/", "/healthz", "/readyz", "/openapi.json"})
 
+# The page's own files.
+_PAGE = "/page/"
+
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -48,7 +51,7 @@ class Access:
         """
         if self.local:
             self._check_host(headers)
-        if self.token is not None and path not in _OPEN:
+        if self.token is not None and path not in _OPEN and not path.startswith(_PAGE):
             given = headers.get("authorization", "")
             if not hmac.compare_digest(_token(given).encode(), self.token.encode()):
                 raise Problem(
@@ -137,6 +140,8 @@ def _method(scope: Scope) -> str:
 def _most(path: str, service: Service) -> int:
     """Bytes that a request of this path may bring."""
     limits = service.limits
+    if path.startswith("/v1/videos/") and path.endswith("/draw"):
+        return limits.lines_bytes
     most = {"/v1/images": limits.picture_bytes, "/v1/videos": limits.film_bytes}
     # A picture in base64, and what is asked about it.
     whole = limits.picture_bytes * 4 // 3 + limits.json_bytes

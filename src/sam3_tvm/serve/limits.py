@@ -15,6 +15,7 @@ class Limits:
         picture_bytes: of a picture's file as it is sent.
         pixels: of a picture, or a film's frame.
         json_bytes: of a request that asks something; logits of an earlier click are most of it.
+        lines_bytes: of what was found in a film, sent back to be drawn.
         prompts: phrases, boxes, points and examples of one request together.
         encoded_bytes: memory of all encoded pictures; the least recently used go first.
         waiting: requests of a kind (clicks, prompts, pictures) that are under way at a time.
@@ -29,6 +30,7 @@ class Limits:
     picture_bytes: int = 32 << 20
     pixels: int = 50_000_000
     json_bytes: int = 8 << 20
+    lines_bytes: int = 64 << 20
     prompts: int = 64
     encoded_bytes: int = 2 << 30
     waiting: int = 32

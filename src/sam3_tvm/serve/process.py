@@ -91,7 +91,7 @@ def serve(
             faults.append(fault)
             server.should_exit = True
 
-    app = create_app(load, limits, access, labels=labels, loaded=loaded)
+    app = create_app(load, limits, access, labels=labels, loaded=loaded, warm_up=True)
     config = uvicorn.Config(
         app,
         loop="asyncio",

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 
 from sam3_tvm.runtime import Exemplar, Model
 from sam3_tvm.serve.answers import Form, click_answer, logits_from, segment_answer
@@ -71,13 +74,23 @@ class Service:
         """
         _ = self.model
 
-    async def load(self, load: Callable[[], Model]) -> None:
+    async def load(self, load: Callable[[], Model], warm_up: bool = False) -> None:
         """Load the model.
+
+        Args:
+            load: gives it.
+            warm_up: encode a picture with it before it answers: memory is touched then, and how
+                long a picture takes is known.
 
         Raises:
             Sam3Error: what ``load`` raises.
         """
-        self._model = await asyncio.to_thread(load)
+        model = await asyncio.to_thread(load)
+        if warm_up:
+            begun = time.perf_counter()
+            await asyncio.to_thread(model.encode_image, np.zeros((64, 64, 3), np.uint8))
+            self.turns.expect(Kind.PICTURE, time.perf_counter() - begun)
+        self._model = model
 
     async def segment(self, name: str, asked: AskSegment, form: Form) -> bytes:
         """What a picture has of what is asked for; see :meth:`Model.segment`.

@@ -67,7 +67,7 @@ class Turns:
         self._most = most
         self._metrics = metrics
         self._places = dict.fromkeys(Kind, 0)
-        self._seconds = dict.fromkeys(Kind, 1.0)
+        self._seconds: dict[Kind, float] = {}
         self._heap: list[_Waiting] = []
         self._numbers = itertools.count()
         self._taken = False
@@ -82,7 +82,7 @@ class Turns:
         """
         if self._places[kind] >= self._most[kind]:
             # As long as those before this one take, if they take as long as others did.
-            wait = math.ceil(self._places[kind] * self._seconds[kind])
+            wait = math.ceil(self._places[kind] * (self.seconds(kind) or 1.0))
             raise Problem(
                 429,
                 f"{self._places[kind]} requests of this kind ({kind.value}) are under way, as many "
@@ -137,8 +137,21 @@ class Turns:
     def give_back(self, kind: Kind, seconds: float) -> None:
         """End a turn of so many seconds."""
         self._metrics.computed.labels(kind.value).observe(seconds)
-        self._seconds[kind] += _LATEST_COUNTS * (seconds - self._seconds[kind])
+        self.expect(kind, seconds)
         self._grant()
+
+    def expect(self, kind: Kind, seconds: float) -> None:
+        """Learn how long a turn of a kind takes."""
+        mean = self._seconds.setdefault(kind, seconds)
+        self._seconds[kind] = mean + _LATEST_COUNTS * (seconds - mean)
+
+    def seconds(self, kind: Kind) -> float | None:
+        """How long turns of a kind take, a mean of the latest; None before the first."""
+        return self._seconds.get(kind)
+
+    def under_way(self, kind: Kind) -> int:
+        """How many requests of a kind have a place."""
+        return self._places[kind]
 
     def _grant(self) -> None:
         while self._heap:

@@ -6,12 +6,13 @@ to right; compressed as pycocotools has them (``rleToString`` in its ``maskApi.c
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MOST_PIXELS", "Window", "runs_of_window", "window_of_runs"]
+__all__ = ["MOST_PIXELS", "Window", "are_runs", "runs_of_window", "window_of_runs"]
 
 MOST_PIXELS = (1 << 32) - 1
 """Pixels that a picture may have: pycocotools counts in 32 bits."""
@@ -94,6 +95,26 @@ def window_of_runs(counts: str | bytes, size: tuple[int, int]) -> Window:
     steps[column - x, bottom - y] -= 1
     mask = np.cumsum(steps, 1, np.int8)[:, :-1].astype(np.bool_).T
     return Window(x, y, np.ascontiguousarray(mask))
+
+
+def are_runs(counts: str, size: tuple[int, int]) -> bool:
+    """Whether a text is compressed runs of just a picture's pixels. Readers may trust it then.
+
+    Args:
+        counts: from anywhere.
+        size: the picture's height and width.
+    """
+    if not counts.isascii() or not all("0" <= letter <= "o" for letter in counts):
+        return False
+    # More letters than a length of 64 bits has, or a last one that says that more follow.
+    if not counts or ord(counts[-1]) - 48 & 32 or _LONG_RUN.search(counts):
+        return False
+    lengths = _lengths(counts)
+    return bool((lengths >= 0).all()) and int(lengths.sum()) == size[0] * size[1]
+
+
+# Letters that say that more follow, as many as no length below MOST_PIXELS has.
+_LONG_RUN = re.compile("[P-o]{7}")
 
 
 def _lengths(counts: str | bytes) -> NDArray[np.int64]:

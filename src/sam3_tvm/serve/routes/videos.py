@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from typing import Annotated, BinaryIO
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -15,6 +19,7 @@ from sam3_tvm.serve.forms import AskTrack, VideoAnswer
 from sam3_tvm.serve.presence import answered
 from sam3_tvm.serve.receiving import FILE_BODY, save_file
 from sam3_tvm.serve.routes.common import ServiceOf, VideoId, problems
+from sam3_tvm.serve.showing import drawn_film, frame_jpeg
 from sam3_tvm.serve.turns import Kind
 
 __all__ = ["router"]
@@ -22,6 +27,8 @@ __all__ = ["router"]
 router = APIRouter(prefix="/v1/videos", tags=["films"])
 
 LINES = "application/x-ndjson"
+
+_CHUNK = 1 << 18
 
 
 @router.post(
@@ -85,6 +92,71 @@ async def track(
         stack.push_async_callback(following.stop)
         await answered(request, following.begin(), service.limits.seconds)
         return _Lines(following, stack.pop_all())
+
+
+@router.get(
+    "/{name}/frames/{index}",
+    summary="A frame of a film",
+    response_class=Response,
+    responses={200: {"content": {"image/jpeg": {}}}, **problems(401, 404, 422)},
+)
+async def frame(
+    name: VideoId, index: Annotated[int, Path(ge=0, le=1_000_000_000)], service: ServiceOf
+) -> Response:
+    """As a JPEG, counted from 0: what is shown to who clicks on it."""
+    film = service.films.get(name)
+    with _used(film):
+        made = await asyncio.to_thread(frame_jpeg, film, index)
+    # The id is never another film's.
+    headers = {"Cache-Control": "private, max-age=3600, immutable"}
+    return Response(made, media_type="image/jpeg", headers=headers)
+
+
+@router.post(
+    "/{name}/draw",
+    summary="A film with what was found drawn on it",
+    response_class=Response,
+    openapi_extra={"requestBody": {"required": True, "content": {LINES: {}}}},
+    responses={
+        200: {"content": {"video/mp4": {}}},
+        **problems(401, 404, 408, 413, 415, 422, 503),
+    },
+)
+async def draw(name: VideoId, request: Request, service: ServiceOf) -> StreamingResponse:
+    """Lines that `track` gave, or those of them that somebody chose, as `sam3-tvm track -o
+    NAME.mp4` draws them."""
+    film = service.films.get(name)
+    lines = (await request.body()).splitlines()
+    stopped = threading.Event()
+    with _used(film):
+        made = asyncio.to_thread(drawn_film, film, lines, service.films, stopped.is_set)
+        try:
+            file = await answered(request, made, service.limits.seconds)
+        finally:
+            stopped.set()
+    return StreamingResponse(
+        _chunks(file),
+        media_type="video/mp4",
+        headers={"Content-Disposition": 'attachment; filename="film.mp4"'},
+    )
+
+
+@contextmanager
+def _used(film: Film) -> Iterator[None]:
+    """A film that is not to make room meanwhile."""
+    film.users += 1
+    try:
+        yield
+    finally:
+        film.users -= 1
+        film.used = time.monotonic()
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    """A file's bytes; it is closed then, however that ends."""
+    with file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
 
 
 class _Lines(StreamingResponse):

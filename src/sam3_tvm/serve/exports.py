@@ -1,0 +1,142 @@
+"""Results in formats of datasets, by the same writers as ``sam3-tvm annotate``'s."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from sam3_tvm.annotate import FORMATS, AnnotatedObject, AnnotatedPicture, Contents, Listed
+from sam3_tvm.runtime.pictures.runs import are_runs, window_of_runs
+from sam3_tvm.serve.answers import numbered_png
+from sam3_tvm.serve.forms import AskExport, Exported
+from sam3_tvm.serve.problems import Problem
+
+__all__ = ["ExportFormat", "exported"]
+
+
+class ExportFormat(Enum):
+    """A format that results are given in; the value is its name in the path."""
+
+    COCO = "coco"
+    YOLO = "yolo"
+    YOLO_DATASET = "yolo.zip"
+    GEOJSON = "geojson"
+    PNG = "png"
+
+    @property
+    def media_type(self) -> str:
+        """Of the answer."""
+        return _MEDIA_TYPES[self]
+
+
+_MEDIA_TYPES = {
+    ExportFormat.COCO: "application/json",
+    ExportFormat.YOLO: "text/plain; charset=utf-8",
+    ExportFormat.YOLO_DATASET: "application/zip",
+    ExportFormat.GEOJSON: "application/geo+json",
+    ExportFormat.PNG: "image/png",
+}
+
+
+def exported(asked: AskExport, form: ExportFormat, most_pixels: int) -> bytes:
+    """A file with the objects.
+
+    Args:
+        asked: the objects of one picture.
+        form: the format.
+        most_pixels: that a picture may have.
+
+    Returns:
+        COCO's ``annotations.json``; the lines of YOLO's label file for segmentation, or a ZIP of
+        that and ``data.yaml``, without the picture; GeoJSON in pixels; or a PNG with each
+        object's number in its pixels, from 1, in the order that they came in.
+
+    Raises:
+        Problem: what is no mask of such a picture (422), or more objects than a PNG has numbers
+            for (406).
+    """
+    size = (asked.height, asked.width)
+    if size[0] * size[1] > most_pixels:
+        raise Problem(
+            413,
+            f"{size[1]} x {size[0]} px are more than the {most_pixels:,} pixels that are taken",
+        )
+    objects = tuple(_object(one, n, size) for n, one in enumerate(asked.objects, 1))
+    if form is ExportFormat.PNG:
+        return numbered_png((one.mask(size) for one in objects), len(objects), size)
+    # Of a name only the last part: readers take it for a path.
+    name = asked.file_name.replace("\\", "/").rpartition("/")[2] or "picture"
+    picture = AnnotatedPicture(
+        name, name, size, 0, 0, asked.sha256 or "", tuple(one for one in objects if one.area)
+    )
+    return _WRITERS[form](_Picture(picture))
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A dataset of one picture."""
+
+    picture: AnnotatedPicture
+
+    def written(self, name: str) -> dict[str, bytes]:
+        """The files that a format has, by their paths."""
+        categories = tuple(dict.fromkeys(one.category for one in self.picture.objects))
+        with tempfile.TemporaryDirectory(prefix="sam3-tvm-export-") as made:
+            folder = Path(made)
+            about = {"description": "Made by sam3-tvm"}
+            FORMATS[name].write(folder, Contents(folder, categories, self._read, about))
+            return {
+                path.relative_to(folder).as_posix(): path.read_bytes()
+                for path in sorted(folder.rglob("*"))
+                if path.is_file() and not path.is_symlink()
+            }
+
+    def _read(self) -> Iterator[tuple[Listed, AnnotatedPicture]]:
+        yield Listed(Path(self.picture.name), self.picture.name), self.picture
+
+
+def _object(one: Exported, number: int, size: tuple[int, int]) -> AnnotatedObject:
+    runs = one.segmentation
+    if (runs.size[0], runs.size[1]) != size or not are_runs(runs.counts, size):
+        raise Problem(
+            422,
+            f"objects, number {number}: segmentation is to be COCO's compressed run lengths of all "
+            f"{size[1]} x {size[0]} pixels",
+        )
+    window = window_of_runs(runs.counts, size)
+    height, width = window.mask.shape
+    x, y, w, h = one.bbox or (window.x, window.y, width, height)
+    box = (float(x), float(y), float(x + w), float(y + h))
+    area = int(window.mask.sum())
+    phrase = one.phrase or one.category
+    return AnnotatedObject(phrase, one.category, one.score, box, area, runs.counts)
+
+
+def _only(name: str, end: str) -> Callable[[_Picture], bytes]:
+    """The one file of a format whose path ends so."""
+
+    def write(picture: _Picture) -> bytes:
+        return next(data for path, data in picture.written(name).items() if path.endswith(end))
+
+    return write
+
+
+def _zipped(picture: _Picture) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, data in picture.written("yolo-segment").items():
+            archive.writestr(path, data)
+    return made.getvalue()
+
+
+_WRITERS: dict[ExportFormat, Callable[[_Picture], bytes]] = {
+    ExportFormat.COCO: _only("coco", "annotations.json"),
+    ExportFormat.YOLO: _only("yolo-segment", ".txt"),
+    ExportFormat.YOLO_DATASET: _zipped,
+    ExportFormat.GEOJSON: _only("geojson", ".geojson"),
+}

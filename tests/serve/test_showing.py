@@ -1,0 +1,83 @@
+"""A film's frames, the film with masks on it, and how long things take."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from sam3_tvm.runtime.video.open import open_frames
+
+
+@pytest.fixture
+def film(client, film_file) -> str:
+    return client.post("/v1/videos", content=film_file).headers["location"]
+
+
+def test_a_frame_is_that_of_the_film(client, film, film_file, tmp_path):
+    (tmp_path / "film.mp4").write_bytes(film_file)
+    answer = client.get(f"{film}/frames/7")
+    assert answer.headers["content-type"] == "image/jpeg"
+    shown = np.asarray(Image.open(io.BytesIO(answer.content)), np.int16)
+    with open_frames(tmp_path / "film.mp4") as frames:
+        there = frames.read(7).astype(np.int16)
+        other = frames.read(0).astype(np.int16)
+    assert np.abs(shown - there).mean() < 3 < np.abs(shown - other).mean()
+
+
+def test_a_frame_that_is_not_there_is_named(client, film):
+    answer = client.get(f"{film}/frames/12")
+    assert answer.status_code == 404
+    assert answer.json()["detail"] == (
+        "frame 12 is not in the film, which has 12, numbered from 0"
+    )
+
+
+def test_lines_are_drawn_on_their_frames(client, film):
+    asked = {"objects": [{"id": 1, "box": [4, 4, 30, 30]}]}
+    lines = client.post(f"{film}/track", json=asked).content
+    chosen = b"".join(line + b"\n" for line in lines.splitlines()[2:9])
+    answer = client.post(f"{film}/draw", content=chosen)
+    assert answer.headers["content-type"] == "video/mp4"
+    with av.open(io.BytesIO(answer.content)) as made:
+        assert sum(1 for _ in made.decode(video=0)) == 7
+
+
+LINE = {"frame": 0, "objects": []}
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [{"frame": -1, "objects": []}],
+        [LINE, LINE],
+        [{"frame": 1, "objects": []}, LINE],
+        [{"frame": 0, "objects": [{"id": 1, "score": 1, "segmentation": {"size": [1, 1], "counts": "1"}}]}],
+        ["no line"],
+    ],
+)
+def test_lines_of_something_else_are_refused(client, film, lines):
+    content = "".join(f"{json.dumps(line)}\n" for line in lines)
+    answer = client.post(f"{film}/draw", content=content)
+    assert answer.status_code == 422
+    assert f"line {len(lines)}: is none that following this film gave" in answer.json()["detail"]
+
+
+def test_no_lines_and_a_frame_behind_the_end_are_refused(client, film):
+    assert client.post(f"{film}/draw", content=b"\n").status_code == 422
+    answer = client.post(f"{film}/draw", content=json.dumps({"frame": 99, "objects": []}))
+    assert answer.status_code == 422
+    assert "frame 99" in answer.json()["detail"]
+
+
+def test_how_long_a_picture_takes_is_told(client, file):
+    before = client.get("/v1").json()
+    assert before["kinds"]["encode"] == {"seconds": None, "under_way": 0}
+    assert before["tasks"] == ["concepts", "clicks", "video"]
+    assert before["limits"]["prompts"] == 64
+    client.post("/v1/images", content=file())
+    assert client.get("/v1").json()["kinds"]["encode"]["seconds"] > 0
