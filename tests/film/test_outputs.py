@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -105,23 +106,27 @@ def write_many(output: JsonLines, count: int) -> None:
         output.write(tracked(index % 256))
 
 
-@pytest.fixture
+@contextmanager
 def small_files():
-    """Files of this process may grow to a kilobyte."""
+    """In the block files of this process may grow to a kilobyte: in a test's alone, as pytest's own
+    output may be a file."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, ignored)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
 
 
-def test_lines_that_may_not_grow_further_stay_whole_and_say_so(folder, small_files):
+def test_lines_that_may_not_grow_further_stay_whole_and_say_so(folder):
     path = folder / "x.jsonl"
     path.write_text("older")
     output = JsonLines(path)
     output.start(25, folder, {})
-    with pytest.raises(UsageError, match=r"x.jsonl: cannot be written \(File too large\)"):
+    said = r"x.jsonl: cannot be written \(File too large\)"
+    with small_files(), pytest.raises(UsageError, match=said):
         write_many(output, 100)
     output.abandon()
     lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -129,7 +134,7 @@ def test_lines_that_may_not_grow_further_stay_whole_and_say_so(folder, small_fil
     assert len(lines) > 1
 
 
-def test_older_lines_stay_where_not_one_may_be_written(folder, small_files):
+def test_older_lines_stay_where_not_one_may_be_written(folder):
     path = folder / "x.jsonl"
     path.write_text("older")
     output = JsonLines(path)
@@ -141,7 +146,8 @@ def test_older_lines_stay_where_not_one_may_be_written(folder, small_files):
         LazyMasks((6, 8), None, made=np.ones((99, 6, 8), np.bool_)),
         np.zeros((6, 8, 3), np.uint8),
     )
-    with pytest.raises(UsageError, match=r"x.jsonl: cannot be written \(File too large\)"):
+    said = r"x.jsonl: cannot be written \(File too large\)"
+    with small_files(), pytest.raises(UsageError, match=said):
         output.write(many)
     assert path.read_text() == "older"
     assert list(folder.iterdir()) == [path]
@@ -230,6 +236,7 @@ def test_a_spool_on_a_full_disk_is_one_line(folder):
 
 FORKS = """
 import gc, os, signal, sys
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 import numpy as np
