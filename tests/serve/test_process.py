@@ -17,6 +17,9 @@ import pytest
 
 pytest.importorskip("fastapi")
 
+from typer.testing import CliRunner
+
+from sam3_tvm.cli import app
 from sam3_tvm.errors import UsageError
 from sam3_tvm.serve.process import is_local, listening
 
@@ -66,9 +69,18 @@ def test_a_port_in_use_is_said_in_a_line():
         listening("127.0.0.1", first.getsockname()[1])
 
 
-def test_a_host_that_is_none_of_this_machines_is_said_in_a_line():
-    with pytest.raises(UsageError, match="cannot be listened on"):
-        listening("203.0.113.7", 0)
+@pytest.mark.parametrize("host", ["203.0.113.7", "a..b", "x" * 70])
+def test_a_host_that_is_none_of_this_machines_is_said_in_a_line(host):
+    with pytest.raises(UsageError, match=r"cannot be listened on \([^()]*\): choose"):
+        listening(host, 0)
+
+
+@pytest.mark.parametrize("seconds", ["inf", "nan", "1e30", "0"])
+def test_a_timeout_that_is_none_is_refused_before_anything_begins(seconds):
+    result = CliRunner().invoke(app, ["serve", "nowhere", "--timeout", seconds])
+    assert result.exit_code == 2
+    assert "--timeout" in result.output
+    assert "nowhere" not in result.output
 
 
 @pytest.mark.parametrize(

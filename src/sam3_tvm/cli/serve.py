@@ -81,6 +81,7 @@ def command(
             "SIGTERM.",
             metavar="SECONDS",
             min=1,
+            max=86_400,
         ),
     ] = 300.0,
     threads: Threads = None,

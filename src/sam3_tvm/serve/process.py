@@ -44,8 +44,10 @@ def listening(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
-    except OSError as error:
-        reason = (error.strerror or f"{error}").lower()
+    except (OSError, UnicodeError) as error:  # the latter of a name that no host can have
+        # Python adds the address in brackets, which the line has already.
+        said = getattr(error, "strerror", None) or "no host has such a name"
+        reason = said.partition(" (while ")[0].lower()
         raise UsageError(
             f"{host}:{port} cannot be listened on ({reason}): choose another with --port or "
             "--host; --port 0 takes a free one"
