@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from sam3_tvm.cli import app
 from sam3_tvm.errors import UsageError
-from sam3_tvm.serve.process import is_local, listening
+from sam3_tvm.serve.process import listening
 
 SCRIPT = Path(__file__).with_name("serve_stand_in.py")
 
@@ -83,22 +83,12 @@ def test_a_timeout_that_is_none_is_refused_before_anything_begins(seconds):
     assert "nowhere" not in result.output
 
 
-@pytest.mark.parametrize(
-    ("host", "local"),
-    [
-        ("127.0.0.1", True),
-        ("127.8.8.8", True),
-        ("::1", True),
-        ("localhost", True),
-        ("0.0.0.0", False),
-        ("::", False),
-        ("192.168.1.2", False),
-        ("localhost.evil.example", False),
-        ("", False),
-    ],
-)
-def test_which_hosts_are_this_machine_alone(host, local):
-    assert is_local(host) is local
+@pytest.mark.parametrize("token", ["", " ", " secret", "two words", "tab\t", "schl\u00fcssel"])
+def test_a_token_that_no_header_could_bring_is_refused(token):
+    for arguments, env in (["--token", token], {}), ([], {"SAM3_TVM_TOKEN": token}):
+        result = CliRunner().invoke(app, ["serve", "nowhere", *arguments], env=env)
+        assert result.exit_code == 2
+        assert "printable ASCII without spaces" in " ".join(result.output.split())
 
 
 def test_a_socket_of_version_6_listens():

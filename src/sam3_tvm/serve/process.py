@@ -7,7 +7,6 @@ import socket
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ipaddress import ip_address
 from types import FrameType
 
 import uvicorn
@@ -20,17 +19,9 @@ from sam3_tvm.serve.app import create_app
 from sam3_tvm.serve.gate import Access
 from sam3_tvm.serve.limits import Limits
 
-__all__ = ["is_local", "listening", "serve"]
+__all__ = ["listening", "serve"]
 
 _BACKLOG = 128
-
-
-def is_local(host: str) -> bool:
-    """Whether a host is this machine alone."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def listening(host: str, port: int) -> socket.socket:
