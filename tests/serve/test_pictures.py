@@ -176,7 +176,11 @@ def test_logits_that_are_none_are_refused(client, picture, mask):
         ("segment", {"phrases": [" "]}, "empty phrase"),
         ("segment", {"phrases": ["dog"], "threshold": 2}, "between 0 and 1"),
         ("segment", {"phrases": ["dog"], "boxes": [[0, 0, 1]]}, "boxes.0: List should have"),
-        ("segment", {"phrases": ["dog"], "colour": "red"}, "colour: Extra inputs"),
+        (
+            "segment",
+            {"phrases": ["dog"], "colour": "red"},
+            "'colour' is no name that is known here: phrases",
+        ),
         ("segment", {"phrases": ["a"] * 65}, "65 prompts in one request: at most 64"),
         ("click", {}, "nothing was clicked"),
         ("click", {"points": [[99, 5]]}, "outside the picture"),
