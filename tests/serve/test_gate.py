@@ -136,8 +136,8 @@ def test_requests_are_counted_by_route_and_status(client, picture):
     counted = client.get("/metrics").text
     for line in (
         'requests_total{method="POST",route="/v1/images",status="201"} 1.0',
-        'requests_total{method="GET",route="/v1/images/{name}",status="200"} 1.0',
-        'requests_total{method="GET",route="/v1/images/{name}",status="404"} 1.0',
+        'requests_total{method="GET",route="/v1/images/{id}",status="200"} 1.0',
+        'requests_total{method="GET",route="/v1/images/{id}",status="404"} 1.0',
         'requests_total{method="GET",route="other",status="404"} 1.0',
         "pictures_encoded_total 1.0",
         "picture_bytes 1176.0",

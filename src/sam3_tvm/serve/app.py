@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from importlib import metadata
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -13,11 +14,13 @@ from sam3_tvm.errors import Sam3Error
 from sam3_tvm.runtime import Model
 from sam3_tvm.serve.gate import Access, Gate
 from sam3_tvm.serve.limits import Limits
-from sam3_tvm.serve.problems import handle_problems
+from sam3_tvm.serve.problems import MEDIA_TYPE, handle_problems
 from sam3_tvm.serve.routes import health, pictures, videos
 from sam3_tvm.serve.service import Service
 
 __all__ = ["create_app"]
+
+_PROBLEM = {"$ref": "#/components/schemas/ProblemAnswer"}
 
 _ABOUT = """SAM 3 compiled with Apache TVM, over HTTP. Send a picture to `/v1/images`, then ask
 about it by its id: `segment` finds what phrases name or looks like examples, `click` the object
@@ -56,7 +59,7 @@ def create_app(
                 await loading
             await service.close()
 
-    app = FastAPI(
+    app = _Described(
         title="sam3-tvm",
         summary="Segment anything with concepts",
         description=_ABOUT,
@@ -71,6 +74,22 @@ def create_app(
         app.include_router(routes.router)
     app.add_middleware(Gate, service=lambda: app.state.service, access=access or Access())
     return app
+
+
+class _Described(FastAPI):
+    """Describes problems under their media type; FastAPI has no word for another than a route's."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            operations = (
+                one for path in super().openapi()["paths"].values() for one in path.values()
+            )
+            for operation in operations:
+                for status, told in operation["responses"].items():
+                    if status >= "400":
+                        told["content"] = {MEDIA_TYPE: {"schema": _PROBLEM}}
+        assert self.openapi_schema is not None
+        return self.openapi_schema
 
 
 async def _load(
