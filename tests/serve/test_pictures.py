@@ -256,9 +256,12 @@ def test_pictures_that_wait_are_decoded_as_far_as_their_memory_goes(
 
     async def check(app) -> None:
         model.gate.clear()
-        asked = [Asked(app, "/v1/images", file(number)) for number in range(6)]
+        asked = [Asked(app, "/v1/images", file(0))]
+        await asyncio.to_thread(model.begun.acquire)
+        asked += [Asked(app, "/v1/images", file(1))]
         await until(lambda: decoded == 2)
-        await asyncio.sleep(0.1)
+        asked += [Asked(app, "/v1/images", file(number)) for number in range(2, 6)]
+        await asyncio.sleep(0.2)
         assert decoded == 2
         asked[1].left.set()  # which makes room
         await until(lambda: decoded == 3)

@@ -25,7 +25,10 @@ _KEPT_BYTES = 128 << 20
 
 # Formats that are lists or scripts, and lead FFmpeg to other files than the one that was given.
 _LISTS = frozenset(
-    "avisynth concat dash hls hls,applehttp imf rtp rtsp sdp vapoursynth webm_dash_manifest".split()
+    (
+        *("avisynth", "concat", "dash", "hls", "hls,applehttp", "imf", "rtp", "rtsp", "sdp"),
+        *("vapoursynth", "webm_dash_manifest"),
+    )
 )
 
 
