@@ -7,10 +7,13 @@ import asyncio
 import pytest
 
 from sam3_tvm.serve import Access, Limits
+from sam3_tvm.serve.gate import is_local
 from tests.serve.conftest import Asked
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "[::1]:80", "LOCALHOST:9"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:8000", "127.0.0.2:80", "localhost", "[::1]:80", "LOCALHOST:9"]
+)
 def test_this_machine_is_asked_by_its_own_names(client, host):
     assert client.get("/healthz", headers={"Host": host}).status_code == 200
 
@@ -38,6 +41,24 @@ def test_other_sites_pages_are_refused(client, headers, status):
     answer = client.get("/healthz", headers=headers)
     assert answer.status_code == status
     assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.2", False),
+        ("localhost.evil.example", False),
+        ("", False),
+    ],
+)
+def test_which_hosts_are_this_machine_alone(host, local):
+    assert is_local(host) is local
 
 
 @pytest.mark.parametrize("given", [None, "Bearer other", "Bearer", "Basic secret", "secret"])
@@ -115,8 +136,8 @@ def test_requests_are_counted_by_route_and_status(client, picture):
     counted = client.get("/metrics").text
     for line in (
         'requests_total{method="POST",route="/v1/images",status="201"} 1.0',
-        'requests_total{method="GET",route="/v1/images/{name}",status="200"} 1.0',
-        'requests_total{method="GET",route="/v1/images/{name}",status="404"} 1.0',
+        'requests_total{method="GET",route="/v1/images/{id}",status="200"} 1.0',
+        'requests_total{method="GET",route="/v1/images/{id}",status="404"} 1.0',
         'requests_total{method="GET",route="other",status="404"} 1.0',
         "pictures_encoded_total 1.0",
         "picture_bytes 1176.0",

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
-from sam3_tvm.serve import Limits
+from sam3_tvm.runtime.pictures.image import read_picture
+from sam3_tvm.serve import Limits, encodings
 from tests.serve.conftest import Asked, until
 from tests.serve.stand_in import SIDE
 
@@ -176,7 +177,11 @@ def test_logits_that_are_none_are_refused(client, picture, mask):
         ("segment", {"phrases": [" "]}, "empty phrase"),
         ("segment", {"phrases": ["dog"], "threshold": 2}, "between 0 and 1"),
         ("segment", {"phrases": ["dog"], "boxes": [[0, 0, 1]]}, "boxes.0: List should have"),
-        ("segment", {"phrases": ["dog"], "colour": "red"}, "colour: Extra inputs"),
+        (
+            "segment",
+            {"phrases": ["dog"], "colour": "red"},
+            "'colour' is no name that is known here: phrases",
+        ),
         ("segment", {"phrases": ["a"] * 65}, "65 prompts in one request: at most 64"),
         ("click", {}, "nothing was clicked"),
         ("click", {"points": [[99, 5]]}, "outside the picture"),
@@ -235,6 +240,37 @@ def test_a_picture_whose_client_left_in_the_queue_is_never_encoded(on_loop, mode
         assert model.calls == ["encode"] * 2
 
     on_loop(check)
+
+
+def test_pictures_that_wait_are_decoded_as_far_as_their_memory_goes(
+    on_loop, model, file, monkeypatch
+):
+    decoded = 0
+
+    def read(data):
+        nonlocal decoded
+        decoded += 1
+        return read_picture(data)
+
+    monkeypatch.setattr(encodings, "read_picture", read)
+
+    async def check(app) -> None:
+        model.gate.clear()
+        asked = [Asked(app, "/v1/images", file(0))]
+        await asyncio.to_thread(model.begun.acquire)
+        asked += [Asked(app, "/v1/images", file(1))]
+        await until(lambda: decoded == 2)
+        asked += [Asked(app, "/v1/images", file(number)) for number in range(2, 6)]
+        await asyncio.sleep(0.2)
+        assert decoded == 2
+        asked[1].left.set()  # which makes room
+        await until(lambda: decoded == 3)
+        model.gate.set()
+        await asyncio.gather(*(one.task for one in asked))
+        assert [one.status for one in asked] == [201, 499, *[201] * 4]
+        assert decoded == 6
+
+    on_loop(check, Limits(pixels=24 * 16 + 1))
 
 
 def test_clicks_pass_ahead_of_pictures_that_wait(on_loop, model, file):

@@ -17,8 +17,11 @@ import pytest
 
 pytest.importorskip("fastapi")
 
+from typer.testing import CliRunner
+
+from sam3_tvm.cli import app
 from sam3_tvm.errors import UsageError
-from sam3_tvm.serve.process import is_local, listening
+from sam3_tvm.serve.process import listening
 
 SCRIPT = Path(__file__).with_name("serve_stand_in.py")
 
@@ -66,27 +69,26 @@ def test_a_port_in_use_is_said_in_a_line():
         listening("127.0.0.1", first.getsockname()[1])
 
 
-def test_a_host_that_is_none_of_this_machines_is_said_in_a_line():
-    with pytest.raises(UsageError, match="cannot be listened on"):
-        listening("203.0.113.7", 0)
+@pytest.mark.parametrize("host", ["203.0.113.7", "a..b", "x" * 70])
+def test_a_host_that_is_none_of_this_machines_is_said_in_a_line(host):
+    with pytest.raises(UsageError, match=r"cannot be listened on \([^()]*\): choose"):
+        listening(host, 0)
 
 
-@pytest.mark.parametrize(
-    ("host", "local"),
-    [
-        ("127.0.0.1", True),
-        ("127.8.8.8", True),
-        ("::1", True),
-        ("localhost", True),
-        ("0.0.0.0", False),
-        ("::", False),
-        ("192.168.1.2", False),
-        ("localhost.evil.example", False),
-        ("", False),
-    ],
-)
-def test_which_hosts_are_this_machine_alone(host, local):
-    assert is_local(host) is local
+@pytest.mark.parametrize("seconds", ["inf", "nan", "1e30", "0"])
+def test_a_timeout_that_is_none_is_refused_before_anything_begins(seconds):
+    result = CliRunner().invoke(app, ["serve", "nowhere", "--timeout", seconds])
+    assert result.exit_code == 2
+    assert "--timeout" in result.output
+    assert "nowhere" not in result.output
+
+
+@pytest.mark.parametrize("token", ["", " ", " secret", "two words", "tab\t", "schl\u00fcssel"])
+def test_a_token_that_no_header_could_bring_is_refused(token):
+    for arguments, env in (["--token", token], {}), ([], {"SAM3_TVM_TOKEN": token}):
+        result = CliRunner().invoke(app, ["serve", "nowhere", *arguments], env=env)
+        assert result.exit_code == 2
+        assert "printable ASCII without spaces" in " ".join(result.output.split())
 
 
 def test_a_socket_of_version_6_listens():

@@ -248,6 +248,29 @@ def test_a_film_is_followed_no_further_when_its_client_goes(on_loop, model, film
     on_loop(check, Limits(films_followed=1))
 
 
+def test_a_films_file_stays_while_it_is_followed_and_goes_then(on_loop, model, film_file):
+    async def check(app) -> None:
+        film = sent(app, film_file)
+        await film.task
+        location = film.headers[b"location"].decode()
+        model.gate.clear()
+        asked = {"objects": [{"id": 1, "points": [[18, 34]], "frame": 5}], "direction": "both"}
+        follows = Asked(app, f"{location}/track", json.dumps(asked).encode())
+        await until(lambda: model.calls)
+        (kept,) = app.state.service.films._kept.values()
+        forgets = Asked(app, location, b"", method="DELETE")
+        await forgets.task
+        assert forgets.status == 204
+        assert kept.path.exists()
+        model.gate.set()
+        await follows.task
+        assert b"error" not in follows.body
+        assert follows.body.count(b"\n") == 12
+        assert not kept.path.exists()
+
+    on_loop(check)
+
+
 def test_a_film_that_waits_for_its_turn_is_given_up_when_its_client_goes(
     on_loop, model, film_file, file
 ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -85,6 +86,7 @@ def command(
             "SIGTERM.",
             metavar="SECONDS",
             min=1,
+            max=86_400,
         ),
     ] = 300.0,
     label_studio: Annotated[
@@ -120,14 +122,17 @@ def command(
     SAM3_TVM_TOKEN=$(openssl rand -hex 32) sam3-tvm serve sam3-cpu --host 0.0.0.0
     """
     with needed("serve", "serve"):
-        from sam3_tvm.serve.gate import Access
+        from sam3_tvm.serve.gate import Access, is_local
         from sam3_tvm.serve.label_studio.sources import Sources, check_url
         from sam3_tvm.serve.limits import Limits
-        from sam3_tvm.serve.process import is_local, listening, serve
+        from sam3_tvm.serve.process import listening, serve
 
     token = token if token is not None else os.environ.get(_TOKEN)
-    if token is not None and not (token.isascii() and token.isprintable() and token.strip()):
-        raise UsageError("--token takes printable ASCII, such as `openssl rand -hex 32` gives")
+    if token is not None and not re.fullmatch("[!-~]+", token):
+        raise UsageError(
+            f"--token and {_TOKEN} take printable ASCII without spaces, such as "
+            "`openssl rand -hex 32` gives"
+        )
     if token is not None and no_auth:
         raise UsageError("--token and --no-auth: give one of them")
     local = is_local(host)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from importlib import metadata
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -15,11 +16,13 @@ from sam3_tvm.serve.gate import Access, Gate
 from sam3_tvm.serve.label_studio import routes as label_studio
 from sam3_tvm.serve.label_studio.sources import Sources
 from sam3_tvm.serve.limits import Limits
-from sam3_tvm.serve.problems import handle_problems
+from sam3_tvm.serve.problems import MEDIA_TYPE, handle_problems
 from sam3_tvm.serve.routes import cvat, exports, health, page, pictures, videos
 from sam3_tvm.serve.service import Service
 
 __all__ = ["create_app"]
+
+_PROBLEM = {"$ref": "#/components/schemas/ProblemAnswer"}
 
 _ABOUT = """SAM 3 compiled with Apache TVM, over HTTP. Send a picture to `/v1/images`, then ask
 about it by its id: `segment` finds what phrases name or looks like examples, `click` the object
@@ -63,7 +66,7 @@ def create_app(
                 await loading
             await service.close()
 
-    app = FastAPI(
+    app = _Described(
         title="sam3-tvm",
         summary="Segment anything with concepts",
         description=_ABOUT,
@@ -81,6 +84,22 @@ def create_app(
         app.include_router(label_studio.router)
     app.add_middleware(Gate, service=lambda: app.state.service, access=access or Access())
     return app
+
+
+class _Described(FastAPI):
+    """Describes problems under their media type; FastAPI has no word for another than a route's."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            operations = (
+                one for path in super().openapi()["paths"].values() for one in path.values()
+            )
+            for operation in operations:
+                for status, told in operation["responses"].items():
+                    if status >= "400":
+                        told["content"] = {MEDIA_TYPE: {"schema": _PROBLEM}}
+        assert self.openapi_schema is not None
+        return self.openapi_schema
 
 
 async def _load(

@@ -31,10 +31,17 @@ class Encodings:
         turns: for the encoder.
         store: where encodings are kept.
         metrics: what is counted.
+        decoded_bytes: of pictures that wait to be encoded, decoded; beyond that the next is
+            decoded when one of them is encoded.
     """
 
     def __init__(
-        self, model: Callable[[], Model], turns: Turns, store: Store, metrics: Metrics
+        self,
+        model: Callable[[], Model],
+        turns: Turns,
+        store: Store,
+        metrics: Metrics,
+        decoded_bytes: int,
     ) -> None:
         self._model = model
         self._turns = turns
@@ -43,6 +50,10 @@ class Encodings:
         self._underway: dict[str, _Underway] = {}
         # One at a time: a picture at the limit takes hundreds of megabytes while it is read.
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="sam3-tvm-read")
+        self._reading = asyncio.Lock()
+        self._decoded_bytes = decoded_bytes
+        self._decoded = 0
+        self._encoded = asyncio.Event()
 
     async def encode(self, data: bytes) -> tuple[Stored, bool]:
         """A file's picture, and whether it is new here.
@@ -78,9 +89,18 @@ class Encodings:
 
     async def _made(self, name: str, data: bytes) -> Stored:
         loop = asyncio.get_running_loop()
-        # What is no picture doesn't wait for a turn.
-        rgb = await loop.run_in_executor(self._reader, read_picture, data)
-        encoded = await self._turns.run(Kind.PICTURE, lambda: self._model().encode_image(rgb))
+        # Before its turn: what is no picture doesn't wait for one, unless large pictures do.
+        async with self._reading:
+            while self._decoded >= self._decoded_bytes:
+                self._encoded.clear()
+                await self._encoded.wait()
+            rgb = await loop.run_in_executor(self._reader, read_picture, data)
+            self._decoded += rgb.nbytes
+        try:
+            encoded = await self._turns.run(Kind.PICTURE, lambda: self._model().encode_image(rgb))
+        finally:
+            self._decoded -= rgb.nbytes
+            self._encoded.set()
         self._metrics.encoded.inc()
         return self._store.add(name, encoded)
 

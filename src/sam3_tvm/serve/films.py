@@ -131,13 +131,28 @@ class Films:
             )
         return found
 
+    def hold(self, film: Film) -> None:
+        """Keep a film's file, whoever forgets the film, until :meth:`release`."""
+        film.users += 1
+
+    def release(self, film: Film) -> None:
+        """End a :meth:`hold`."""
+        film.users -= 1
+        film.used = time.monotonic()
+        self._clean(film)
+
     def remove(self, name: str) -> bool:
         """Forget a film; whether it was there. Who follows it goes on."""
         gone = self._kept.pop(name, None)
         if gone is not None:
-            with suppress(OSError):
-                gone.path.unlink(missing_ok=True)
+            self._clean(gone)
         return gone is not None
+
+    def _clean(self, film: Film) -> None:
+        """Remove the file of a forgotten film, which going back through it opens anew."""
+        if film.name not in self._kept and not film.users:
+            with suppress(OSError):
+                film.path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Remove all of them."""

@@ -120,7 +120,7 @@ class Following:
         Raises:
             Problem: what cannot be followed.
         """
-        self._film.users += 1
+        self._films.hold(self._film)
         self._metrics.following.inc()
         self._thread = self._loop.run_in_executor(self._threads, self._work)
         await self._begun
@@ -141,9 +141,8 @@ class Following:
             try:
                 await asyncio.shield(thread)
             finally:
-                self._film.users -= 1
+                self._films.release(self._film)
                 self._metrics.following.dec()
-                self._film.used = time.monotonic()
                 if self._begun.done() and not self._begun.cancelled():
                     self._begun.exception()  # which nobody may be left to ask for
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = [
     "AskClick",
@@ -44,6 +44,18 @@ PictureId = Annotated[str, Field(min_length=64, max_length=64, pattern="^[0-9a-f
 class _Asked(BaseModel):
     # A misspelt name is an error, rather than a request for something else.
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names(cls, data: Any) -> Any:
+        """One error, whatever comes: pydantic's own are as many as a body has unknown names."""
+        if isinstance(data, dict):
+            unknown = next((name for name in data if name not in cls.model_fields), None)
+            if unknown is not None:
+                raise ValueError(
+                    f"{unknown[:40]!r} is no name that is known here: {', '.join(cls.model_fields)}"
+                )
+        return data
 
 
 class Like(_Asked):

@@ -8,6 +8,7 @@ import hmac
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -18,7 +19,7 @@ from sam3_tvm.serve.problems import Problem, answer
 from sam3_tvm.serve.routes import cvat
 from sam3_tvm.serve.service import Service
 
-__all__ = ["Access", "Gate"]
+__all__ = ["Access", "Gate", "is_local"]
 
 # What an orchestrator asks, and the page, whose script asks for the token.
 _OPEN = frozenset({"/", "/healthz", "/readyz", "/openapi.json"})
@@ -26,7 +27,13 @@ _OPEN = frozenset({"/", "/healthz", "/readyz", "/openapi.json"})
 # The page's own files.
 _PAGE = "/page/"
 
-_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+
+def is_local(host: str) -> bool:
+    """Whether a host's name or address is this machine alone."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class Access:
 
     def _check_host(self, headers: Headers) -> None:
         host = headers.get("host", "")
-        if _split(f"//{host}")[0] not in _LOCAL:
+        if not is_local(_split(f"//{host}")[0] or ""):
             raise Problem(421, "this server is for its own machine: ask for it as 127.0.0.1")
         origin = headers.get("origin")
         foreign = origin is not None and _split(origin)[1] != host.lower()

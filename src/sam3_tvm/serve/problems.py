@@ -69,6 +69,8 @@ def as_problem(error: Exception) -> Problem:
     if isinstance(error, Sam3Error):
         return Problem(422, f"{error}")
     if isinstance(error, HTTPException):
+        if isinstance(error.__cause__, (UnicodeError, RecursionError)):  # of FastAPI's reading JSON
+            return Problem(400, "the body is no JSON (not UTF-8, or nested too deeply)")
         return Problem(error.status_code, f"{error.detail}", headers=error.headers)
     if isinstance(error, MemoryError):
         return Problem(503, "not enough memory for this now", retry_after=10)
@@ -113,7 +115,7 @@ def _invalid(error: RequestValidationError) -> Problem:
             return Problem(400, f"the body is no JSON ({why})")
         place = [f"{part}" for part in one["loc"]]
         where, inner = place[0], place[1:]
-        if where == "body" and not inner:
+        if where == "body" and not inner and kind != "value_error":
             message = "the body is to be a JSON object, sent as Content-Type: application/json"
         pointer = "".join(f"/{p.replace('~', '~0').replace('/', '~1')}" for p in inner)
         name = ".".join(inner)

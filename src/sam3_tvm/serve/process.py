@@ -7,7 +7,6 @@ import socket
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ipaddress import ip_address
 from types import FrameType
 
 import uvicorn
@@ -21,17 +20,9 @@ from sam3_tvm.serve.gate import Access
 from sam3_tvm.serve.label_studio.sources import Sources
 from sam3_tvm.serve.limits import Limits
 
-__all__ = ["is_local", "listening", "serve"]
+__all__ = ["listening", "serve"]
 
 _BACKLOG = 128
-
-
-def is_local(host: str) -> bool:
-    """Whether a host is this machine alone."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -45,8 +36,10 @@ def listening(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
-    except OSError as error:
-        reason = (error.strerror or f"{error}").lower()
+    except (OSError, UnicodeError) as error:  # the latter of a name that no host can have
+        # Python adds the address in brackets, which the line has already.
+        said = getattr(error, "strerror", None) or "no host has such a name"
+        reason = said.partition(" (while ")[0].lower()
         raise UsageError(
             f"{host}:{port} cannot be listened on ({reason}): choose another with --port or "
             "--host; --port 0 takes a free one"

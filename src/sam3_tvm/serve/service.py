@@ -46,7 +46,13 @@ class Service:
         most = dict.fromkeys(Kind, limits.waiting) | {Kind.FRAME: limits.films_followed}
         self.turns = Turns(most, self.metrics)
         self.store = Store(limits.encoded_bytes, self.metrics)
-        self.encodings = Encodings(lambda: self.model, self.turns, self.store, self.metrics)
+        self.encodings = Encodings(
+            lambda: self.model,
+            self.turns,
+            self.store,
+            self.metrics,
+            decoded_bytes=3 * limits.pixels,  # one of the largest
+        )
         self.films = Films(limits)
         self.draining = False
         self._model: Model | None = None

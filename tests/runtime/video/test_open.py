@@ -392,3 +392,14 @@ def test_a_title_in_another_encoding_is_no_fault_of_the_film(tmp_path):
     assert b"\xc9t\xe9" in path.read_bytes()
     with open_frames(path) as film:
         assert film.size == (32, 32)
+
+
+@pytest.mark.parametrize("name", ["list.ffconcat", "list.m3u8", "0123abcd"])
+def test_a_list_that_leads_to_another_file_is_no_film(tmp_path, name):
+    video_scenes.write_video(tmp_path / "film.mp4", 3)
+    text = "ffconcat version 1.0\nfile film.mp4\n"
+    if name.endswith("m3u8"):
+        text = "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nfilm.mp4\n#EXT-X-ENDLIST\n"
+    (tmp_path / name).write_text(text)
+    with pytest.raises(FramesError, match="cannot be read as a video"):
+        open_frames(tmp_path / name)

@@ -23,6 +23,14 @@ __all__ = ["VideoFile", "import_av"]
 _KEPT_FRAMES = 32
 _KEPT_BYTES = 128 << 20
 
+# Formats that are lists or scripts, and lead FFmpeg to other files than the one that was given.
+_LISTS = frozenset(
+    (
+        *("avisynth", "concat", "dash", "hls", "hls,applehttp", "imf", "rtp", "rtsp", "sdp"),
+        *("vapoursynth", "webm_dash_manifest"),
+    )
+)
+
 
 def import_av() -> Any:
     """PyAV.
@@ -111,7 +119,10 @@ class VideoFile(Frames):
         try:
             # Titles and the like, which aren't looked at, may be in any encoding.
             path = str(self._path.absolute())
-            self._container = self._av.open(path, metadata_errors="replace")
+            formats = ",".join(sorted(self._av.formats_available - _LISTS))
+            self._container = self._av.open(
+                path, metadata_errors="replace", options={"format_whitelist": formats}
+            )
         except (self._av.error.FFmpegError, OSError) as error:
             raise FramesError(
                 f"{self.name}: cannot be read as a video ({_reason(error)}): it is none, or is "

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from fastapi import Depends, Path, Request
 
 from sam3_tvm.serve.forms import ProblemAnswer
-from sam3_tvm.serve.problems import MEDIA_TYPE
 from sam3_tvm.serve.service import Service
 
 __all__ = ["PictureId", "ServiceOf", "VideoId", "problems"]
@@ -29,10 +28,7 @@ _SAYS = {
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI's description of problems."""
-    return {
-        status: {"model": ProblemAnswer, "description": _SAYS[status], "content": {MEDIA_TYPE: {}}}
-        for status in statuses
-    }
+    return {status: {"model": ProblemAnswer, "description": _SAYS[status]} for status in statuses}
 
 
 def _service(request: Request) -> Service:
@@ -43,6 +39,8 @@ def _service(request: Request) -> Service:
 ServiceOf = Annotated[Service, Depends(_service)]
 
 PictureId = Annotated[
-    str, Path(pattern="^[0-9a-f]{64}$", description="As POST /v1/images gave it.")
+    str, Path(alias="id", pattern="^[0-9a-f]{64}$", description="As POST /v1/images gave it.")
 ]
-VideoId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="As POST /v1/videos gave it.")]
+VideoId = Annotated[
+    str, Path(alias="id", pattern="^[0-9a-f]{32}$", description="As POST /v1/videos gave it.")
+]

@@ -53,14 +53,14 @@ async def send(request: Request, response: Response, service: ServiceOf) -> Pict
     return _about(stored)
 
 
-@router.get("/{name}", summary="Whether a picture is here", responses=problems(401, 404, 422))
+@router.get("/{id}", summary="Whether a picture is here", responses=problems(401, 404, 422))
 async def look(name: PictureId, service: ServiceOf) -> PictureAnswer:
     """The id is the SHA-256 of the file: a client can ask before it sends it."""
     return _about(service.store.get(name))
 
 
 @router.delete(
-    "/{name}", status_code=204, summary="Forget a picture", responses=problems(401, 404, 422)
+    "/{id}", status_code=204, summary="Forget a picture", responses=problems(401, 404, 422)
 )
 async def forget(name: PictureId, service: ServiceOf) -> None:
     """For all who sent it; what is being asked about it is still answered."""
@@ -69,7 +69,7 @@ async def forget(name: PictureId, service: ServiceOf) -> None:
 
 
 @router.post(
-    "/{name}/segment",
+    "/{id}/segment",
     summary="Find what phrases name or what looks like examples",
     response_model=SegmentAnswer,
     responses={
@@ -98,7 +98,7 @@ async def segment(
 
 
 @router.post(
-    "/{name}/click",
+    "/{id}/click",
     summary="Segment the object that is clicked",
     response_model=ClickAnswer,
     responses={

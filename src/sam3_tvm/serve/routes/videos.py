@@ -51,15 +51,13 @@ async def send(request: Request, response: Response, service: ServiceOf) -> Vide
     return _about(film)
 
 
-@router.get("/{name}", summary="Whether a film is here", responses=problems(401, 404, 422))
+@router.get("/{id}", summary="Whether a film is here", responses=problems(401, 404, 422))
 async def look(name: VideoId, service: ServiceOf) -> VideoAnswer:
     """As it was when it was sent."""
     return _about(service.films.get(name))
 
 
-@router.delete(
-    "/{name}", status_code=204, summary="Forget a film", responses=problems(401, 404, 422)
-)
+@router.delete("/{id}", status_code=204, summary="Forget a film", responses=problems(401, 404, 422))
 async def forget(name: VideoId, service: ServiceOf) -> None:
     """Who follows it now goes on."""
     service.films.get(name)
@@ -67,7 +65,7 @@ async def forget(name: VideoId, service: ServiceOf) -> None:
 
 
 @router.post(
-    "/{name}/track",
+    "/{id}/track",
     summary="Follow objects through a film",
     response_class=StreamingResponse,
     responses={
