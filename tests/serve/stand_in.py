@@ -28,7 +28,9 @@ class StandIn:
     """
 
     def __init__(self) -> None:
-        self.manifest = SimpleNamespace(sizes=SimpleNamespace(grid=SIDE // 4, tasks=["concepts", "clicks", "video"]))
+        self.manifest = SimpleNamespace(
+            sizes=SimpleNamespace(grid=SIDE // 4, tasks=["concepts", "clicks", "video"])
+        )
         self.calls: list[str] = []
         self.gate = threading.Event()
         self.gate.set()

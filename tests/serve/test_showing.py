@@ -32,9 +32,7 @@ def test_a_frame_is_that_of_the_film(client, film, film_file, tmp_path):
 def test_a_frame_that_is_not_there_is_named(client, film):
     answer = client.get(f"{film}/frames/12")
     assert answer.status_code == 404
-    assert answer.json()["detail"] == (
-        "frame 12 is not in the film, which has 12, numbered from 0"
-    )
+    assert answer.json()["detail"] == ("frame 12 is not in the film, which has 12, numbered from 0")
 
 
 def test_lines_are_drawn_on_their_frames(client, film):
@@ -56,7 +54,12 @@ LINE = {"frame": 0, "objects": []}
         [{"frame": -1, "objects": []}],
         [LINE, LINE],
         [{"frame": 1, "objects": []}, LINE],
-        [{"frame": 0, "objects": [{"id": 1, "score": 1, "segmentation": {"size": [1, 1], "counts": "1"}}]}],
+        [
+            {
+                "frame": 0,
+                "objects": [{"id": 1, "score": 1, "segmentation": {"size": [1, 1], "counts": "1"}}],
+            }
+        ],
         ["no line"],
     ],
 )
