@@ -77,7 +77,7 @@ def drawn_film(
             raise
         if not output.path.exists():
             raise Problem(422, "no lines were sent: give those that following the film gave")
-        made = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+        made = tempfile.TemporaryFile()  # noqa: SIM115 - whoever gets it closes it
         with output.path.open("rb") as file:
             shutil.copyfileobj(file, made)
     made.seek(0)

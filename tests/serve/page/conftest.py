@@ -19,7 +19,7 @@ from tests.conftest import REQUIRE
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
 # For whatever takes a moment: machines that test may be busy.
-PATIENCE = 120_000
+PATIENCE = 60_000
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 

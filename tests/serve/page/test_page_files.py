@@ -36,7 +36,7 @@ def test_a_file_has_its_type_and_is_sent_once(client, name):  # noqa: F811
     assert client.get(f"/page/{name}", headers={"If-None-Match": '"x"'}).status_code == 200
 
 
-@pytest.mark.parametrize("name", ["app.py", "..%2Fapp.py", "%2e%2e/app.py", "index.html/", ""])
+@pytest.mark.parametrize("name", ["app.py", "..%2Fapp.py", "%2e%2e/app.py", "index.htm", ""])
 def test_nothing_else_is_a_file_of_the_page(client, name):  # noqa: F811
     assert client.get(f"/page/{name}").status_code == 404
 

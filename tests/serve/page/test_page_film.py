@@ -49,7 +49,7 @@ def test_a_click_is_followed_corrected_on_a_frame_and_undone(page):
     expect(page.locator("#film-prompts li")).to_have_text(["object 1 on frame 0×"])
     page.locator("#seek").fill("12")
     expect(page.locator("#place")).to_contain_text("12 of 47")
-    page.get_by_text("Beside it").locator("visible=true").click()
+    page.get_by_role("radio", name="Beside it").check()
     canvas.click(position={"x": 30, "y": 30})
     expect(page.locator("#film-prompts li")).to_have_count(2)
     with page.expect_request("**/track") as sent:

@@ -29,8 +29,8 @@ def test_masks_are_read_as_pycocotools_reads_them(page, step):
             counts = coco.encode(mask)["counts"].decode()
             made = page.evaluate(
                 "async ([size, counts, step]) => { const m = await import('/page/runs.js');"
-                " const w = m.maskWindow({size, counts}, step);"
-                " return {...w, data: [...w.data]}; }",
+                " const made = m.maskWindow({size, counts}, step);"
+                " return {...made, data: [...made.data]}; }",
                 [list(size), counts, step],
             )
             whole = np.zeros([-(-side // step) for side in size], np.uint8)

@@ -29,6 +29,7 @@ export class Viewer {
     this.left = 0;
     this.top = 0;
     this.cursor = null;
+    this.byKeys = false; // whether the cursor is to be seen
     this.corner = null; // of a box that is drawn
     this.pointers = new Map();
     new ResizeObserver(() => this.resize()).observe(canvas.parentElement);
@@ -148,12 +149,13 @@ export class Viewer {
       const end = this.end ?? this.cursor ?? this.corner;
       marks.push({ kind: this.about.tool().name, place: boxOf(this.corner, end), open: true });
     }
-    const cursor = document.activeElement === this.canvas ? this.cursor : null;
+    const cursor = this.byKeys && document.activeElement === this.canvas ? this.cursor : null;
     paintPrompts(context, marks, cursor, 1 / this.scale);
   }
 
   #down(event) {
     if (!this.width || event.button !== 0) return;
+    this.byKeys = false;
     this.canvas.focus({ preventScroll: true });
     this.canvas.setPointerCapture(event.pointerId);
     this.pointers.set(event.pointerId, event);
@@ -235,6 +237,7 @@ export class Viewer {
 
   #key(event) {
     if (!this.width || event.altKey) return;
+    clearTimeout(this.telling); // what is done now is of more interest
     if (this.about.key(event)) {
       event.preventDefault();
       return;
@@ -256,6 +259,7 @@ export class Viewer {
 
   #step([dx, dy], fine) {
     const length = fine ? 1 : Math.max(1, Math.round(Math.max(this.width, this.height) / this.zoom / 40));
+    this.byKeys = true;
     const [x, y] = this.cursor ?? [Math.floor(this.width / 2), Math.floor(this.height / 2)];
     this.cursor = this.cursor ? this.#inside(x + dx * length, y + dy * length) : [x, y];
     // What is looked at follows the cursor.
