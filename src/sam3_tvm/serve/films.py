@@ -141,6 +141,15 @@ class Films:
         film.used = time.monotonic()
         self._clean(film)
 
+    @contextmanager
+    def held(self, film: Film) -> Iterator[None]:
+        """A :meth:`hold` for a block."""
+        self.hold(film)
+        try:
+            yield
+        finally:
+            self.release(film)
+
     def remove(self, name: str) -> bool:
         """Forget a film; whether it was there. Who follows it goes on."""
         gone = self._kept.pop(name, None)

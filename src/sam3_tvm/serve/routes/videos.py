@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Path, Request, Response
@@ -93,7 +92,7 @@ async def track(
 
 
 @router.get(
-    "/{name}/frames/{index}",
+    "/{id}/frames/{index}",
     summary="A frame of a film",
     response_class=Response,
     responses={200: {"content": {"image/jpeg": {}}}, **problems(401, 404, 422)},
@@ -103,7 +102,7 @@ async def frame(
 ) -> Response:
     """As a JPEG, counted from 0: what is shown to who clicks on it."""
     film = service.films.get(name)
-    with _used(film):
+    with service.films.held(film):
         made = await asyncio.to_thread(frame_jpeg, film, index)
     # The id is never another film's.
     headers = {"Cache-Control": "private, max-age=3600, immutable"}
@@ -111,7 +110,7 @@ async def frame(
 
 
 @router.post(
-    "/{name}/draw",
+    "/{id}/draw",
     summary="A film with what was found drawn on it",
     response_class=Response,
     openapi_extra={"requestBody": {"required": True, "content": {LINES: {}}}},
@@ -126,7 +125,7 @@ async def draw(name: VideoId, request: Request, service: ServiceOf) -> Streaming
     film = service.films.get(name)
     lines = (await request.body()).splitlines()
     stopped = threading.Event()
-    with _used(film):
+    with service.films.held(film):
         made = asyncio.to_thread(drawn_film, film, lines, service.films, stopped.is_set)
         try:
             file = await answered(request, made, service.limits.seconds)
@@ -137,17 +136,6 @@ async def draw(name: VideoId, request: Request, service: ServiceOf) -> Streaming
         media_type="video/mp4",
         headers={"Content-Disposition": 'attachment; filename="film.mp4"'},
     )
-
-
-@contextmanager
-def _used(film: Film) -> Iterator[None]:
-    """A film that is not to make room meanwhile."""
-    film.users += 1
-    try:
-        yield
-    finally:
-        film.users -= 1
-        film.used = time.monotonic()
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:
