@@ -33,6 +33,7 @@ def test_a_signal_lets_what_runs_be_answered_and_nothing_else_in(file, number):
         text=True,
     )
     try:
+        assert server.stdout.readline() == "begun encode\n"  # before it is ready
         line = server.stdout.readline()
         url = re.search(r"http://127\.0\.0\.1:\d+", line)[0]
         assert "$id/segment" in [server.stdout.readline() for _ in range(2)][1]
