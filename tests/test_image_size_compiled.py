@@ -38,8 +38,8 @@ def test_the_manifest_records_the_size(made):
 
 
 def test_products_are_of_patches_and_attention_of_whole_windows(made):
-    (dump,) = (made / "phases").glob("2-*")
-    encoder = re.search(r"def vision_encoder\(.*?\n    @", dump.read_text(), re.DOTALL)[0]
-    rows = re.findall(r"call_tir\(linear_96x(?:288|96)\w*, .*?Tensor\(\((.*?), \d+\)", encoder)
+    dump = (made / "phases" / "2_dispatch.py").read_text()
+    encoder = re.search(r"def vision_encoder\(.*?\n    @", dump, re.DOTALL)[0]
+    rows = re.findall(r"call_tir\(cls\.linear_96x(?:288|96)\w*, .*?Tensor\(\((.*?), \d+\)", encoder)
     assert rows == ["batch * 9 * 9"] * 8
-    assert encoder.count("call_tir(attention_3x32_packed_windows_4x4_rotary") == 2
+    assert encoder.count("call_tir(cls.attention_3x32_packed_windows_4x4_rotary") == 2
