@@ -72,7 +72,7 @@ ROOMS: dict[str, set[str]] = {
     "tiles": {"errors", "extras", "progress", "files", "runtime"},
     "annotate": CONTRACT | {"extras", "files", "json_file", "unfinished", "runtime", "tiles"},
     "labels": {"errors", "extras", "runtime"},
-    "serve": {"errors", "runtime", "film", "tiles", "annotate", "labels"},
+    "serve": {"errors", "locks", "runtime", "film", "tiles", "annotate", "labels"},
     "importer": {"errors", "progress"},
     "lessons": {"errors", "progress", "importer"},
     "sources/image_size": {"errors"},

@@ -24,7 +24,7 @@ def test_samples_differ_from_each_other_and_from_what_is_measured(tmp_path):
     pytest.importorskip("torch")
     from sam3_tvm.bench.prepare import reference
 
-    reference("random:tiny", ["concepts"], ["detr_encoder"], 1, 0, f"{tmp_path}", samples=2)
+    reference("random:tiny", ["concepts"], None, ["detr_encoder"], 1, 0, f"{tmp_path}", samples=2)
     measured = [*load_arrays(tmp_path / "inputs" / "detr_encoder").values()]
     first, second = load_samples(tmp_path, "detr_encoder")
     assert [one.shape for one in first] == [one.shape for one in second]

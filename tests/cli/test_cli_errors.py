@@ -22,7 +22,7 @@ from sam3_tvm.errors import UsageError
 
 COMMANDS = (
     *("compile", "convert", "segment", "annotate", "click", "track"),
-    *("verify", "evaluate", "bench", "tune", "info", "doctor"),
+    *("serve", "verify", "evaluate", "bench", "tune", "info", "doctor"),
 )
 
 

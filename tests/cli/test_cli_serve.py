@@ -15,7 +15,7 @@ def served(monkeypatch) -> list:
     """What would be served, instead of serving it."""
     calls: list = []
 
-    def serve(load, listener, limits, access, ready, stopping, grace) -> None:
+    def serve(load, listener, limits, access, ready, stopping, grace, labels=None) -> None:
         with listener:
             calls.append((listener.getsockname(), limits, access))
             ready("http://127.0.0.1:7")

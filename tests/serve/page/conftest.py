@@ -32,8 +32,10 @@ def _lacking(what: str) -> None:
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator:
+    """A browser. No longer than a module: Playwright's event loop runs as long, and other tests of
+    this process begin their own."""
     try:
         from playwright.sync_api import expect, sync_playwright
     except ImportError:
@@ -71,7 +73,7 @@ def serving(artifact: Path, *options: str) -> Iterator[str]:
         process.communicate(timeout=120)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(chromium, shapes_artifact) -> Iterator[str]:
     with serving(shapes_artifact) as url:
         yield url

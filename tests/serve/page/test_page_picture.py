@@ -248,10 +248,10 @@ def test_every_control_has_a_name(page):
 
 
 def test_a_token_is_asked_for_and_kept_in_the_tab(new_page, shapes_artifact):
-    with serving(shapes_artifact, "--token", "open sesame") as url:
+    with serving(shapes_artifact, "--token", "open-sesame") as url:
         page = new_page(url)
         dialog = page.get_by_role("dialog")
-        for token in ("wrong", "open sesame"):
+        for token in ("wrong", "open-sesame"):
             dialog.get_by_label("Token").fill(token)
             with page.expect_response("**/v1"):
                 dialog.get_by_role("button", name="Go on").click()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +18,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from sam3_tvm.errors import UsageError, one_line
+from sam3_tvm.locks import Lock
 from sam3_tvm.serve.problems import Problem
 
 __all__ = ["KEY", "Sources", "check_url"]
@@ -173,7 +173,7 @@ class _Tokens:
     """Access tokens: old ones are sent as they are, personal ones are exchanged for a short one."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._short: dict[tuple[str, str], tuple[str, float]] = {}
 
     def header(self, url: str, key: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from typing import Annotated, BinaryIO
@@ -124,13 +123,13 @@ async def draw(name: VideoId, request: Request, service: ServiceOf) -> Streaming
     NAME.mp4` draws them."""
     film = service.films.get(name)
     lines = (await request.body()).splitlines()
-    stopped = threading.Event()
+    stopped: list[bool] = []
     with service.films.held(film):
-        made = asyncio.to_thread(drawn_film, film, lines, service.films, stopped.is_set)
+        made = asyncio.to_thread(drawn_film, film, lines, service.films, lambda: bool(stopped))
         try:
             file = await answered(request, made, service.limits.seconds)
         finally:
-            stopped.set()
+            stopped.append(True)
     return StreamingResponse(
         _chunks(file),
         media_type="video/mp4",
