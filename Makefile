@@ -14,7 +14,7 @@ ARTIFACT := out/shapes
 help:
 	@echo "make demo       compile the demonstration model and segment pictures with it"
 	@echo "make train      train the demonstration model anew (hours)    make draw  held-out scenes"
-	@echo "make train-tracker  its tracker alone, beside the detector that is there (80 minutes)"
+	@echo "make train-tracker  its tracker alone, beside the detector that is there (about an hour)"
 	@echo "make test       ruff, mypy and the tests"
 	@echo "make test-slow  the tests that take longest and fail rarely; CI runs them after the others"
 	@echo "make test-full  the tests at SAM 3's real size (minutes, gigabytes)"

@@ -25,7 +25,7 @@ from training.tracking.export import add_tracker, read_tracker
 from training.tracking.forward import Answer, Passage, backbone_features
 from training.tracking.losses import ABSENT, answer_losses
 from training.tracking.stages import ClipStage
-from training.tracking.train import TrackerRun, load_detector
+from training.tracking.train import TrackerRun, _drawn, load_detector
 
 CHECKPOINT = Path("checkpoints/shapes")
 MASKS = {"mask": 1.0}
@@ -201,6 +201,28 @@ def test_a_run_begins_at_a_stage_with_the_tracker_that_was_added(
     for model in (begun.tracker, begun.average.module):
         for name, tensor in model.state_dict().items():
             torch.testing.assert_close(tensor, wanted[name], rtol=1e-3, atol=2e-3, msg=name)
+
+
+def test_a_stage_may_have_pictures_beside_its_clips(detector: Sam3Model) -> None:
+    """A third batch in each of its steps, and the same ones where a run goes on."""
+    clips, pictures = ClipPlan(1, 3, 1, MASKS), ClipPlan(2, 1, 2, {"box": 1.0})
+    stages = (
+        ClipStage("clips alone", 1, clips, 1e-3, 1e-3, 1, 0.1),
+        ClipStage("clips", 2, clips, 1e-3, 1e-3, 1, 0.1, beside=pictures),
+    )
+    run = TrackerRun(detector, stages)
+    with _drawn(run) as source:
+        steps = list(source)
+    frames = [[batch.pixels.shape[:2] for batch in step] for step in steps]
+    assert frames == [[(1, 3)] * 2, [(1, 3)] * 2 + [(2, 1)], [(1, 3)] * 2 + [(2, 1)]]
+    assert len({batch.pixels.tobytes() for step in steps for batch in step}) == 8
+    run.step = 2
+    with _drawn(run) as source:
+        (last,) = source
+    for batch, before in zip(last, steps[2], strict=True):
+        assert np.array_equal(batch.pixels, before.pixels)
+    losses = run.learn(last)
+    assert math.isfinite(losses["loss"])
 
 
 def test_what_no_run_begins_with_is_refused(detector: Sam3Model, tmp_path: Path) -> None:
