@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import tempfile
 import time
 
 import pytest
 
+from sam3_tvm.errors import UsageError
 from sam3_tvm.runtime import PromptError
 from sam3_tvm.serve.problems import as_problem
 
@@ -97,3 +100,25 @@ def test_a_library_error_is_the_clients():
         "status": 422,
         "detail": "no such phrase",
     }
+
+
+def test_a_full_disk_is_said_whatever_was_to_be_written(client, monkeypatch, file, film_file):
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def no_room(*_):
+        raise full
+
+    try:
+        raise UsageError("/tmp/a/film.mp4: cannot be written") from full
+    except UsageError as error:
+        assert as_problem(error).status_code == 507
+    # Of a form, all beyond a megabyte.
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", no_room)
+    large = file(size=(800, 600))
+    for path in ("/v1/images", "/v1/videos"):
+        document = is_problem(client.post(path, files={"file": ("a", large)}), 507)
+        assert "no room on the server's disk" in document["detail"]
+    monkeypatch.setattr("sam3_tvm.serve.routes.videos.save_file", no_room)
+    is_problem(client.post("/v1/videos", content=film_file), 507)
+    full = PermissionError(errno.EACCES, "secret")
+    assert "secret" not in is_problem(client.post("/v1/videos", content=film_file), 500)["detail"]

@@ -34,7 +34,7 @@ _CHUNK = 1 << 18
     status_code=201,
     summary="Send a film",
     openapi_extra=FILE_BODY,
-    responses=problems(400, 401, 408, 413, 415, 422, 429, 503),
+    responses=problems(400, 401, 408, 413, 415, 422, 429, 501, 503, 507),
 )
 async def send(request: Request, response: Response, service: ServiceOf) -> VideoAnswer:
     """A video file as the body, or in a form as `file`; it is kept until it is deleted, the server
@@ -71,7 +71,7 @@ async def forget(name: VideoId, service: ServiceOf) -> None:
             "description": "A line of JSON per frame, as each is done.",
             "content": {LINES: {"schema": {"type": "string"}}},
         },
-        **problems(400, 401, 404, 408, 413, 415, 422, 429, 503),
+        **problems(400, 401, 404, 408, 413, 415, 422, 429, 503, 507),
     },
 )
 async def track(
@@ -115,7 +115,7 @@ async def frame(
     openapi_extra={"requestBody": {"required": True, "content": {LINES: {}}}},
     responses={
         200: {"content": {"video/mp4": {}}},
-        **problems(401, 404, 408, 413, 415, 422, 503),
+        **problems(401, 404, 408, 413, 415, 422, 503, 507),
     },
 )
 async def draw(name: VideoId, request: Request, service: ServiceOf) -> StreamingResponse:
