@@ -111,7 +111,7 @@ def test_a_path_is_no_part_of_a_files_name(client):
     assert json.loads(answer.content)["images"][0]["file_name"] == "nuts.jpg"
 
 
-@pytest.mark.parametrize("name", [".", "..", "a/", "\0", "\n", " ", "é" * 200, "😀" * 200 + ".png"])
+@pytest.mark.parametrize("name", [".", "..", "a/", "\0", "\n", " ", "é" * 200, "😀" * 196 + ".png"])
 @pytest.mark.parametrize("form", ["coco", "yolo", "yolo.zip", "geojson", "png"])
 def test_whatever_a_file_is_called_it_is_written(client, form, name):
     assert client.post(f"/v1/export/{form}", json={**TWO, "file_name": name}).status_code == 200
