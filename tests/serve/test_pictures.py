@@ -176,6 +176,9 @@ def test_logits_that_are_none_are_refused(client, picture, mask):
         ("segment", {}, "nothing to look for"),
         ("segment", {"phrases": [" "]}, "empty phrase"),
         ("segment", {"phrases": ["dog"], "threshold": 2}, "between 0 and 1"),
+        ("segment", {"phrases": ["dog"], "threshold": "0.5"}, "threshold: Input should be a"),
+        ("segment", {"phrases": ["dog"], "threshold": True}, "threshold: Input should be a"),
+        ("segment", {"phrases": ["dog"], "draw": 1}, "draw: Input should be a valid boolean"),
         ("segment", {"phrases": ["dog"], "boxes": [[0, 0, 1]]}, "boxes.0: List should have"),
         (
             "segment",

@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as coco
 
 from sam3_tvm.runtime.video.open import open_frames
 
@@ -47,6 +48,11 @@ def test_lines_are_drawn_on_their_frames(client, film):
 
 LINE = {"frame": 0, "objects": []}
 
+# A mask of all pixels of the film's frames, and one whose size is no pair of numbers.
+WHOLE = coco.frPyObjects({"size": [96, 128], "counts": [0, 96 * 128]}, 96, 128)
+WHOLE["counts"] = WHOLE["counts"].decode()
+TEXTS = {**WHOLE, "size": ["96", "128"]}
+
 
 @pytest.mark.parametrize(
     "lines",
@@ -61,6 +67,10 @@ LINE = {"frame": 0, "objects": []}
             }
         ],
         ["no line"],
+        [{"frame": "0", "objects": []}],
+        [{"frame": True, "objects": []}],
+        [{"frame": 0, "objects": [{"id": "1", "score": 1, "segmentation": WHOLE}]}],
+        [{"frame": 0, "objects": [{"id": 1, "score": 1, "segmentation": TEXTS}]}],
     ],
 )
 def test_lines_of_something_else_are_refused(client, film, lines):

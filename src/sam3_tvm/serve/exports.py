@@ -14,7 +14,7 @@ import numpy as np
 
 from sam3_tvm.annotate import FORMATS, AnnotatedObject, AnnotatedPicture, Contents, Listed
 from sam3_tvm.errors import one_line
-from sam3_tvm.runtime.pictures.runs import are_runs, window_of_runs
+from sam3_tvm.runtime.pictures.runs import window_of_runs
 from sam3_tvm.serve.answers import numbered_png
 from sam3_tvm.serve.forms import AskExport, Exported
 from sam3_tvm.serve.problems import Problem
@@ -111,7 +111,7 @@ def _name(given: str) -> str:
 
 def _object(one: Exported, number: int, size: tuple[int, int]) -> AnnotatedObject:
     runs = one.segmentation
-    if (runs.size[0], runs.size[1]) != size or not are_runs(runs.counts, size):
+    if not runs.cover(size):
         raise Problem(
             422,
             f"objects, number {number}: segmentation is to be COCO's compressed run lengths of all "
