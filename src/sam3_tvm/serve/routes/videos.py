@@ -81,8 +81,8 @@ async def track(
     lengths as in COCO. What goes wrong on the way is a last line with `error`, a problem as of RFC
     9457. It ends when the client goes; between frames, others' requests pass.
     """
-    film = service.films.get(name)
     async with AsyncExitStack() as stack:
+        film = stack.enter_context(service.films.held(name))
         stack.enter_context(service.turns.place(Kind.FRAME))
         following = service.follow(film, asked)
         stack.push_async_callback(following.stop)
@@ -100,8 +100,7 @@ async def frame(
     name: VideoId, index: Annotated[int, Path(ge=0, le=1_000_000_000)], service: ServiceOf
 ) -> Response:
     """As a JPEG, counted from 0: what is shown to who clicks on it."""
-    film = service.films.get(name)
-    with service.films.held(film):
+    with service.films.held(name) as film:
         made = await asyncio.to_thread(frame_jpeg, film, index)
     # The id is never another film's.
     headers = {"Cache-Control": "private, max-age=3600, immutable"}
@@ -121,10 +120,9 @@ async def frame(
 async def draw(name: VideoId, request: Request, service: ServiceOf) -> StreamingResponse:
     """Lines that `track` gave, or those of them that somebody chose, as `sam3-tvm track -o
     NAME.mp4` draws them."""
-    film = service.films.get(name)
-    lines = (await request.body()).splitlines()
     stopped: list[bool] = []
-    with service.films.held(film):
+    with service.films.held(name) as film:
+        lines = (await request.body()).splitlines()
         made = asyncio.to_thread(drawn_film, film, lines, service.films, lambda: bool(stopped))
         try:
             file = await answered(request, made, service.limits.seconds)
