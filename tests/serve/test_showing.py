@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import threading
 
 import av
 import numpy as np
@@ -12,6 +14,8 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from sam3_tvm.runtime.video.open import open_frames
+from sam3_tvm.serve.problems import ClientLeft
+from tests.serve.conftest import Asked
 
 
 @pytest.fixture
@@ -94,3 +98,35 @@ def test_how_long_a_picture_takes_is_told(client, file):
     assert before["limits"]["prompts"] == 64
     client.post("/v1/images", content=file())
     assert client.get("/v1").json()["kinds"]["encode"]["seconds"] > 0
+
+
+def test_films_that_are_drawn_let_pictures_come_and_end_with_the_server(
+    on_loop, monkeypatch, film_file, file
+):
+    begun, over, at_end = threading.Semaphore(0), threading.Event(), []
+
+    def slow(film, lines, films, stopped):
+        begun.release()
+        over.wait(20)
+        at_end.append((stopped(), film.path.parent.exists()))
+        raise ClientLeft
+
+    monkeypatch.setattr("sam3_tvm.serve.service.drawn_film", slow)
+
+    async def check(app) -> None:
+        film = Asked(app, "/v1/videos", film_file)
+        await film.task
+        draw = f"{film.headers[b'location'].decode()}/draw"
+        drawn = [Asked(app, draw, b"") for _ in range(40)]
+        await asyncio.to_thread(begun.acquire)
+        picture = Asked(app, "/v1/images", file())
+        await asyncio.wait_for(picture.task, 10)
+        assert picture.status == 201
+        for one in drawn:
+            one.left.set()
+        await asyncio.gather(*(one.task for one in drawn))
+        assert not at_end
+        threading.Timer(0.2, over.set).start()
+
+    on_loop(check)
+    assert set(at_end) == {(True, True)}

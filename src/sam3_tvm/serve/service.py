@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import Event
+from typing import BinaryIO
 
 import numpy as np
 
@@ -18,6 +21,7 @@ from sam3_tvm.serve.forms import AskClick, AskSegment, AskTrack, Like
 from sam3_tvm.serve.limits import Limits
 from sam3_tvm.serve.metrics import Metrics
 from sam3_tvm.serve.problems import Problem
+from sam3_tvm.serve.showing import drawn_film
 from sam3_tvm.serve.store import Store, Stored
 from sam3_tvm.serve.turns import Kind, Turns
 
@@ -56,9 +60,12 @@ class Service:
         self.films = Films(limits)
         self.draining = False
         self._model: Model | None = None
-        self._following: set[Following] = set()
         self._film_threads = ThreadPoolExecutor(
             limits.films_followed, thread_name_prefix="sam3-tvm-film"
+        )
+        # Apart from asyncio's own: some long films there would let pictures wait.
+        self._draw_threads = ThreadPoolExecutor(
+            limits.films_followed, thread_name_prefix="sam3-tvm-draw"
         )
 
     @property
@@ -165,10 +172,23 @@ class Service:
             self._film_threads,
         )
 
+    async def draw(self, film: Film, lines: Iterable[bytes]) -> BinaryIO:
+        """The frames that lines tell of, with masks on them; see :func:`drawn_film`.
+
+        Cancelled, it ends after the frame at hand.
+        """
+        stopped = Event()
+        call = partial(drawn_film, film, lines, self.films, stopped.is_set)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._draw_threads, call)
+        finally:
+            stopped.set()
+
     async def close(self) -> None:
         """End what runs, after the call at hand, and remove what is on the disk."""
         self.draining = True
-        for threads in (self._film_threads.shutdown, self.encodings.close, self.turns.close):
+        films = (self._film_threads.shutdown, self._draw_threads.shutdown)
+        for threads in (*films, self.encodings.close, self.turns.close):
             await asyncio.to_thread(threads)
         self.films.close()
 

@@ -17,7 +17,7 @@ from sam3_tvm.serve.forms import AskTrack, VideoAnswer
 from sam3_tvm.serve.presence import answered
 from sam3_tvm.serve.receiving import FILE_BODY, save_file
 from sam3_tvm.serve.routes.common import ServiceOf, VideoId, problems
-from sam3_tvm.serve.showing import drawn_film, frame_jpeg
+from sam3_tvm.serve.showing import frame_jpeg
 from sam3_tvm.serve.turns import Kind
 
 __all__ = ["router"]
@@ -120,14 +120,9 @@ async def frame(
 async def draw(name: VideoId, request: Request, service: ServiceOf) -> StreamingResponse:
     """Lines that `track` gave, or those of them that somebody chose, as `sam3-tvm track -o
     NAME.mp4` draws them."""
-    stopped: list[bool] = []
     with service.films.held(name) as film:
         lines = (await request.body()).splitlines()
-        made = asyncio.to_thread(drawn_film, film, lines, service.films, lambda: bool(stopped))
-        try:
-            file = await answered(request, made, service.limits.seconds)
-        finally:
-            stopped.append(True)
+        file = await answered(request, service.draw(film, lines), service.limits.seconds)
     return StreamingResponse(
         _chunks(file),
         media_type="video/mp4",
