@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import tempfile
 import time
 
@@ -86,6 +87,23 @@ def test_while_the_model_is_loaded_it_is_said(serving, file, model):
         answer = client.post("/v1/images", content=file())
         is_problem(answer, 503)
         assert answer.headers["retry-after"]
+
+
+@pytest.mark.parametrize("error", [UsageError("no artifact"), RuntimeError("secret")])
+def test_a_model_that_cannot_be_loaded_is_logged_and_the_server_says_so(serving, caplog, error):
+    def broken():
+        raise error
+
+    with serving(load=broken) as client:
+        for _ in range(500):
+            detail = is_problem(client.get("/readyz"), 503)["detail"]
+            if "cannot be loaded" in detail:
+                break
+            time.sleep(0.01)
+        assert "cannot be loaded" in detail
+        folder = client.app.state.service.films._folder.name
+    assert not os.path.exists(folder)
+    assert [one.exc_info[1] for one in caplog.records if one.exc_info] == [error]
 
 
 def test_a_server_that_is_about_to_end_is_not_ready(client):

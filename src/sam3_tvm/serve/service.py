@@ -60,6 +60,7 @@ class Service:
         self.films = Films(limits)
         self.draining = False
         self._model: Model | None = None
+        self._unloadable = False
         self._film_threads = ThreadPoolExecutor(
             limits.films_followed, thread_name_prefix="sam3-tvm-film"
         )
@@ -73,8 +74,10 @@ class Service:
         """The model.
 
         Raises:
-            Problem: it isn't loaded yet (503).
+            Problem: it isn't loaded yet, or cannot be (503).
         """
+        if self._unloadable:
+            raise Problem(503, "the model cannot be loaded; the server's log says why")
         if self._model is None:
             raise Problem(503, "the model is being loaded", retry_after=2)
         return self._model
@@ -83,7 +86,7 @@ class Service:
         """Refuse what comes before the model is there.
 
         Raises:
-            Problem: it isn't loaded yet (503).
+            Problem: as :attr:`model`.
         """
         _ = self.model
 
@@ -96,13 +99,17 @@ class Service:
                 long a picture takes is known.
 
         Raises:
-            Sam3Error: what ``load`` raises.
+            Exception: what ``load`` raises; then requests are told that there is no model.
         """
-        model = await asyncio.to_thread(load)
-        if warm_up:
-            begun = time.perf_counter()
-            await asyncio.to_thread(model.encode_image, np.zeros((64, 64, 3), np.uint8))
-            self.turns.expect(Kind.PICTURE, time.perf_counter() - begun)
+        try:
+            model = await asyncio.to_thread(load)
+            if warm_up:
+                begun = time.perf_counter()
+                await asyncio.to_thread(model.encode_image, np.zeros((64, 64, 3), np.uint8))
+                self.turns.expect(Kind.PICTURE, time.perf_counter() - begun)
+        except Exception:  # which the caller gets
+            self._unloadable = True
+            raise
         self._model = model
 
     async def segment(self, name: str, asked: AskSegment, form: Form) -> bytes:
