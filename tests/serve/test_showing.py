@@ -118,15 +118,17 @@ def test_films_that_are_drawn_let_pictures_come_and_end_with_the_server(
         await film.task
         draw = f"{film.headers[b'location'].decode()}/draw"
         drawn = [Asked(app, draw, b"") for _ in range(40)]
-        await asyncio.to_thread(begun.acquire)
-        picture = Asked(app, "/v1/images", file())
-        await asyncio.wait_for(picture.task, 10)
-        assert picture.status == 201
-        for one in drawn:
-            one.left.set()
-        await asyncio.gather(*(one.task for one in drawn))
-        assert not at_end
-        threading.Timer(0.2, over.set).start()
+        try:
+            await asyncio.to_thread(begun.acquire)
+            picture = Asked(app, "/v1/images", file())
+            await asyncio.wait_for(picture.task, 10)
+            assert picture.status == 201
+            for one in drawn:
+                one.left.set()
+            await asyncio.gather(*(one.task for one in drawn))
+            assert not at_end
+        finally:
+            threading.Timer(0.2, over.set).start()
 
     on_loop(check)
     assert set(at_end) == {(True, True)}
