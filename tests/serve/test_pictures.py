@@ -203,6 +203,8 @@ def test_examples_on_other_pictures_go_by_their_ids(client, model, picture, file
     asked = {"like": [{"image": other, "boxes": [[1, 1, 5, 5]]}]}
     assert client.post(f"{picture}/segment", json=asked).status_code == 200
     assert model.counts["exemplar"] == 1
+    answer = client.post(f"{picture}/segment", json={"like": [{"image": other}]})
+    assert "an exemplar takes boxes" in answer.json()["detail"]
     asked["like"][0]["image"] = "0" * 64
     assert client.post(f"{picture}/segment", json=asked).status_code == 404
 
