@@ -152,7 +152,7 @@ class Following:
             self._wait(self._tell(None))
         except _Left:
             pass
-        except Exception as error:
+        except Exception as error:  # of a thread, which nobody else hears of
             problem = as_problem(error)
             if problem.status_code == 500:
                 logging.getLogger(__name__).exception("following a film failed")

@@ -100,10 +100,10 @@ def handle_problems(app: FastAPI) -> None:
     async def told(_: Request, error: Exception) -> Response:
         return answer(as_problem(error))
 
-    async def system(request: Request, error: Exception) -> Response:
+    async def system(_: Request, error: Exception) -> Response:
         if not _of_full_disk(error):
             raise error  # a fault of ours, which is logged as such
-        return await told(request, error)
+        return answer(as_problem(error))
 
     async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -113,8 +113,12 @@ def handle_problems(app: FastAPI) -> None:
         # What nginx logs for it; nobody is there to read it.
         return Response(status_code=499)
 
-    handlers = {ClientLeft: left, ClientDisconnect: left}
-    handlers |= {RequestValidationError: invalid, OSError: system}
+    handlers = {
+        ClientLeft: left,
+        ClientDisconnect: left,
+        RequestValidationError: invalid,
+        OSError: system,
+    }
     told_as_they_are = (HTTPException, Sam3Error, MemoryError, Exception)
     handlers |= dict.fromkeys(told_as_they_are, told)
     for kind, handler in handlers.items():

@@ -71,7 +71,7 @@ def drawn_film(
                     raise ClientLeft
                 output.write(from_record(line.model_dump(), _read(frames, line.frame, 422)))
             output.finish()
-        except BaseException:
+        except BaseException:  # whatever it is, it goes on when files are closed
             output.abandon()
             raise
         if not output.path.exists():
