@@ -6,6 +6,7 @@ checks, and says in its own words.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -29,6 +30,7 @@ __all__ = [
     "TrackLine",
     "VideoAnswer",
     "Working",
+    "signed",
 ]
 
 # No list is longer than all prompts together may be; the server's own limit is lower.
@@ -359,3 +361,11 @@ class Health(BaseModel):
     """How the server is."""
 
     status: str
+
+
+def signed(
+    meant: Sequence[list[float]], unmeant: Sequence[list[float]]
+) -> tuple[list[list[float]] | None, list[int] | None]:
+    """Boxes or points, and a label for each; None where there are none."""
+    every = [*meant, *unmeant]
+    return (every, [1] * len(meant) + [0] * len(unmeant)) if every else (None, None)

@@ -17,7 +17,7 @@ from sam3_tvm.serve.answers import Form, click_answer, logits_from, segment_answ
 from sam3_tvm.serve.encodings import Encodings
 from sam3_tvm.serve.films import Film, Films
 from sam3_tvm.serve.following import Following
-from sam3_tvm.serve.forms import AskClick, AskSegment, AskTrack, Like
+from sam3_tvm.serve.forms import AskClick, AskSegment, AskTrack, Like, signed
 from sam3_tvm.serve.limits import Limits
 from sam3_tvm.serve.metrics import Metrics
 from sam3_tvm.serve.problems import Problem
@@ -122,8 +122,8 @@ class Service:
         model, stored = self.model, self.store.get(name)
         examples = [(one, self.store.get(one.image)) for one in asked.like]
         self._check_prompts(asked)
-        boxes, box_labels = _signed(asked.boxes, asked.negative_boxes)
-        points, point_labels = _signed(asked.points, asked.negative_points)
+        boxes, box_labels = signed(asked.boxes, asked.negative_boxes)
+        points, point_labels = signed(asked.points, asked.negative_points)
 
         def call() -> bytes:
             found = model.segment(
@@ -155,7 +155,7 @@ class Service:
         mask = None
         if asked.mask is not None:
             mask = logits_from(asked.mask, 4 * model.manifest.sizes.grid)
-        points, labels = _signed(asked.points, asked.negative_points)
+        points, labels = signed(asked.points, asked.negative_points)
 
         def call() -> bytes:
             result = model.click(stored.encoded, points, labels, asked.box, mask, asked.multimask)
@@ -218,14 +218,6 @@ class Service:
         )
 
 
-def _signed(
-    meant: list[list[float]], unmeant: list[list[float]]
-) -> tuple[list[list[float]] | None, list[int] | None]:
-    """Boxes or points, and a label for each; None where there are none."""
-    every = [*meant, *unmeant]
-    return (every, [1] * len(meant) + [0] * len(unmeant)) if every else (None, None)
-
-
 def _exemplar(model: Model, like: Like, stored: Stored) -> Exemplar:
-    boxes, labels = _signed(like.boxes, like.negative_boxes)
+    boxes, labels = signed(like.boxes, like.negative_boxes)
     return model.exemplar(stored.encoded, boxes or [], labels, name=like.name)
