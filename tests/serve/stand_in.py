@@ -10,7 +10,7 @@ import numpy as np
 
 from sam3_tvm.runtime import ClickResult, EncodedImage, Result
 from sam3_tvm.runtime.clicks.prompts import build_clicks
-from sam3_tvm.runtime.concepts.prompts import build_prompts, check_threshold
+from sam3_tvm.runtime.concepts.prompts import build_prompts, check_boxes, check_threshold
 from sam3_tvm.runtime.pictures.kept_picture import keep_picture
 from sam3_tvm.runtime.pictures.masks import LazyMasks
 
@@ -84,6 +84,7 @@ class StandIn:
         return results if isinstance(text, list) else results[0]
 
     def exemplar(self, image, boxes, box_labels=None, *, name=None):
+        check_boxes(boxes)
         self._call("exemplar")
         return (boxes, box_labels, name)
 

@@ -111,5 +111,18 @@ def test_a_path_is_no_part_of_a_files_name(client):
     assert json.loads(answer.content)["images"][0]["file_name"] == "nuts.jpg"
 
 
+@pytest.mark.parametrize("name", [".", "..", "a/", "\0", "\n", " ", "é" * 200, "😀" * 196 + ".png"])
+@pytest.mark.parametrize("form", ["coco", "yolo", "yolo.zip", "geojson", "png"])
+def test_whatever_a_file_is_called_it_is_written(client, form, name):
+    assert client.post(f"/v1/export/{form}", json={**TWO, "file_name": name}).status_code == 200
+
+
+@pytest.mark.parametrize("wide", [12, 1e6, 1e308])
+def test_boxes_are_cut_at_the_edges_of_the_picture(client, wide):
+    one = entry(ring(1, 2), bbox=[-1, 2, wide + 1, wide * 1.5])
+    found = client.post("/v1/export/coco", json=asked(one)).json()["annotations"][0]
+    assert found["bbox"] == [0, 2, min(wide, WIDTH), HEIGHT - 2]
+
+
 def test_another_format_is_none(client):
     assert client.post("/v1/export/docx", json=TWO).status_code == 422

@@ -176,6 +176,9 @@ def test_logits_that_are_none_are_refused(client, picture, mask):
         ("segment", {}, "nothing to look for"),
         ("segment", {"phrases": [" "]}, "empty phrase"),
         ("segment", {"phrases": ["dog"], "threshold": 2}, "between 0 and 1"),
+        ("segment", {"phrases": ["dog"], "threshold": "0.5"}, "threshold: Input should be a"),
+        ("segment", {"phrases": ["dog"], "threshold": True}, "threshold: Input should be a"),
+        ("segment", {"phrases": ["dog"], "draw": 1}, "draw: Input should be a valid boolean"),
         ("segment", {"phrases": ["dog"], "boxes": [[0, 0, 1]]}, "boxes.0: List should have"),
         (
             "segment",
@@ -200,6 +203,8 @@ def test_examples_on_other_pictures_go_by_their_ids(client, model, picture, file
     asked = {"like": [{"image": other, "boxes": [[1, 1, 5, 5]]}]}
     assert client.post(f"{picture}/segment", json=asked).status_code == 200
     assert model.counts["exemplar"] == 1
+    answer = client.post(f"{picture}/segment", json={"like": [{"image": other}]})
+    assert "an exemplar takes boxes" in answer.json()["detail"]
     asked["like"][0]["image"] = "0" * 64
     assert client.post(f"{picture}/segment", json=asked).status_code == 404
 

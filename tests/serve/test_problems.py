@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import tempfile
 import time
 
 import pytest
 
+from sam3_tvm.errors import UsageError
 from sam3_tvm.runtime import PromptError
 from sam3_tvm.serve.problems import as_problem
 
@@ -85,6 +89,23 @@ def test_while_the_model_is_loaded_it_is_said(serving, file, model):
         assert answer.headers["retry-after"]
 
 
+@pytest.mark.parametrize("error", [UsageError("no artifact"), RuntimeError("secret")])
+def test_a_model_that_cannot_be_loaded_is_logged_and_the_server_says_so(serving, caplog, error):
+    def broken():
+        raise error
+
+    with serving(load=broken) as client:
+        for _ in range(500):
+            detail = is_problem(client.get("/readyz"), 503)["detail"]
+            if "cannot be loaded" in detail:
+                break
+            time.sleep(0.01)
+        assert "cannot be loaded" in detail
+        folder = client.app.state.service.films._folder.name
+    assert not os.path.exists(folder)
+    assert [one.exc_info[1] for one in caplog.records if one.exc_info] == [error]
+
+
 def test_a_server_that_is_about_to_end_is_not_ready(client):
     client.app.state.service.draining = True
     is_problem(client.get("/readyz"), 503)
@@ -97,3 +118,24 @@ def test_a_library_error_is_the_clients():
         "status": 422,
         "detail": "no such phrase",
     }
+
+
+def test_a_full_disk_is_said_whatever_was_to_be_written(client, monkeypatch, file, film_file):
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def no_room(*_):
+        raise full
+
+    error = UsageError("/tmp/a/film.mp4: cannot be written")
+    error.__cause__ = full
+    assert as_problem(error).document()["status"] == 507
+    # Of a form, all beyond a megabyte.
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", no_room)
+    large = file(size=(800, 600))
+    for path in ("/v1/images", "/v1/videos"):
+        document = is_problem(client.post(path, files={"file": ("a", large)}), 507)
+        assert "no room on the server's disk" in document["detail"]
+    monkeypatch.setattr("sam3_tvm.serve.routes.videos.save_file", no_room)
+    is_problem(client.post("/v1/videos", content=film_file), 507)
+    full = PermissionError(errno.EACCES, "secret")
+    assert "secret" not in is_problem(client.post("/v1/videos", content=film_file), 500)["detail"]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import threading
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as coco
 
 from sam3_tvm.runtime.video.open import open_frames
+from sam3_tvm.serve.problems import ClientLeft
+from tests.serve.conftest import Asked
 
 
 @pytest.fixture
@@ -47,6 +52,11 @@ def test_lines_are_drawn_on_their_frames(client, film):
 
 LINE = {"frame": 0, "objects": []}
 
+# A mask of all pixels of the film's frames, and one whose size is no pair of numbers.
+WHOLE = coco.frPyObjects({"size": [96, 128], "counts": [0, 96 * 128]}, 96, 128)
+WHOLE["counts"] = WHOLE["counts"].decode()
+TEXTS = {**WHOLE, "size": ["96", "128"]}
+
 
 @pytest.mark.parametrize(
     "lines",
@@ -61,6 +71,10 @@ LINE = {"frame": 0, "objects": []}
             }
         ],
         ["no line"],
+        [{"frame": "0", "objects": []}],
+        [{"frame": True, "objects": []}],
+        [{"frame": 0, "objects": [{"id": "1", "score": 1, "segmentation": WHOLE}]}],
+        [{"frame": 0, "objects": [{"id": 1, "score": 1, "segmentation": TEXTS}]}],
     ],
 )
 def test_lines_of_something_else_are_refused(client, film, lines):
@@ -84,3 +98,37 @@ def test_how_long_a_picture_takes_is_told(client, file):
     assert before["limits"]["prompts"] == 64
     client.post("/v1/images", content=file())
     assert client.get("/v1").json()["kinds"]["encode"]["seconds"] > 0
+
+
+def test_films_that_are_drawn_let_pictures_come_and_end_with_the_server(
+    on_loop, monkeypatch, film_file, file
+):
+    begun, over, at_end = threading.Semaphore(0), threading.Event(), []
+
+    def slow(film, lines, films, stopped):
+        begun.release()
+        over.wait(20)
+        at_end.append((stopped(), film.path.parent.exists()))
+        raise ClientLeft
+
+    monkeypatch.setattr("sam3_tvm.serve.service.drawn_film", slow)
+
+    async def check(app) -> None:
+        film = Asked(app, "/v1/videos", film_file)
+        await film.task
+        draw = f"{film.headers[b'location'].decode()}/draw"
+        drawn = [Asked(app, draw, b"") for _ in range(40)]
+        try:
+            await asyncio.to_thread(begun.acquire)
+            picture = Asked(app, "/v1/images", file())
+            await asyncio.wait_for(picture.task, 10)
+            assert picture.status == 201
+            for one in drawn:
+                one.left.set()
+            await asyncio.gather(*(one.task for one in drawn))
+            assert not at_end
+        finally:
+            threading.Timer(0.2, over.set).start()
+
+    on_loop(check)
+    assert set(at_end) == {(True, True)}

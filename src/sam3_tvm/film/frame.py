@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from pycocotools import mask as coco
 from sam3_tvm.runtime.pictures.masks import LazyMasks, coco_entry
 from sam3_tvm.runtime.video.result import FrameResult
 
-__all__ = ["from_line", "to_line"]
+__all__ = ["from_line", "from_record", "to_line"]
 
 
 def to_line(frame: FrameResult, fps: float | None) -> str:
@@ -37,7 +38,11 @@ def to_line(frame: FrameResult, fps: float | None) -> str:
 
 def from_line(line: str, rgb: NDArray[np.uint8]) -> FrameResult:
     """The inverse of :func:`to_line`; the result has masks and no logits."""
-    record: dict[str, Any] = json.loads(line)
+    return from_record(json.loads(line), rgb)
+
+
+def from_record(record: Mapping[str, Any], rgb: NDArray[np.uint8]) -> FrameResult:
+    """As :func:`from_line`, of a line that has been read."""
     objects = record["objects"]
     size = (rgb.shape[0], rgb.shape[1])
     masks = np.zeros((len(objects), *size), np.bool_)

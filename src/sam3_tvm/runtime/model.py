@@ -16,7 +16,7 @@ from sam3_tvm.rules import ConceptVideoRules
 from sam3_tvm.runtime.clicks.clicker import Clicker, ClickResult
 from sam3_tvm.runtime.concepts.detector import ConceptDetector, Tokenize
 from sam3_tvm.runtime.concepts.exemplar import Exemplar, Like, checked_exemplars, checked_name
-from sam3_tvm.runtime.concepts.prompts import check_threshold
+from sam3_tvm.runtime.concepts.prompts import check_boxes, check_threshold
 from sam3_tvm.runtime.concepts.results import Result
 from sam3_tvm.runtime.concepts.tokenizer import Tokenizer
 from sam3_tvm.runtime.execution.engine import checked_threads
@@ -308,6 +308,7 @@ class Model:
             PromptError: no box, or boxes, labels or a name that cannot be used.
             ImageError: a picture that cannot be read, or that another artifact encoded.
         """
+        check_boxes(boxes)
         encoded, read, size = self._opened(image)
         name = checked_name(name)
         (prompt,) = self._detector.build(None, boxes, box_labels, None, None, size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from importlib import metadata
@@ -10,7 +11,6 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from sam3_tvm.errors import Sam3Error
 from sam3_tvm.runtime import Model
 from sam3_tvm.serve.gate import Access, Gate
 from sam3_tvm.serve.label_studio import routes as label_studio
@@ -36,7 +36,7 @@ def create_app(
     access: Access | None = None,
     *,
     labels: Sources | None = None,
-    loaded: Callable[[Exception | None], None] = lambda fault: None,
+    loaded: Callable[[Exception | None], None] | None = None,
     warm_up: bool = False,
 ) -> FastAPI:
     """An ASGI application.
@@ -47,7 +47,7 @@ def create_app(
         access: who may ask; by default this machine alone.
         labels: where pictures of Label Studio's tasks come from; without it this is no backend of
             one.
-        loaded: told when the model is there, or why it isn't.
+        loaded: told when the model is there, or why it isn't; by default the latter is logged.
         warm_up: encode a picture before requests are answered; see :meth:`Service.load`.
 
     Returns:
@@ -57,7 +57,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service = app.state.service = Service(limits or Limits())
-        loading = asyncio.create_task(_load(service, load, loaded, warm_up))
+        loading = asyncio.create_task(_load(service, load, loaded or _log, warm_up))
         try:
             yield
         finally:
@@ -110,9 +110,12 @@ async def _load(
 ) -> None:
     try:
         await service.load(load, warm_up)
-    except Exception as error:
+    except Exception as error:  # whatever it is, who waits for the model is told
         loaded(error)
-        if not isinstance(error, Sam3Error):
-            raise
     else:
         loaded(None)
+
+
+def _log(fault: Exception | None) -> None:
+    if fault is not None:
+        logging.getLogger(__name__).error("the model cannot be loaded", exc_info=fault)

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+import numpy as np
+
 from sam3_tvm.annotate import FORMATS, AnnotatedObject, AnnotatedPicture, Contents, Listed
-from sam3_tvm.runtime.pictures.runs import are_runs, window_of_runs
+from sam3_tvm.errors import one_line
+from sam3_tvm.runtime.pictures.runs import window_of_runs
 from sam3_tvm.serve.answers import numbered_png
 from sam3_tvm.serve.forms import AskExport, Exported
 from sam3_tvm.serve.problems import Problem
@@ -69,8 +72,7 @@ def exported(asked: AskExport, form: ExportFormat, most_pixels: int) -> bytes:
     objects = tuple(_object(one, n, size) for n, one in enumerate(asked.objects, 1))
     if form is ExportFormat.PNG:
         return numbered_png((one.mask(size) for one in objects), len(objects), size)
-    # Of a name only the last part: readers take it for a path.
-    name = asked.file_name.replace("\\", "/").rpartition("/")[2] or "picture"
+    name = _name(asked.file_name)
     picture = AnnotatedPicture(
         name, name, size, 0, 0, asked.sha256 or "", tuple(one for one in objects if one.area)
     )
@@ -93,16 +95,23 @@ class _Picture:
             return {
                 path.relative_to(folder).as_posix(): path.read_bytes()
                 for path in sorted(folder.rglob("*"))
-                if path.is_file() and not path.is_symlink()
+                # A link leads to where the picture would be.
+                if not path.is_symlink() and path.is_file()
             }
 
     def _read(self) -> Iterator[tuple[Listed, AnnotatedPicture]]:
         yield Listed(Path(self.picture.name), self.picture.name), self.picture
 
 
+def _name(given: str) -> str:
+    """The last part of a name, which readers take for a path, as text that names a file."""
+    name = one_line(given.replace("\\", "/").rpartition("/")[2])
+    return "picture" if name in ("", ".", "..") else name
+
+
 def _object(one: Exported, number: int, size: tuple[int, int]) -> AnnotatedObject:
     runs = one.segmentation
-    if (runs.size[0], runs.size[1]) != size or not are_runs(runs.counts, size):
+    if not runs.cover(size):
         raise Problem(
             422,
             f"objects, number {number}: segmentation is to be COCO's compressed run lengths of all "
@@ -111,10 +120,11 @@ def _object(one: Exported, number: int, size: tuple[int, int]) -> AnnotatedObjec
     window = window_of_runs(runs.counts, size)
     height, width = window.mask.shape
     x, y, w, h = one.bbox or (window.x, window.y, width, height)
-    box = (float(x), float(y), float(x + w), float(y + h))
+    corners = np.array([x, y, x + w, y + h], np.float64)
+    x0, y0, x1, y1 = np.clip(corners, 0, [*size[::-1]] * 2).tolist()
     area = int(window.mask.sum())
     phrase = one.phrase or one.category
-    return AnnotatedObject(phrase, one.category, one.score, box, area, runs.counts)
+    return AnnotatedObject(phrase, one.category, one.score, (x0, y0, x1, y1), area, runs.counts)
 
 
 def _only(name: str, end: str) -> Callable[[_Picture], bytes]:

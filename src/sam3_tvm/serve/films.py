@@ -31,7 +31,7 @@ class Film:
         size: height and width of its frames, pixels.
         count: how many frames the file says that it has.
         fps: frames per second, where it says so.
-        users: requests that follow it now.
+        users: requests that read its file now.
         used: when one last did, by the monotonic clock.
     """
 
@@ -131,24 +131,21 @@ class Films:
             )
         return found
 
-    def hold(self, film: Film) -> None:
-        """Keep a film's file, whoever forgets the film, until :meth:`release`."""
-        film.users += 1
-
-    def release(self, film: Film) -> None:
-        """End a :meth:`hold`."""
-        film.users -= 1
-        film.used = time.monotonic()
-        self._clean(film)
-
     @contextmanager
-    def held(self, film: Film) -> Iterator[None]:
-        """A :meth:`hold` for a block."""
-        self.hold(film)
+    def held(self, name: str) -> Iterator[Film]:
+        """The film of this id, whose file stays for the block, whoever forgets the film.
+
+        Raises:
+            Problem: it isn't there (404).
+        """
+        film = self.get(name)
+        film.users += 1
         try:
-            yield
+            yield film
         finally:
-            self.release(film)
+            film.users -= 1
+            film.used = time.monotonic()
+            self._clean(film)
 
     def remove(self, name: str) -> bool:
         """Forget a film; whether it was there. Who follows it goes on."""

@@ -74,7 +74,7 @@ class Following:
 
     Args:
         model: to follow with.
-        film: that is kept.
+        film: held until :meth:`stop` is over.
         films: where it is kept.
         asked: what to follow.
         limits: of frames and time.
@@ -120,7 +120,6 @@ class Following:
         Raises:
             Problem: what cannot be followed.
         """
-        self._films.hold(self._film)
         self._metrics.following.inc()
         self._thread = self._loop.run_in_executor(self._threads, self._work)
         await self._begun
@@ -141,7 +140,6 @@ class Following:
             try:
                 await asyncio.shield(thread)
             finally:
-                self._films.release(self._film)
                 self._metrics.following.dec()
                 if self._begun.done() and not self._begun.cancelled():
                     self._begun.exception()  # which nobody may be left to ask for
@@ -154,7 +152,7 @@ class Following:
             self._wait(self._tell(None))
         except _Left:
             pass
-        except Exception as error:
+        except Exception as error:  # of a thread, which nobody else hears of
             problem = as_problem(error)
             if problem.status_code == 500:
                 logging.getLogger(__name__).exception("following a film failed")

@@ -6,9 +6,12 @@ checks, and says in its own words.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from sam3_tvm.runtime.pictures.runs import are_runs
 
 __all__ = [
     "AskClick",
@@ -27,6 +30,7 @@ __all__ = [
     "TrackLine",
     "VideoAnswer",
     "Working",
+    "signed",
 ]
 
 # No list is longer than all prompts together may be; the server's own limit is lower.
@@ -41,7 +45,12 @@ Phrase = Annotated[str, Field(max_length=2000)]
 PictureId = Annotated[str, Field(min_length=64, max_length=64, pattern="^[0-9a-f]{64}$")]
 
 
-class _Asked(BaseModel):
+class _Strict(BaseModel):
+    # A text is no number, true neither, and 1.0 no integer; 1 will do for a float.
+    model_config = ConfigDict(strict=True)
+
+
+class _Asked(_Strict):
     # A misspelt name is an error, rather than a request for something else.
     model_config = ConfigDict(extra="forbid")
 
@@ -108,7 +117,6 @@ class AskSegment(_Asked):
     )
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {"phrases": ["green hexagon", "red star"], "threshold": 0.5},
@@ -144,7 +152,6 @@ class AskClick(_Asked):
     )
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {"points": [[118, 78]], "negative_points": [[20, 20]]},
@@ -206,7 +213,6 @@ class AskTrack(_Asked):
     )
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {"phrases": ["red star"], "frames": 25},
@@ -235,11 +241,15 @@ class VideoAnswer(BaseModel):
     fps: float | None
 
 
-class RunLengths(BaseModel):
+class RunLengths(_Strict):
     """A mask in COCO's compressed run lengths."""
 
     size: list[int]
     counts: str
+
+    def cover(self, size: tuple[int, int]) -> bool:
+        """Whether they are those of all pixels of a picture of this height and width."""
+        return tuple(self.size) == size and are_runs(self.counts, size)
 
 
 class MaskAnswer(BaseModel):
@@ -331,7 +341,7 @@ class AskExport(_Asked):
     objects: list[Exported] = Field(max_length=10_000)
 
 
-class Followed(BaseModel):
+class Followed(_Strict):
     """An object on a frame."""
 
     id: int = Field(ge=0)
@@ -340,14 +350,22 @@ class Followed(BaseModel):
     segmentation: RunLengths
 
 
-class TrackLine(BaseModel):
+class TrackLine(_Strict):
     """A line of those that following a film gives."""
 
     frame: int = Field(ge=0)
-    objects: list[Followed]
+    objects: list[Followed] = Field(max_length=_MOST)
 
 
 class Health(BaseModel):
     """How the server is."""
 
     status: str
+
+
+def signed(
+    meant: Sequence[list[float]], unmeant: Sequence[list[float]]
+) -> tuple[list[list[float]] | None, list[int] | None]:
+    """Boxes or points, and a label for each; None where there are none."""
+    every = [*meant, *unmeant]
+    return (every, [1] * len(meant) + [0] * len(unmeant)) if every else (None, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -64,6 +65,8 @@ def as_problem(error: Exception) -> Problem:
     """An error as a problem; of what is no error of a user nothing is told but that it is ours."""
     if isinstance(error, Problem):
         return error
+    if _of_full_disk(error):
+        return Problem(507, "there is no room on the server's disk for this now")
     if isinstance(error, MissingExtraError):
         return Problem(501, f"{error}")
     if isinstance(error, Sam3Error):
@@ -75,6 +78,13 @@ def as_problem(error: Exception) -> Problem:
     if isinstance(error, MemoryError):
         return Problem(503, "not enough memory for this now", retry_after=10)
     return Problem(500, "a fault of the server, whose log says more")
+
+
+def _of_full_disk(error: Exception) -> bool:
+    """Whether no room on the disk is what is wrong; the library says so of a file, its cause."""
+    cause = error.__cause__ if isinstance(error, Sam3Error) else error
+    # FFmpeg's errors have a number, and aren't all an OSError.
+    return getattr(cause, "errno", None) in (errno.ENOSPC, getattr(errno, "EDQUOT", None))
 
 
 def answer(problem: Problem) -> Response:
@@ -90,6 +100,11 @@ def handle_problems(app: FastAPI) -> None:
     async def told(_: Request, error: Exception) -> Response:
         return answer(as_problem(error))
 
+    async def system(_: Request, error: Exception) -> Response:
+        if not _of_full_disk(error):
+            raise error  # a fault of ours, which is logged as such
+        return answer(as_problem(error))
+
     async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         return answer(_invalid(error))
@@ -98,7 +113,12 @@ def handle_problems(app: FastAPI) -> None:
         # What nginx logs for it; nobody is there to read it.
         return Response(status_code=499)
 
-    handlers = {ClientLeft: left, ClientDisconnect: left, RequestValidationError: invalid}
+    handlers = {
+        ClientLeft: left,
+        ClientDisconnect: left,
+        RequestValidationError: invalid,
+        OSError: system,
+    }
     told_as_they_are = (HTTPException, Sam3Error, MemoryError, Exception)
     handlers |= dict.fromkeys(told_as_they_are, told)
     for kind, handler in handlers.items():

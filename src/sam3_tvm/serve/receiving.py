@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import python_multipart  # noqa: F401 - which Starlette reads forms with, when the first comes
+import python_multipart  # noqa: F401 - by which Starlette reads forms: missed here, not there
 from fastapi import Request
 from starlette.datastructures import UploadFile
 
@@ -39,6 +39,7 @@ async def read_file(request: Request) -> bytes:
 
     Raises:
         Problem: there is none, or a form that cannot be read.
+        OSError: no room on the disk, where large parts of forms lie.
     """
     if not _is_form(request):
         return _not_empty(await request.body())
@@ -50,21 +51,19 @@ async def save_file(request: Request, path: Path) -> None:
     """Write the file to ``path`` as it comes.
 
     Raises:
-        Problem: there is none, a form that cannot be read, or no room on the disk.
+        Problem: there is none, or a form that cannot be read.
+        OSError: no room on the disk.
     """
     length = 0
-    try:
-        with path.open("wb") as file:
-            if _is_form(request):
-                async with request.form(max_files=1, max_fields=8) as form:
-                    part = _part(form.getlist("file"))
-                    while chunk := await part.read(_CHUNK):
-                        length += await asyncio.to_thread(file.write, chunk)
-            else:
-                async for chunk in request.stream():
+    with path.open("wb") as file:
+        if _is_form(request):
+            async with request.form(max_files=1, max_fields=8) as form:
+                part = _part(form.getlist("file"))
+                while chunk := await part.read(_CHUNK):
                     length += await asyncio.to_thread(file.write, chunk)
-    except OSError as error:
-        raise Problem(507, "the film cannot be kept: no room on the server's disk") from error
+        else:
+            async for chunk in request.stream():
+                length += await asyncio.to_thread(file.write, chunk)
     if not length:
         _not_empty(b"")
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import Event
+from typing import BinaryIO
 
 import numpy as np
 
@@ -14,10 +17,11 @@ from sam3_tvm.serve.answers import Form, click_answer, logits_from, segment_answ
 from sam3_tvm.serve.encodings import Encodings
 from sam3_tvm.serve.films import Film, Films
 from sam3_tvm.serve.following import Following
-from sam3_tvm.serve.forms import AskClick, AskSegment, AskTrack, Like
+from sam3_tvm.serve.forms import AskClick, AskSegment, AskTrack, Like, signed
 from sam3_tvm.serve.limits import Limits
 from sam3_tvm.serve.metrics import Metrics
 from sam3_tvm.serve.problems import Problem
+from sam3_tvm.serve.showing import drawn_film
 from sam3_tvm.serve.store import Store, Stored
 from sam3_tvm.serve.turns import Kind, Turns
 
@@ -56,9 +60,13 @@ class Service:
         self.films = Films(limits)
         self.draining = False
         self._model: Model | None = None
-        self._following: set[Following] = set()
+        self._unloadable = False
         self._film_threads = ThreadPoolExecutor(
             limits.films_followed, thread_name_prefix="sam3-tvm-film"
+        )
+        # Apart from asyncio's own: some long films there would let pictures wait.
+        self._draw_threads = ThreadPoolExecutor(
+            limits.films_followed, thread_name_prefix="sam3-tvm-draw"
         )
 
     @property
@@ -66,8 +74,10 @@ class Service:
         """The model.
 
         Raises:
-            Problem: it isn't loaded yet (503).
+            Problem: it isn't loaded yet, or cannot be (503).
         """
+        if self._unloadable:
+            raise Problem(503, "the model cannot be loaded; the server's log says why")
         if self._model is None:
             raise Problem(503, "the model is being loaded", retry_after=2)
         return self._model
@@ -76,7 +86,7 @@ class Service:
         """Refuse what comes before the model is there.
 
         Raises:
-            Problem: it isn't loaded yet (503).
+            Problem: as :attr:`model`.
         """
         _ = self.model
 
@@ -89,13 +99,17 @@ class Service:
                 long a picture takes is known.
 
         Raises:
-            Sam3Error: what ``load`` raises.
+            Exception: what ``load`` raises; then requests are told that there is no model.
         """
-        model = await asyncio.to_thread(load)
-        if warm_up:
-            begun = time.perf_counter()
-            await asyncio.to_thread(model.encode_image, np.zeros((64, 64, 3), np.uint8))
-            self.turns.expect(Kind.PICTURE, time.perf_counter() - begun)
+        try:
+            model = await asyncio.to_thread(load)
+            if warm_up:
+                begun = time.perf_counter()
+                await asyncio.to_thread(model.encode_image, np.zeros((64, 64, 3), np.uint8))
+                self.turns.expect(Kind.PICTURE, time.perf_counter() - begun)
+        except Exception:  # which the caller gets
+            self._unloadable = True
+            raise
         self._model = model
 
     async def segment(self, name: str, asked: AskSegment, form: Form) -> bytes:
@@ -108,8 +122,8 @@ class Service:
         model, stored = self.model, self.store.get(name)
         examples = [(one, self.store.get(one.image)) for one in asked.like]
         self._check_prompts(asked)
-        boxes, box_labels = _signed(asked.boxes, asked.negative_boxes)
-        points, point_labels = _signed(asked.points, asked.negative_points)
+        boxes, box_labels = signed(asked.boxes, asked.negative_boxes)
+        points, point_labels = signed(asked.points, asked.negative_points)
 
         def call() -> bytes:
             found = model.segment(
@@ -141,7 +155,7 @@ class Service:
         mask = None
         if asked.mask is not None:
             mask = logits_from(asked.mask, 4 * model.manifest.sizes.grid)
-        points, labels = _signed(asked.points, asked.negative_points)
+        points, labels = signed(asked.points, asked.negative_points)
 
         def call() -> bytes:
             result = model.click(stored.encoded, points, labels, asked.box, mask, asked.multimask)
@@ -165,10 +179,23 @@ class Service:
             self._film_threads,
         )
 
+    async def draw(self, film: Film, lines: Iterable[bytes]) -> BinaryIO:
+        """The frames that lines tell of, with masks on them; see :func:`drawn_film`.
+
+        Cancelled, it ends after the frame at hand.
+        """
+        stopped = Event()
+        call = partial(drawn_film, film, lines, self.films, stopped.is_set)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._draw_threads, call)
+        finally:
+            stopped.set()
+
     async def close(self) -> None:
         """End what runs, after the call at hand, and remove what is on the disk."""
         self.draining = True
-        for threads in (self._film_threads.shutdown, self.encodings.close, self.turns.close):
+        films = (self._film_threads.shutdown, self._draw_threads.shutdown)
+        for threads in (*films, self.encodings.close, self.turns.close):
             await asyncio.to_thread(threads)
         self.films.close()
 
@@ -191,14 +218,6 @@ class Service:
         )
 
 
-def _signed(
-    meant: list[list[float]], unmeant: list[list[float]]
-) -> tuple[list[list[float]] | None, list[int] | None]:
-    """Boxes or points, and a label for each; None where there are none."""
-    every = [*meant, *unmeant]
-    return (every, [1] * len(meant) + [0] * len(unmeant)) if every else (None, None)
-
-
 def _exemplar(model: Model, like: Like, stored: Stored) -> Exemplar:
-    boxes, labels = _signed(like.boxes, like.negative_boxes)
+    boxes, labels = signed(like.boxes, like.negative_boxes)
     return model.exemplar(stored.encoded, boxes or [], labels, name=like.name)

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sam3_tvm.film.frame import from_line
+from sam3_tvm.film.frame import from_record
 from sam3_tvm.film.outputs.video import OverlayVideo
-from sam3_tvm.runtime.pictures.runs import are_runs
 from sam3_tvm.runtime.video.frames import Frames, beyond
 from sam3_tvm.runtime.video.open import open_frames
 from sam3_tvm.serve.films import Film, Films, unplaced
@@ -67,12 +66,12 @@ def drawn_film(
         output = OverlayVideo(Path(folder) / "film.mp4", None)
         output.start(frames.fps, Path(folder), {})
         try:
-            for index, line in _checked(lines, film.size):
+            for line in _checked(lines, film.size):
                 if stopped():
                     raise ClientLeft
-                output.write(from_line(line, _read(frames, index, 422)))
+                output.write(from_record(line.model_dump(), _read(frames, line.frame, 422)))
             output.finish()
-        except BaseException:
+        except BaseException:  # whatever it is, it goes on when files are closed
             output.abandon()
             raise
         if not output.path.exists():
@@ -91,20 +90,16 @@ def _read(frames: Frames, index: int, status: int) -> NDArray[np.uint8]:
         raise Problem(status, beyond(index, frames)) from None
 
 
-def _checked(lines: Iterable[bytes], size: tuple[int, int]) -> Iterator[tuple[int, str]]:
+def _checked(lines: Iterable[bytes], size: tuple[int, int]) -> Iterator[TrackLine]:
     last = -1
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         with suppress(ValueError):  # pydantic's are such
             read = TrackLine.model_validate_json(line)
-            fits = all(
-                tuple(one.segmentation.size) == size and are_runs(one.segmentation.counts, size)
-                for one in read.objects
-            )
-            if read.frame > last and fits:
+            if read.frame > last and all(one.segmentation.cover(size) for one in read.objects):
                 last = read.frame
-                yield last, line.decode()
+                yield read
                 continue
         raise Problem(
             422, f"line {number}: is none that following this film gave, or not in the film's order"

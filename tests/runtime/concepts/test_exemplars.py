@@ -195,7 +195,8 @@ def test_what_can_not_be_looked_for_is_refused(model, pictures, exemplar):
         model.segment(pictures[1], ["dog"], like=[None, exemplar])
     with pytest.raises(PromptError, match="name is text"):
         model.exemplar(pictures[0], [BOX], name="")
-    with pytest.raises(PromptError, match="nothing to look for"):
-        model.exemplar(pictures[0], [])
+    for boxes in ([], (), np.zeros((0, 4)), None):
+        with pytest.raises(PromptError, match="an exemplar takes boxes"):
+            model.exemplar(pictures[0], boxes)
     with pytest.raises(PromptError, match="takes phrases"):
         model.segment(pictures[1], [None], like=[[]])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
-from sam3_tvm.runtime.pictures.runs import Window, runs_of_window, window_of_runs
+from sam3_tvm.runtime.pictures.runs import Window, are_runs, runs_of_window, window_of_runs
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
 
@@ -69,3 +71,31 @@ def test_a_value_may_stand_for_many_pixels(size, seed, factor):
     window = Window(x * factor, y * factor, small[y:, x:])
     runs = runs_of_window(window, size, factor)
     assert runs == coco.encode(np.asfortranarray(whole, np.uint8))
+
+
+def compressed(*numbers: int) -> str:
+    """Numbers as COCO's runs have them, five bits a letter."""
+    letters = []
+    for number in numbers:
+        more = True
+        while more:
+            low, number = number & 31, number >> 5
+            more = number != (-1 if low & 16 else 0)
+            letters.append(chr(48 + (low | 32 if more else low)))
+    return "".join(letters)
+
+
+def test_runs_are_told_from_what_only_adds_up_to_their_size():
+    size = (4, 6)
+    assert compressed(5, 3, 16) == coco.frPyObjects({"size": size, "counts": [5, 3, 16]}, *size)[
+        "counts"
+    ].decode("ascii")
+    assert are_runs(compressed(5, 3, 16), size)
+    assert not are_runs(compressed(5, 3, 15), size)
+    assert not are_runs(compressed(5, -3, 22), size)
+    # 2^64 + 24: every other run by some 2^32 longer than the one before, and a last one.
+    whole, step = (1 << 64) + 24, 1 << 32
+    count = (math.isqrt(8 * whole // step + 1) - 1) // 2
+    more, rest = divmod(whole - step * count * (count + 1) // 2, count)
+    wrapped = compressed(0, 0, step + more) + compressed(0, step) * (count - 1) + compressed(rest)
+    assert not are_runs(wrapped, size)

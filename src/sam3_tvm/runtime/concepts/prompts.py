@@ -14,7 +14,7 @@ from sam3_tvm.runtime.pictures.arguments import PromptError, brief, count_entrie
 from sam3_tvm.runtime.pictures.coordinates import checked_labels, pixel_boxes, pixel_points
 from sam3_tvm.runtime.pictures.values import PlainValue
 
-__all__ = ["Prompt", "build_prompts", "check_threshold"]
+__all__ = ["Prompt", "build_prompts", "check_boxes", "check_threshold"]
 
 
 _SEQUENCES = (list, tuple, np.ndarray)
@@ -174,6 +174,16 @@ def _per_phrase(
     elif (found := count_entries(labels_name, labels)) != count:
         raise PromptError(f"{labels_name} has {found} entries for {count} phrases")
     return list(zip(values, labels, strict=True))
+
+
+def check_boxes(boxes: Any) -> None:
+    """Refuse to make an exemplar of nothing.
+
+    Raises:
+        PromptError: no boxes, or none in their list.
+    """
+    if boxes is None or _is_empty(boxes):
+        raise PromptError("an exemplar takes boxes on its picture: give one or more")
 
 
 def check_threshold(threshold: float) -> None:

@@ -109,8 +109,10 @@ def are_runs(counts: str, size: tuple[int, int]) -> bool:
     # More letters than a length of 64 bits has, or a last one that says that more follow.
     if not counts or ord(counts[-1]) - 48 & 32 or _LONG_RUN.search(counts):
         return False
-    lengths = _lengths(counts)
-    return bool((lengths >= 0).all()) and int(lengths.sum()) == size[0] * size[1]
+    lengths, pixels = _lengths(counts), size[0] * size[1]
+    # Each by itself, too: a sum of 64 bits may come round to the right one.
+    within = (lengths >= 0) & (lengths <= pixels)
+    return bool(within.all()) and int(lengths.sum()) == pixels
 
 
 # Letters that say that more follow, as many as no length below MOST_PIXELS has.

@@ -21,8 +21,10 @@ _SAYS = {
     415: "A Content-Encoding.",
     422: "What cannot be read or used; the line is the library's.",
     429: "As many requests as are taken are under way; Retry-After says when to try again.",
+    501: "An extra that it takes isn't installed.",
     502: "Label Studio doesn't give a picture.",
     503: "The model is being loaded, or it took too long.",
+    507: "There is no room on the server's disk.",
 }
 
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from sam3_tvm.labels.cvat.masks import encode
-from sam3_tvm.serve.forms import Point, Points
+from sam3_tvm.serve.forms import Point, Points, signed
 from sam3_tvm.serve.presence import answered
 from sam3_tvm.serve.problems import Problem
 from sam3_tvm.serve.routes.common import ServiceOf, problems
@@ -82,12 +82,11 @@ async def _answered(service: Service, asked: AskInteract) -> InteractAnswer:
         raise Problem(422, "obj_bbox takes two corners, [[x0, y0], [x1, y1]], or nothing")
     with service.turns.place(Kind.PICTURE):
         stored, _ = await service.encodings.encode(data)
-    points = [*asked.pos_points, *(asked.neg_points or [])]
-    labels = [1] * len(asked.pos_points) + [0] * len(asked.neg_points or [])
+    points, labels = signed(asked.pos_points, asked.neg_points or [])
     box = [*asked.obj_bbox[0], *asked.obj_bbox[1]] if asked.obj_bbox else None
 
     def call() -> InteractAnswer:
-        result = model.click(stored.encoded, points or None, labels or None, box)
+        result = model.click(stored.encoded, points, labels, box)
         assert not isinstance(result, list), "one object was asked for"
         mask = result.masks[result.best]
         rows: Any = mask.astype(int).tolist()

@@ -21,7 +21,7 @@ router = APIRouter(prefix="/v1/export", tags=["exports"])
     response_class=Response,
     responses={
         200: {"content": {one.media_type.partition(";")[0]: {} for one in ExportFormat}},
-        **problems(400, 401, 406, 408, 413, 415, 422),
+        **problems(400, 401, 406, 408, 413, 415, 422, 507),
     },
 )
 async def export(form: ExportFormat, asked: AskExport, service: ServiceOf) -> Response:

@@ -33,7 +33,7 @@ _FORMS: dict[str, Any] = {
     openapi_extra=FILE_BODY,
     responses={
         200: {"model": PictureAnswer, "description": "It was here already."},
-        **problems(400, 401, 408, 413, 415, 422, 429, 503),
+        **problems(400, 401, 408, 413, 415, 422, 429, 503, 507),
     },
 )
 async def send(request: Request, response: Response, service: ServiceOf) -> PictureAnswer:

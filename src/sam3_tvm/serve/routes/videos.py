@@ -17,7 +17,7 @@ from sam3_tvm.serve.forms import AskTrack, VideoAnswer
 from sam3_tvm.serve.presence import answered
 from sam3_tvm.serve.receiving import FILE_BODY, save_file
 from sam3_tvm.serve.routes.common import ServiceOf, VideoId, problems
-from sam3_tvm.serve.showing import drawn_film, frame_jpeg
+from sam3_tvm.serve.showing import frame_jpeg
 from sam3_tvm.serve.turns import Kind
 
 __all__ = ["router"]
@@ -34,7 +34,7 @@ _CHUNK = 1 << 18
     status_code=201,
     summary="Send a film",
     openapi_extra=FILE_BODY,
-    responses=problems(400, 401, 408, 413, 415, 422, 429, 503),
+    responses=problems(400, 401, 408, 413, 415, 422, 429, 501, 503, 507),
 )
 async def send(request: Request, response: Response, service: ServiceOf) -> VideoAnswer:
     """A video file as the body, or in a form as `file`; it is kept until it is deleted, the server
@@ -71,7 +71,7 @@ async def forget(name: VideoId, service: ServiceOf) -> None:
             "description": "A line of JSON per frame, as each is done.",
             "content": {LINES: {"schema": {"type": "string"}}},
         },
-        **problems(400, 401, 404, 408, 413, 415, 422, 429, 503),
+        **problems(400, 401, 404, 408, 413, 415, 422, 429, 503, 507),
     },
 )
 async def track(
@@ -81,8 +81,8 @@ async def track(
     lengths as in COCO. What goes wrong on the way is a last line with `error`, a problem as of RFC
     9457. It ends when the client goes; between frames, others' requests pass.
     """
-    film = service.films.get(name)
     async with AsyncExitStack() as stack:
+        film = stack.enter_context(service.films.held(name))
         stack.enter_context(service.turns.place(Kind.FRAME))
         following = service.follow(film, asked)
         stack.push_async_callback(following.stop)
@@ -100,8 +100,7 @@ async def frame(
     name: VideoId, index: Annotated[int, Path(ge=0, le=1_000_000_000)], service: ServiceOf
 ) -> Response:
     """As a JPEG, counted from 0: what is shown to who clicks on it."""
-    film = service.films.get(name)
-    with service.films.held(film):
+    with service.films.held(name) as film:
         made = await asyncio.to_thread(frame_jpeg, film, index)
     # The id is never another film's.
     headers = {"Cache-Control": "private, max-age=3600, immutable"}
@@ -115,21 +114,15 @@ async def frame(
     openapi_extra={"requestBody": {"required": True, "content": {LINES: {}}}},
     responses={
         200: {"content": {"video/mp4": {}}},
-        **problems(401, 404, 408, 413, 415, 422, 503),
+        **problems(401, 404, 408, 413, 415, 422, 503, 507),
     },
 )
 async def draw(name: VideoId, request: Request, service: ServiceOf) -> StreamingResponse:
     """Lines that `track` gave, or those of them that somebody chose, as `sam3-tvm track -o
     NAME.mp4` draws them."""
-    film = service.films.get(name)
-    lines = (await request.body()).splitlines()
-    stopped: list[bool] = []
-    with service.films.held(film):
-        made = asyncio.to_thread(drawn_film, film, lines, service.films, lambda: bool(stopped))
-        try:
-            file = await answered(request, made, service.limits.seconds)
-        finally:
-            stopped.append(True)
+    with service.films.held(name) as film:
+        lines = (await request.body()).splitlines()
+        file = await answered(request, service.draw(film, lines), service.limits.seconds)
     return StreamingResponse(
         _chunks(file),
         media_type="video/mp4",
