@@ -47,13 +47,13 @@ def command(
             metavar="PATH",
             parser=local_path,
         ),
-    ] = [],  # noqa: B006 - typer copies it
+    ] = [],
     function: Annotated[
         list[str],
         typer.Option(
             help="Compare this function only, nothing end to end; repeatable.", metavar="NAME"
         ),
-    ] = [],  # noqa: B006
+    ] = [],
     output: Annotated[
         Path | None,
         output_option(
