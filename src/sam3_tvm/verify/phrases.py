@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.drawn_film import PHRASES, drawn_film
+from sam3_tvm.errors import MissingExtraError
 from sam3_tvm.rules import ConceptVideoRules
 from sam3_tvm.runtime.model import Model
+from sam3_tvm.runtime.video.concepts.components import import_ndimage
 from sam3_tvm.runtime.video.result import FrameResult
 from sam3_tvm.sources.base import ConceptFrame, PromptSpec, Source
-from sam3_tvm.verify.end_to_end import mask_iou
 from sam3_tvm.verify.report import Bounds, PhraseRow
+from sam3_tvm.verify.video import frame_row
 
 __all__ = [
     "PhraseFilm",
@@ -82,9 +84,9 @@ def why_not_compared(source: Source) -> str | None:
     if source.reference_concept_tracker() is None:
         return "Meta's own model for them has further rules"
     try:
-        import scipy.ndimage  # noqa: F401 - both sides find components by it
-    except ImportError:
-        return "SciPy is missing: pip install 'sam3-tvm[video]'"
+        import_ndimage()  # both sides find components by it
+    except MissingExtraError as error:
+        return f"{error}"
     return None
 
 
@@ -151,23 +153,8 @@ def compare_phrases(
 
 def phrase_row(name: str, result: FrameResult, wanted: ConceptFrame, bounds: Bounds) -> PhraseRow:
     """One frame of a film, beside the reference's answer."""
-    ours = (result.index, result.objects, result.phrases)
-    same = ours == (wanted.index, wanted.objects, wanted.phrases)
-    ious, error = np.zeros(1), float("inf")
-    if same:
-        pairs = zip(result.masks, wanted.masks, strict=True)
-        # Where nothing is found there is nothing to differ.
-        ious = np.array([mask_iou(ours, theirs) for ours, theirs in pairs] or [1.0])
-        error = float(np.abs(result.scores - wanted.scores).max(initial=0.0))
-    return PhraseRow(
-        film=name,
-        frame=wanted.index,
-        objects=result.objects,
-        phrases=[f"{phrase}" for phrase in result.phrases],
-        same_objects=same,
-        areas=[float(mask.mean()) for mask in wanted.masks],
-        iou_mean=float(ious.mean()),
-        iou_min=float(ious.min()),
-        score_error=error,
-        ok=same and float(ious.min()) >= bounds.iou and error <= bounds.score,
-    )
+    row = frame_row(name, result, wanted, bounds)
+    phrases = [f"{phrase}" for phrase in result.phrases]
+    same = row.same_objects and phrases == wanted.phrases
+    known = {**vars(row), "same_objects": same, "ok": row.ok and same}
+    return PhraseRow(**known, phrases=phrases)
