@@ -216,7 +216,7 @@ def compared(tiny_artifact, monkeypatch):
         monkeypatch.setattr(source, "reference_concept_tracker", Finds)
         film = PhraseFilm("x", [np.zeros((8, 8, 3), np.uint8)], ("dog",), changed)
         monkeypatch.setattr(running, "phrase_film", lambda source: film)
-        monkeypatch.setattr(running, "compare_phrases", lambda *given: (["compared"], None))
+        monkeypatch.setattr(running, "compare_phrases", lambda *given: (["compared"], "the rest"))
         report = VerifyReport("a", "random:tiny", bounds)
         subject = running._Subject(artifact.open(tiny_artifact), report)
         steps = running._Steps(lambda *step: None, 2, named=False)
@@ -232,6 +232,10 @@ def test_rounded_random_weights_are_not_held_to_the_ids_of_exact_ones(compared):
     assert "the weights are random" in found.left_out[0]
     assert compared(Bounds(margin=5e-3), {}).phrase_frames == ["compared"]
     assert compared(Bounds(), {"new_det_thresh": 0.1}).phrase_frames == ["compared"]
+
+
+def test_what_a_film_leaves_out_is_said(compared):
+    assert compared(Bounds(margin=5e-3), {}).left_out[-1] == "the rest"
 
 
 def test_a_film_in_which_nothing_is_found_is_said_to_be_one(compared):
