@@ -24,6 +24,7 @@ from sam3_tvm.verify.phrases import (
     phrase_film,
     phrase_row,
     rules_among,
+    undecided,
     why_not_compared,
 )
 
@@ -67,6 +68,76 @@ def test_a_frame_without_objects_is_the_same_on_both_sides():
     assert (row.iou_min, row.score_error) == (1.0, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "told"),
+    [
+        # The thresholds are 0.5 and 0.7, the margin is 0.02.
+        ([(0, "dog", 0.9)], [(0, "dog", 0.9), (1, "cat", 0.71)], "'cat', 0.710"),
+        ([(0, "dog", 0.9), (1, "cat", 0.51)], [(0, "dog", 0.9)], "'cat', 0.510"),
+        # The reference's other object has the id that ours of the same phrase has.
+        ([(0, "dog", 0.9)], [(0, "dog", 0.71), (1, "dog", 0.9)], "'dog', 0.710"),
+        ([(0, "cat", 0.9)], [(0, "dog", 0.69), (1, "cat", 0.9)], "'dog', 0.690"),
+        # It is far from both.
+        ([(0, "dog", 0.9)], [(0, "dog", 0.9), (1, "cat", 0.73)], None),
+        # Another differs as well.
+        ([(0, "dog", 0.9)], [(1, "cat", 0.71)], None),
+        ([(0, "dog", 0.9), (1, "cat", 0.9)], [(0, "cat", 0.9), (1, "dog", 0.71)], None),
+        # Both have the one that is near.
+        ([(0, "cat", 0.71), (1, "dog", 0.9)], [(0, "cat", 0.7), (2, "dog", 0.9)], None),
+    ],
+)
+def test_objects_may_differ_by_one_that_is_near_a_threshold_alone(ours, theirs, told):
+    def frame(found, index=3):
+        objects, phrases, scores = map(list, zip(*found, strict=True))
+        return SimpleNamespace(
+            index=index, objects=objects, phrases=phrases, scores=np.array(scores, np.float32)
+        )
+
+    rules = SimpleNamespace(score_threshold_detection=0.5, new_det_thresh=0.7)
+    said = undecided(frame(ours), frame(theirs), rules, 0.02)
+    assert (said is None) if told is None else (told in said)
+    assert undecided(frame(ours), frame(theirs), rules, 0.0) is None
+    assert undecided(frame(ours, 4), frame(theirs), rules, 0.02) is None
+
+
+def test_frames_from_an_undecided_object_on_are_left_out():
+    def frame(index, objects, phrases, scores):
+        masks = np.ones((len(objects), 2, 2), bool)
+        of = (index, objects, phrases, masks, np.array(scores, np.float32))
+        return ConceptFrame(*of, frozenset(), frozenset())
+
+    one = ([0], ["dog"], [0.9])
+    two = ([0, 1], ["dog", "cat"], [0.9, 0.71])
+    wanted = [frame(0, *one), frame(1, *two), frame(2, *two)]
+
+    class Session:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def add_text(self, phrase):
+            pass
+
+        def propagate(self):
+            return (frame(index, *one) for index in range(3))
+
+    rules = open_source("random:tiny").video_concepts
+    model = SimpleNamespace(
+        manifest=SimpleNamespace(video_concepts=rules), track=lambda frames, rules: Session()
+    )
+    film = PhraseFilm("x", [np.zeros((2, 2, 3), np.uint8)] * 3, ("dog", "cat"), {})
+    rows, why = compare_phrases(model, film, wanted, Bounds(score=0.02, margin=0.02))
+    assert [(row.frame, row.ok) for row in rows] == [(0, True)]
+    assert why == (
+        "the film by phrase from frame 1 on: a score of 'cat', 0.710, is within 0.02 of a threshold"
+    )
+    rows, why = compare_phrases(model, film, wanted, Bounds())
+    assert [row.ok for row in rows] == [True, False, False]
+    assert why is None
+
+
 def test_phrases_that_score_alike_are_looked_for_with_thresholds_among_their_scores():
     def falling(best):
         return np.array([best, best - 0.01, best - 0.02, best - 0.03], np.float32)
@@ -101,7 +172,8 @@ def test_random_weights_find_objects_of_three_phrases_that_come_and_go(film):
 
 def test_the_compiled_model_finds_the_same_objects(film, tiny_artifact):
     film, wanted = film
-    rows = compare_phrases(load(tiny_artifact), film, wanted, Bounds())
+    rows, why = compare_phrases(load(tiny_artifact), film, wanted, Bounds())
+    assert why is None
     assert [row.frame for row in rows] == list(range(len(film.frames)))
     assert [row for row in rows if not row.ok] == []
 
@@ -117,7 +189,7 @@ def test_the_compiled_model_finds_the_same_objects(film, tiny_artifact):
 def test_a_rule_that_is_not_followed_is_seen(film, tiny_artifact, monkeypatch, rule, wrong):
     film, wanted = film
     monkeypatch.setattr(arbiter, rule, wrong)
-    rows = compare_phrases(load(tiny_artifact), film, wanted, Bounds())
+    rows, _ = compare_phrases(load(tiny_artifact), film, wanted, Bounds())
     assert any(not row.ok for row in rows)
 
 
@@ -144,7 +216,7 @@ def compared(tiny_artifact, monkeypatch):
         monkeypatch.setattr(source, "reference_concept_tracker", Finds)
         film = PhraseFilm("x", [np.zeros((8, 8, 3), np.uint8)], ("dog",), changed)
         monkeypatch.setattr(running, "phrase_film", lambda source: film)
-        monkeypatch.setattr(running, "compare_phrases", lambda *given: ["compared"])
+        monkeypatch.setattr(running, "compare_phrases", lambda *given: (["compared"], "the rest"))
         report = VerifyReport("a", "random:tiny", bounds)
         subject = running._Subject(artifact.open(tiny_artifact), report)
         steps = running._Steps(lambda *step: None, 2, named=False)
@@ -160,6 +232,10 @@ def test_rounded_random_weights_are_not_held_to_the_ids_of_exact_ones(compared):
     assert "the weights are random" in found.left_out[0]
     assert compared(Bounds(margin=5e-3), {}).phrase_frames == ["compared"]
     assert compared(Bounds(), {"new_det_thresh": 0.1}).phrase_frames == ["compared"]
+
+
+def test_what_a_film_leaves_out_is_said(compared):
+    assert compared(Bounds(margin=5e-3), {}).left_out[-1] == "the rest"
 
 
 def test_a_film_in_which_nothing_is_found_is_said_to_be_one(compared):
@@ -185,5 +261,6 @@ def test_a_trained_model_follows_its_own_rules(shapes_artifact):
         source.reference_concept_tracker().find(film.frames, film.phrases, source.video_concepts)
     )
     assert {phrase for frame in wanted for phrase in frame.phrases} == {*film.phrases}
-    rows = compare_phrases(load(shapes_artifact), film, wanted, Bounds())
+    rows, _ = compare_phrases(load(shapes_artifact), film, wanted, Bounds())
+    assert len(rows) == len(film.frames)
     assert [row for row in rows if not row.ok] == []

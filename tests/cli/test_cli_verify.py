@@ -46,13 +46,13 @@ def reported(monkeypatch):
                 "drawn",
                 3,
                 [0, 4],
-                ["dog", "cat"],
                 same_phrases,
                 [0.125, 0.5],
                 1.0,
                 1.0,
                 0.0,
                 same_phrases,
+                ["dog", "cat"],
             )
         ]
         report.left_out = ["the weather"]

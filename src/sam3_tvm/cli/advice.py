@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TextIO, TypeVar
 
 from sam3_tvm.cli.prompts import long_phrase
 from sam3_tvm.cli.terminal import complain
@@ -13,6 +13,8 @@ from sam3_tvm.errors import UsageError
 from sam3_tvm.files import PlaceError
 
 __all__ = ["said_in_a_line", "warnings_in_a_line", "what_to_type"]
+
+_WarningT = TypeVar("_WarningT", bound=Warning)
 
 _OPTIONS = {"output": "-o", "fps": "--fps", "mask": "--mask"}
 
@@ -33,42 +35,51 @@ def what_to_type() -> Iterator[None]:
 
 
 @contextmanager
-def said_in_a_line(category: type[Warning]) -> Iterator[None]:
-    """Say warnings of a category as the command says other things."""
+def said_in_a_line(
+    kind: type[_WarningT], words: Callable[[_WarningT], str | None] = str
+) -> Iterator[None]:
+    """Say warnings of a kind as the command says other things.
+
+    Args:
+        kind: others are shown as they would be.
+        words: the line for a warning; None for none.
+    """
     with warnings.catch_warnings():
         otherwise = warnings.showwarning
 
-        def show(message: Warning | str, *about: Any) -> None:
-            if isinstance(message, category):
-                complain(f"{message}")
-            else:
-                otherwise(message, *about)
+        # Python's documented way to redirect warnings.
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if not isinstance(message, kind):
+                otherwise(message, category, filename, lineno, file, line)
+            elif (said := words(message)) is not None:
+                complain(said)
 
-        warnings.simplefilter("always", category)
-        # Python's documented way to redirect warnings; mypy wants each parameter spelt out.
-        warnings.showwarning = show  # type: ignore[assignment]
+        warnings.simplefilter("always", kind)
+        warnings.showwarning = show
         yield
 
 
 @contextmanager
 def warnings_in_a_line() -> Iterator[None]:
-    """Say what is warned of a phrase as the command says other things."""
+    """Say what is warned of a phrase as the command says other things, of each phrase once."""
     from sam3_tvm.runtime.concepts.detector import PhraseWarning
 
     said: set[str] = set()
-    with warnings.catch_warnings():
-        otherwise = warnings.showwarning
 
-        def show(message: Warning | str, *about: Any) -> None:
-            if not isinstance(message, PhraseWarning):
-                otherwise(message, *about)
-            elif message.phrase not in said:
-                said.add(message.phrase)
-                complain(long_phrase(message.phrase, message.read))
+    def words(warning: PhraseWarning) -> str | None:
+        if warning.phrase in said:
+            return None
+        said.add(warning.phrase)
+        return long_phrase(warning.phrase, warning.read)
 
-        warnings.simplefilter("always", PhraseWarning)
-        # Python's documented way to redirect warnings; mypy wants each parameter spelt out.
-        warnings.showwarning = show  # type: ignore[assignment]
+    with said_in_a_line(PhraseWarning, words):
         yield
 
 

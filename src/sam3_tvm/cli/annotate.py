@@ -67,7 +67,7 @@ def command(
             "phrase; repeatable.",
             metavar="PHRASE[=CATEGORY]",
         ),
-    ] = [],  # noqa: B006 - typer copies it
+    ] = [],
     classes: Annotated[
         Path | None,
         typer.Option(
@@ -77,8 +77,8 @@ def command(
             parser=local_path,
         ),
     ] = None,
-    like: LikeOption = [],  # noqa: B006 - typer copies it
-    negative_like: NegativeLikeOption = [],  # noqa: B006 - typer copies it
+    like: LikeOption = [],
+    negative_like: NegativeLikeOption = [],
     tile: TileOption = None,
     overlap: OverlapOption = None,
     formats: Annotated[
@@ -89,7 +89,7 @@ def command(
             "parquet; several with commas; repeatable.",
             metavar="NAMES",
         ),
-    ] = ["coco"],  # noqa: B006 - typer copies it
+    ] = ["coco"],
     threshold: Annotated[
         float, typer.Option(help="Objects with a higher score are kept, 0 to 1.", metavar="SCORE")
     ] = 0.5,

@@ -30,11 +30,11 @@ def command(
         typer.Option(
             help="A point on the object, in the picture's pixels; repeatable.", metavar="X,Y"
         ),
-    ] = [],  # noqa: B006 - typer copies it
+    ] = [],
     negative_point: Annotated[
         list[str],
         typer.Option(help="A point beside the object; repeatable.", metavar="X,Y"),
-    ] = [],  # noqa: B006
+    ] = [],
     box: Annotated[
         str | None,
         typer.Option(help="A box around the object, in pixels.", metavar="X0,Y0,X1,Y1"),

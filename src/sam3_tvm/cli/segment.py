@@ -54,7 +54,7 @@ def command(
     ],
     text: Annotated[
         list[str], typer.Option(help="A phrase to look for; repeatable.", metavar="PHRASE")
-    ] = [],  # noqa: B006 - typer copies it
+    ] = [],
     box: Annotated[
         list[str],
         typer.Option(
@@ -62,11 +62,11 @@ def command(
             "every phrase.",
             metavar="X0,Y0,X1,Y1",
         ),
-    ] = [],  # noqa: B006 - typer copies it
+    ] = [],
     negative_box: Annotated[
         list[str],
         typer.Option(help="An example of what is not meant; repeatable.", metavar="X0,Y0,X1,Y1"),
-    ] = [],  # noqa: B006 - typer copies it
+    ] = [],
     point: Annotated[
         list[str],
         typer.Option(
@@ -74,13 +74,13 @@ def command(
             "made from Meta's own model.",
             metavar="X,Y",
         ),
-    ] = [],  # noqa: B006 - typer copies it
+    ] = [],
     negative_point: Annotated[
         list[str],
         typer.Option(help="A point on what is not meant; repeatable.", metavar="X,Y"),
-    ] = [],  # noqa: B006 - typer copies it
-    like: LikeOption = [],  # noqa: B006 - typer copies it
-    negative_like: NegativeLikeOption = [],  # noqa: B006 - typer copies it
+    ] = [],
+    like: LikeOption = [],
+    negative_like: NegativeLikeOption = [],
     tile: TileOption = None,
     overlap: OverlapOption = None,
     threshold: Annotated[

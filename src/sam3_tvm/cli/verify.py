@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +25,7 @@ from sam3_tvm.extras import needed
 from sam3_tvm.files import OutputFile
 
 if TYPE_CHECKING:
-    from sam3_tvm.verify import VerifyReport
+    from sam3_tvm.verify import FrameRow, VerifyReport
 
 __all__ = ["command"]
 
@@ -47,13 +48,13 @@ def command(
             metavar="PATH",
             parser=local_path,
         ),
-    ] = [],  # noqa: B006 - typer copies it
+    ] = [],
     function: Annotated[
         list[str],
         typer.Option(
             help="Compare this function only, nothing end to end; repeatable.", metavar="NAME"
         ),
-    ] = [],  # noqa: B006
+    ] = [],
     output: Annotated[
         Path | None,
         output_option(
@@ -157,9 +158,9 @@ def _print_report(report: VerifyReport) -> None:
     if report.clicks:
         _print_clicks(report)
     if report.frames:
-        _print_frames(report)
+        _print_film(f"{path}: video", report.frames)
     if report.phrase_frames:
-        _print_phrases(report)
+        _print_film(f"{path}: video by phrase", report.phrase_frames)
     for reason in report.left_out:
         say(f"{path}: not compared: {reason}")
 
@@ -173,30 +174,11 @@ def _print_clicks(report: VerifyReport) -> None:
     show(f"{report.artifact}: clicks", clicked)
 
 
-def _print_frames(report: VerifyReport) -> None:
+def _print_film(title: str, frames: Sequence[FrameRow]) -> None:
     right = ("frame", "areas", "IoU mean", "IoU min", "score")
     rows = table("film", *right[:1], "objects", *right[1:], "", right=right)
-    for row in report.frames:
-        ids = ", ".join(map(str, row.objects))
-        rows.add_row(
-            row.film,
-            f"{row.frame}",
-            ids if row.same_objects else f"{ids}, others than the reference",
-            " ".join(f"{area:.0%}" for area in row.areas),
-            f"{row.iou_mean:.5f}",
-            f"{row.iou_min:.5f}",
-            f"{row.score_error:.1e}",
-            _word(row.ok),
-        )
-    show(f"{report.artifact}: video", rows)
-
-
-def _print_phrases(report: VerifyReport) -> None:
-    right = ("frame", "areas", "IoU mean", "IoU min", "score")
-    rows = table("film", *right[:1], "objects", *right[1:], "", right=right)
-    for row in report.phrase_frames:
-        found = zip(row.objects, row.phrases, strict=True)
-        names = ", ".join(f"{name} {phrase}" for name, phrase in found)
+    for row in frames:
+        names = ", ".join(row.names)
         rows.add_row(
             row.film,
             f"{row.frame}",
@@ -207,7 +189,7 @@ def _print_phrases(report: VerifyReport) -> None:
             f"{row.score_error:.1e}",
             _word(row.ok),
         )
-    show(f"{report.artifact}: video by phrase", rows)
+    show(title, rows)
 
 
 def _word(ok: bool) -> str:

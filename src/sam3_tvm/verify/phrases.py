@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam3_tvm.drawn_film import PHRASES, drawn_film
+from sam3_tvm.errors import MissingExtraError
 from sam3_tvm.rules import ConceptVideoRules
 from sam3_tvm.runtime.model import Model
+from sam3_tvm.runtime.video.concepts.components import import_ndimage
 from sam3_tvm.runtime.video.result import FrameResult
 from sam3_tvm.sources.base import ConceptFrame, PromptSpec, Source
-from sam3_tvm.verify.end_to_end import mask_iou
 from sam3_tvm.verify.report import Bounds, PhraseRow
+from sam3_tvm.verify.video import frame_row
 
 __all__ = [
     "PhraseFilm",
@@ -23,14 +25,15 @@ __all__ = [
     "phrase_film",
     "phrase_row",
     "rules_among",
+    "undecided",
     "why_not_compared",
 ]
 
 # Frames in which a shape crosses the picture: those of a longer film come back.
 _CROSSING = 12
 
-# Among them are three of which random weights think alike.
-_WORDS = (*PHRASES, "dog", "a cat", "red ball", "person", "tree", "blue", "car", "a hand", "window")
+# Among them and these are three of which random weights think alike.
+_OTHERS = ("dog", "a cat", "red ball", "person", "tree", "blue", "car", "a hand", "window")
 
 # With random weights: on a short film, objects are conditioned anew and removed.
 _SOON = {
@@ -82,9 +85,9 @@ def why_not_compared(source: Source) -> str | None:
     if source.reference_concept_tracker() is None:
         return "Meta's own model for them has further rules"
     try:
-        import scipy.ndimage  # noqa: F401 - both sides find components by it
-    except ImportError:
-        return "SciPy is missing: pip install 'sam3-tvm[video]'"
+        import_ndimage()  # both sides find components by it
+    except MissingExtraError as error:
+        return f"{error}"
     return None
 
 
@@ -95,15 +98,16 @@ def phrase_film(source: Source) -> PhraseFilm:
     segmenter = source.reference_segmenter()
     (first,) = drawn_film(1, 1)
 
-    def scores(words: Sequence[str]) -> list[NDArray[np.float32]]:
+    def scores(words: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         found = segmenter.segment(first, [PromptSpec(word) for word in words])
-        return [np.sort(of.scores)[::-1] for of in found]
+        return {word: np.sort(of.scores)[::-1] for word, of in zip(words, found, strict=True)}
 
     # At SAM 3's size a frame takes PyTorch a minute and more.
     most = 24 if source.sizes.image <= 512 else 8
-    if max(float(of[0]) for of in scores(PHRASES)) >= own.new_det_thresh:
+    seen = scores(PHRASES)
+    if max(float(of[0]) for of in seen.values()) >= own.new_det_thresh:
         return PhraseFilm("drawn film", list(drawn_film(most, _CROSSING)), PHRASES, {})
-    phrases, changed = rules_among(dict(zip(_WORDS, scores(_WORDS), strict=True)))
+    phrases, changed = rules_among({**seen, **scores(_OTHERS)})
     film = list(drawn_film(min(most, _CROSSING), _CROSSING))
     return PhraseFilm("drawn film, thresholds among random scores", film, phrases, changed)
 
@@ -137,37 +141,65 @@ def rules_among(
 
 def compare_phrases(
     model: Model, film: PhraseFilm, wanted: Sequence[ConceptFrame], bounds: Bounds
-) -> list[PhraseRow]:
-    """Every frame of a film, beside the reference's answers."""
+) -> tuple[list[PhraseRow], str | None]:
+    """The frames of a film, beside the reference's answers.
+
+    Returns:
+        A row of each, and why there is none from a frame on, in words. Ids are given in the order
+        in which objects begin, so that all differ from where one object does.
+    """
     rules = film.rules(model.manifest.video_concepts)
+    rows: list[PhraseRow] = []
     with model.track(list(film.frames), rules=rules) as session:
         for phrase in film.phrases:
             session.add_text(phrase)
-        return [
-            phrase_row(film.name, result, reference, bounds)
-            for result, reference in zip(session.propagate(), wanted, strict=True)
-        ]
+        for result, reference in zip(session.propagate(), wanted, strict=True):
+            row = phrase_row(film.name, result, reference, bounds)
+            if not row.same_objects and (why := undecided(result, reference, rules, bounds.margin)):
+                return rows, f"the film by phrase from frame {row.frame} on: {why}"
+            rows.append(row)
+    return rows, None
+
+
+def undecided(
+    ours: FrameResult, wanted: ConceptFrame, rules: ConceptVideoRules, margin: float
+) -> str | None:
+    """The object, in words, whose score lies so close to a threshold that one side may begin it and
+    the other not; None if that isn't all in which a frame's objects differ.
+
+    Args:
+        ours: the frame.
+        wanted: the reference's.
+        rules: that both sides followed.
+        margin: scores this close to a threshold may be on either side of it; none where it is 0.
+    """
+    limits = (rules.score_threshold_detection, rules.new_det_thresh)
+
+    def near(score: float) -> bool:
+        return any(abs(score - limit) < margin for limit in limits)
+
+    sides = [
+        list(zip(of.objects, map(str, of.phrases), map(float, of.scores), strict=True))
+        for of in (ours, wanted)
+    ]
+    one, other = ([phrase for _, phrase, score in side if not near(score)] for side in sides)
+    if ours.index != wanted.index or one != other:
+        return None
+    for side, others in (sides, sides[::-1]):
+        for name, phrase, score in side:
+            there = any(
+                (name, phrase) == (number, of) and abs(score - found) <= margin
+                for number, of, found in others
+            )
+            if near(score) and not there:
+                return f"a score of {phrase!r}, {score:.3f}, is within {margin:g} of a threshold"
+    return None
 
 
 def phrase_row(name: str, result: FrameResult, wanted: ConceptFrame, bounds: Bounds) -> PhraseRow:
     """One frame of a film, beside the reference's answer."""
-    ours = (result.index, result.objects, result.phrases)
-    same = ours == (wanted.index, wanted.objects, wanted.phrases)
-    ious, error = np.zeros(1), float("inf")
-    if same:
-        pairs = zip(result.masks, wanted.masks, strict=True)
-        # Where nothing is found there is nothing to differ.
-        ious = np.array([mask_iou(ours, theirs) for ours, theirs in pairs] or [1.0])
-        error = float(np.abs(result.scores - wanted.scores).max(initial=0.0))
-    return PhraseRow(
-        film=name,
-        frame=wanted.index,
-        objects=result.objects,
-        phrases=[f"{phrase}" for phrase in result.phrases],
-        same_objects=same,
-        areas=[float(mask.mean()) for mask in wanted.masks],
-        iou_mean=float(ious.mean()),
-        iou_min=float(ious.min()),
-        score_error=error,
-        ok=same and float(ious.min()) >= bounds.iou and error <= bounds.score,
-    )
+    row = frame_row(name, result, wanted, bounds)
+    phrases = [f"{phrase}" for phrase in result.phrases]
+    same = row.same_objects and phrases == wanted.phrases
+    known = {**vars(row), "same_objects": same, "ok": row.ok and same}
+    return PhraseRow(**known, phrases=phrases)

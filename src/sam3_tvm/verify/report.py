@@ -148,7 +148,7 @@ class FrameRow:
         objects: the ids that the artifact gives.
         same_objects: whether the reference gives the same.
         areas: of the reference's masks, as fractions of the frame.
-        iou_mean, iou_min: of masks with the reference's.
+        iou_mean, iou_min: of masks with the reference's; 1 where there is no object.
         score_error: largest, of the probability that an object is there.
         ok: whether all bounds are kept.
     """
@@ -163,31 +163,26 @@ class FrameRow:
     score_error: float
     ok: bool
 
+    @property
+    def names(self) -> list[str]:
+        """The objects, in words."""
+        return [f"{name}" for name in self.objects]
+
 
 @dataclass(frozen=True)
-class PhraseRow:
+class PhraseRow(FrameRow):
     """One frame of a film that was searched for phrases.
 
     Attributes:
-        film, frame: where.
-        objects, phrases: the ids that the artifact gives, and the phrase that found each.
-        same_objects: whether the reference gives the same of both.
-        areas: of the reference's masks, as fractions of the frame.
-        iou_mean, iou_min: of masks with the reference's; 1 where there is no object.
+        phrases: that found the objects; ``same_objects`` is of both.
         score_error: largest, of the score by which an object was found.
-        ok: whether all bounds are kept.
     """
 
-    film: str
-    frame: int
-    objects: list[int]
     phrases: list[str]
-    same_objects: bool
-    areas: list[float]
-    iou_mean: float
-    iou_min: float
-    score_error: float
-    ok: bool
+
+    @property
+    def names(self) -> list[str]:
+        return [f"{name} {of}" for name, of in zip(self.objects, self.phrases, strict=True)]
 
 
 Row = FunctionRow | EndToEndRow | ClickRow | FrameRow | PhraseRow

@@ -242,7 +242,10 @@ def _compare_phrases(source: Source, subjects: Sequence[_Subject], steps: _Steps
                 "objects by phrase: the reference finds none in the film"
             )
         model = load(subject.opened.path)
-        subject.report.phrase_frames += compare_phrases(model, film, wanted, subject.bounds)
+        rows, why = compare_phrases(model, film, wanted, subject.bounds)
+        subject.report.phrase_frames += rows
+        if why is not None:
+            subject.report.left_out.append(why)
 
 
 def _difference(ours: Any, theirs: Any) -> str:

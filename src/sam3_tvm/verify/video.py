@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sam3_tvm.runtime.model import Model
 from sam3_tvm.runtime.video.result import FrameResult
-from sam3_tvm.sources.base import ShowSpec, VideoReferenceFrame
+from sam3_tvm.sources.base import ConceptFrame, ShowSpec, VideoReferenceFrame
 from sam3_tvm.verify.end_to_end import mask_iou
 from sam3_tvm.verify.report import Bounds, FrameRow
 
@@ -80,15 +80,16 @@ def compare_film(
 
 
 def frame_row(
-    name: str, result: FrameResult, wanted: VideoReferenceFrame, bounds: Bounds
+    name: str, result: FrameResult, wanted: VideoReferenceFrame | ConceptFrame, bounds: Bounds
 ) -> FrameRow:
     """One frame of a film, beside the reference's answer."""
     same = (result.index, result.objects) == (wanted.index, wanted.objects)
     ious, error = np.zeros(1), float("inf")
     if same:
         pairs = zip(result.masks, wanted.masks, strict=True)
-        ious = np.array([mask_iou(ours, theirs) for ours, theirs in pairs])
-        error = float(np.abs(result.scores - wanted.scores).max())
+        # Where there is no object there is nothing to differ.
+        ious = np.array([mask_iou(ours, theirs) for ours, theirs in pairs] or [1.0])
+        error = float(np.abs(result.scores - wanted.scores).max(initial=0.0))
     return FrameRow(
         film=name,
         frame=wanted.index,

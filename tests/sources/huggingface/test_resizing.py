@@ -141,3 +141,11 @@ def test_an_encoder_without_windows_pads_nothing():
     assert (windowed.whole, windowed.padded) == (2, 12)
     assert (shape.whole, shape.padded) == (4, 9)
     assert shape.warning() is None
+
+
+def test_the_checkpoints_own_size_changes_nothing_of_its_configuration():
+    config = SAM3.random["tiny"].config()
+    config.vision_config.backbone_feature_sizes = [[40, 40], [20, 20], [10, 10]]
+    before = config.to_dict()
+    assert resize(config, config.image_size).share == 1
+    assert config.to_dict() == before

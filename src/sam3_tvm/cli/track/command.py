@@ -39,7 +39,7 @@ def command(
             help="A phrase: all that it names is found on every frame, and followed. Repeatable.",
             metavar="PHRASE",
         ),
-    ] = [],  # noqa: B006 - typer copies it
+    ] = [],
     box: Annotated[
         list[str],
         typer.Option(
@@ -47,18 +47,18 @@ def command(
             "numbered from 1, unless :ID says which.",
             metavar="X0,Y0,X1,Y1[@FRAME][:ID]",
         ),
-    ] = [],  # noqa: B006
+    ] = [],
     point: Annotated[
         list[str],
         typer.Option(
             help="A point on the object; :ID is needed where there are several objects.",
             metavar="X,Y[@FRAME][:ID]",
         ),
-    ] = [],  # noqa: B006
+    ] = [],
     negative_point: Annotated[
         list[str],
         typer.Option(help="A point beside the object.", metavar="X,Y[@FRAME][:ID]"),
-    ] = [],  # noqa: B006
+    ] = [],
     mask: Annotated[
         list[str],
         typer.Option(
@@ -66,7 +66,7 @@ def command(
             "its own unless :ID says which.",
             metavar="FILE[@FRAME][:ID]",
         ),
-    ] = [],  # noqa: B006
+    ] = [],
     output: Annotated[
         list[Path] | None,
         output_option(

@@ -34,7 +34,8 @@ def _vision_shape(config: Any) -> VisionShape:
 
 
 def resize(config: Any, image: int | None) -> VisionShape:
-    """Have a detector's configuration take pictures of another size; None for its own.
+    """Have a detector's configuration take pictures of another size; None, or its own, changes
+    nothing.
 
     Returns:
         The vision encoder that it then describes.
@@ -43,8 +44,8 @@ def resize(config: Any, image: int | None) -> VisionShape:
         ImageSizeError: a size that its vision encoder can't be given.
     """
     shape = _vision_shape(config).at(image)
-    if image is not None:
-        config.image_size = image
+    if shape.image != shape.own:  # its own is left as the checkpoint says it
+        config.image_size = shape.image
         _resize_maps(config.vision_config, shape.grid)
     return shape
 

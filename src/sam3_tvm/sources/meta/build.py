@@ -129,14 +129,14 @@ def _vision_shape(config: Config) -> VisionShape:
 
 
 def resized(config: Config, image: int | None) -> tuple[Config, VisionShape]:
-    """A configuration for pictures of another size, None for its own; and the vision encoder that
-    it then describes.
+    """A configuration for pictures of another size, itself for None or its own; and the vision
+    encoder that it then describes.
 
     Raises:
         ImageSizeError: a size that its vision encoder can't be given.
     """
     shape = _vision_shape(config).at(image)
-    if image is None:
+    if shape.image == shape.own:
         return config, shape
     changed: Config = {
         "ViT": {"img_size": image},
