@@ -106,7 +106,10 @@ def command(
     ] = None,
     threads: Threads = None,
 ) -> None:
-    """Answer over HTTP: pictures, phrases, clicks and films, on one model.
+    """Serve a page for the browser, and answer programs over HTTP.
+
+    In a browser, things in pictures and films are found, clicked and followed at
+    its address; programs ask the same by requests. One model serves all.
 
     A picture is sent once and encoded once; then it is asked about by its id.
     Clicks pass ahead of phrases, and these ahead of new pictures and films.
@@ -163,7 +166,9 @@ def command(
 
     def ready(url: str) -> None:
         bearer = ' -H "Authorization: Bearer $TOKEN"' if token is not None else ""
-        say(f"serving {artifact} at {url} (Ctrl-C ends it); from a picture to a mask:")
+        say(
+            f"serving {artifact} at {url} (for a browser; Ctrl-C ends it); from a picture to a mask:"
+        )
         send = f"curl -s{bearer} -F file=@photo.jpg {url}/v1/images"
         say(f"  id=$({send} | grep -o '[0-9a-f]\\{{64\\}}')")
         say(
