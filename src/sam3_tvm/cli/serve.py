@@ -166,15 +166,14 @@ def command(
 
     def ready(url: str) -> None:
         bearer = ' -H "Authorization: Bearer $TOKEN"' if token is not None else ""
-        say(
-            f"serving {artifact} at {url} (for a browser; Ctrl-C ends it); from a picture to a mask:"
-        )
+        say(f"serving {artifact} at {url} (Ctrl-C ends it); from a picture to a mask:")
         send = f"curl -s{bearer} -F file=@photo.jpg {url}/v1/images"
         say(f"  id=$({send} | grep -o '[0-9a-f]\\{{64\\}}')")
         say(
             f"  curl -s{bearer} -H 'Accept: image/png' --json '{{\"phrases\": [\"dog\"]}}' "
             f"{url}/v1/images/$id/segment -o mask.png"
         )
+        say(f"or open {url} in a browser")
         if labels is not None:
             say(f"for Label Studio (Settings, Model, Connect Model): {url}/label-studio")
 
