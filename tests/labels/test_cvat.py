@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 from sam3_tvm.errors import UsageError
 from sam3_tvm.labels.cvat.masks import encode
+from sam3_tvm.runtime import load
 from tests.serve.stand_in import StandIn
 
 pytest.importorskip("cvat_sdk")
@@ -21,6 +23,8 @@ from cvat_sdk import masks, models
 from cvat_sdk.auto_annotation import driver
 
 from sam3_tvm.labels.cvat import detect, interact
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 1])
@@ -35,19 +39,20 @@ def test_the_sdk_decodes_masks_to_the_pixel(share):
 def annotated(monkeypatch):
     """What ``cvat-cli task auto-annotate`` would upload for a task of two pictures."""
 
-    def run(function, kind="any", **options) -> models.PatchedLabeledDataRequest:
+    def run(
+        function, kind="any", pictures=None, names=("Star", "Disk"), **options
+    ) -> models.PatchedLabeledDataRequest:
         labels = [
             models.Label(id=70 + n, name=name, type=kind, attributes=[], sublabels=[])
-            for n, name in enumerate(["Star", "Disk"])
+            for n, name in enumerate(names)
         ]
-        picture = Image.new("RGB", (24, 16))
         samples = [
             SimpleNamespace(
                 frame_name=f"{n}.png",
                 frame_index=n,
-                media=SimpleNamespace(load_image=lambda: picture),
+                media=SimpleNamespace(load_image=lambda picture=picture: picture),
             )
-            for n in range(2)
+            for n, picture in enumerate(pictures or [Image.new("RGB", (24, 16))] * 2)
         ]
         dataset = SimpleNamespace(labels=labels, samples=samples)
         monkeypatch.setattr(driver, "TaskDataset", lambda *_, **__: dataset)
@@ -94,6 +99,40 @@ def test_the_driver_uploads_polygons_where_it_converts(annotated, detector):
 
 def test_the_callers_threshold_goes_before_the_functions(annotated, detector):
     assert len(annotated(detector, conf_threshold=0.7).shapes) == 4
+
+
+def test_what_is_uploaded_is_what_the_model_finds(annotated, shapes_artifact):
+    ndimage = pytest.importorskip("scipy.ndimage")
+    function = detect.create(f"{shapes_artifact}", "Hexagon=green hexagon,Star=yellow star")
+    names = ("Hexagon", "Star")
+    pictures = [Image.open(EXAMPLES / name) for name in ("hexagons.jpg", "stars.jpg")]
+    shapes = annotated(function, pictures=pictures, names=names).shapes
+    model = load(shapes_artifact)
+    found = [
+        mask
+        for picture in pictures
+        for result in model.segment(picture, ["green hexagon", "yellow star"])
+        for mask in result.masks
+    ]
+    assert len(shapes) == len(found) > 3
+    for shape, mask in zip(shapes, found, strict=True):
+        height, width = mask.shape
+        uploaded = masks.decode_mask(shape.points, image_width=width, image_height=height)
+        assert np.array_equal(uploaded, mask)
+    drawn = annotated(
+        function, "polygon", pictures=pictures, names=names, conv_mask_to_poly=True
+    ).shapes
+    # Of a mask's polygons that of its largest part; a polygon has no holes.
+    solid = [ndimage.binary_fill_holes(mask) for mask in found]
+    assert min(max(overlap(one.points, mask) for one in drawn) for mask in solid) > 0.95
+
+
+def overlap(points, mask) -> float:
+    """The intersection over union of a polygon, by the centres of pixels, with a mask."""
+    shapely = pytest.importorskip("shapely")
+    rows, columns = np.indices(mask.shape) + 0.5
+    inside = shapely.contains_xy(shapely.Polygon(np.reshape(points, (-1, 2))), columns, rows)
+    return (inside & mask).sum() / (inside | mask).sum()
 
 
 @pytest.mark.parametrize("text", ["", " , ", "a,a", "a=,=b"])

@@ -92,6 +92,13 @@ def test_what_is_drawn_is_read_in_pixels():
     assert drawn.text is None
 
 
+def test_an_empty_text_leaves_what_is_drawn_a_click():
+    box = region("rectangle", {"x": 0, "y": 0, "width": 50, "height": 50})
+    drawn = prompts.read([box, region("textarea", {"text": [""]})], (10, 10))
+    assert drawn.text is None
+    assert drawn.boxes == [[0, 0, 5, 5]]
+
+
 def test_a_text_is_read_line_by_line():
     drawn = prompts.read([region("textarea", {"text": ["red ", "star"]})], (10, 10))
     assert drawn.text == "red star"

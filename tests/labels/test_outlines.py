@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from PIL import Image, ImageDraw
 
 from sam3_tvm.labels.outlines import mask_outlines
@@ -29,6 +30,16 @@ def test_an_outline_has_few_corners_and_stays_near_the_mask():
     assert len(ring) < len(part.outer) / 2
     again = filled([ring], mask.shape)
     assert (again & mask).sum() / (again | mask).sum() > 0.98
+
+
+@pytest.mark.parametrize("radius", [3, 12.5, 40])
+def test_no_corner_of_the_masks_edge_is_further_away_than_is_said(radius):
+    shapely = pytest.importorskip("shapely")
+    mask = disk((120, 160), (60, 80), radius)
+    (ring,) = mask_outlines(mask, "serve")
+    (part,) = mask_polygons(mask)
+    corners = shapely.MultiPoint(part.outer)
+    assert shapely.LinearRing(ring).buffer(0.75 + 1e-6).covers(corners)
 
 
 def test_a_rectangle_is_exact():

@@ -289,6 +289,11 @@ class TestUploads:
         assert read(f"{label_studio.url}/data/upload/1/a.png", 100) == b"picture"
         assert label_studio.asked == [("/data/upload/1/a.png", "Token key")] * 2
 
+    def test_spaces_and_letters_of_a_name_are_sent_as_addresses_have_them(self, label_studio):
+        with pytest.raises(Problem, match="no such thing"):
+            Sources(label_studio.url).read("/data/upload/1/a b é%20.png?d=1 2", 100)
+        assert label_studio.asked == [("/data/upload/1/a%20b%20%C3%A9%20.png?d=1%202", None)]
+
     def test_a_personal_token_is_exchanged_once(self, label_studio, monkeypatch):
         monkeypatch.setattr(sources, "_tokens", sources._Tokens())
         read = Sources(label_studio.url, "a.b.c").read
@@ -308,6 +313,15 @@ class TestUploads:
             Sources(label_studio.url, "key").read(path, 100)
         assert raised.value.status_code == 502
         assert len(label_studio.asked) == 1  # and no redirection is followed
+
+    @pytest.mark.parametrize("name", ["http://[", "http://[x]/a.png", "http://a\u2100/x"])
+    def test_an_address_that_is_none_leads_nowhere(self, label_studio, name):
+        with pytest.raises(Problem, match="nowhere else") as raised:
+            Sources(label_studio.url, "key").read(name, 9)
+        assert raised.value.status_code == 422
+
+    def test_the_token_is_not_shown(self, label_studio):
+        assert "secret" not in repr(Sources(label_studio.url, "secret"))
 
     def test_no_other_port_is_asked(self, label_studio):
         with pytest.raises(Problem, match="nowhere else"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import shutil
 
 import av
 
@@ -71,6 +73,40 @@ def test_a_film_is_stopped_on_its_way(page):
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#status")).to_contain_text("Stopped:")
     expect(page.locator("#following")).to_be_hidden()
+
+
+def test_a_film_that_is_chosen_while_another_is_sent_takes_its_place(page, tmp_path):
+    for name in ("first.mp4", "second.mp4"):
+        shutil.copy(EXAMPLES / "film.mp4", tmp_path / name)
+    page.locator("#tab-film").click()
+    page.route("**/v1/videos", lambda route: None, times=1)  # it is sent for ever
+    with page.expect_request("**/v1/videos"):
+        page.set_input_files("#film-pick", tmp_path / "first.mp4")
+    expect(page.locator("#sending")).to_be_visible()
+    with page.expect_event("requestfailed") as given_up:
+        page.set_input_files("#film-pick", tmp_path / "second.mp4")
+    assert given_up.value.url.endswith("/v1/videos")
+    expect(page.locator("#film-canvas")).to_have_attribute("aria-label", re.compile("second.mp4"))
+    expect(page.locator("#sending")).to_be_hidden()
+    expect(page.get_by_role("alert").first).to_be_hidden()
+
+
+def test_what_came_of_a_film_is_left_when_another_is_chosen(page):
+    opened(page)
+    held = []
+    lines = "".join(f'{{"frame": {n}, "objects": []}}\n' for n in (1, 2, 3))
+    page.route("**/track", lambda route: route.fulfill(body=lines))  # all lines at once
+    page.route("**/frames/1", lambda route: held.append(route))
+    page.route("**/v1/videos", lambda route: None)
+    page.locator("#film-phrase").fill("red star")
+    page.locator("#film-phrase").press("Enter")
+    with page.expect_request("**/frames/1"):
+        page.get_by_role("button", name="Follow", exact=True).click()
+    page.set_input_files("#film-pick", EXAMPLES / "film.mp4")
+    expect(page.locator("#sending")).to_be_visible()
+    held[0].continue_()
+    expect(page.locator("#status")).to_contain_text("Stopped:")
+    expect(page.get_by_role("alert").first).to_be_hidden()
 
 
 def test_what_is_no_film_is_said_to_be_none(page, tmp_path):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.serve.page.conftest import EXAMPLES, serving
 
@@ -17,7 +21,8 @@ def expect(locator):
 
 def opened(page, name: str = "hexagons.jpg"):
     page.set_input_files("#pick", EXAMPLES / name)
-    expect(page.locator("#encoding")).to_be_hidden()
+    # What shows that it is encoded is hidden before it begins, too.
+    expect(page.locator("#status")).to_contain_text("The picture is ready")
     return page.locator("#picture-canvas")
 
 
@@ -124,6 +129,39 @@ def test_clicks_refine_are_undone_and_kept(page):
     expect(objects(page)).to_have_count(0)
 
 
+def test_a_click_that_means_several_things_shows_one_after_the_other(page):
+    opened(page)
+    requests = asked(page)
+    page.locator("#picture-canvas").click(position=at(page, 95, 155))
+    about = page.locator("#click-about")
+    expect(about).to_have_text(re.compile(r"mask \d of 3"))
+    seen = set()
+    for _ in range(3):
+        seen.add(about.text_content())
+        page.get_by_role("button", name="Next mask").click()
+    assert len(seen) == 3
+    assert len(requests) == 1
+
+
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_a_picture_is_dropped_or_pasted(page, way):
+    content = base64.b64encode((EXAMPLES / "hexagons.jpg").read_bytes()).decode()
+    page.evaluate(
+        """([way, content]) => {
+          const bytes = Uint8Array.from(atob(content), (one) => one.charCodeAt(0));
+          const data = new DataTransfer();
+          data.items.add(new File([bytes], "brought.jpg", {type: "image/jpeg"}));
+          const about = {bubbles: true, cancelable: true};
+          if (way === "drop") document.getElementById("picture-drop").dispatchEvent(
+            new DragEvent("drop", {...about, dataTransfer: data}));
+          else document.dispatchEvent(new ClipboardEvent("paste", {...about, clipboardData: data}));
+        }""",
+        [way, content],
+    )
+    expect(page.locator("#status")).to_contain_text("The picture is ready, 384 by 384 pixels.")
+    expect(page.locator("#picture-name")).to_have_text("brought.jpg")
+
+
 def test_all_of_it_is_done_by_keys(page):
     canvas = opened(page)
     requests = asked(page)
@@ -150,7 +188,7 @@ def test_all_of_it_is_done_by_keys(page):
     expect(page.locator("#film")).to_be_visible()
 
 
-@pytest.mark.parametrize("form", ["coco", "yolo", "geojson", "png"])
+@pytest.mark.parametrize("form", ["coco", "yolo", "yolo.zip", "geojson", "png"])
 def test_what_is_shown_is_taken_away(page, server, form):
     opened(page)
     find(page, "green hexagon")
@@ -174,6 +212,26 @@ def test_what_is_shown_is_taken_away(page, server, form):
         page.get_by_role("button", name="Copy").click()
         expect(page.locator("#status")).to_contain_text("Copied.")
         assert page.evaluate("navigator.clipboard.readText()") == made.decode()
+
+
+def test_what_is_shown_is_taken_away_as_drawn_on_the_picture(page):
+    opened(page)
+    find(page, "green hexagon")
+    expect(page.locator("#found-count")).to_contain_text("found")
+    page.locator("#format").select_option("overlay")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download").click()
+    assert download.value.suggested_filename == "hexagons.drawn.png"
+    with Image.open(download.value.path()) as drawn, Image.open(EXAMPLES / "hexagons.jpg") as file:
+        assert (drawn.format, drawn.size) == ("PNG", file.size)
+        change = np.abs(np.asarray(drawn.convert("RGB"), int) - np.asarray(file.convert("RGB")))
+    # Objects cover some of it, and the rest is the picture's own.
+    assert 0.02 < (change.max(2) > 16).mean() < 0.6
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy").click()
+    expect(page.locator("#status")).to_contain_text("Copied.")
+    kinds = "navigator.clipboard.read().then((all) => all.flatMap((one) => one.types))"
+    assert page.evaluate(kinds) == ["image/png"]
 
 
 def test_prompts_are_prepared_while_a_picture_is_encoded(page):

@@ -22,7 +22,7 @@ class Drawn:
         points: x, y.
         point_labels: 1 for a point on the object, 0 for one beside it.
         boxes: x0, y0, x1, y1.
-        text: what was typed.
+        text: what was typed; None where that is nothing.
         label: that was chosen with the latest of them.
     """
 
@@ -54,7 +54,7 @@ def read(regions: Any, size: tuple[int, int]) -> Drawn:
         value, kind = region["value"], f"{region.get('type', '')}"
         shape = kind.removesuffix("labels")
         if shape == "textarea":
-            drawn.text = _text(value)
+            drawn.text = _text(value) or None
             continue
         if shape == "keypoint":
             x, y = _percent(value, "x"), _percent(value, "y")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sam3_tvm.labels.label_studio import brush
 from sam3_tvm.labels.label_studio.config import Control
 from sam3_tvm.labels.outlines import mask_outlines
+from sam3_tvm.runtime.pictures.masks import mask_box
 
 __all__ = ["mask_regions"]
 
@@ -53,7 +54,7 @@ def mask_regions(
             for ring in mask_outlines(mask, "serve")
         ]
     else:
-        x0, y0, x1, y1 = (_bounds(mask) if box is None else box.astype(np.float64)).tolist()
+        x0, y0, x1, y1 = mask_box(mask) if box is None else box.tolist()
         left, top = x0 * percent[0], y0 * percent[1]
         across, down = (x1 - x0) * percent[0], (y1 - y0) * percent[1]
         values = [{"x": left, "y": top, "width": across, "height": down, "rotation": 0}]
@@ -70,8 +71,3 @@ def mask_regions(
         {"id": uuid.uuid4().hex[:10], **about, "value": {**value, control.kind: [label]}}
         for value in values
     ]
-
-
-def _bounds(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)

@@ -12,10 +12,10 @@ import re
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, urlsplit
 
 from sam3_tvm.errors import UsageError, one_line
 from sam3_tvm.locks import Lock
@@ -28,6 +28,8 @@ KEY = "LABEL_STUDIO_API_KEY"
 
 _SECONDS = 30.0
 _LOCAL_FILES = "/data/local-files/"
+# Of a path, its query and a fragment, RFC 3986; letters and digits always are.
+_AS_THEY_ARE = "%/?#:@!$&'()*+,;="
 _DATA = re.compile(r"data:image/[\w.+-]+;base64,", re.ASCII)
 
 
@@ -61,7 +63,7 @@ class Sources:
     """
 
     url: str | None = None
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
     files: Path | None = None
 
     def read(self, name: str, most: int) -> bytes:
@@ -94,8 +96,8 @@ class Sources:
         if name.startswith("/") and not name.startswith("//"):
             return name
         if self.url is not None:
-            own, other = urlsplit(self.url), urlsplit(name)
-            if (own.scheme, own.netloc.lower()) == (other.scheme, other.netloc.lower()):
+            own, other = urlsplit(self.url), _split(name)
+            if other and (own.scheme, own.netloc.lower()) == (other.scheme, other.netloc.lower()):
                 return other._replace(scheme="", netloc="").geturl() or "/"
         raise Problem(
             422,
@@ -121,10 +123,18 @@ class Sources:
 
     def _fetched(self, url: str, path: str, most: int) -> bytes:
         own = urlsplit(url)
-        request = urllib.request.Request(f"{own.scheme}://{own.netloc}{path}")
+        # A name that was written by hand has spaces or letters that no request may have; "%" stays.
+        request = urllib.request.Request(f"{own.scheme}://{own.netloc}{quote(path, _AS_THEY_ARE)}")
         if self.key:
             request.add_header("Authorization", _tokens.header(url, self.key))
         return _checked(_ask(request, most + 1), most)
+
+
+def _split(name: str) -> SplitResult | None:
+    try:
+        return urlsplit(name)
+    except ValueError:  # brackets without an address in them, say
+        return None
 
 
 def _decoded(text: str) -> bytes:

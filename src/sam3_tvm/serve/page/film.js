@@ -66,6 +66,8 @@ export class FilmTab {
   async open(file) {
     hideFault();
     this.stop?.abort();
+    this.sending?.abort();
+    const sending = (this.sending = new AbortController());
     this.player.open(null, 0, null);
     byId("film-name").textContent = file.name;
     byId("sending").hidden = false;
@@ -77,12 +79,13 @@ export class FilmTab {
     // The server keeps a few only.
     if (before) request(`/v1/videos/${before.id}`, { method: "DELETE" }).catch(() => {});
     await attempt(async () => {
-      const about = await getJson("/v1/videos", { body: file, type: "application/octet-stream" });
+      const about = await getJson("/v1/videos", { body: file, type: "application/octet-stream", signal: sending.signal });
       this.film = { ...about, name: file.name };
       this.fresh = true;
       say(`The film is ready: ${about.frames ?? "an unknown number of"} frames.`);
       await this.player.open(new FrameSource(about), about.frames ?? 1, about.fps);
     });
+    if (this.sending !== sending) return; // another was chosen meanwhile
     byId("sending").hidden = true;
     this.render();
   }
@@ -127,6 +130,7 @@ export class FilmTab {
     const whole = await attempt(async () => {
       const response = await request(`/v1/videos/${film.id}/track`, { json: this.#asked(), signal: stop.signal });
       for await (const line of jsonLines(response)) {
+        stop.signal.throwIfAborted(); // lines that came together with the last are left
         if (line.error) throw Object.assign(new Error(line.error.detail), { status: line.error.status });
         this.lines.set(line.frame, line);
         this.#progress();

@@ -38,7 +38,9 @@ export class Player {
     byId("place").textContent = text;
     byId("seek").ariaValueText = `frame ${text}`;
     const shown = await attempt(async () => {
-      const picture = await frames.get(wanted);
+      const picture = await frames.get(wanted).catch((error) => {
+        if (this.frames === frames) throw error; // else of a film that is gone
+      });
       if (this.index === wanted && this.frames === frames) this.show(wanted, picture);
     });
     if (!shown) this.playing = false;

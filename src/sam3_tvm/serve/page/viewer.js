@@ -143,7 +143,7 @@ export class Viewer {
     context.setTransform(scale, 0, 0, scale, -this.left * scale, -this.top * scale);
     context.imageSmoothingEnabled = scale < 3;
     if (this.picture) context.drawImage(this.picture, 0, 0, this.width, this.height);
-    this.layers.paint(context, this.masks, this.lit, [this.width, this.height]);
+    this.layers.paint(context, this.masks, this.lit);
     const marks = [...this.marks];
     if (this.corner) {
       const end = this.end ?? this.cursor ?? this.corner;

@@ -13,13 +13,12 @@ export function seconds(value) {
  * @param {{box: HTMLElement, bar: HTMLProgressElement, text: HTMLElement}} where
  * @param {string} what is done
  * @param {number | null} expected seconds, where that is known
- * @returns {() => number} stops it, and gives the seconds that passed
+ * @returns {() => void} stops it
  */
 export function waitFor({ box, bar, text }, what, expected) {
   const begun = performance.now();
-  const passed = () => (performance.now() - begun) / 1000;
   const tick = () => {
-    const now = passed();
+    const now = (performance.now() - begun) / 1000;
     if (expected) {
       bar.max = expected;
       bar.value = Math.min(now, expected * 0.98);
@@ -34,6 +33,5 @@ export function waitFor({ box, bar, text }, what, expected) {
   return () => {
     clearInterval(timer);
     box.hidden = true;
-    return passed();
   };
 }

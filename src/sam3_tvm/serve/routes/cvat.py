@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from sam3_tvm.labels.cvat.masks import encode
@@ -60,14 +60,16 @@ class InteractAnswer(BaseModel):
 @router.post(
     PATH,
     summary="Answer an interactor's prompts",
+    response_model=InteractAnswer,
     responses=problems(400, 401, 408, 413, 415, 422, 429, 503),
 )
-async def interact(asked: AskInteract, request: Request, service: ServiceOf) -> InteractAnswer:
+async def interact(asked: AskInteract, request: Request, service: ServiceOf) -> Response:
     """The best mask. A frame that comes again is not encoded again, and then clicks pass ahead."""
-    return await answered(request, _answered(service, asked), service.limits.seconds)
+    content = await answered(request, _answered(service, asked), service.limits.seconds)
+    return Response(content, media_type="application/json")
 
 
-async def _answered(service: Service, asked: AskInteract) -> InteractAnswer:
+async def _answered(service: Service, asked: AskInteract) -> str:
     model = service.model
     try:
         data = base64.b64decode(asked.image, validate=True)
@@ -85,15 +87,16 @@ async def _answered(service: Service, asked: AskInteract) -> InteractAnswer:
     points, labels = signed(asked.pos_points, asked.neg_points or [])
     box = [*asked.obj_bbox[0], *asked.obj_bbox[1]] if asked.obj_bbox else None
 
-    def call() -> InteractAnswer:
+    # Rows of twelve million pixels take a second or two to write: not where requests are heard.
+    def call() -> str:
         result = model.click(stored.encoded, points, labels, box)
         assert not isinstance(result, list), "one object was asked for"
         mask = result.masks[result.best]
-        rows: Any = mask.astype(int).tolist()
-        if not mask.any():
-            return InteractAnswer(shapes=[], mask=rows)
-        sure = Confidence(value=f"{float(result.iou[result.best]):.4f}")
-        return InteractAnswer(shapes=[Shape(points=encode(mask), attributes=[sure])], mask=rows)
+        shapes = []
+        if mask.any():
+            sure = Confidence(value=f"{float(result.iou[result.best]):.4f}")
+            shapes = [Shape(points=encode(mask), attributes=[sure])]
+        return InteractAnswer(shapes=shapes, mask=mask.astype(int).tolist()).model_dump_json()
 
     with service.turns.place(Kind.CLICK):
         return await service.turns.run(Kind.CLICK, call)
