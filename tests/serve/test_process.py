@@ -39,7 +39,9 @@ def test_a_signal_lets_what_runs_be_answered_and_nothing_else_in(file, number):
         assert server.stdout.readline() == "begun encode\n"  # to see how long one takes
         line = server.stdout.readline()
         url = re.search(r"http://127\.0\.0\.1:\d+", line)[0]
-        assert "$id/segment" in [server.stdout.readline() for _ in range(2)][1]
+        _, segment, page = (server.stdout.readline() for _ in range(3))
+        assert "$id/segment" in segment
+        assert page == f"or open {url} in a browser\n"
         answers: list[int] = []
 
         def send() -> None:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from threading import Event
 from typing import BinaryIO
 
 import numpy as np
@@ -184,7 +183,7 @@ class Service:
 
         Cancelled, it ends after the frame at hand.
         """
-        stopped = Event()
+        stopped = asyncio.Event()  # the thread only looks at it
         call = partial(drawn_film, film, lines, self.films, stopped.is_set)
         try:
             return await asyncio.get_running_loop().run_in_executor(self._draw_threads, call)

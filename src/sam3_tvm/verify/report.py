@@ -182,6 +182,7 @@ class PhraseRow(FrameRow):
 
     @property
     def names(self) -> list[str]:
+        """The objects, each with the phrase that found it."""
         return [f"{name} {of}" for name, of in zip(self.objects, self.phrases, strict=True)]
 
 
