@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from sam3_tvm.arithmetic import BFLOAT16, COMPUTES, FLOAT32, PRECISIONS, SCHEMES, scheme, storing
+from sam3_tvm.arithmetic import (
+    BFLOAT16,
+    COMPUTES,
+    FLOAT32,
+    INT8,
+    PRECISIONS,
+    SCHEMES,
+    scheme,
+    storing,
+)
 from sam3_tvm.verify import Bounds
 
 
@@ -17,7 +26,8 @@ def test_precisions_of_weights_are_schemes_in_float32():
 
 
 def test_arithmetic_brings_its_weights():
-    assert COMPUTES == ("float32", "bfloat16")
+    assert COMPUTES == ("float32", "bfloat16", "int8")
+    assert scheme("int8") is INT8
     assert scheme("bfloat16") is scheme("bfloat16", "bfloat16") is BFLOAT16
     assert scheme("float32") is FLOAT32
     with pytest.raises(KeyError, match="no arithmetic in bfloat16 has weights in int8"):

@@ -12,6 +12,7 @@ __all__ = [
     "BFLOAT16",
     "COMPUTES",
     "FLOAT32",
+    "INT8",
     "PRECISIONS",
     "SCHEMES",
     "Arithmetic",
@@ -33,6 +34,9 @@ class Arithmetic:
         sums: dtype in which products are added up.
         dot: the instruction that does both, a key of the compiler's table of these.
         exceptions: what of a function is done otherwise, and why.
+        rest: the name of the scheme for all but linear layers, and for the functions that aren't
+            among ``functions``; None for the same.
+        functions: the functions that are worth it; None for all.
     """
 
     name: str
@@ -41,6 +45,19 @@ class Arithmetic:
     sums: str = "float32"
     dot: str = "fma"
     exceptions: tuple[str, ...] = ()
+    rest: str | None = None
+    functions: frozenset[str] | None = None
+
+    def of_function(self, name: str) -> Arithmetic:
+        """The scheme of a function of an artifact that is compiled by this one."""
+        if self.rest is None or self.functions is None or name in self.functions:
+            return self
+        return SCHEMES[self.rest]
+
+    @property
+    def besides(self) -> Arithmetic:
+        """The scheme of convolutions and attention, and of layers that it excepts."""
+        return self if self.rest is None else SCHEMES[self.rest]
 
     def __str__(self) -> str:
         return f"{self.weights}, arithmetic in {self.activations}"
@@ -71,6 +88,24 @@ BFLOAT16 = Arithmetic(
 )
 """Products of bfloat16, added up in float32."""
 
+INT8 = Arithmetic(
+    "int8",
+    "int8",
+    "int8",
+    sums="int32",
+    dot="int8",
+    exceptions=(
+        *_NARROW,
+        "layers with fewer than 64 inputs or outputs are bfloat16 or float32: they cost little",
+        "convolutions, and both products of attention, are as in bfloat16",
+        "so are all functions but the encoders' and memory attention's: boxes, scores and masks",
+    ),
+    rest="bfloat16",
+    functions=frozenset(("vision_encoder", "text_encoder", "detr_encoder", "memory_attention")),
+)
+"""Products of int8 in linear layers, added up as integers, hence exactly. Weights are in units of
+their output channel, activations of their row (a token): both symmetric, no calibration."""
+
 SCHEMES = {
     scheme.name: scheme
     for scheme in (
@@ -78,6 +113,7 @@ SCHEMES = {
         Arithmetic("float16-weights", "float16", exceptions=_NARROW),
         BFLOAT16,
         Arithmetic("int8-weights", "int8", exceptions=_NARROW),
+        INT8,
     )
 }
 """All schemes by name, from the finest to the coarsest."""

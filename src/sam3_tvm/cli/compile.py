@@ -34,6 +34,7 @@ class Compute(str, Enum):
 
     float32 = "float32"
     bfloat16 = "bfloat16"
+    int8 = "int8"
 
 
 class LayerNorm(str, Enum):

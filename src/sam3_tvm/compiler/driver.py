@@ -117,12 +117,13 @@ def compile(
         output: the artifact's folder: new, empty, or an artifact to be replaced.
         target: ``"native"`` or a CPU level; see :meth:`CpuTarget.parse`.
         layer_norm: ``"fused"`` or ``"decomposed"`` (lesson 6).
-        compute: the arithmetic, ``"float32"`` or ``"bfloat16"``: products of bfloat16, added up in
+        compute: the arithmetic, ``"float32"``; ``"bfloat16"``: products of bfloat16, added up in
             float32, where the target multiplies bfloat16; elsewhere products are in float32, and
-            weights alone are bfloat16.
+            weights alone are bfloat16; or ``"int8"``: products of int8 in the linear layers of the
+            encoders and memory attention, exact on every target, the rest as in ``"bfloat16"``.
         weights: the precision in which weights are stored: for arithmetic in float32 ``"float32"``
-            (by default), ``"float16"`` (half the size) or ``"int8"`` (a quarter); for bfloat16
-            ``"bfloat16"``.
+            (by default), ``"float16"`` (half the size) or ``"int8"`` (a quarter); for others
+            what they name.
         tuned: a database of tile sizes that ``sam3-tvm tune`` wrote, for ``"native"``; by default
             what is known of this CPU, see :func:`sam3_tvm.compiler.targets.tuning.find`.
         tasks: what it is to be for, of :data:`sam3_tvm.abi.TASKS`: ``"concepts"``, that
@@ -174,7 +175,8 @@ def compile(
         mod, params = tvm.IRModule(), {}
         for name, component in components.items():
             with steps.step(f"import {name}"):
-                imported, params[name] = import_component(source, component, arithmetic)
+                chosen = arithmetic.of_function(name)
+                imported, params[name] = import_component(source, component, chosen)
                 mod.update(imported)
         with steps.step("optimise"):
             for number in (pipeline.IMPORT, pipeline.CANONICAL, pipeline.DISPATCH):

@@ -68,6 +68,7 @@ _BOUNDS = {
     "float16-weights": Bounds(function=5e-3, iou=0.99, box_px=1.0, score=5e-4, margin=5e-4),
     "bfloat16": Bounds(function=3e-2, iou=0.87, box_px=6.0, score=5e-3, margin=5e-3),
     "int8-weights": Bounds(function=0.1, iou=0.85, box_px=20.0, score=0.02, margin=0.02),
+    "int8": Bounds(function=0.1, iou=0.85, box_px=20.0, score=0.02, margin=0.02),
 }
 
 

@@ -40,6 +40,13 @@ def as_bfloat16(values):
     return (bfloat16_bits(values).astype("uint32") << 16).view("float32").astype("float64")
 
 
+def quantised(x):
+    """Rows in eight bits by the scheme's definition, in float32: int64 and scales [M]."""
+    largest = np.abs(x).max(axis=1, initial=0).astype("float32")
+    steps = np.float32(127) / np.maximum(largest, np.float32(1e-30))
+    return np.rint(x * steps[:, None]).astype("int64"), largest * np.float32(1 / 127)
+
+
 def compiled(func, target):
     """The kernel as a Python function on NumPy arrays; it returns the last, the result."""
     module = generate(tvm.IRModule({"main": func.with_attr("global_symbol", "main")}), target)

@@ -56,7 +56,10 @@ class _Dispatcher:
 
     def find(self, func: relax.Function) -> dict[Expr, NewValue]:
         """The attentions of a function."""
-        calls, dot = find_attention(Dataflow(func)), dot_for(self.target, arithmetic_of(func))
+        calls, dot = (
+            find_attention(Dataflow(func)),
+            dot_for(self.target, arithmetic_of(func).besides),
+        )
         return {var: partial(self._call, dot, var, found) for var, found in calls.items()}
 
     def _call(self, dot: Dot, var: Expr, found: AttentionCall, emit: Emit) -> Expr:

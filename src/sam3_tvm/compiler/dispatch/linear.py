@@ -19,10 +19,16 @@ from sam3_tvm.compiler.graph.arithmetic import arithmetic_of, arithmetic_of_laye
 from sam3_tvm.compiler.graph.dataflow import Dataflow, shape_of
 from sam3_tvm.compiler.graph.linear_patterns import LinearLayer, find_linear_layers
 from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
+from sam3_tvm.compiler.kernels.product.dot import Dot, dot_for
 from sam3_tvm.compiler.kernels.product.linear import (
     kernel_name,
     linear_kernel,
     linear_layout,
+)
+from sam3_tvm.compiler.kernels.product.quantise import (
+    quantise_kernel,
+    quantise_name,
+    quantised_width,
 )
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
@@ -69,9 +75,12 @@ class _Dispatch:
         layer, n = self.layer, self.layer.n
         shape = shape_of(layer.chain[-1]) or []
         m = prod(shape[:-1], start=tvm.tirx.const(1, "int64"))
-        layout = linear_layout(self.target, self.arithmetic)
+        layout, dot = (
+            linear_layout(self.target, self.arithmetic),
+            dot_for(self.target, self.arithmetic),
+        )
         rows = layer.weight if layer.transposed else emit(relax.op.permute_dims(layer.weight))
-        args = [_reshape(emit, layer.x, (m, layer.k)), *pack_weights(emit, layout, rows)]
+        args = [*self._activations(emit, m, dot), *pack_weights(emit, layout, rows, dot.a_zero)]
         if layer.bias is not None:
             args.append(layout.padded(emit, _reshape(emit, layer.bias, (n,))))
         if layer.residual is not None:
@@ -80,6 +89,24 @@ class _Dispatch:
         kernel = emit.kernel(kernel_name(*given), linear_kernel(self.target, *given))
         call = relax.call_tir(kernel, args, relax.TensorType((m, n), "float32"))
         return call if len(shape) == 2 else relax.op.reshape(emit(call), shape)
+
+    def _activations(self, emit: Emit, m: Expr, dot: Dot) -> list[Expr]:
+        """The kernel's arguments for x: as it is, or quantised, once for all layers that take it."""
+        layer = self.layer
+        if dot.integers is None:
+            return [_reshape(emit, layer.x, (m, layer.k))]
+        integers = dot.integers
+
+        def quantised(emit: Emit) -> Expr:
+            name = quantise_name(layer.k, integers)
+            kernel = emit.kernel(name, quantise_kernel(self.target, layer.k, integers))
+            values = relax.TensorType((m, quantised_width(layer.k, integers)), integers.dtype)
+            scales = relax.TensorType((m,), "float32")
+            x = _reshape(emit, layer.x, (m, layer.k))
+            return emit(relax.call_tir(kernel, [x], [values, scales]))
+
+        both = emit.once((layer.x, "quantised"), quantised)
+        return [emit(relax.TupleGetItem(both, i)) for i in range(2)]
 
 
 def _reshape(emit: Emit, tensor: Expr, shape: tuple[Expr, ...]) -> Expr:

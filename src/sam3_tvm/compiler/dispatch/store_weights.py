@@ -23,12 +23,24 @@ Expr = Any
 _SMALLEST = 1e-30
 
 
-def pack_weights(emit: Emit, layout: PackedLayout, rows: Expr) -> list[Expr]:
+def pack_weights(emit: Emit, layout: PackedLayout, rows: Expr, zero: int = 0) -> list[Expr]:
     """A kernel's arguments for the float32 matrix [N, K]: packed as it reads them, and for int8 the
-    scales of whole panels of rows."""
+    scales of whole panels of rows.
+
+    Args:
+        emit: binds an expression to a variable.
+        layout: how the kernel reads them.
+        rows: the matrix.
+        zero: what stands for a zero of the activations; where it isn't 0, what that adds to the sum
+            of an output follows, int32.
+    """
     stored, scale = store_rows(emit, layout.padded(emit, rows), layout.dtype)
     packed = layout.packed(emit, stored)
-    return [packed] if scale is None else [packed, scale]
+    arguments = [packed] if scale is None else [packed, scale]
+    if zero:
+        sums = emit(relax.op.sum(emit(relax.op.astype(stored, "int32")), axis=[1]))
+        arguments.append(emit(relax.op.multiply(sums, relax.const(zero, "int32"))))
+    return arguments
 
 
 def store_rows(emit: Emit, rows: Expr, weights: str) -> tuple[Expr, Expr | None]:

@@ -7,14 +7,16 @@ from dataclasses import replace
 import pytest
 from kernel_testing import LEVELS
 
-from sam3_tvm.arithmetic import BFLOAT16, FLOAT32, SCHEMES
+from sam3_tvm.arithmetic import BFLOAT16, FLOAT32, INT8, SCHEMES
 from sam3_tvm.compiler.kernels.product import dot
 from sam3_tvm.compiler.kernels.product.dot import BFDOT, DOTS, FMA, VDPBF16PS, dot_for
 from sam3_tvm.compiler.targets.cpu import CpuTarget, TargetError
 
+FLOATS = [scheme for scheme in SCHEMES.values() if scheme.sums == "float32"]
+
 
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("scheme", SCHEMES.values(), ids=lambda s: s.name)
+@pytest.mark.parametrize("scheme", FLOATS, ids=lambda s: s.name)
 def test_arithmetic_without_features_is_multiply_adds_of_float32_on_every_level(scheme, level):
     found = dot_for(CpuTarget.parse(level), scheme)
     assert found is FMA is DOTS[scheme.dot][-1]
@@ -31,6 +33,31 @@ def test_bfloat16_is_multiplied_in_pairs_where_the_target_may(target, dot):
     assert target.features.issuperset(dot.features)
     assert dot.pairs.lanes == target.lanes
     assert dot_for(target, FLOAT32) is FMA
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "a", "lanes"),
+    [
+        ("x86-64-v4+avx512vnni", "vpdpbusd", "uint8", 16),
+        ("x86-64-v4", "vpmaddwd", "int16", 16),
+        ("x86-64-v3+avxvnni", "vpdpbusd", "uint8", 8),
+        ("x86-64-v3", "vpmaddwd", "int16", 8),
+        ("x86-64-v2", "vpmaddwd", "int16", 4),
+        ("aarch64+dotprod", "sdot", "int8", 4),
+        ("aarch64", "integers", "int16", None),
+    ],
+)
+def test_int8_is_multiplied_by_the_best_that_the_target_has(target, name, a, lanes):
+    target = CpuTarget.parse(target)
+    found = dot_for(target, INT8)
+    assert (found.name, found.a, found.integers.lanes) == (name, a, lanes)
+    assert lanes in (None, target.lanes)
+    assert (found.a_zero == 128) == (a == "uint8")
+
+
+def test_shorter_vectors_than_the_targets_are_not_taken():
+    target = CpuTarget.parse("x86-64-v4+avxvnni")
+    assert dot_for(target, INT8).name == "vpmaddwd"
 
 
 def test_an_instruction_beyond_the_level_asks_for_its_feature(monkeypatch):

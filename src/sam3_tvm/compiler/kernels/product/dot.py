@@ -14,9 +14,28 @@ from dataclasses import dataclass
 from sam3_tvm.arithmetic import Arithmetic
 from sam3_tvm.compiler.kernels.emit import Expr, ceil_div
 from sam3_tvm.compiler.kernels.product.bfloat16 import AVX512_BF16, NEON_BF16, Pairs
+from sam3_tvm.compiler.kernels.product.int8 import (
+    AVX2_WORDS,
+    AVX512_WORDS,
+    AVX512_WORDS_OF_BYTES,
+    AVX_WORDS_OF_BYTES,
+    NEON_WORDS_OF_BYTES,
+    PLAIN_WORDS,
+    SSE_WORDS,
+    Integers,
+)
 from sam3_tvm.compiler.targets.cpu import CpuTarget, TargetError
 
-__all__ = ["BFDOT", "DOTS", "FMA", "VDPBF16PS", "Dot", "bfloat16_dot", "dot_for"]
+__all__ = [
+    "BFDOT",
+    "DOTS",
+    "FMA",
+    "VDPBF16PS",
+    "Dot",
+    "bfloat16_dot",
+    "dot_for",
+    "int8_dot",
+]
 
 
 @dataclass(frozen=True)
@@ -33,6 +52,7 @@ class Dot:
         feature: what the CPU must have for it beyond its level; None where every level has it.
         multiply_add: ``(sums, word of A in every lane, words of B) -> sums``.
         pairs: how words of two bfloat16 are made; None of other words.
+        integers: how integers lie in words; None of other words.
     """
 
     name: str
@@ -45,6 +65,24 @@ class Dot:
     feature: str | None
     multiply_add: Callable[[Expr, Expr, Expr], Expr]
     pairs: Pairs | None = None
+    integers: Integers | None = None
+
+    @property
+    def exact_sums(self) -> bool:
+        """Whether words can be added before they are multiplied, as Strassen's algorithm does, with
+        no more rounding than the product's own."""
+        return self.sum == self.word == "float32" or self.a == "int16"
+
+    def add(self, first: Expr, second: Expr, sign: int) -> Expr:
+        """``first + sign * second`` of words whose sums are exact; the sign is 1 or -1."""
+        if self.integers is not None:
+            return self.integers.add(first, second, sign)
+        return first + second if sign > 0 else first - second
+
+    def fits(self, target: CpuTarget) -> bool:
+        """Whether the target has it, in vectors as long as its kernels' are."""
+        lanes = None if self.integers is None else self.integers.lanes
+        return lanes in (None, target.lanes) and (self.feature is None or target.has(self.feature))
 
     @property
     def llvm(self) -> str:
@@ -82,7 +120,49 @@ VDPBF16PS = bfloat16_dot("vdpbf16ps", AVX512_BF16, "AVX512BF16")
 BFDOT = bfloat16_dot("bfdot", NEON_BF16, "BF16")
 """Pairs of bfloat16 in 128 bits."""
 
-DOTS: dict[str, tuple[Dot, ...]] = {"fma": (FMA,), "bfloat16": (VDPBF16PS, BFDOT, FMA)}
+
+def int8_dot(name: str, integers: Integers, feature: str | None) -> Dot:
+    """A product of words of integers."""
+    dtypes = (integers.dtype, "int16" if integers.pack == 2 else "int8", "int32")
+    return Dot(
+        name,
+        *dtypes,
+        integers.pack,
+        "int32",
+        integers.offset,
+        feature,
+        integers.multiply_add,
+        integers=integers,
+    )
+
+
+VPDPBUSD = int8_dot("vpdpbusd", AVX512_WORDS_OF_BYTES, "AVX512VNNI")
+"""Four bytes a lane in 512 bits: four times the multiply-adds of :data:`FMA`."""
+
+VPDPBUSD_256 = int8_dot("vpdpbusd", AVX_WORDS_OF_BYTES, "AVXVNNI")
+"""The same in 256 bits."""
+
+SDOT = int8_dot("sdot", NEON_WORDS_OF_BYTES, "DOTPROD")
+"""Four bytes a lane in 128 bits."""
+
+VPMADDWD = tuple(
+    int8_dot("vpmaddwd", integers, feature)
+    for integers, feature in (
+        (AVX512_WORDS, "AVX512BW"),
+        (AVX2_WORDS, "AVX2"),
+        (SSE_WORDS, "SSE42"),
+    )
+)
+"""Two words of 16 bits a lane, from the longest vectors to the shortest."""
+
+PLAIN_INTEGERS = int8_dot("integers", PLAIN_WORDS, None)
+"""What every CPU can."""
+
+DOTS: dict[str, tuple[Dot, ...]] = {
+    "fma": (FMA,),
+    "bfloat16": (VDPBF16PS, BFDOT, FMA),
+    "int8": (VPDPBUSD, VPDPBUSD_256, SDOT, *VPMADDWD, PLAIN_INTEGERS),
+}
 """What arithmetic names, and the instructions that do it, the best one first."""
 
 
@@ -94,7 +174,7 @@ def dot_for(target: CpuTarget, arithmetic: Arithmetic) -> Dot:
     """
     dots = DOTS[arithmetic.dot]
     for dot in dots:
-        if dot.feature is None or target.has(dot.feature):
+        if dot.fits(target):
             return dot
     features = " or ".join(f"{dot.feature}" for dot in dots)
     raise TargetError(

@@ -16,6 +16,11 @@ Weights may be stored in float16, bfloat16 or int8, and widened on their way
 (:mod:`~sam3_tvm.compiler.kernels.product.stored_weights`). Where the CPU multiplies bfloat16, they
 are multiplied as they are, and x is rounded as a task copies it: two loads and a conversion for 32
 values, which a task of 256 columns then uses for 128 steps each.
+
+In int8 (:mod:`~sam3_tvm.compiler.kernels.product.int8`) x comes quantised, with a scale for every
+row: its largest magnitude is known when all of a row is, so that is a kernel's work
+(:mod:`~sam3_tvm.compiler.kernels.product.quantise`). Sums are of integers, and both scales multiply
+them as the epilogue reads them.
 """
 
 from __future__ import annotations
@@ -39,13 +44,15 @@ from sam3_tvm.compiler.kernels.emit import (
     prefetch,
     scratch,
     size_var,
+    splat,
     store,
     tensor,
     when,
 )
-from sam3_tvm.compiler.kernels.product.dot import FMA, Dot, dot_for
+from sam3_tvm.compiler.kernels.product.dot import Dot, dot_for
 from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
 from sam3_tvm.compiler.kernels.product.layout import PackedLayout
+from sam3_tvm.compiler.kernels.product.quantise import quantised_width
 from sam3_tvm.compiler.kernels.product.stored_weights import load_wide, name_suffix, scale_argument
 from sam3_tvm.compiler.kernels.product.strassen import (
     emit_strassen_task,
@@ -70,7 +77,9 @@ def linear_layout(target: CpuTarget, arithmetic: Arithmetic = FLOAT32) -> Packed
 
 def kernel_name(n: int, k: int, epilogue: Epilogue, arithmetic: Arithmetic = FLOAT32) -> str:
     """What a profile lists the kernel as."""
-    return f"linear_{k}x{n}{epilogue}{name_suffix(arithmetic.weights)}"
+    both = arithmetic.weights == arithmetic.activations == "int8"
+    suffix = "_w8a8" if both else name_suffix(arithmetic.weights)
+    return f"linear_{k}x{n}{epilogue}{suffix}"
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,7 @@ class _Weights:
         dot: what multiplies them.
         lanes: words per vector.
         line: weights in a cache line.
-        wide: scratch for a panel in float32; None where weights are read in place.
+        wide: scratch for a panel in words of wider values; None where weights are read in place.
     """
 
     packed: Expr
@@ -100,10 +109,14 @@ class _Weights:
         if self.dot.pack == 1:
             return lambda k, j: load_wide(self.packed, index, k, j * self.lanes, lanes=self.lanes)
         values = self.dot.pack * self.lanes
-        words = f"{self.dot.word}x{self.lanes}"
-        return lambda k, j: tirx.reinterpret(
-            words, load(self.packed, index, k, j * values, lanes=values)
-        )
+
+        def words(k: Expr, j: int) -> Expr:
+            stored = load(self.packed, index, k, j * values, lanes=values)
+            if self.dot.b == "int16":
+                stored = stored.astype(f"int16x{values}")
+            return tirx.reinterpret(f"{self.dot.word}x{self.lanes}", stored)
+
+        return words
 
     def prefetch(self, column: Expr, k: Expr) -> None:
         """Step k of the panel that starts at a column."""
@@ -141,6 +154,11 @@ def linear_kernel(
     All are float32 but ``packed``, which is as the arithmetic stores weights (bfloat16: its bits,
     as uint16); int8 has ``scale``, the factor of every output.
 
+    Where activations are int8, too, it is ``(x [M, K'], x_scale [M], packed, scale, [offset], ...)``
+    with what :func:`~sam3_tvm.compiler.kernels.product.quantise.quantise_kernel` gives; ``offset``,
+    int32 per output, is there if the instruction takes values with an offset: what that adds to a
+    sum.
+
     Args:
         target: the CPU that it is for.
         n: outputs, any positive number.
@@ -150,18 +168,24 @@ def linear_kernel(
         arithmetic: how weights are stored and multiplied.
     """
     dot, layout = dot_for(target, arithmetic), linear_layout(target, arithmetic)
-    if k % dot.pack:
+    if dot.pairs and k % dot.pack:
         raise ValueError(f"{k} inputs are no whole words of {dot.pack} values")
-    blocks, halved = _blocks(target, n, k // dot.pack, dot)
+    depth = layout.words(k)
+    blocks, halved = _blocks(target, n, depth, dot)
     most_rows = (halved or blocks).rows
     unit = blocks.tile.rows if halved is None else 2 * blocks.tile.rows
     chunks = ceil_div(n, blocks.columns)
     name = kernel_name(n, k, epilogue, arithmetic)
     with kernel(name, dot.features, dot.llvm) as made:
         m = size_var("m")
-        x = tensor("x", (m, k))
+        if dot.integers is None:
+            x, x_scale = tensor("x", (m, k)), None
+        else:
+            x = tensor("x", (m, quantised_width(k, dot.integers)), dot.a)
+            x_scale = tensor("x_scale", (m,))
         packed = layout.argument("weight", n, k)
         scale = scale_argument(arithmetic.weights, layout.rows(n))
+        offset = tensor("offset", (layout.rows(n),), dot.sum) if dot.a_zero else None
         bias, residual = epilogue.arguments(layout.rows(n), (m, n))
         y = tensor("y", (m, n))
         weights = _Weights(
@@ -170,9 +194,12 @@ def linear_kernel(
 
         def words(row: Expr, first: Expr, lanes: int) -> Expr:
             """``lanes`` words of a row of x."""
-            if dot.pairs is None:
+            if dot.pack == 1:
                 return load(x, row, first, lanes=lanes)
             at = bind(first * as_index(dot.pack))
+            if dot.pairs is None:
+                stored = load(x, row, at, lanes=dot.pack * lanes)
+                return tirx.reinterpret(dot.word if lanes == 1 else f"{dot.word}x{lanes}", stored)
             first, second = (load(x, row, at + as_index(n), lanes=lanes) for n in (0, lanes))
             return dot.pairs.neighbours(first, second, lanes)
 
@@ -183,6 +210,11 @@ def linear_kernel(
 
             def write(row: Expr, column: Expr, value: Expr, lanes: int) -> None:
                 here = (row0 + row, column)
+                if offset is not None:
+                    value = value - load(offset, column, lanes=lanes)
+                if x_scale is not None:
+                    value = value.astype("float32" if lanes == 1 else f"float32x{lanes}")
+                    value = value * splat(load(x_scale, row0 + row), lanes)
                 value = epilogue.apply(
                     value,
                     lanes,
@@ -197,7 +229,8 @@ def linear_kernel(
                 "rows": rows,
                 "columns": n,
                 "first_column": bind(task % as_index(chunks) * as_index(blocks.columns)),
-                "depth": k // dot.pack,
+                "depth": depth,
+                "dot": dot,
                 "load_a": lambda row, kk, lanes: words(row0 + row, kk, lanes),
                 "prefetch_b": weights.prefetch,
                 "write": write,
@@ -209,14 +242,15 @@ def linear_kernel(
                     emit_strassen_task(
                         halved,
                         load_b=weights.read,
-                        prefetch_a=lambda row, kk: prefetch(x, row0 + row, kk),
+                        prefetch_a=lambda row, kk: prefetch(x, row0 + row, kk * as_index(dot.pack)),
                         **common,
                     )
             with few:
-                if dot.a != arithmetic.weights:
-                    weights = replace(weights, wide=scratch(blocks.depth * layout.width))
+                if dot.b != arithmetic.weights:
+                    wide = scratch(blocks.depth * layout.width, dot.word)
+                    weights = replace(weights, wide=wide)
                 first = None if weights.wide is None else weights.first_panel
-                emit_task(blocks, panel=weights.panel, first_panel=first, dot=dot, **common)
+                emit_task(blocks, panel=weights.panel, first_panel=first, **common)
     return made.func
 
 
@@ -226,10 +260,11 @@ def _blocks(
     """Those of the ordinary product, and of Strassen's where that is faster: one cut into columns,
     and an ordinary block for the rows that are too few for a halved one.
 
-    Sums of quarters would have to be rounded once more where a product takes less than float32.
+    Sums of quarters would have to be rounded once more where a product takes less than float32, or
+    bytes.
     """
     blocks = gemm_blocks(target, n, words)
-    halved = strassen_blocks(target, n, words) if dot is FMA else None
+    halved = strassen_blocks(target, n, words, dot) if dot.exact_sums else None
     if halved is not None:
         blocks = replace(blocks, panels=halved.panels, rows=fewest_rows(halved))
     return blocks, halved

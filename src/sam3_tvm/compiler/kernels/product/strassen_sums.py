@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from sam3_tvm.compiler.kernels.emit import Expr, as_index, bind, when
+from sam3_tvm.compiler.kernels.product.dot import Dot
 
 __all__ = [
     "PRODUCTS",
@@ -109,8 +110,6 @@ def quarters_of(
     ]
 
 
-def signed(first: Expr, sign: int, second: Callable[[], Expr]) -> Expr:
-    """``first`` plus ``sign`` times ``second()``, which is asked for where it counts."""
-    if sign == 0:
-        return first
-    return first + second() if sign > 0 else first - second()
+def signed(dot: Dot, first: Expr, sign: int, second: Callable[[], Expr]) -> Expr:
+    """Words of ``first`` plus ``sign`` times ``second()``, which is asked for where it counts."""
+    return dot.add(first, second(), sign) if sign else first

@@ -1,0 +1,105 @@
+"""Which layers of a function that computes in int8 do, and what becomes of the others."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tvm
+from dispatch_testing import TARGET, build, close, kernels, randoms, run
+from kernel_testing import as_bfloat16, quantised
+from tvm import relax
+from tvm.relax import op as R
+
+from sam3_tvm.arithmetic import BFLOAT16, INT8
+from sam3_tvm.compiler import pipeline
+from sam3_tvm.compiler.dispatch.linear import DispatchLinear
+from sam3_tvm.compiler.graph.arithmetic import with_arithmetic
+from sam3_tvm.compiler.kernels.product import dot
+from sam3_tvm.compiler.kernels.product.dot import DOTS, FMA, dot_for
+from sam3_tvm.compiler.memory.weights import lift_params
+
+HERE = [d for d in DOTS["int8"] if d.fits(TARGET)]
+
+
+def computing(mod, arithmetic=INT8):
+    return tvm.IRModule({"main": with_arithmetic(mod["main"], arithmetic)})
+
+
+def linear(emit, x, w, bias):
+    return R.add(emit(R.matmul(x, emit(R.permute_dims(w)))), bias)
+
+
+def activations(x):
+    """What a layer takes, in float64."""
+    q, scale = quantised(x.reshape(-1, x.shape[-1]))
+    return (q * scale[:, None].astype("float64")).reshape(x.shape)
+
+
+def weights(w):
+    """What it multiplies them by."""
+    scale = np.abs(w).max(1, keepdims=True) / np.float32(127)
+    return np.rint(w / scale) * scale.astype("float64")
+
+
+@pytest.fixture(params=HERE, ids=lambda d: f"{d.name}-{d.a}")
+def instruction(request, monkeypatch):
+    monkeypatch.setitem(dot.DOTS, "int8", (request.param,))
+    return request.param
+
+
+def test_a_linear_layer_multiplies_eight_bits_of_both(instruction):
+    mod = build([("x", ("b", 5, 70))], [("w", (80, 70)), ("b", (80,))], linear)
+    after = DispatchLinear(TARGET)(computing(mod))
+    assert kernels(after) == [f"quantise_70_{instruction.a}", "linear_70x80_bias_w8a8"]
+    x, w, bias = randoms((2, 5, 70), (80, 70), (80,))
+    got = run(after, x, w, bias)
+    close(got, activations(x) @ weights(w).T + bias)
+    assert np.abs(got - (x @ w.T + bias)).max() > 1e-3, "nothing was rounded"
+
+
+def test_packing_and_what_offsets_add_move_to_compile_time(instruction):
+    mod = build([("x", ("n", 64))], [("w", (72, 64)), ("b", (72,))], linear)
+    after, transform = lift_params(DispatchLinear(TARGET)(computing(mod)), ["main"])
+    [entry] = [f for f in transform.functions.values() if isinstance(f, relax.Function)]
+    dtypes = sorted(str(field.dtype) for field in entry.ret_ty.fields)
+    assert dtypes == ["float32", "float32", *(["int32"] if instruction.a_zero else []), "int8"]
+    assert kernels(after) == [f"quantise_64_{instruction.a}", "linear_64x72_bias_w8a8"]
+
+
+def test_what_several_layers_take_is_quantised_once():
+    def both(emit, x, w, v):
+        first = emit(R.matmul(x, emit(R.permute_dims(w))))
+        return R.add(first, emit(R.matmul(x, emit(R.permute_dims(v)))))
+
+    mod = build([("x", ("n", 64))], [("w", (72, 64)), ("v", (72, 64))], both)
+    after = DispatchLinear(TARGET)(computing(mod))
+    assert after.script().count("R.call_tir(cls.quantise_64") == 1
+    x, w, v = randoms((9, 64), (72, 64), (72, 64))
+    close(run(after, x, w, v), activations(x) @ (weights(w) + weights(v)).T)
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "suffix"), [(4, 64, ""), (63, 80, "_bfloat16"), (80, 62, "_bfloat16"), (80, 33, "")]
+)
+def test_small_layers_are_as_in_bfloat16(n, k, suffix, monkeypatch):
+    monkeypatch.setitem(dot.DOTS, "bfloat16", (FMA,))
+    mod = build([("x", ("b", k))], [("w", (n, k)), ("b", (n,))], linear)
+    after = DispatchLinear(TARGET)(computing(mod))
+    assert kernels(after)[-1] == f"linear_{k}x{n}_bias{suffix}"
+    x, w, bias = randoms((3, k), (n, k), (n,))
+    close(run(after, x, w, bias), x @ (as_bfloat16(w) if suffix else w).T + bias)
+
+
+def test_functions_of_scores_and_masks_are_as_in_bfloat16():
+    assert INT8.of_function("vision_encoder") is INT8
+    for name in ("detr_decoder", "scoring", "mask_decoder", "click_decoder", "memory_encoder"):
+        assert INT8.of_function(name) is BFLOAT16
+    assert BFLOAT16.of_function("scoring") is BFLOAT16
+
+
+def test_a_whole_function_passes_all_phases():
+    mod = build([("x", ("n", 64))], [("w", (72, 64)), ("b", (72,))], linear)
+    options = pipeline.Options(TARGET, plan_memory=True)
+    mod = DispatchLinear(TARGET)(computing(mod))
+    assert dot_for(TARGET, INT8).fits(TARGET)
+    pipeline.build(mod, options)  # TVM asks of a kernel of one tensor whether it is a reshape
