@@ -136,7 +136,11 @@ def test_no_operator_reads_nothing_but_weights(dumped):
         ({"tasks": ["concepts", "video"]}, SourceError, "concepts,clicks,video"),
         ({"weights": "int4"}, CompileError, "float32, float16, int8"),
         ({"weights": "float16", "target": "x86-64-v2"}, CompileError, "float32 or int8"),
-        ({"compute": "float16"}, CompileError, "compute is float32 or bfloat16, not 'float16'"),
+        (
+            {"compute": "float16"},
+            CompileError,
+            "compute is float32 or bfloat16 or int8, not 'float16'",
+        ),
         (
             {"compute": "bfloat16", "weights": "int8"},
             CompileError,

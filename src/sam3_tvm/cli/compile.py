@@ -86,7 +86,9 @@ def command(
         typer.Option(
             help="The arithmetic of products. bfloat16 halves the artifact and the memory, for "
             "scores and outlines that differ a little. CPUs with AVX512_BF16 (doctor says) "
-            "multiply it; for others weights are stored so, and products stay in float32."
+            "multiply it; for others weights are stored so, and products stay in float32. int8 is "
+            "for the large linear layers, with the rest as in bfloat16: a quarter of the memory; "
+            "evaluate says what it costs."
         ),
     ] = Compute.float32,
     weights: Annotated[
@@ -129,6 +131,7 @@ def command(
     sam3-tvm compile random:tiny -o out/tiny
     sam3-tvm compile facebook/sam3 -o sam3-cpu --target x86-64-v3
     sam3-tvm compile facebook/sam3 -o sam3-bf16 --compute bfloat16
+    sam3-tvm compile facebook/sam3 -o sam3-w8a8 --compute int8
     sam3-tvm compile facebook/sam3 -o sam3-half --weights float16
     sam3-tvm compile facebook/sam3 -o sam3-pictures --tasks concepts,clicks
     sam3-tvm compile facebook/sam3 -o sam3-672 --image-size 672

@@ -58,7 +58,10 @@ class Bounds:
         that. Boxes err
         with their function, 1.2 % of a picture's side in int8. A mask errs where its logits
         lie below the error: a few pixels along an outline of a trained model, one in thirty of
-        the noise that random weights draw, and bounds hold for both.
+        the noise that random weights draw, and bounds hold for both. Where activations are int8 as
+        well, both factors of a product are off by about as much, and the bounds are twice those of
+        int8 weights: the trained demonstration model shows a mask at an IoU of 0.79, a small thing
+        half hidden in a film.
         """
         return _BOUNDS[arithmetic.name]
 
@@ -68,7 +71,7 @@ _BOUNDS = {
     "float16-weights": Bounds(function=5e-3, iou=0.99, box_px=1.0, score=5e-4, margin=5e-4),
     "bfloat16": Bounds(function=3e-2, iou=0.87, box_px=6.0, score=5e-3, margin=5e-3),
     "int8-weights": Bounds(function=0.1, iou=0.85, box_px=20.0, score=0.02, margin=0.02),
-    "int8": Bounds(function=0.1, iou=0.85, box_px=20.0, score=0.02, margin=0.02),
+    "int8": Bounds(function=0.2, iou=0.7, box_px=40.0, score=0.04, margin=0.04),
 }
 
 

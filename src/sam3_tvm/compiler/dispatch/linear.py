@@ -91,7 +91,7 @@ class _Dispatch:
         return call if len(shape) == 2 else relax.op.reshape(emit(call), shape)
 
     def _activations(self, emit: Emit, m: Expr, dot: Dot) -> list[Expr]:
-        """The kernel's arguments for x: as it is, or quantised, once for all layers that take it."""
+        """The kernel's arguments for x: itself, or quantised once for all layers that take it."""
         layer = self.layer
         if dot.integers is None:
             return [_reshape(emit, layer.x, (m, layer.k))]

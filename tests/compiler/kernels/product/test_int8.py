@@ -84,6 +84,8 @@ def test_the_largest_sums_fit():
     # Sums of quarters double both factors; vpdpbusd's are up to 255.
     check(NATIVE, (1, 192), 512, 4736, extreme=True)
     assert largest_depth() > 66_000
+    with pytest.raises(ValueError, match="don't fit 32 bits"):
+        linear_kernel(NATIVE, 64, largest_depth() + 1, Epilogue(), INT8)
 
 
 def test_bias_activation_and_residual_come_after_both_scales():

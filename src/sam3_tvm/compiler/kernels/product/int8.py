@@ -19,7 +19,6 @@ are sums of two, 254 * 254 * K / 2, up to K = 66,000 as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from tvm import tirx
@@ -105,8 +104,8 @@ def _plain(a: Expr, b: Expr, lanes: int) -> Expr:
     """The two products of words of int16, in arithmetic of 32 bits."""
     sixteen = tirx.const(16, "int32")
     sixteen = sixteen if lanes == 1 else tirx.Broadcast(sixteen, lanes)
-    low: Callable[[Expr], Expr] = lambda word: (word << sixteen) >> sixteen  # noqa: E731
-    return low(a) * low(b) + (a >> sixteen) * (b >> sixteen)
+    low = [(word << sixteen) >> sixteen for word in (a, b)]
+    return low[0] * low[1] + (a >> sixteen) * (b >> sixteen)
 
 
 AVX512_WORDS_OF_BYTES = Integers("uint8", 4, 16, "llvm.x86.avx512.vpdpbusd.512", adds=True)

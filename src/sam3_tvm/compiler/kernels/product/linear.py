@@ -51,6 +51,7 @@ from sam3_tvm.compiler.kernels.emit import (
 )
 from sam3_tvm.compiler.kernels.product.dot import Dot, dot_for
 from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
+from sam3_tvm.compiler.kernels.product.int8 import largest_depth
 from sam3_tvm.compiler.kernels.product.layout import PackedLayout
 from sam3_tvm.compiler.kernels.product.quantise import quantised_width
 from sam3_tvm.compiler.kernels.product.stored_weights import load_wide, name_suffix, scale_argument
@@ -154,10 +155,10 @@ def linear_kernel(
     All are float32 but ``packed``, which is as the arithmetic stores weights (bfloat16: its bits,
     as uint16); int8 has ``scale``, the factor of every output.
 
-    Where activations are int8, too, it is ``(x [M, K'], x_scale [M], packed, scale, [offset], ...)``
-    with what :func:`~sam3_tvm.compiler.kernels.product.quantise.quantise_kernel` gives; ``offset``,
-    int32 per output, is there if the instruction takes values with an offset: what that adds to a
-    sum.
+    Where activations are int8, too, it is ``(x [M, K'], x_scale [M], packed, scale, [offset],
+    ...)`` with what :func:`~sam3_tvm.compiler.kernels.product.quantise.quantise_kernel` gives;
+    ``offset``, int32 per output, is there if the instruction takes values with an offset: what that
+    adds to a sum.
 
     Args:
         target: the CPU that it is for.
@@ -170,6 +171,8 @@ def linear_kernel(
     dot, layout = dot_for(target, arithmetic), linear_layout(target, arithmetic)
     if dot.pairs and k % dot.pack:
         raise ValueError(f"{k} inputs are no whole words of {dot.pack} values")
+    if dot.integers and k > largest_depth():
+        raise ValueError(f"sums of {k} products don't fit 32 bits: at most {largest_depth()}")
     depth = layout.words(k)
     blocks, halved = _blocks(target, n, depth, dot)
     most_rows = (halved or blocks).rows

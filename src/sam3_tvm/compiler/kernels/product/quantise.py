@@ -42,7 +42,7 @@ _ROWS = 16
 
 def quantised_width(k: int, integers: Integers) -> int:
     """Columns of the quantised matrix: whole words."""
-    return ceil_div(k, integers.pack) * integers.pack
+    return -(-k // integers.pack) * integers.pack
 
 
 def quantise_name(k: int, integers: Integers) -> str:

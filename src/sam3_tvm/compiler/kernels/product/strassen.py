@@ -100,7 +100,8 @@ def strassen_blocks(
     if columns % (2 * tile.columns) or depth % (2 * tile.lanes):
         return None
     wide = 256 if target.l2_bytes >= _MIB else 128
-    # As many values of K, whatever a word has: 3 % faster with vpmaddwd on a Zen 3 than as many words.
+    # As many values of K, whatever a word has: with vpmaddwd on a Zen 3 that is 3 % faster than as
+    # many words.
     per_block = -(-depth // -(-depth // (target.tiles.strassen_depth // dot.pack)))
     per_block = -(-per_block // (2 * tile.lanes)) * 2 * tile.lanes
     rows = max(1, target.tiles.strassen_rows // (2 * tile.rows)) * 2 * tile.rows
