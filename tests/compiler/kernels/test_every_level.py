@@ -70,7 +70,9 @@ def test_every_kernel_compiles(level):
     functions |= {name: make(target, FLOAT32) for name, make in WITH_WEIGHTS.items()}
     for scheme in SCHEMES.values():
         if widens(target, scheme.weights):
-            functions[f"linear_{scheme.weights}"] = WITH_WEIGHTS["linear"](target, scheme)
+            functions[f"linear_{scheme.name}".replace("-", "_")] = WITH_WEIGHTS["linear"](
+                target, scheme
+            )
     functions["conv_int8"] = WITH_WEIGHTS["conv"](target, storing("int8"))
     functions["conv_winograd_int8"] = WITH_WEIGHTS["conv_winograd"](target, storing("int8"))
     mod = tvm.IRModule({k: f.with_attr("global_symbol", k) for k, f in functions.items()})
