@@ -112,8 +112,8 @@ FAMILIES = {
         Family(
             "attention",
             {
-                "task_queries": (96, 144, 192, 288, 576),
-                "block_keys": (64, 96, 144, 192, 256, 288),
+                "task_queries": (144, 192, 288, 384, 768),
+                "block_keys": (64, 96, 128, 144, 256, 288),
             },
             (_attention(9, 576, 16, 64), _attention(1, 5184, 2, 64), _attention(1, 5184, 4, 32)),
         ),

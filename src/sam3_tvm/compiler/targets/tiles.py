@@ -24,7 +24,8 @@ class Tiles:
     Attributes:
         gemm_rows, gemm_columns: the block of a product that one task makes; narrow products get
             half the columns.
-        gemm_depth: steps of the reduction between two visits of a block.
+        gemm_depth: steps of the reduction between two visits of a block; of pairs of bfloat16 twice
+            as many.
         strassen_rows, strassen_depth: the same where Strassen's algorithm is used.
         task_queries: queries of an attention's task, at most: fewer where caches are smaller.
         block_keys: keys between two looks at the running maximum.
@@ -40,8 +41,8 @@ class Tiles:
     gemm_depth: int = 256
     strassen_rows: int = 192
     strassen_depth: int = 512
-    task_queries: int = 384
-    block_keys: int = 128
+    task_queries: int = 576
+    block_keys: int = 192
     strip_steps: int = 288
 
     def __post_init__(self) -> None:

@@ -10,25 +10,28 @@ Keys and values enter both products as the broadcast operand, so neither is tran
 packed; only the queries are transposed, once per task, for all the keys. And a block may end
 at any key: no score is computed that would have to be masked away.
 
-A task is one head of one batch entry and up to 384 queries, in panels of one register tile's
-width (48 queries on AVX-512, 24 on AVX2). Per block of 128 keys (head size 64, AVX-512):
+A task is one head of one batch entry and up to 576 queries, in panels of one register tile's
+width (48 queries on AVX-512, 24 on AVX2). Per block of 192 keys (head size 64, AVX-512):
 
 - registers: 8 keys x 48 queries of scores, then 8 components x 48 queries of the result:
   24 accumulators + 3 vectors + 1 broadcast of 32 (4 x 3 on AVX2: all 16). Head sizes are
   multiples of 8, not of the linear layers' 12;
-- L1: the panel's scores, 128 x 48 values = 24 KiB (12 KiB);
-- L2: a copy of the block's keys and values, 32 KiB each, used by all the task's panels. Read
+- L1: the panel's scores, 192 x 48 values = 36 KiB (18 KiB), written and read front to back: what
+  128 keys would save of L2's bandwidth they cost in rescaled results, 1 % more;
+- L2: a copy of the block's keys and values, 48 KiB each, used by all the task's panels. Read
   in place, the heads of a [B, L, H, D] array would lie 4096 bytes apart and fight for one
-  cache set. Queries and results of the task: 96 KiB each; tasks have fewer panels where that
+  cache set. Queries and results of the task: 144 KiB each; tasks have fewer panels where that
   would be more than half of the cache;
-- L3: keys and values once per 384 queries: 192 FLOP a byte. The copies are what is left of
-  memory's latency: with 192 queries a task they took 5 % of the time, prefetching them into L2
-  gained nothing.
+- L3: keys and values once per 576 queries, all of a window of SAM 3's: 288 FLOP a byte. The copies,
+  and in rotary embeddings the keys' rotation, are what is left of memory's latency: with 384
+  queries a task of bfloat16 takes 2 to 3 % longer, prefetching into L2 gained nothing.
 
 The softmax is in powers of two: queries are multiplied by scale x log2(e), so that a score needs
 neither that factor nor its inverse in its exponential. That leaves one maximum, six multiply-adds
 or comparisons and six other operations a vector where the products take 2 x D: on a core that
-adds on other ports (Zen 4) the bound is 90 % of the FMA peak at D = 32, 95 % at D = 64.
+adds on other ports (Zen 4) the bound is 90 % of the FMA peak at D = 32, 95 % at D = 64. AVX-512's
+own instructions leave seven operations in all, five where weights are rounded to bfloat16, whose
+products take D: 3 to 5 % of a whole attention on Zen 4.
 What is added to scores is in :mod:`~sam3_tvm.compiler.kernels.attention.bias`, what an instruction
 over pairs needs in :mod:`~sam3_tvm.compiler.kernels.attention.packing`.
 """
@@ -302,14 +305,16 @@ class _Attention:
         for j in range(tile.vectors):
             at = state + as_index(j * lanes)
             new = bind(largest[as_index(j)])
-            scale = bind(exp2_nonpositive(load(self.maxima, at, lanes=lanes) - new, lanes))
+            fallen = load(self.maxima, at, lanes=lanes) - new
+            scale = bind(exp2_nonpositive(fallen, lanes, self.target.features))
             store(self.maxima, new, at, lanes=lanes)
             store(self.scales, scale, j * lanes, lanes=lanes)
             store(sums, load(self.sums, at, lanes=lanes) * scale, j)
 
         def weight(key: Expr, j: int) -> Expr:
             score = load(self.scores, key * as_index(width) + as_index(j * lanes), lanes=lanes)
-            return exp2_nonpositive(score - largest[as_index(j)], lanes)
+            below = score - largest[as_index(j)]
+            return exp2_nonpositive(below, lanes, self.target.features, self.dot.pack > 1)
 
         def add(j: int, weights: Expr) -> None:
             store(sums, sums[as_index(j)] + weights, j)

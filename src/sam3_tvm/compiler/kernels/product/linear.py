@@ -266,7 +266,7 @@ def _blocks(
     Sums of quarters would have to be rounded once more where a product takes less than float32, or
     bytes.
     """
-    blocks = gemm_blocks(target, n, words)
+    blocks = gemm_blocks(target, n, words, dot)
     halved = strassen_blocks(target, n, words, dot) if dot.exact_sums else None
     if halved is not None:
         blocks = replace(blocks, panels=halved.panels, rows=fewest_rows(halved))
