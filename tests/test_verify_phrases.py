@@ -178,6 +178,11 @@ def test_the_compiled_model_finds_the_same_objects(film, tiny_artifact):
     assert [row for row in rows if not row.ok] == []
 
 
+def test_a_film_has_as_many_frames_as_are_asked_for():
+    film = phrase_film(open_source("random:tiny"), 17)
+    assert len(film.frames) == 17
+
+
 @pytest.mark.parametrize(
     ("rule", "wrong"),
     [
@@ -215,12 +220,12 @@ def compared(tiny_artifact, monkeypatch):
         source = open_source("random:tiny")
         monkeypatch.setattr(source, "reference_concept_tracker", Finds)
         film = PhraseFilm("x", [np.zeros((8, 8, 3), np.uint8)], ("dog",), changed)
-        monkeypatch.setattr(running, "phrase_film", lambda source: film)
+        monkeypatch.setattr(running, "phrase_film", lambda source, frames: film)
         monkeypatch.setattr(running, "compare_phrases", lambda *given: (["compared"], "the rest"))
         report = VerifyReport("a", "random:tiny", bounds)
         subject = running._Subject(artifact.open(tiny_artifact), report)
         steps = running._Steps(lambda *step: None, 2, named=False)
-        running._compare_phrases(source, [subject], steps)
+        running._compare_phrases(source, [subject], None, steps)
         return report
 
     return compare

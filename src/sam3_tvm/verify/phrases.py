@@ -91,8 +91,13 @@ def why_not_compared(source: Source) -> str | None:
     return None
 
 
-def phrase_film(source: Source) -> PhraseFilm:
-    """The film for a model: with its own rules where they find anything on the first frame."""
+def phrase_film(source: Source, frames: int | None = None) -> PhraseFilm:
+    """The film for a model: with its own rules where they find anything on the first frame.
+
+    Args:
+        source: the model.
+        frames: how many there are; by default as many as don't take PyTorch too long.
+    """
     own = source.video_concepts
     assert own is not None, "which a model for video has"
     segmenter = source.reference_segmenter()
@@ -103,12 +108,12 @@ def phrase_film(source: Source) -> PhraseFilm:
         return {word: np.sort(of.scores)[::-1] for word, of in zip(words, found, strict=True)}
 
     # At SAM 3's size a frame takes PyTorch a minute and more.
-    most = 24 if source.sizes.image <= 512 else 8
+    most = frames or (24 if source.sizes.image <= 512 else 8)
     seen = scores(PHRASES)
     if max(float(of[0]) for of in seen.values()) >= own.new_det_thresh:
         return PhraseFilm("drawn film", list(drawn_film(most, _CROSSING)), PHRASES, {})
     phrases, changed = rules_among({**seen, **scores(_OTHERS)})
-    film = list(drawn_film(min(most, _CROSSING), _CROSSING))
+    film = list(drawn_film(frames or min(most, _CROSSING), _CROSSING))
     return PhraseFilm("drawn film, thresholds among random scores", film, phrases, changed)
 
 

@@ -13,10 +13,13 @@ from sam3_tvm.sources.base import ConceptFrame, ShowSpec, VideoReferenceFrame
 from sam3_tvm.verify.end_to_end import mask_iou
 from sam3_tvm.verify.report import Bounds, FrameRow
 
-__all__ = ["compare_film", "film_of", "film_prompts", "frame_row"]
+__all__ = ["LEAST_FRAMES", "compare_film", "film_of", "film_prompts", "frame_row"]
+
+LEAST_FRAMES = 3
+"""Of a film in which :func:`film_prompts` are shown."""
 
 
-def film_of(rgb: NDArray[np.uint8], frames: int = 10) -> list[NDArray[np.uint8]]:
+def film_of(rgb: NDArray[np.uint8], frames: int) -> list[NDArray[np.uint8]]:
     """A pan over a picture: two thirds of it a frame, from one corner to the opposite one.
 
     In the middle of the film a bar hides a part.
