@@ -125,7 +125,7 @@ def test_objects_of_a_film_are_followed(report):
 @pytest.mark.parametrize("size", [(1, 1), (2, 5), (300, 451)])
 def test_a_picture_of_any_size_makes_a_film(size):
     rgb = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-    film = film_of(rgb)
+    film = film_of(rgb, 10)
     assert len(film) == 10
     (height, width, _) = film[0].shape
     assert all(frame.shape == (height, width, 3) for frame in film)
@@ -215,6 +215,11 @@ def test_artifacts_of_two_checkpoints_are_refused(tiny_artifact, tmp_path):
     assert "\n" not in f"{caught.value}"
     with pytest.raises(VerifyError, match="no artifact"):
         verify([])
+
+
+def test_a_film_of_too_few_frames_is_refused(tiny_artifact):
+    with pytest.raises(VerifyError, match="3 frames or more, not 2"):
+        verify(tiny_artifact, frames=2)
 
 
 def test_at_the_real_size_pytorch_encodes_two_pictures_once():

@@ -26,14 +26,23 @@ from sam3_tvm.verify.phrases import (
     rules_among,
     undecided,
     why_not_compared,
+    without_ties,
 )
+
+
+def answer(index, objects, phrases, masks, scores, claimed=None, ranks=None):
+    """Of the reference; without further words, objects claim what they get."""
+    ranks = np.array(scores if ranks is None else ranks, np.float32)
+    claimed = masks if claimed is None else claimed
+    gone = frozenset(), frozenset()
+    return ConceptFrame(index, objects, phrases, masks, scores, *gone, claimed, ranks)
 
 
 def test_wrong_objects_phrases_masks_and_scores_of_a_frame_are_seen():
     masks = np.zeros((2, 20, 20), bool)
     masks[:, 5:15, 5:15] = True
     scores = np.array([0.9, 0.8], np.float32)
-    wanted = ConceptFrame(4, [0, 3], ["dog", "cat"], masks, scores, frozenset(), frozenset())
+    wanted = answer(4, [0, 3], ["dog", "cat"], masks, scores)
 
     def row(objects=(0, 3), phrases=("dog", "cat"), masks=masks, scores=scores, index=4):
         found = SimpleNamespace(
@@ -61,7 +70,7 @@ def test_wrong_objects_phrases_masks_and_scores_of_a_frame_are_seen():
 
 def test_a_frame_without_objects_is_the_same_on_both_sides():
     none = (4, [], [], np.zeros((0, 20, 20), bool), np.zeros(0, np.float32))
-    wanted = ConceptFrame(*none, frozenset(), frozenset())
+    wanted = answer(*none)
     names = ("index", "objects", "phrases", "masks", "scores")
     row = phrase_row("x", SimpleNamespace(**dict(zip(names, none, strict=True))), wanted, Bounds())
     assert row.ok
@@ -100,11 +109,34 @@ def test_objects_may_differ_by_one_that_is_near_a_threshold_alone(ours, theirs, 
     assert undecided(frame(ours, 4), frame(theirs), rules, 0.02) is None
 
 
+def test_what_two_objects_of_a_phrase_claim_may_be_eithers_where_ranks_are_nearly_equal():
+    left, right = np.zeros((2, 20, 20), bool)
+    left[:, :12], right[:, 8:] = True, True
+    claimed = np.stack([left, right])
+    first, second = np.stack([left, right & ~left]), np.stack([left & ~right, right])
+
+    def settled(masks, margin=0.02, phrases=("dog", "dog"), ranks=(0.9, 0.89)):
+        scores = np.array([0.9, 0.8], np.float32)
+        wanted = answer(0, [0, 1], [*phrases], first, scores, claimed, ranks)
+        return without_ties(masks, wanted, margin)
+
+    np.testing.assert_array_equal(settled(second), first)
+    for given in ({"margin": 0.0}, {"phrases": ("dog", "cat")}, {"ranks": (0.9, 0.8)}):
+        np.testing.assert_array_equal(settled(second, **given), second)
+    # What only one claims is that one's.
+    swapped = settled(first[::-1])
+    assert not swapped[0, :, :8].any()
+    assert not swapped[1, :, 12:].any()
+    moved = np.roll(first, 1, axis=1)
+    moved[0, 3, 3] = False
+    assert not settled(moved)[0, 3, 3]
+
+
 def test_frames_from_an_undecided_object_on_are_left_out():
     def frame(index, objects, phrases, scores):
         masks = np.ones((len(objects), 2, 2), bool)
         of = (index, objects, phrases, masks, np.array(scores, np.float32))
-        return ConceptFrame(*of, frozenset(), frozenset())
+        return answer(*of)
 
     one = ([0], ["dog"], [0.9])
     two = ([0, 1], ["dog", "cat"], [0.9, 0.71])
@@ -178,6 +210,11 @@ def test_the_compiled_model_finds_the_same_objects(film, tiny_artifact):
     assert [row for row in rows if not row.ok] == []
 
 
+def test_a_film_has_as_many_frames_as_are_asked_for():
+    film = phrase_film(open_source("random:tiny"), 17)
+    assert len(film.frames) == 17
+
+
 @pytest.mark.parametrize(
     ("rule", "wrong"),
     [
@@ -215,12 +252,12 @@ def compared(tiny_artifact, monkeypatch):
         source = open_source("random:tiny")
         monkeypatch.setattr(source, "reference_concept_tracker", Finds)
         film = PhraseFilm("x", [np.zeros((8, 8, 3), np.uint8)], ("dog",), changed)
-        monkeypatch.setattr(running, "phrase_film", lambda source: film)
+        monkeypatch.setattr(running, "phrase_film", lambda source, frames: film)
         monkeypatch.setattr(running, "compare_phrases", lambda *given: (["compared"], "the rest"))
         report = VerifyReport("a", "random:tiny", bounds)
         subject = running._Subject(artifact.open(tiny_artifact), report)
         steps = running._Steps(lambda *step: None, 2, named=False)
-        running._compare_phrases(source, [subject], steps)
+        running._compare_phrases(source, [subject], None, steps)
         return report
 
     return compare

@@ -23,6 +23,7 @@ def reported(monkeypatch):
         same_kept: bool = True,
         same_objects: bool = True,
         same_phrases: bool = True,
+        frames: int = 1,
     ) -> dict:
         bounds = verify.Bounds()
         report = verify.VerifyReport("a", "random:toy", bounds)
@@ -37,8 +38,9 @@ def reported(monkeypatch):
 
         report.frames = [
             verify.FrameRow(
-                "a pan", 7, [1, 2], same_objects, [0.25, 0.5], 1.0, 1.0, 1e-6, same_objects
+                "a pan", 7 + n, [1, 2], same_objects, [0.25, 0.5], 1.0, 1.0, 1e-6, same_objects
             )
+            for n in range(frames)
         ]
 
         report.phrase_frames = [
@@ -82,6 +84,26 @@ def test_a_report_within_its_bounds(cli, folder, reported):
     assert "0 dog, 4 cat" in result.stdout
     assert "not compared: the weather" in result.stdout
     assert json.loads((folder / "verify.json").read_text())["ok"] is True
+
+
+def test_of_a_long_film_only_frames_that_break_a_bound_are_listed(cli, folder, reported):
+    asked = reported(frames=60)
+    result = cli("verify", "a", "--frames", "60")
+    assert asked["frames"] == 60
+    assert "25% 50%" not in result.stdout
+    said = " ".join(result.stdout.split())
+    assert "a pan, 60 frames: the same objects on 60; IoU 1.00000 in the mean" in said
+    assert len(json.loads((folder / "verify.json").read_text())["frames"]) == 60
+    reported(frames=60, same_objects=False)
+    result = cli("verify", "a", "--frames", "60")
+    assert "25% 50%" in result.stdout
+    assert "the same objects on 0" in " ".join(result.stdout.split())
+
+
+def test_a_film_of_too_few_frames_is_refused(cli, folder, reported):
+    asked = reported()
+    assert cli("verify", "a", "--frames", "2").exit_code == 2
+    assert not asked
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+# Films of more frames aren't printed frame by frame.
+_LONG = 48
+
 
 def command(
     artifacts: Annotated[
@@ -55,6 +58,15 @@ def command(
             help="Compare this function only, nothing end to end; repeatable.", metavar="NAME"
         ),
     ] = [],
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            help="Frames of each film that is compared; by default 10 of the pan over a "
+            "photograph, 8 to 24 by phrase.",
+            metavar="N",
+            min=3,
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         output_option(
@@ -79,6 +91,7 @@ def command(
     sam3-tvm verify out/tiny
     sam3-tvm verify sam3-cpu sam3-half sam3-int8
     sam3-tvm verify sam3-cpu --image holidays/ -o report.json
+    sam3-tvm verify out/shapes out/shapes-bf16 --frames 200
     sam3-tvm verify sam3-cpu --integrity
     """
     if integrity:
@@ -93,7 +106,13 @@ def command(
         from sam3_tvm.verify import verify
 
     with reporting() as progress:
-        reports = verify(artifacts, images=pictures, functions=function or None, progress=progress)
+        reports = verify(
+            artifacts,
+            images=pictures,
+            functions=function or None,
+            frames=frames,
+            progress=progress,
+        )
     ok = all(report.ok for report in reports)
     document = _document(reports, ok)
     if as_json:
@@ -175,6 +194,22 @@ def _print_clicks(report: VerifyReport) -> None:
 
 
 def _print_film(title: str, frames: Sequence[FrameRow]) -> None:
+    """Each frame; of a long film those that break a bound, and what there is to say of all."""
+    each = frames if len(frames) <= _LONG else [row for row in frames if not row.ok]
+    if each:
+        _print_frames(title, each)
+    if len(frames) > _LONG:
+        worst = min(frames, key=lambda row: row.iou_min)
+        same = sum(row.same_objects for row in frames)
+        say(
+            f"{title}: {frames[0].film}, {len(frames)} frames: the same objects on {same}; IoU "
+            f"{sum(row.iou_mean for row in frames) / len(frames):.5f} in the mean, at least "
+            f"{worst.iou_min:.5f} (frame {worst.frame}); scores within "
+            f"{max(row.score_error for row in frames):.1e}"
+        )
+
+
+def _print_frames(title: str, frames: Sequence[FrameRow]) -> None:
     right = ("frame", "areas", "IoU mean", "IoU min", "score")
     rows = table("film", *right[:1], "objects", *right[1:], "", right=right)
     for row in frames:

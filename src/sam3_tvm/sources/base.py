@@ -201,6 +201,8 @@ class ConceptFrame:
         scores: float32 ``[N]``, of the detections by which they were found.
         removed: ids of all objects that were removed so far.
         suppressed: ids of the objects that are hidden on this frame.
+        claimed: bool ``[N, H, W]``, the masks before each pixel was left to one object of a phrase.
+        ranks: float32 ``[N]``; the one of the highest got it.
     """
 
     index: int
@@ -210,6 +212,8 @@ class ConceptFrame:
     scores: NDArray[np.float32]
     removed: frozenset[int]
     suppressed: frozenset[int]
+    claimed: NDArray[np.bool_]
+    ranks: NDArray[np.float32]
 
 
 class ConceptVideoReference(Protocol):

@@ -27,6 +27,7 @@ __all__ = [
     "rules_among",
     "undecided",
     "why_not_compared",
+    "without_ties",
 ]
 
 # Frames in which a shape crosses the picture: those of a longer film come back.
@@ -91,8 +92,13 @@ def why_not_compared(source: Source) -> str | None:
     return None
 
 
-def phrase_film(source: Source) -> PhraseFilm:
-    """The film for a model: with its own rules where they find anything on the first frame."""
+def phrase_film(source: Source, frames: int | None = None) -> PhraseFilm:
+    """The film for a model: with its own rules where they find anything on the first frame.
+
+    Args:
+        source: the model.
+        frames: how many there are; by default as many as don't take PyTorch too long.
+    """
     own = source.video_concepts
     assert own is not None, "which a model for video has"
     segmenter = source.reference_segmenter()
@@ -103,12 +109,12 @@ def phrase_film(source: Source) -> PhraseFilm:
         return {word: np.sort(of.scores)[::-1] for word, of in zip(words, found, strict=True)}
 
     # At SAM 3's size a frame takes PyTorch a minute and more.
-    most = 24 if source.sizes.image <= 512 else 8
+    most = frames or (24 if source.sizes.image <= 512 else 8)
     seen = scores(PHRASES)
     if max(float(of[0]) for of in seen.values()) >= own.new_det_thresh:
         return PhraseFilm("drawn film", list(drawn_film(most, _CROSSING)), PHRASES, {})
     phrases, changed = rules_among({**seen, **scores(_OTHERS)})
-    film = list(drawn_film(min(most, _CROSSING), _CROSSING))
+    film = list(drawn_film(frames or min(most, _CROSSING), _CROSSING))
     return PhraseFilm("drawn film, thresholds among random scores", film, phrases, changed)
 
 
@@ -198,8 +204,38 @@ def undecided(
 
 def phrase_row(name: str, result: FrameResult, wanted: ConceptFrame, bounds: Bounds) -> PhraseRow:
     """One frame of a film, beside the reference's answer."""
-    row = frame_row(name, result, wanted, bounds)
     phrases = [f"{phrase}" for phrase in result.phrases]
+    masks = None
+    if (result.objects, phrases) == (wanted.objects, wanted.phrases):
+        masks = without_ties(result.masks, wanted, bounds.margin)
+    row = frame_row(name, result, wanted, bounds, masks)
     same = row.same_objects and phrases == wanted.phrases
     known = {**vars(row), "same_objects": same, "ok": row.ok and same}
     return PhraseRow(**known, phrases=phrases)
+
+
+def without_ties(
+    masks: NDArray[np.bool_], wanted: ConceptFrame, margin: float
+) -> NDArray[np.bool_]:
+    """Our masks, with pixels as the reference has them that either of two objects may get.
+
+    A pixel that two objects of a phrase claim is left to that of the higher rank. Where ranks are
+    nearly equal, rounding decides, and over all that both claim.
+
+    Args:
+        masks: of the objects that the reference has, bool [N, H, W].
+        wanted: the reference's answer.
+        margin: ranks this close may be on either side of each other; none where it is 0.
+
+    Returns:
+        bool [N, H, W].
+    """
+    settled = masks.copy()
+    for one in range(len(masks)):
+        for other in range(one):
+            near = abs(float(wanted.ranks[one]) - float(wanted.ranks[other])) < margin
+            if near and wanted.phrases[one] == wanted.phrases[other]:
+                either = wanted.claimed[one] & wanted.claimed[other]
+                for row in (one, other):
+                    settled[row][either] = wanted.masks[row][either]
+    return settled

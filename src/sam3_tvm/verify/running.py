@@ -38,9 +38,12 @@ from sam3_tvm.verify.functions import (
 )
 from sam3_tvm.verify.phrases import compare_phrases, phrase_film, why_not_compared
 from sam3_tvm.verify.report import Bounds, VerifyError, VerifyReport
-from sam3_tvm.verify.video import compare_film, film_of, film_prompts
+from sam3_tvm.verify.video import LEAST_FRAMES, compare_film, film_of, film_prompts
 
 __all__ = ["verify"]
+
+# Of a pan over a photograph.
+_FRAMES = 10
 
 
 @overload
@@ -49,6 +52,7 @@ def verify(
     *,
     images: Sequence[str | os.PathLike[str]] = (),
     functions: Sequence[str] | None = None,
+    frames: int | None = None,
     progress: Progress = silent,
 ) -> VerifyReport: ...
 
@@ -59,6 +63,7 @@ def verify(
     *,
     images: Sequence[str | os.PathLike[str]] = (),
     functions: Sequence[str] | None = None,
+    frames: int | None = None,
     progress: Progress = silent,
 ) -> list[VerifyReport]: ...
 
@@ -68,6 +73,7 @@ def verify(
     *,
     images: Sequence[str | os.PathLike[str]] = (),
     functions: Sequence[str] | None = None,
+    frames: int | None = None,
     progress: Progress = silent,
 ) -> VerifyReport | list[VerifyReport]:
     """Compare artifacts with their source in PyTorch.
@@ -77,6 +83,8 @@ def verify(
             run of the reference.
         images: pictures for the end to end part; by default the photographs of the package.
         functions: compare these functions only, and nothing end to end.
+        frames: of each film, 3 or more; by default 10 of the pan over a photograph and, by phrase,
+            8 to 24.
         progress: told of each function, size, picture and artifact.
 
     Returns:
@@ -84,12 +92,12 @@ def verify(
 
     Raises:
         VerifyError: no artifact, artifacts of several checkpoints, a function that isn't in
-            them, or a source that now gives a model of other sizes.
+            them, too few frames, or a source that now gives a model of other sizes.
         ImageError: a picture that can't be read; nothing was compared then.
         Sam3Error: an artifact or a source that can't be opened.
     """
     several = isinstance(path, list | tuple)
-    reports = _verify([*path] if several else [path], images, functions, progress)
+    reports = _verify([*path] if several else [path], images, functions, frames, progress)
     return reports if several else reports[0]
 
 
@@ -112,8 +120,11 @@ def _verify(
     paths: Sequence[str | os.PathLike[str]],
     images: Sequence[str | os.PathLike[str]],
     functions: Sequence[str] | None,
+    frames: int | None,
     progress: Progress,
 ) -> list[VerifyReport]:
+    if frames is not None and frames < LEAST_FRAMES:
+        raise VerifyError(f"a film has {LEAST_FRAMES} frames or more, not {frames}")
     subjects = _open(paths)
     manifest = subjects[0].opened.manifest
     names = list(manifest.components) if functions is None else list(functions)
@@ -148,9 +159,9 @@ def _verify(
     if chosen:
         _compare_pictures(source, subjects, chosen, steps)
     if filmed:
-        _compare_film(source, subjects, filmed[0], steps)
+        _compare_film(source, subjects, filmed[0], frames, steps)
     if searched:
-        _compare_phrases(source, subjects, steps)
+        _compare_phrases(source, subjects, frames, steps)
     for subject in subjects if unsearched is not None else ():
         subject.report.left_out.append(f"films by phrase: {unsearched}")
     progress("done", total, total)
@@ -207,11 +218,11 @@ def _compare_pictures(
 
 
 def _compare_film(
-    source: Source, subjects: Sequence[_Subject], picture: Path, steps: _Steps
+    source: Source, subjects: Sequence[_Subject], picture: Path, frames: int | None, steps: _Steps
 ) -> None:
     tracker = source.reference_tracker()
     assert tracker is not None, "a source for video has one"
-    film = film_of(read_picture(picture))
+    film = film_of(read_picture(picture), frames or _FRAMES)
     name = f"pan over {picture.name}"
     steps.begin(f"{name}: PyTorch")
     height, width = film[0].shape[:2]
@@ -223,11 +234,13 @@ def _compare_film(
         subject.report.frames += compare_film(model, name, film, prompts, wanted, subject.bounds)
 
 
-def _compare_phrases(source: Source, subjects: Sequence[_Subject], steps: _Steps) -> None:
+def _compare_phrases(
+    source: Source, subjects: Sequence[_Subject], frames: int | None, steps: _Steps
+) -> None:
     reference = source.reference_concept_tracker()
     assert reference is not None, "or there is a reason why nothing is compared"
     steps.begin("film by phrase: PyTorch")
-    film = phrase_film(source)
+    film = phrase_film(source, frames)
     wanted = list(reference.find(film.frames, film.phrases, film.rules(source.video_concepts)))
     for subject in subjects:
         steps.begin("film by phrase", subject)

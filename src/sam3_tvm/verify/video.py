@@ -13,10 +13,13 @@ from sam3_tvm.sources.base import ConceptFrame, ShowSpec, VideoReferenceFrame
 from sam3_tvm.verify.end_to_end import mask_iou
 from sam3_tvm.verify.report import Bounds, FrameRow
 
-__all__ = ["compare_film", "film_of", "film_prompts", "frame_row"]
+__all__ = ["LEAST_FRAMES", "compare_film", "film_of", "film_prompts", "frame_row"]
+
+LEAST_FRAMES = 3
+"""Of a film in which :func:`film_prompts` are shown."""
 
 
-def film_of(rgb: NDArray[np.uint8], frames: int = 10) -> list[NDArray[np.uint8]]:
+def film_of(rgb: NDArray[np.uint8], frames: int) -> list[NDArray[np.uint8]]:
     """A pan over a picture: two thirds of it a frame, from one corner to the opposite one.
 
     In the middle of the film a bar hides a part.
@@ -80,13 +83,25 @@ def compare_film(
 
 
 def frame_row(
-    name: str, result: FrameResult, wanted: VideoReferenceFrame | ConceptFrame, bounds: Bounds
+    name: str,
+    result: FrameResult,
+    wanted: VideoReferenceFrame | ConceptFrame,
+    bounds: Bounds,
+    masks: NDArray[np.bool_] | None = None,
 ) -> FrameRow:
-    """One frame of a film, beside the reference's answer."""
+    """One frame of a film, beside the reference's answer.
+
+    Args:
+        name: the film's.
+        result: the frame.
+        wanted: the reference's.
+        bounds: what is to be kept.
+        masks: what of the frame's masks is compared, bool [N, H, W]; None for all.
+    """
     same = (result.index, result.objects) == (wanted.index, wanted.objects)
     ious, error = np.zeros(1), float("inf")
     if same:
-        pairs = zip(result.masks, wanted.masks, strict=True)
+        pairs = zip(result.masks if masks is None else masks, wanted.masks, strict=True)
         # Where there is no object there is nothing to differ.
         ious = np.array([mask_iou(ours, theirs) for ours, theirs in pairs] or [1.0])
         error = float(np.abs(result.scores - wanted.scores).max(initial=0.0))

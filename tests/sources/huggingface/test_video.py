@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from sam3_tvm.sources import SourceError, open_source
+from sam3_tvm.sources.huggingface.video_reference import TrackerVideoReference
+from sam3_tvm.verify.video import film_of, film_prompts
 
 
 @pytest.mark.parametrize("seed", [0, 5])
@@ -48,3 +51,20 @@ def test_a_configuration_that_is_not_served_is_an_error(both_halves, tmp_path, n
     with pytest.raises(SourceError, match=f"{name} {says}") as caught:
         open_source(str(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+def test_the_reference_in_float64_is_that_of_float32_but_for_its_rounding(source):
+    rgb = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    film = film_of(np.kron(rgb[::10, ::10], np.ones((10, 10, 1), np.uint8)), 4)
+    prompts = film_prompts(film[0].shape[:2])
+    model, rules = source.video_tracker, source.preprocessing
+    narrow, wide = TrackerVideoReference(model, rules), TrackerVideoReference(model, rules, True)
+    assert (narrow.model.dtype, wide.model.dtype) == (torch.float32, torch.float64)
+    off = 0.0
+    for one, other in zip(narrow.track(film, prompts), wide.track(film, prompts), strict=True):
+        assert one.objects == other.objects
+        assert other.scores.dtype == np.float32
+        assert np.mean(one.masks != other.masks) < 1e-3
+        off = max(off, float(np.abs(one.scores - other.scores).max()))
+    assert 0 < off < 1e-4
+    assert torch.get_default_dtype() is torch.float32

@@ -279,7 +279,9 @@ class TransformersSource:
         """``Sam3TrackerVideoModel`` end to end."""
         if self.sizes.video is None:
             return None
-        return TrackerVideoReference(self.video_tracker, self.preprocessing)
+        # At SAM 3's size float64 would take twice the minutes, and a pixel there is little.
+        double = self.sizes.image <= 512
+        return TrackerVideoReference(self.video_tracker, self.preprocessing, double)
 
     def reference_concept_tracker(self) -> TransformersConceptReference | None:
         """``Sam3VideoModel`` end to end."""

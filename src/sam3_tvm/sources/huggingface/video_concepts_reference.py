@@ -150,6 +150,7 @@ class ConceptFilm:
             found = processor.postprocess_outputs(self.session, out)
         names = found["object_ids"].tolist()
         of = {n: phrase for phrase, ids in found["prompt_to_obj_ids"].items() for n in ids}
+        ranks = [out.obj_id_to_tracker_score.get(name, 0.0) for name in names]
         return ConceptFrame(
             out.frame_idx,
             names,
@@ -158,7 +159,20 @@ class ConceptFilm:
             found["scores"].numpy(),
             frozenset(out.removed_obj_ids),
             frozenset(out.suppressed_obj_ids),
+            self._claimed([out.obj_id_to_mask[name] for name in names]),
+            np.array([float(rank) for rank in ranks], np.float32),
         )
+
+    def _claimed(self, masks: Sequence[torch.Tensor]) -> NDArray[np.bool_]:
+        """Masks as the model gives them, at the frame's size."""
+        size = (self.session.video_height, self.session.video_width)
+        if not masks:
+            return np.zeros((0, *size), np.bool_)
+        resized = torch.nn.functional.interpolate(
+            torch.cat([*masks])[:, None].float(), size=size, mode="bilinear", align_corners=False
+        )
+        claimed: NDArray[np.bool_] = (resized[:, 0] > 0).numpy()
+        return claimed
 
 
 class TransformersConceptReference:
