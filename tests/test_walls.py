@@ -107,7 +107,9 @@ ROOMS: dict[str, set[str]] = {
     | {"compiler/schedule", "compiler/memory"},
     "tune": {"errors", "progress", "host", "compiler", "runtime/execution"},
     "evaluate": CONTRACT | FOLDER | {"runtime", "sources"},
-    "verify": CONTRACT | FOLDER | {"drawn_film", "runtime", "sources"},
+    # What eight bits cost, in PyTorch; calls it by the runtime's rules.
+    "sensitivity": CONTRACT | FOLDER | {"runtime", "sources"},
+    "verify": CONTRACT | FOLDER | {"drawn_film", "runtime", "sources", "sensitivity"},
     "bench": CONTRACT
     | FOLDER
     | {"drawn_film", "host", "machine", "runtime", "sources", "compiler"},
@@ -128,7 +130,7 @@ ROOMS: dict[str, set[str]] = {
         "lessons",
         "sources",
     }
-    | {"compiler", "tune", "evaluate", "verify", "bench", "__init__"},
+    | {"compiler", "tune", "evaluate", "sensitivity", "verify", "bench", "__init__"},
     "__main__": {"cli"},
 }
 

@@ -15,7 +15,7 @@ from tvm import relax
 
 from sam3_tvm.arithmetic import Arithmetic
 from sam3_tvm.compiler.dispatch.store_weights import pack_weights
-from sam3_tvm.compiler.graph.arithmetic import arithmetic_of, arithmetic_of_layer
+from sam3_tvm.compiler.graph.arithmetic import arithmetic_of
 from sam3_tvm.compiler.graph.dataflow import Dataflow, shape_of
 from sam3_tvm.compiler.graph.linear_patterns import LinearLayer, find_linear_layers
 from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
@@ -58,7 +58,7 @@ class DispatchLinear:
     def _find(self, func: relax.Function) -> dict[Expr, NewValue]:
         scheme = arithmetic_of(func)
         return {
-            var: _Dispatch(self.target, arithmetic_of_layer(scheme, layer.n, layer.k), layer)
+            var: _Dispatch(self.target, scheme.of_layer(layer.n, layer.k), layer)
             for var, layer in find_linear_layers(Dataflow(func)).items()
         }
 
