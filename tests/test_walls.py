@@ -99,10 +99,10 @@ ROOMS: dict[str, set[str]] = {
     "compiler/dispatch": {"arithmetic", "compiler/targets", "compiler/graph", "compiler/kernels"},
     "compiler/schedule": KERNEL,
     "compiler/memory": set(),
-    # compile() takes the name of a checkpoint, so it opens the source as well.
+    # compile() takes the name of a checkpoint, so it opens the source as well; and pictures.
     "compiler": CONTRACT
     | FOLDER
-    | {"host", "importer", "sources"}
+    | {"host", "importer", "sources", "runtime", "sensitivity"}
     | {f"compiler/{room}" for room in ("targets", "kernels", "graph", "algebra", "dispatch")}
     | {"compiler/schedule", "compiler/memory"},
     "tune": {"errors", "progress", "host", "compiler", "runtime/execution"},

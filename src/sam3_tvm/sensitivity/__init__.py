@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from sam3_tvm.sensitivity.calibration import Choice, Fold, calibrate
 from sam3_tvm.sensitivity.measuring import measure
 from sam3_tvm.sensitivity.report import ALL, SensitivityReport, SensitivityRow
 
-__all__ = ["ALL", "SensitivityReport", "SensitivityRow", "measure"]
+__all__ = ["ALL", "Choice", "Fold", "SensitivityReport", "SensitivityRow", "calibrate", "measure"]

@@ -170,6 +170,12 @@ class ReferenceFunctions:
         finally:
             self._trial = None
 
+    def retry(self, trial: Trial) -> None:
+        """Make the recorded calls of a trial's function again, with its layers in eight bits."""
+        with self.trying(trial):
+            for call in self._calls.get(trial.function, ()):
+                self(trial.function, call.inputs)
+
     def __call__(self, name: str, inputs: Sequence[Any]) -> Arrays:
         """The outputs of a function, NumPy in and out."""
         trial = self._trial

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from sam3_tvm.sensitivity.pictures import Answer, Asked, Difference, asking, dif
 from sam3_tvm.sensitivity.report import ALL, SensitivityReport, SensitivityRow
 from sam3_tvm.sources.base import PromptSpec, Source
 
-__all__ = ["measure"]
+__all__ = ["Prompts", "Steps", "measure", "recordings"]
 
 Prompts = Callable[[NDArray[np.uint8]], Sequence[PromptSpec]]
 
@@ -69,17 +70,10 @@ def measure(
     read = [read_picture(Path(picture)) for picture in pictures]
     found: dict[str, dict[Layer | None, _Found]] = {name: {} for name in chosen}
     with asking(source, reference) as asked:
-        steps = _Steps(progress, len(read))
+        steps = Steps(progress, len(read))
         for picture, rgb in zip(pictures, read, strict=True):
-            for films in (False, True):
-                names = [name for name in chosen if (name == _OF_FILMS) == films]
-                if not names:
-                    continue
-                reference.forget()
-                reference.measured = names
-                kind = _Film(asked, rgb) if films else _Picture(asked, rgb, prompts(rgb))
-                steps.begin(f"{Path(picture).name}: PyTorch")
-                kind.remember()
+            steps.begin(f"{Path(picture).name}: PyTorch")
+            for names, asks in recordings(reference, asked, rgb, prompts(rgb), chosen):
                 layers = _matching(reference.layers, names, pattern)
                 steps.expect(len(layers) + len(names))
                 trials: list[tuple[str, Layer | None]] = [(one.function, one) for one in layers]
@@ -90,7 +84,7 @@ def measure(
                     steps.begin(f"{name} {layer.name if layer else ALL}")
                     entry = found[name].setdefault(layer, _Found(Trial(name, weights, smooth)))
                     with reference.trying(entry.trial):
-                        entry.add(kind.differ())
+                        entry.add(asks.differ())
     asked_for = [f"{prompt}" for prompt in prompts(read[0])]
     report = SensitivityReport(source.checkpoint, [Path(p).name for p in pictures], asked_for)
     for name, entries in found.items():
@@ -102,6 +96,40 @@ def measure(
         raise UsageError(f"no layer that is in int8 has a name like {pattern}")
     report.rows.sort(key=lambda row: -row.function_error)
     return report
+
+
+def recordings(
+    reference: ReferenceFunctions,
+    asked: Asked,
+    rgb: NDArray[np.uint8],
+    prompts: Sequence[PromptSpec],
+    functions: Collection[str],
+) -> Iterator[tuple[list[str], Asks]]:
+    """Let the reference answer a picture, then a film, so that the calls of functions are recorded.
+
+    Yields:
+        Those of ``functions`` whose calls there are, and what was asked; films only where
+        ``memory_attention`` is among them.
+    """
+    for films in (False, True):
+        names = [name for name in functions if (name == _OF_FILMS) == films]
+        if names:
+            reference.forget()
+            reference.measured = names
+            asks: Asks = _Film(asked, rgb) if films else _Picture(asked, rgb, prompts)
+            asks.remember()
+            yield names, asks
+
+
+class Asks(Protocol):
+    """Something that the reference answers, and trials after it."""
+
+    def remember(self) -> None:
+        """Let the reference answer."""
+
+    def differ(self) -> Difference:
+        """Ask again, and compare."""
+        ...
 
 
 @dataclass
@@ -169,7 +197,7 @@ def _matching(
     ]
 
 
-class _Steps:
+class Steps:
     """Counts steps whose number shows as the first picture is computed."""
 
     def __init__(self, progress: Progress, pictures: int) -> None:
