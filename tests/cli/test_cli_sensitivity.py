@@ -69,6 +69,7 @@ def test_json_alone_writes_nothing(cli, folder, measured):
         (["a", "--text", "x"], "--layers and --text go with --sensitivity"),
         (["a", "--sensitivity", "-o", "nowhere/r.json"], "its folder does not exist"),
         (["a", "--sensitivity", "--layers", "none"], "no layer"),
+        (["a", "--sensitivity", "-o", "r.png"], "-o names the report"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_leaves_nothing(
@@ -78,4 +79,13 @@ def test_what_cannot_be_done_is_one_line_and_leaves_nothing(
     assert result.exit_code == 2
     assert message in result.stderr
     assert result.stderr.count("\n") <= 2
+    assert [*folder.iterdir()] == []
+
+
+def test_an_interruption_leaves_nothing(cli, folder, monkeypatch):
+    def stopped(path, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "sensitivity", stopped)
+    assert cli("verify", "a", "--sensitivity").exit_code != 0
     assert [*folder.iterdir()] == []

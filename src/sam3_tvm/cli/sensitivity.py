@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sam3_tvm.cli.pictures import find_pictures
 from sam3_tvm.cli.terminal import complain, json_text, reporting, say, say_json, show, table
+from sam3_tvm.errors import UsageError
 from sam3_tvm.extras import needed
 from sam3_tvm.files import OutputFile
 
@@ -33,6 +34,8 @@ def measure_sensitivity(
     """
     report_file = plot_file = None
     if output is not None:
+        if output.suffix == ".png":
+            raise UsageError(f"{output}: -o names the report, such as x.json; its plot is x.png")
         report_file, plot_file = (
             OutputFile(path, "-o") for path in (output, output.with_suffix(".png"))
         )

@@ -101,9 +101,9 @@ def command(
     broken. The reference takes longest, so verify artifacts of one checkpoint together.
 
     With --sensitivity every linear layer that compile --compute int8 has in eight bits is computed
-    so alone, on the first photograph or on the pictures given, and the report, sensitivity.json by
-    default, has a plot beside it. At SAM 3's size that takes an hour; --function and --layers
-    shorten it. Nothing is written before the end.
+    so alone, on the first photograph or on the pictures given. The report, sensitivity.json by
+    default, has a plot beside it. At SAM 3's size that takes an hour or two; --function and
+    --layers shorten it. Nothing is written before the end.
 
     [bold]Examples[/bold]
 
