@@ -9,7 +9,18 @@ from sam3_tvm.sensitivity.report import SensitivityReport, SensitivityRow
 
 __all__ = ["draw", "figure", "place_of"]
 
-_COLOURS = ("#0b6e4f", "#c2571a", "#3b6fb5", "#9a3d8f", "#b08900", "#4a4e57", "#d0455f", "#5aa9a3")
+_COLOURS = (
+    "#0b6e4f",
+    "#c2571a",
+    "#3b6fb5",
+    "#9a3d8f",
+    "#b08900",
+    "#4a4e57",
+    "#d0455f",
+    "#5aa9a3",
+    "#7c5cd6",
+    "#8c6d4f",
+)
 _INK, _FAINT = "#1c2733", "#6b7683"
 
 
