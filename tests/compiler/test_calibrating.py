@@ -5,14 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import tvm
 from PIL import Image
+from tvm import relax
 
 from sam3_tvm import artifact
 from sam3_tvm.abi import abi
 from sam3_tvm.arithmetic import BFLOAT16, INT8
-from sam3_tvm.compiler import compile
+from sam3_tvm.compiler import compile, pipeline
 from sam3_tvm.compiler.calibrating import BOUND, Calibrating
+from sam3_tvm.compiler.graph.arithmetic import excepting
 from sam3_tvm.compiler.importing import import_component
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 from sam3_tvm.errors import UsageError
 from sam3_tvm.progress import silent
 from sam3_tvm.runtime.pictures.image import ImageError
@@ -55,6 +59,27 @@ def test_smoothing_leaves_what_a_function_computes(pictures, name):
     with source.patched(), torch.no_grad():
         want, got = module(*inputs), torch.func.functional_call(module, moved, inputs)
     torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
+
+
+def test_exceptions_hold_in_both_halves_of_a_function_that_is_split():
+    source, name = open_source("random:tiny", ["concepts"]), "detr_encoder"
+    mod, _ = import_component(source, abi(source.sizes)[name], INT8)
+    options = pipeline.Options(CpuTarget.native())
+    mod = pipeline.run_phase(mod, pipeline.CANONICAL, options)
+
+    def w8a8(*excepted):
+        func = excepting(mod[name], excepted)
+        given = tvm.IRModule({**dict(mod.functions_items()), mod.get_global_var(name): func})
+        made = pipeline.run_phase(given, pipeline.DISPATCH, options)
+        halves = [g.name_hint for g, f in made.functions_items() if isinstance(f, relax.Function)]
+        assert {*halves} == {f"{name}_image", f"{name}_prompt"}
+        return sum(made[half].script().count("_w8a8") for half in halves)
+
+    parameters = [f"{var.name}" for var in mod[name].params if var.name.endswith("_weight")]
+    every = w8a8()
+    some = w8a8(*(one for one in parameters if "_mlp_" in one))
+    assert every > some > 0
+    assert w8a8(*parameters) == 0
 
 
 def test_an_artifact_says_what_was_decided_and_keeps_the_bounds_of_int8(pictures, tmp_path):
