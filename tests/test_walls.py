@@ -99,15 +99,17 @@ ROOMS: dict[str, set[str]] = {
     "compiler/dispatch": {"arithmetic", "compiler/targets", "compiler/graph", "compiler/kernels"},
     "compiler/schedule": KERNEL,
     "compiler/memory": set(),
-    # compile() takes the name of a checkpoint, so it opens the source as well.
+    # compile() takes the name of a checkpoint, so it opens the source as well; and pictures.
     "compiler": CONTRACT
     | FOLDER
-    | {"host", "importer", "sources"}
+    | {"host", "importer", "sources", "runtime", "sensitivity"}
     | {f"compiler/{room}" for room in ("targets", "kernels", "graph", "algebra", "dispatch")}
     | {"compiler/schedule", "compiler/memory"},
     "tune": {"errors", "progress", "host", "compiler", "runtime/execution"},
     "evaluate": CONTRACT | FOLDER | {"runtime", "sources"},
-    "verify": CONTRACT | FOLDER | {"drawn_film", "runtime", "sources"},
+    # What eight bits cost, in PyTorch; calls it by the runtime's rules.
+    "sensitivity": CONTRACT | FOLDER | {"runtime", "sources"},
+    "verify": CONTRACT | FOLDER | {"drawn_film", "runtime", "sources", "sensitivity"},
     "bench": CONTRACT
     | FOLDER
     | {"drawn_film", "host", "machine", "runtime", "sources", "compiler"},
@@ -128,7 +130,7 @@ ROOMS: dict[str, set[str]] = {
         "lessons",
         "sources",
     }
-    | {"compiler", "tune", "evaluate", "verify", "bench", "__init__"},
+    | {"compiler", "tune", "evaluate", "sensitivity", "verify", "bench", "__init__"},
     "__main__": {"cli"},
 }
 

@@ -21,6 +21,10 @@ __all__ = [
 ]
 
 
+_FEWEST_OUTPUTS = 32
+_FEWEST_BYTES = 64
+
+
 @dataclass(frozen=True)
 class Arithmetic:
     """A scheme. Inputs and outputs of functions are float32 in any.
@@ -53,6 +57,23 @@ class Arithmetic:
         if self.rest is None or self.functions is None or name in self.functions:
             return self
         return SCHEMES[self.rest]
+
+    def of_layer(self, outputs: int, inputs: int) -> Arithmetic:
+        """The part of its function's scheme that a linear layer computes by.
+
+        What few outputs say (a box, a score, which of three masks) is what a user sees, and costs
+        next to nothing in float32. An odd number of inputs is no pairs.
+        """
+        if self.sums == "int32" and min(outputs, inputs) >= _FEWEST_BYTES:
+            return self
+        if self.besides is BFLOAT16 and inputs % 2:
+            return FLOAT32
+        return self.of_convolution(outputs)
+
+    def of_convolution(self, outputs: int) -> Arithmetic:
+        """The part of its function's scheme that a convolution computes by: by the same rule."""
+        rest = self.besides
+        return FLOAT32 if rest is BFLOAT16 and outputs < _FEWEST_OUTPUTS else rest
 
     @property
     def besides(self) -> Arithmetic:

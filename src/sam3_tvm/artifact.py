@@ -36,6 +36,7 @@ from sam3_tvm.errors import ArtifactError, as_argument
 from sam3_tvm.json_file import parse_json, read_json, read_regular
 from sam3_tvm.manifest import (
     FORMAT,
+    Calibration,
     Licence,
     Manifest,
     Source,
@@ -63,6 +64,7 @@ __all__ = [
     "Artifact",
     "ArtifactError",
     "ArtifactWriter",
+    "Calibration",
     "ClickRules",
     "ConceptVideoRules",
     "Licence",
@@ -161,6 +163,7 @@ class ArtifactWriter:
         clicks: ClickRules | None = None,
         video: VideoRules | None = None,
         video_concepts: ConceptVideoRules | None = None,
+        calibration: Calibration | None = None,
     ) -> Manifest:
         """Finish the weights, hash every file and write the manifest; the last step. Arithmetic is
         float32, and functions are whole, where it isn't said.
@@ -191,6 +194,7 @@ class ArtifactWriter:
             clicks=clicks,
             video=video,
             video_concepts=video_concepts,
+            calibration=calibration,
         )
         if missing := [name for name in _needed(manifest) if name not in files]:
             raise ArtifactError(f"the artifact would lack {', '.join(missing)}")

@@ -31,6 +31,7 @@ from sam3_tvm.strict_json import check_keys, expect, optional_entries, parse, pl
 
 __all__ = [
     "FORMAT",
+    "Calibration",
     "Licence",
     "Manifest",
     "Source",
@@ -106,6 +107,31 @@ class Licence:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """What pictures decided about int8.
+
+    Attributes:
+        pictures, prompts: how many there were, and how many prompts were asked of each.
+        bound: of the error at its function's end that a layer may make and stay in int8.
+        smoothed: by function, the layer norms whose channels were scaled, by their parameters.
+        excepted: by function, the linear layers that are not in int8.
+    """
+
+    pictures: int
+    prompts: int
+    bound: float
+    smoothed: dict[str, tuple[str, ...]]
+    excepted: dict[str, tuple[str, ...]]
+
+    def __str__(self) -> str:
+        norms = sum(map(len, self.smoothed.values()))
+        layers = [layer for each in self.excepted.values() for layer in each]
+        count = f"{self.pictures} picture{'s' * (self.pictures != 1)}"
+        said = ", ".join(layers) or "none"
+        return f"on {count}: {norms} norms smoothed, not in int8 (error above {self.bound}): {said}"
+
+
+@dataclass(frozen=True)
 class StoredFile:
     """A file of the artifact: its length in bytes and its SHA-256 in hexadecimal."""
 
@@ -174,6 +200,7 @@ class Manifest:
         video: what is remembered of a video; None where ``sizes.video`` is.
         video_concepts: how objects of phrases are found and held to one another in a video; None
             where ``sizes.video`` is.
+        calibration: what pictures decided about int8; None where none were asked.
     """
 
     sam3_tvm: str
@@ -193,10 +220,13 @@ class Manifest:
     clicks: ClickRules | None = None
     video: VideoRules | None = None
     video_concepts: ConceptVideoRules | None = None
+    calibration: Calibration | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The manifest as plain data."""
         data = {"format": FORMAT, **asdict(self)}
+        if self.calibration is None:
+            del data["calibration"]
         data["components"] = abi_to_json(self.components)
         data["stages"] = {name: stages.to_json() for name, stages in self.stages.items()}
         return data

@@ -1,4 +1,4 @@
-"""``sam3-tvm compile``: what it says of the size of pictures."""
+"""``sam3-tvm compile``: what it says of the size of pictures, and of calibrating."""
 
 from __future__ import annotations
 
@@ -57,3 +57,48 @@ def test_what_a_size_costs_is_said(cli, folder, monkeypatch, size):
             "pixels do"
         ],
     }.get(size, [])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--calibrate", "empty"], "calibrating is for compute int8"),
+        (["--compute", "int8", "--calibrate", "empty"], "no pictures in this folder"),
+        (["--compute", "int8", "--calibrate", "gone"], "cannot be read as a folder"),
+        (["--compute", "int8", "--text", "dog"], "phrases and a bound are for calibrating"),
+        (["--keep-above", "0.1"], "phrases and a bound are for calibrating"),
+    ],
+)
+def test_calibrating_on_nothing_is_one_line_and_leaves_nothing(cli, folder, options, message):
+    (folder / "empty").mkdir()
+    result = cli("compile", "random:tiny", "-o", "out", *options)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (folder / "out").exists()
+
+
+def test_what_was_calibrated_is_said(cli, folder, monkeypatch):
+    from sam3_tvm.manifest import Calibration
+
+    asked = {}
+
+    def made(checkpoint, output, **options):
+        asked.update(options)
+        said = Calibration(3, 2, 0.01, {"vision_encoder": ("a", "b")}, {"text_encoder": ("x",)})
+        return CompileReport(output, calibration=said)
+
+    monkeypatch.setattr(compiler, "compile", made)
+    (folder / "photos").mkdir()
+    result = cli(
+        *("compile", "random:tiny", "-o", "out", "--compute", "int8", "--calibrate", "photos"),
+        *("--text", "dog", "--text", "cat", "--keep-above", "0.02"),
+    )
+    assert result.exit_code == 0, result.output
+    assert asked["phrases"] == ["dog", "cat"]
+    assert asked["bound"] == 0.02
+    assert f"{asked['calibrate']}".endswith("photos")
+    assert (
+        "calibrated on 3 pictures: 2 norms smoothed, not in int8 (error above 0.01): x"
+        in result.stdout
+    )

@@ -102,3 +102,22 @@ def test_integrity_finds_a_changed_byte(cli, toy_artifact, tmp_path, name):
     result = cli("verify", copy, "--integrity")
     assert result.exit_code == 2
     assert result.stderr.startswith(f"error: {copy / name}: is not the file that was written")
+
+
+def test_info_says_what_was_calibrated(cli, toy_artifact, tmp_path):
+    made = shutil.copytree(toy_artifact.path, tmp_path / "made")
+    manifest = json.loads((made / artifact.MANIFEST).read_text())
+    assert "calibration" not in manifest
+    manifest["calibration"] = {
+        "pictures": 1,
+        "prompts": 2,
+        "bound": 0.01,
+        "smoothed": {"vision_encoder": ["norm.weight"]},
+        "excepted": {},
+    }
+    (made / artifact.MANIFEST).write_text(json.dumps(manifest))
+    result = cli("info", made)
+    assert result.exit_code == 0, result.output
+    assert "calibrated" in result.stdout
+    assert "on 1 picture: 1 norms smoothed" in " ".join(result.stdout.split())
+    assert json.loads(cli("info", made, "--json").stdout)["calibration"] == manifest["calibration"]

@@ -98,6 +98,31 @@ def command(
             "float16 halves the artifact and the memory, int8 quarters them."
         ),
     ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --compute int8: ask PyTorch about the pictures of this folder, a few, and "
+            "smooth channels and keep layers out of int8 by what they show. docs/int8.md says when "
+            "that is worth it.",
+            metavar="FOLDER",
+            parser=local_path,
+        ),
+    ] = None,
+    text: Annotated[
+        list[str],
+        typer.Option(
+            help="With --calibrate: look for this phrase in them; repeatable.", metavar="PHRASE"
+        ),
+    ] = [],
+    keep_above: Annotated[
+        float | None,
+        typer.Option(
+            help="With --calibrate: layers that alone make a larger error at their function's end, "
+            "relative and in the root mean square, stay in bfloat16. By default 0.01.",
+            metavar="ERROR",
+            show_default=False,
+        ),
+    ] = None,
     layer_norm: Annotated[
         LayerNorm,
         typer.Option(
@@ -132,6 +157,7 @@ def command(
     sam3-tvm compile facebook/sam3 -o sam3-cpu --target x86-64-v3
     sam3-tvm compile facebook/sam3 -o sam3-bf16 --compute bfloat16
     sam3-tvm compile facebook/sam3 -o sam3-w8a8 --compute int8
+    sam3-tvm compile facebook/sam3 -o sam3-w8a8 --compute int8 --calibrate photos --text dog
     sam3-tvm compile facebook/sam3 -o sam3-half --weights float16
     sam3-tvm compile facebook/sam3 -o sam3-pictures --tasks concepts,clicks
     sam3-tvm compile facebook/sam3 -o sam3-672 --image-size 672
@@ -155,6 +181,9 @@ def command(
             tasks=None if tasks is None else [task.strip() for task in tasks.split(",")],
             image_size=image_size,
             dump=dump,
+            calibrate=calibrate,
+            phrases=text,
+            bound=keep_above,
             progress=progress,
         )
     rows = table("step", "seconds", right=("seconds",))
@@ -167,6 +196,8 @@ def command(
         f"{report.parameters / 1e6:.1f} million parameters; artifact "
         f"{byte_size(report.artifact_bytes)}; peak memory {byte_size(report.peak_bytes)}"
     )
+    if report.calibration is not None:
+        say(f"calibrated {report.calibration}")
     if report.vision is not None and report.vision.image != report.vision.own:
         say(_cost(report.vision))
     if compute is Compute.float32 and target == "native" and multiplies_bfloat16():

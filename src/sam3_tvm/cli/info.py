@@ -74,6 +74,7 @@ def _summary(opened: Artifact, reason: str | None) -> Table:
         f"boxes alone go with {rules.visual_text!r}; keeps scores above {rules.default_threshold}",
         "target": f"{target.level} ({target.kind}, mcpu {target.mcpu}, {target.triple})",
         "weights": _arithmetic(manifest),
+        **({"calibrated": f"{manifest.calibration}"} if manifest.calibration else {}),
         "tiles": target.tiles,
         "needs": " ".join(target.cpu_features) or "nothing beyond the architecture",
         "runs here": reason or "yes",

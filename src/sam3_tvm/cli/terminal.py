@@ -163,15 +163,16 @@ def byte_size(count: int) -> str:
 
 
 @contextmanager
-def reporting(lines: bool = True) -> Iterator[Progress]:
+def reporting(lines: bool = True, left: bool = False) -> Iterator[Progress]:
     """Show progress on stderr: a bar on a terminal, a line per step elsewhere.
 
     Deprecation warnings of libraries are kept back: they are for this package's developers.
 
     Args:
         lines: whether to print lines where stderr is no terminal.
+        left: whether to say how much time is left, of steps that take about as long as each other.
     """
-    with _quiet(), _bar() if sys.stderr.isatty() else _lines(lines) as progress:
+    with _quiet(), _bar(left) if sys.stderr.isatty() else _lines(lines, left) as progress:
         yield progress
 
 
@@ -186,20 +187,23 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _lines(shown: bool) -> Iterator[Progress]:
+def _lines(shown: bool, left: bool) -> Iterator[Progress]:
     before = ""
+    begin = time.monotonic()
 
     def print_line(step: str, done: int, total: int) -> None:
         nonlocal before
         if done < total and shown and step != before:
-            complain(f"[{done + 1}/{total}] {step}")
+            rest = (time.monotonic() - begin) / max(done, 1) * (total - done)
+            told = f", {duration(rest)} left" if left and done else ""
+            complain(f"[{done + 1}/{total}] {step}{told}")
         before = step
 
     yield print_line
 
 
 @contextmanager
-def _bar() -> Iterator[Progress]:
+def _bar(left: bool) -> Iterator[Progress]:
     from rich import progress
 
     columns = (
@@ -207,9 +211,14 @@ def _bar() -> Iterator[Progress]:
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
         progress.TimeElapsedColumn(),
+        *([progress.TimeRemainingColumn(), progress.TextColumn("left")] if left else []),
         progress.TextColumn("{task.description}", markup=False),
     )
-    with progress.Progress(*columns, console=console(sys.stderr), transient=True) as bar:
+    screen = console(sys.stderr)
+    # A step may take half a minute: the speed is that of the last ten.
+    with progress.Progress(
+        *columns, console=screen, transient=True, speed_estimate_period=600 if left else 30
+    ) as bar:
         task = bar.add_task("", total=None)
 
         def move(step: str, done: int, total: int) -> None:

@@ -11,6 +11,7 @@ import typer
 from sam3_tvm.cli.options import JsonForTables, output_option
 from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.pictures import find_pictures
+from sam3_tvm.cli.sensitivity import measure_sensitivity
 from sam3_tvm.cli.terminal import (
     byte_size,
     complain,
@@ -21,6 +22,7 @@ from sam3_tvm.cli.terminal import (
     show,
     table,
 )
+from sam3_tvm.errors import UsageError
 from sam3_tvm.extras import needed
 from sam3_tvm.files import OutputFile
 
@@ -55,7 +57,9 @@ def command(
     function: Annotated[
         list[str],
         typer.Option(
-            help="Compare this function only, nothing end to end; repeatable.", metavar="NAME"
+            help="Compare this function only, nothing end to end; with --sensitivity its layers; "
+            "repeatable.",
+            metavar="NAME",
         ),
     ] = [],
     frames: Annotated[
@@ -74,6 +78,28 @@ def command(
         ),
     ] = None,
     as_json: JsonForTables = False,
+    sensitivity: Annotated[
+        bool,
+        typer.Option(
+            "--sensitivity",
+            help="Instead say which linear layer loses most in int8, each alone, in PyTorch.",
+        ),
+    ] = False,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            help="With --sensitivity: the layers alone whose names match, such as '*.mlp.fc2'.",
+            metavar="PATTERN",
+        ),
+    ] = None,
+    text: Annotated[
+        list[str],
+        typer.Option(
+            help="With --sensitivity: look for this phrase; repeatable. By default what verify "
+            "asks of any picture.",
+            metavar="PHRASE",
+        ),
+    ] = [],
     integrity: Annotated[
         bool,
         typer.Option(
@@ -86,14 +112,31 @@ def command(
     Prints a table for each artifact and writes all as JSON. The exit code is 1 when a bound is
     broken. The reference takes longest, so verify artifacts of one checkpoint together.
 
+    With --sensitivity every linear layer that compile --compute int8 has in eight bits is computed
+    so alone, on the first photograph or on the pictures given. The report, sensitivity.json by
+    default, has a plot beside it. At SAM 3's size that takes an hour or two; --function and
+    --layers shorten it. Nothing is written before the end.
+
     [bold]Examples[/bold]
 
     sam3-tvm verify out/tiny
     sam3-tvm verify sam3-cpu sam3-half sam3-int8
     sam3-tvm verify sam3-cpu --image holidays/ -o report.json
     sam3-tvm verify out/shapes out/shapes-bf16 --frames 200
+    sam3-tvm verify sam3-cpu --sensitivity --function vision_encoder --layers '*.fc2'
     sam3-tvm verify sam3-cpu --integrity
     """
+    if sensitivity:
+        if len(artifacts) != 1 or integrity or frames is not None:
+            raise UsageError(
+                "--sensitivity takes the folder of one artifact, no --frames and no --integrity"
+            )
+        if output is None and not as_json:
+            output = Path("sensitivity.json")
+        measure_sensitivity(artifacts[0], image, function, layers, text, output, as_json)
+        return
+    if layers is not None or text:
+        raise UsageError("--layers and --text go with --sensitivity")
     if integrity:
         for path in artifacts:
             _check_files(path)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +23,15 @@ from sam3_tvm.abi import abi, function_names, task_of
 from sam3_tvm.arithmetic import COMPUTES, PRECISIONS, Arithmetic, scheme
 from sam3_tvm.compiler import pipeline
 from sam3_tvm.compiler.algebra.split_stages import stages
+from sam3_tvm.compiler.calibrating import Calibrating
 from sam3_tvm.compiler.codegen import used_features
+from sam3_tvm.compiler.describing import describe
 from sam3_tvm.compiler.graph.arithmetic import arithmetic_of
 from sam3_tvm.compiler.importing import import_component
 from sam3_tvm.compiler.kernels.product.stored_weights import widens
 from sam3_tvm.compiler.memory.weights import lift_constants, lift_params, transform_name
 from sam3_tvm.compiler.pipeline import LAYER_NORM, Options
 from sam3_tvm.compiler.targets.cpu import CpuTarget
-from sam3_tvm.components import Component
 from sam3_tvm.errors import Sam3Error
 from sam3_tvm.progress import Progress, silent
 from sam3_tvm.sources import open_source
@@ -40,12 +39,6 @@ from sam3_tvm.sources.base import Source
 from sam3_tvm.sources.image_size import ImageSizeWarning, VisionShape
 
 __all__ = ["CompileError", "CompileReport", "compile"]
-
-_RUNTIME_LIBRARIES = {
-    "linux": ("libtvm_runtime.so",),
-    "darwin": ("libtvm_runtime.dylib",),
-    "win32": ("tvm_runtime.dll",),
-}
 
 
 class CompileError(Sam3Error):
@@ -63,6 +56,7 @@ class CompileReport:
         artifact_bytes: size of the artifact.
         parameters: parameters of the model that the artifact uses.
         vision: how large pictures its vision encoder takes, and what that costs.
+        calibration: what pictures decided about int8; None where none were asked.
     """
 
     path: Path
@@ -71,6 +65,7 @@ class CompileReport:
     artifact_bytes: int = 0
     parameters: int = 0
     vision: VisionShape | None = None
+    calibration: artifact.Calibration | None = None
 
     @property
     def total_seconds(self) -> float:
@@ -93,6 +88,11 @@ class _Steps:
         yield
         self.report.seconds[name] = time.perf_counter() - start
 
+    def within(self, what: str, done: int, total: int) -> None:
+        """Progress within a step."""
+        said = f"calibrate, {done + 1} of {total}: {what}"
+        self.progress(said, len(self.report.seconds), self.total)
+
 
 def compile(
     checkpoint: str,
@@ -107,6 +107,9 @@ def compile(
     image_size: int | None = None,
     functions: Sequence[str] | None = None,
     dump: str | os.PathLike[str] | None = None,
+    calibrate: str | os.PathLike[str] | None = None,
+    phrases: Sequence[str] = (),
+    bound: float | None = None,
     progress: Progress = silent,
 ) -> CompileReport:
     """Compile a SAM 3 checkpoint into an artifact.
@@ -135,6 +138,11 @@ def compile(
         functions: compile these functions of the ABI alone; None for all, without which an
             artifact can be measured but can't segment.
         dump: a folder for the module after each phase, as TVMScript.
+        calibrate: a folder of a few pictures, which the source's model is asked in PyTorch, for
+            ``compute="int8"``: channels are smoothed, and layers that lose most stay out of int8.
+        phrases: what is looked for in these.
+        bound: the error of a layer at its function's end above which it stays out; by default
+            :data:`sam3_tvm.compiler.calibrating.BOUND`.
         progress: told of each step.
 
     Raises:
@@ -152,13 +160,14 @@ def compile(
         None if dump is None else Path(dump),
     )
     arithmetic = _arithmetic(options.target, compute, weights)
+    calibrating = Calibrating.of(arithmetic, calibrate, phrases, bound)
     every = function_names()
     if unknown := sorted({*(functions or ())} - {*every}):
         raise CompileError(f"no function is named {unknown[0]!r}; there are {', '.join(every)}")
     names = [n for n in every if functions is None or n in functions]
     report = CompileReport(Path(output))
     # Beside the components' own: open, one per shared phase, code, link and write.
-    steps = _Steps(report, progress, total=2 * len(names) + 5)
+    steps = _Steps(report, progress, total=2 * len(names) + 5 + bool(calibrating))
     with artifact.create(output) as writer, _memory_named():
         with steps.step("open the checkpoint"):
             source = open_source(checkpoint, tasks, image_size)
@@ -178,6 +187,9 @@ def compile(
                 chosen = arithmetic.of_function(name)
                 imported, params[name] = import_component(source, component, chosen)
                 mod.update(imported)
+        if calibrating is not None:
+            with steps.step("calibrate"):
+                report.calibration = calibrating.apply(source, mod, params, steps.within)
         with steps.step("optimise"):
             for number in (pipeline.IMPORT, pipeline.CANONICAL, pipeline.DISPATCH):
                 mod = pipeline.run_phase(mod, number, options)
@@ -199,7 +211,7 @@ def compile(
             _link(executable, writer.folder / artifact.MODEL)
         with steps.step("write the artifact"):
             used = options.target.with_features(used_features(mod))
-            _describe(writer, source, components, split, schemes, used)
+            describe(writer, source, components, split, schemes, used, report.calibration)
     progress("done", steps.total, steps.total)
     report.peak_bytes = host.peak_bytes()
     report.artifact_bytes = sum(p.stat().st_size for p in report.path.iterdir())
@@ -354,45 +366,3 @@ def _identity(tensor: Any) -> tuple[int, tuple[int, ...]]:
 
 def _elements(tensor: Any) -> int:
     return int(np.prod(tuple(tensor.shape), dtype=np.int64))
-
-
-def _describe(
-    writer: artifact.ArtifactWriter,
-    source: Source,
-    components: Mapping[str, Component],
-    split: Mapping[str, artifact.Stages | None],
-    schemes: Mapping[str, Arithmetic],
-    target: CpuTarget,
-) -> None:
-    (writer.folder / artifact.TOKENIZER).write_text(source.tokenizer_json(), encoding="utf-8")
-    licence = artifact.Licence(None, None)
-    if source.licence is not None:
-        (writer.folder / artifact.LICENCE).write_text(source.licence.text, encoding="utf-8")
-        licence = artifact.Licence(artifact.LICENCE, source.licence.name)
-    libraries = _RUNTIME_LIBRARIES[sys.platform]
-    for library in libraries:
-        writer.add_file(library, Path(tvm.__file__).parent / "lib" / library)
-    packages = ("apache-tvm", "apache-tvm-ffi", "torch", "transformers")
-    writer.describe(
-        source=artifact.Source(source.kind, source.checkpoint, source.reference),
-        target=artifact.Target(
-            "llvm",
-            target.name,
-            target.mcpu,
-            target.triple,
-            target.needs(),
-            target.tiles_origin,
-        ),
-        sizes=source.sizes,
-        components=components,
-        arithmetic={name: scheme.name for name, scheme in schemes.items()},
-        stages={name: stages for name, stages in split.items() if stages is not None},
-        preprocessing=source.preprocessing,
-        tokenizer=artifact.TokenizerRules(artifact.TOKENIZER, source.pad_id, source.mask_by_id),
-        licence=licence,
-        clicks=source.clicks,
-        video=source.video,
-        video_concepts=source.video_concepts,
-        versions={package: metadata.version(package) for package in packages},
-        runtime_libraries=libraries,
-    )

@@ -40,7 +40,7 @@ from sam3_tvm.verify.phrases import compare_phrases, phrase_film, why_not_compar
 from sam3_tvm.verify.report import Bounds, VerifyError, VerifyReport
 from sam3_tvm.verify.video import LEAST_FRAMES, compare_film, film_of, film_prompts
 
-__all__ = ["verify"]
+__all__ = ["photographs", "verify"]
 
 # Of a pan over a photograph.
 _FRAMES = 10
@@ -132,7 +132,7 @@ def _verify(
         raise VerifyError(
             f"no function {unknown[0]!r}; the artifact has {', '.join(manifest.components)}"
         )
-    chosen = [] if functions is not None else [Path(p) for p in images] or list(_photographs())
+    chosen = [] if functions is not None else [Path(p) for p in images] or list(photographs())
     for picture in chosen:
         read_picture(picture)  # what is wrong with one shows before the functions are compared
     source = open_source(manifest.source.checkpoint, manifest.sizes.tasks, manifest.sizes.image)
@@ -311,6 +311,7 @@ class _Steps:
         self.done += 1
 
 
-def _photographs() -> Iterator[Path]:
+def photographs() -> Iterator[Path]:
+    """Those that come with the package."""
     folder = resources.files("sam3_tvm") / "assets" / "photos"
     yield from sorted(p for p in Path(str(folder)).iterdir() if p.suffix == ".jpg")

@@ -13,7 +13,7 @@ from tvm.relax import op as R
 from sam3_tvm.arithmetic import BFLOAT16, INT8
 from sam3_tvm.compiler import pipeline
 from sam3_tvm.compiler.dispatch.linear import DispatchLinear
-from sam3_tvm.compiler.graph.arithmetic import with_arithmetic
+from sam3_tvm.compiler.graph.arithmetic import excepting, with_arithmetic
 from sam3_tvm.compiler.kernels.product import dot
 from sam3_tvm.compiler.kernels.product.dot import DOTS, FMA, dot_for
 from sam3_tvm.compiler.memory.weights import lift_params
@@ -103,3 +103,23 @@ def test_a_whole_function_passes_all_phases():
     mod = DispatchLinear(TARGET)(computing(mod))
     assert dot_for(TARGET, INT8).fits(TARGET)
     pipeline.build(mod, options)  # TVM asks of a kernel of one tensor whether it is a reshape
+
+
+def test_excepted_layers_are_bfloat16_and_the_others_stay_int8():
+    def body(emit, x, w, v, u):
+        both = emit(R.permute_dims(emit(R.concat([w, v], axis=0))))
+        y = emit(R.matmul(x, both))
+        return emit(R.matmul(y, emit(R.permute_dims(u))))
+
+    shapes = [("w", (64, 128)), ("v", (64, 128)), ("u", (96, 128))]
+    mod = computing(build([("x", ("m", 128))], shapes, body))
+
+    def names(*excepted):
+        func = excepting(mod["main"], excepted)
+        return [n for n in kernels(DispatchLinear(TARGET)(tvm.IRModule({"main": func})))]
+
+    assert sum("w8a8" in name for name in names()) == 2
+    # One of the parameters that a merged layer is made of is enough.
+    merged = [name for name in names("v") if name.startswith("linear")]
+    assert [name.partition("_128x")[2] for name in merged] == ["128_bfloat16", "96_w8a8"]
+    assert not any("w8a8" in name or "quantise" in name for name in names("v", "u"))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from dispatch_testing import build
 from tvm import relax, tirx
 
-from sam3_tvm.compiler.graph.dataflow import float32_shape_of, shape_of
+from sam3_tvm.compiler.graph.dataflow import Dataflow, float32_shape_of, shape_of
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8", "bool"])
@@ -21,3 +22,16 @@ def test_a_tensor_of_unknown_sizes_and_a_tuple_have_no_shape():
     for ty in (tensor, relax.TupleType([relax.TensorType((2,), "float32")])):
         assert shape_of(relax.Var("x", ty)) is None
         assert float32_shape_of(relax.Var("x", ty)) is None
+
+
+def test_parameters_are_what_a_value_is_computed_from():
+    def body(emit, x, w, v, b):
+        both = emit(relax.op.concat([w, v], axis=0))
+        return emit(relax.op.add(emit(relax.op.matmul(x, emit(relax.op.permute_dims(both)))), b))
+
+    mod = build([("x", (3, 4))], [("w", (2, 4)), ("v", (2, 4)), ("b", (4,))], body)
+    flow = Dataflow(mod["main"])
+    product = next(b for b in flow.bindings if b.value.op.name == "relax.matmul")
+    assert flow.parameters(product.value.args[1]) == {"w", "v"}
+    assert flow.parameters(product.var) == {"x", "w", "v"}
+    assert flow.parameters(relax.const(1.0)) == frozenset()

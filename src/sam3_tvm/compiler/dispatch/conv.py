@@ -28,7 +28,7 @@ from tvm import relax
 
 from sam3_tvm.arithmetic import FLOAT32, Arithmetic
 from sam3_tvm.compiler.dispatch.store_weights import pack_weights
-from sam3_tvm.compiler.graph.arithmetic import arithmetic_of, arithmetic_of_convolution
+from sam3_tvm.compiler.graph.arithmetic import arithmetic_of
 from sam3_tvm.compiler.graph.conv_patterns import (
     bias_of,
     is_convolution,
@@ -88,7 +88,7 @@ class DispatchConv:
         scheme = arithmetic_of(func)
 
         def arithmetic(chain: _Chain) -> Arithmetic:
-            return arithmetic_of_convolution(scheme, chain.outputs) if chain.stored else FLOAT32
+            return scheme.of_convolution(chain.outputs) if chain.stored else FLOAT32
 
         return {
             var: _Dispatch(self.target, arithmetic(chain), chain)

@@ -15,7 +15,7 @@ from tvm import relax
 
 from sam3_tvm.arithmetic import Arithmetic
 from sam3_tvm.compiler.dispatch.store_weights import pack_weights
-from sam3_tvm.compiler.graph.arithmetic import arithmetic_of, arithmetic_of_layer
+from sam3_tvm.compiler.graph.arithmetic import arithmetic_of, excepted_by
 from sam3_tvm.compiler.graph.dataflow import Dataflow, shape_of
 from sam3_tvm.compiler.graph.linear_patterns import LinearLayer, find_linear_layers
 from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
@@ -56,10 +56,15 @@ class DispatchLinear:
         return rewrite_bindings(mod, self._find)
 
     def _find(self, func: relax.Function) -> dict[Expr, NewValue]:
-        scheme = arithmetic_of(func)
+        scheme, flow, excepted = arithmetic_of(func), Dataflow(func), excepted_by(func)
+
+        def of_layer(layer: LinearLayer) -> Arithmetic:
+            named = excepted and excepted & flow.parameters(layer.weight)
+            return (scheme.besides if named else scheme).of_layer(layer.n, layer.k)
+
         return {
-            var: _Dispatch(self.target, arithmetic_of_layer(scheme, layer.n, layer.k), layer)
-            for var, layer in find_linear_layers(Dataflow(func)).items()
+            var: _Dispatch(self.target, of_layer(layer), layer)
+            for var, layer in find_linear_layers(flow).items()
         }
 
 

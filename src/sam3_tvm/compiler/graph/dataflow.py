@@ -80,6 +80,20 @@ class Dataflow:
             expr = self._value[expr]
         return expr
 
+    def parameters(self, expr: Expr) -> frozenset[str]:
+        """Names of the variables without a definition, the function's own, that a value is
+        computed from."""
+        value = self.definition(expr)
+        if isinstance(value, relax.Var):
+            return frozenset((f"{value.name}",))
+        behind = (x for x in operands(value) if isinstance(x, relax.Var))
+        return frozenset[str]().union(*map(self.parameters, behind))
+
+    def users(self, var: Expr) -> list[Expr | None]:
+        """The variable bound to each call that uses ``var``, once for each use; None for another
+        use: in a tuple, a branch, a rename or the function's result."""
+        return self._users.get(var, [])
+
     def uses(self, var: Expr) -> int:
         """How often calls and others use a variable."""
         return len(self._users.get(var, []))
