@@ -33,7 +33,7 @@ from sam3_tvm.compiler.kernels.emit import (
     tensor,
 )
 from sam3_tvm.compiler.kernels.product.bfloat16 import AVX512_BF16
-from sam3_tvm.compiler.kernels.product.dot import FMA, VDPBF16PS, Dot
+from sam3_tvm.compiler.kernels.product.dot import FMA, VDPBF16PS, VPDPBUSD, VPDPBUSD_256, Dot
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 from sam3_tvm.runtime.execution.engine import Engine
 
@@ -76,23 +76,11 @@ def _multiply_add(sums: Expr, x: Expr, y: Expr) -> Expr:
     return sums * x + y
 
 
-def _bytes(feature: str, lanes: int) -> Dot:
-    """``vpdpbusd``, which no kernel is made of yet."""
-
-    def multiply_add(sums: Expr, x: Expr, y: Expr) -> Expr:
-        four = f"int8x{4 * lanes}"
-        name = f"llvm.x86.avx512.vpdpbusd.{32 * lanes}"
-        x, y = (tirx.reinterpret(four, word) for word in (x, y))
-        return tirx.call_llvm_pure_intrin(f"int32x{lanes}", name, sums, x, y)
-
-    return Dot("vpdpbusd", "uint8", "int8", "int32", 4, "int32", 0, feature, multiply_add)
-
-
 INSTRUCTIONS = (
     Instruction(replace(FMA, name="FMA", multiply_add=_multiply_add)),
     Instruction(VDPBF16PS, AVX512_BF16.lanes),
-    Instruction(_bytes("AVX512VNNI", 16), 16),
-    Instruction(_bytes("AVXVNNI", 8), 8, registers=16),
+    Instruction(VPDPBUSD, 16),
+    Instruction(VPDPBUSD_256, 8, registers=16),
 )
 """Of each kind of arithmetic the widest first."""
 
