@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from sam3_tvm.bench.parts import BenchError
-from sam3_tvm.bench.profile import KernelRow, Profile, kernel_flops, profile
+from sam3_tvm.bench.profile import (
+    KernelRow,
+    Profile,
+    kernel_arithmetic,
+    kernel_flops,
+    profile,
+)
 
 
 @pytest.mark.parametrize(
@@ -108,12 +114,41 @@ def test_a_profile_sums_to_the_functions_time():
     one = Profile("f", 1.0, kernels)
     assert one.flops == 40
     assert one.between == 0.25
-    data = one.to_json(peak=80.0)
+    data = one.to_json({"float32": 80.0})
     assert data["share_of_peak"] == 0.5
     shares = [row["share"] for row in data["kernels"]]
     assert sum(shares) + data["seconds_between_kernels"] == 1.0
     assert [row["share_of_peak"] for row in data["kernels"]] == [1.0, None]
     assert data["kernels"][0]["bytes_per_second"] == 200.0
+
+
+@pytest.mark.parametrize(
+    ("name", "arithmetic"),
+    [
+        ("linear_1024x4736_bias_gelu", "float32"),
+        ("linear_1024x4736_bias_gelu_bfloat16", "bfloat16"),
+        ("linear_1024x4736_bias_gelu_w8a8", "int8"),
+        ("linear_1024x4736_bias_gelu_int8", "float32"),
+        ("attention_16x64_packed_rotary_bfloat16", "bfloat16"),
+        ("conv1x1_1024x256_12x432_bias_bfloat16", "bfloat16"),
+        ("conv3x3_winograd_256x256_72x72_bias_bfloat16", "float32"),
+        ("layer_norm_1024", "float32"),
+    ],
+)
+def test_a_kernels_share_is_of_the_peak_in_its_arithmetic(name, arithmetic):
+    assert kernel_arithmetic(name) == arithmetic
+    peaks = {"float32": 100.0, "bfloat16": 200.0, "int8": 400.0}
+    row = KernelRow(name, 1, 0.5, 40, 100)
+    assert row.share(peaks) == 80.0 / peaks[arithmetic]
+    assert Profile("f", 1.0, [row, row]).share(peaks) == pytest.approx(80.0 / peaks[arithmetic])
+
+
+def test_without_instructions_pairs_are_held_to_float32_and_bytes_to_nothing():
+    peaks = {"float32": 100.0}
+    pairs, eight = (KernelRow(f"linear_8x8_{end}", 1, 1.0, 50, 8) for end in ("bfloat16", "w8a8"))
+    assert pairs.share(peaks) == 0.5
+    assert eight.share(peaks) is None
+    assert Profile("f", 2.0, [pairs, eight]).share(peaks) == 0.25
 
 
 def test_both_halves_of_a_function_are_profiled(tiny_artifact):

@@ -43,7 +43,7 @@ from sam3_tvm.runtime.execution.engine import Engine, checked_threads
 from sam3_tvm.runtime.execution.functions import FunctionTable, aligned
 from sam3_tvm.runtime.execution.module import Machine
 
-__all__ = ["KernelRow", "Profile", "kernel_flops", "profile"]
+__all__ = ["KernelRow", "Profile", "kernel_arithmetic", "kernel_flops", "profile"]
 
 Shape = tuple[int, ...]
 
@@ -65,6 +65,16 @@ class KernelRow:
     seconds: float = 0.0
     flops: int | None = None
     bytes: int = 0
+
+    @property
+    def rate(self) -> float | None:
+        """FLOP/s, where its name tells."""
+        return None if self.flops is None else self.flops / self.seconds
+
+    def share(self, peaks: Mapping[str, float]) -> float | None:
+        """Of the peak in its arithmetic; None where its name or the peaks don't tell."""
+        peak = _peak_of(self.name, peaks)
+        return None if self.rate is None or peak is None else self.rate / peak
 
 
 @dataclass
@@ -91,29 +101,53 @@ class Profile:
         """Seconds of the run that no kernel accounts for: the VM's and the instrument's own."""
         return self.seconds - sum(row.seconds for row in self.kernels)
 
-    def to_json(self, peak: float) -> dict[str, Any]:
+    def share(self, peaks: Mapping[str, float]) -> float:
+        """The time that its kernels' arithmetic takes at the peaks, of the time that it took."""
+        at_peak = ((row.flops, _peak_of(row.name, peaks)) for row in self.kernels)
+        return sum(flops / peak for flops, peak in at_peak if flops and peak) / self.seconds
+
+    def to_json(self, peaks: Mapping[str, float]) -> dict[str, Any]:
         """As plain data, with rates and shares.
 
         Args:
-            peak: the machine's, in FLOP/s.
+            peaks: the machine's, in FLOP/s, by kind of arithmetic; float32 at least.
         """
         return {
             "function": self.function,
             "seconds": self.seconds,
             "flops": self.flops,
-            "share_of_peak": self.flops / self.seconds / peak,
+            "share_of_peak": self.share(peaks),
             "seconds_between_kernels": self.between,
             "kernels": [
                 {
                     **asdict(row),
                     "share": row.seconds / self.seconds,
-                    "flops_per_second": None if row.flops is None else row.flops / row.seconds,
-                    "share_of_peak": None if row.flops is None else row.flops / row.seconds / peak,
+                    "arithmetic": kernel_arithmetic(row.name),
+                    "flops_per_second": row.rate,
+                    "share_of_peak": row.share(peaks),
                     "bytes_per_second": row.bytes / row.seconds,
                 }
                 for row in self.kernels
             ],
         }
+
+
+def kernel_arithmetic(name: str) -> str:
+    """In what a kernel multiplies where the CPU can, by its name: float32, bfloat16 or int8.
+
+    ``_w8a8`` and ``_bfloat16`` end the names of those that don't take float32; convolutions of
+    larger filters than 1 x 1 have bfloat16 weights, and products of float32.
+    """
+    if name.endswith("_w8a8"):
+        return "int8"
+    pairs = re.match(r"linear|matmul|attention|conv1x1|conv_transpose", name)
+    return "bfloat16" if pairs and name.endswith("_bfloat16") else "float32"
+
+
+def _peak_of(name: str, peaks: Mapping[str, float]) -> float | None:
+    """A kernel's; bytes have none where it wasn't measured, as pairs are widened to float32."""
+    kind = kernel_arithmetic(name)
+    return peaks.get(kind) if kind == "int8" else peaks.get(kind, peaks["float32"])
 
 
 def kernel_flops(name: str, shapes: Sequence[Shape]) -> int | None:

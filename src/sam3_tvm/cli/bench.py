@@ -252,32 +252,37 @@ def _profile(
     as_json: bool,
 ) -> None:
     with needed("compile", "profiling"):
-        from sam3_tvm.bench.peak import Peak
+        from sam3_tvm.bench.peak import Peak, find_instructions
         from sam3_tvm.bench.profile import profile
+        from sam3_tvm.compiler.targets.cpu import CpuTarget
     from sam3_tvm.runtime.execution.engine import checked_threads
 
     count = checked_threads(threads)
-    meter = Peak(count)
-    before = meter.rate()
+    found = find_instructions(CpuTarget.native())
+    meters = {kind: Peak(count, one) for kind, one in found.items() if one is not None}
+    before = {kind: meter.rate() for kind, meter in meters.items()}
     with reporting() as progress:
         progress("run every function twice", 0, 1)
         profiles = profile(path, functions, count, seed)
         progress("done", 1, 1)
     # A machine that is shared, or hot, changes meanwhile.
-    peak = (before + meter.rate()) / 2
+    peaks = {kind: (before[kind] + meter.rate()) / 2 for kind, meter in meters.items()}
     document = {
         "artifact": f"{path}",
         "threads": count,
-        "peak_flops": peak,
-        "functions": [one.to_json(peak) for one in profiles],
+        "peaks": peaks,
+        "functions": [one.to_json(peaks) for one in profiles],
     }
     if as_json:
         say_json(document)
     else:
-        say(f"{count} threads, measured FMA peak {peak / 1e9:.0f} GFLOP/s")
+        measured = ", ".join(
+            f"{one.name} {peaks[kind] / 1e9:.0f}" for kind, one in found.items() if one is not None
+        )
+        say(f"{count} threads, measured peaks in GFLOP/s: {measured}")
         for one in profiles:
-            _print_profile(one, peak)
-        _print_totals(profiles, peak)
+            _print_profile(one, peaks)
+        _print_totals(profiles, peaks)
     if output is not None:
         OutputFile(output, "-o").write_text(json_text(document) + "\n")
         if not as_json:
@@ -287,34 +292,34 @@ def _profile(
 _ROWS = 20
 
 
-def _print_profile(one: Profile, peak: float) -> None:
+def _print_profile(one: Profile, peaks: dict[str, float]) -> None:
     from sam3_tvm.bench.writing import duration
 
     columns = ("time", "share", "calls", "GFLOP/s", "of peak", "GB/s")
     rows = table(*columns, "kernel", right=columns)
     for row in one.kernels[:_ROWS]:
-        rate = row.flops / row.seconds if row.flops is not None else None
+        share = row.share(peaks)
         rows.add_row(
             duration(row.seconds),
             f"{row.seconds / one.seconds:.1%}",
             f"{row.calls}",
-            "" if rate is None else f"{rate / 1e9:.1f}",
-            "" if rate is None else f"{rate / peak:.0%}",
+            "" if row.rate is None else f"{row.rate / 1e9:.1f}",
+            "" if share is None else f"{share:.0%}",
             f"{row.bytes / row.seconds / 1e9:.1f}" if row.bytes else "",
             row.name,
         )
     if rest := one.kernels[_ROWS:]:
         seconds = sum(r.seconds for r in rest)
         calls = f"{sum(r.calls for r in rest)}"
-        share = f"{seconds / one.seconds:.1%}"
-        rows.add_row(duration(seconds), share, calls, "", "", "", f"{len(rest)} others")
+        part = f"{seconds / one.seconds:.1%}"
+        rows.add_row(duration(seconds), part, calls, "", "", "", f"{len(rest)} others")
     rows.add_row(
         duration(one.between), f"{one.between / one.seconds:.1%}", "", "", "", "", "between them"
     )
     show(f"{one.function}: {duration(one.seconds)}", rows)
 
 
-def _print_totals(profiles: list[Profile], peak: float) -> None:
+def _print_totals(profiles: list[Profile], peaks: dict[str, float]) -> None:
     """A line for each function: what it took, what its kernels computed, and how well."""
     from sam3_tvm.bench.writing import duration
 
@@ -327,6 +332,6 @@ def _print_totals(profiles: list[Profile], peak: float) -> None:
             duration(one.seconds),
             f"{one.flops / 1e9:.3g}",
             f"{rate / 1e9:.1f}",
-            f"{rate / peak:.0%}",
+            f"{one.share(peaks):.0%}",
         )
     show("Functions", rows)
