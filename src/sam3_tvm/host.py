@@ -27,6 +27,8 @@ __all__ = [
     "features",
     "level_of",
     "memory_bytes",
+    "multiplies_bfloat16",
+    "multiplies_int8",
     "peak_bytes",
     "resident_bytes",
 ]
@@ -107,6 +109,11 @@ def level_of(machine: str, present: Container[str]) -> str | None:
 def multiplies_bfloat16() -> bool:
     """Whether the CPU has instructions that multiply bfloat16 and add in float32."""
     return not features().isdisjoint({"AVX512BF16", "BF16"})
+
+
+def multiplies_int8() -> bool:
+    """Whether the CPU has instructions that multiply int8 and add in int32."""
+    return not features().isdisjoint({"AVX512VNNI", "AVXVNNI", "DOTPROD"})
 
 
 def cores() -> int:

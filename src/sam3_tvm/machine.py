@@ -26,6 +26,7 @@ class Machine:
         cpu: the processor's name, as far as the system tells it.
         level: the highest level of CPU targets whose instructions it has.
         bfloat16: whether it multiplies bfloat16, faster than float32.
+        int8: whether it multiplies int8, faster than either.
         cores: CPUs that this process may use.
         memory_bytes: physical memory, None where the system does not tell.
     """
@@ -35,6 +36,7 @@ class Machine:
     cpu: str
     level: str
     bfloat16: bool
+    int8: bool
     cores: int
     memory_bytes: int | None
 
@@ -73,6 +75,7 @@ def describe() -> Machine:
         cpu=host.cpu_name(),
         level=cpu_level(platform.machine(), host.features()),
         bfloat16=host.multiplies_bfloat16(),
+        int8=host.multiplies_int8(),
         cores=host.cores(),
         memory_bytes=host.memory_bytes(),
     )

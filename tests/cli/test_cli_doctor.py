@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from sam3_tvm import host
 from sam3_tvm.cli import doctor
 
 
@@ -20,6 +21,25 @@ def test_quick_doctor_as_json(cli):
     assert report["machine"]["memory_bytes"] > 1 << 28
     assert {p["name"] for p in report["packages"]} >= {"numpy", "torch", "apache-tvm"}
     assert report["lessons"] is None
+
+
+@pytest.mark.parametrize(
+    ("features", "bfloat16", "int8"),
+    [
+        ({"AVX2"}, False, False),
+        ({"AVX2", "AVXVNNI"}, False, True),
+        ({"AVX512BF16", "AVX512VNNI"}, True, True),
+        ({"BF16"}, True, False),
+        ({"DOTPROD"}, False, True),
+    ],
+)
+def test_doctor_says_what_the_cpu_multiplies(cli, monkeypatch, features, bfloat16, int8):
+    monkeypatch.setattr(host, "features", lambda: frozenset(features))
+    said = " ".join(cli("doctor", "--quick").stdout.split())
+    assert ("--compute bfloat16 uses it" in said) is bfloat16
+    assert ("--compute int8 uses it" in said) is int8
+    machine = json.loads(cli("doctor", "--quick", "--json").stdout)["machine"]
+    assert (machine["bfloat16"], machine["int8"]) == (bfloat16, int8)
 
 
 def test_a_package_that_cannot_load_is_named(cli, monkeypatch):

@@ -147,6 +147,9 @@ def _machine_table(here: Machine, linker: str | None) -> Table:
         "bfloat16": "multiplied by this CPU: compile --compute bfloat16 uses it"
         if here.bfloat16
         else "not multiplied by this CPU: compile --compute bfloat16 saves memory here, no time",
+        "int8": "multiplied by this CPU: compile --compute int8 uses it"
+        if here.int8
+        else "no instruction of its own here: compile --compute int8 makes do with others",
         "cores": f"{here.cores}",
         "memory": memory,
         "C compiler": linker or "none",
