@@ -1,5 +1,6 @@
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from sam3_tvm.verify import Bounds, VerifyError, VerifyReport, verify
 from sam3_tvm.verify.clicks import compare_click
 from sam3_tvm.verify.end_to_end import end_to_end_row
 from sam3_tvm.verify.functions import compare_function, function_cases, function_row
-from sam3_tvm.verify.video import film_of, film_prompts, frame_row
+from sam3_tvm.verify.video import film_of, film_prompts, frame_row, other_choices
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +166,27 @@ def test_wrong_objects_masks_and_scores_of_a_frame_are_seen():
     other[1, 5, 5] = False
     assert not row([1, 2], other, [0.9, 0.8]).ok
     assert row([1, 2], other, [0.9, 0.8]).iou_min == pytest.approx(0.99)
+
+
+def test_the_next_best_mask_may_be_taken_where_it_is_nearly_as_good():
+    best, after = np.zeros((2, 20, 20), bool)
+    best[:10], after[10:] = True, True
+
+    def taken(mask, lead, bounds=Bounds(iou=0.9, score=0.02, margin=0.02)):  # noqa: B008 - frozen
+        scores = np.array([0.9], np.float32)
+        leads = np.array([lead], np.float32)
+        wanted = VideoReferenceFrame(4, [7], best[None], scores, leads, after[None])
+        found = SimpleNamespace(index=4, objects=[7], masks=mask[None], scores=scores)
+        others = other_choices(found, wanted, bounds)
+        row = frame_row("x", found, wanted, bounds, without=others)
+        assert row.ok is (bool(others) or mask is best)
+        return [*others]
+
+    assert taken(after, 0.01) == [7]
+    assert taken(best, 0.01) == []
+    assert taken(after, 0.03) == []
+    assert taken(after, 0.01, Bounds()) == []
+    assert taken(best ^ after, 0.01) == []  # neither of them
 
 
 def test_objects_of_phrases_are_found_and_followed(report):

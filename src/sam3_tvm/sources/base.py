@@ -171,12 +171,17 @@ class VideoReferenceFrame:
         objects: ids.
         masks: bool ``[N, H, W]``.
         scores: float32 ``[N]``, probability that each is there.
+        leads: float32 ``[N]``, by how much the mask that was taken exceeds the next in predicted
+            IoU; infinite where no other was in question. None where it isn't told.
+        next_masks: bool ``[N, H, W]``, those; empty where there is none.
     """
 
     index: int
     objects: list[int]
     masks: NDArray[np.bool_]
     scores: NDArray[np.float32]
+    leads: NDArray[np.float32] | None = None
+    next_masks: NDArray[np.bool_] | None = None
 
 
 class VideoReference(Protocol):

@@ -231,7 +231,9 @@ def _compare_film(
     for subject in subjects:
         steps.begin(name, subject)
         model = load(subject.opened.path)
-        subject.report.frames += compare_film(model, name, film, prompts, wanted, subject.bounds)
+        rows, left_out = compare_film(model, name, film, prompts, wanted, subject.bounds)
+        subject.report.frames += rows
+        subject.report.left_out += left_out
 
 
 def _compare_phrases(

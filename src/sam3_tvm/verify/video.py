@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from sam3_tvm.sources.base import ConceptFrame, ShowSpec, VideoReferenceFrame
 from sam3_tvm.verify.end_to_end import mask_iou
 from sam3_tvm.verify.report import Bounds, FrameRow
 
-__all__ = ["LEAST_FRAMES", "compare_film", "film_of", "film_prompts", "frame_row"]
+__all__ = ["LEAST_FRAMES", "compare_film", "film_of", "film_prompts", "frame_row", "other_choices"]
 
 LEAST_FRAMES = 3
 """Of a film in which :func:`film_prompts` are shown."""
@@ -64,8 +64,15 @@ def compare_film(
     prompts: Sequence[ShowSpec],
     wanted: Sequence[VideoReferenceFrame],
     bounds: Bounds,
-) -> list[FrameRow]:
-    """Every frame of a film, beside the reference's answers."""
+) -> tuple[list[FrameRow], list[str]]:
+    """Every frame of a film, beside the reference's answers.
+
+    Returns:
+        A row of each, and which objects aren't compared from a frame on, in words: those of which
+        the other of two nearly equal masks was taken. What follows looks back on it.
+    """
+    rows: list[FrameRow] = []
+    undecided: dict[int, str] = {}
     with model.track(list(film)) as session:
         for prompt in prompts:
             session.add(
@@ -76,10 +83,30 @@ def compare_film(
                 box=prompt.box,
                 mask=prompt.mask,
             )
-        return [
-            frame_row(name, result, reference, bounds)
-            for result, reference in zip(session.propagate(), wanted, strict=True)
-        ]
+        for result, reference in zip(session.propagate(), wanted, strict=True):
+            for one, lead in other_choices(result, reference, bounds).items():
+                undecided.setdefault(
+                    one,
+                    f"object {one} of {name} from frame {reference.index} on: of two masks the "
+                    f"predicted IoUs differ by {lead:.1e}, which is within {bounds.margin:g}",
+                )
+            rows.append(frame_row(name, result, reference, bounds, without=undecided))
+    return rows, [*undecided.values()]
+
+
+def other_choices(
+    result: FrameResult, wanted: VideoReferenceFrame, bounds: Bounds
+) -> dict[int, float]:
+    """Objects of which the reference's next best mask was taken, with its lead before that one,
+    where this is within the margin of a score, as predicted IoUs are."""
+    if result.objects != wanted.objects or wanted.leads is None or wanted.next_masks is None:
+        return {}
+    others = zip(result.masks, wanted.masks, wanted.next_masks, wanted.leads, strict=True)
+    return {
+        wanted.objects[row]: float(lead)
+        for row, (ours, theirs, after, lead) in enumerate(others)
+        if lead < bounds.margin and mask_iou(ours, theirs) < bounds.iou <= mask_iou(ours, after)
+    }
 
 
 def frame_row(
@@ -88,6 +115,7 @@ def frame_row(
     wanted: VideoReferenceFrame | ConceptFrame,
     bounds: Bounds,
     masks: NDArray[np.bool_] | None = None,
+    without: Collection[int] = (),
 ) -> FrameRow:
     """One frame of a film, beside the reference's answer.
 
@@ -97,14 +125,16 @@ def frame_row(
         wanted: the reference's.
         bounds: what is to be kept.
         masks: what of the frame's masks is compared, bool [N, H, W]; None for all.
+        without: objects of which no more than the id is compared.
     """
     same = (result.index, result.objects) == (wanted.index, wanted.objects)
     ious, error = np.zeros(1), float("inf")
     if same:
-        pairs = zip(result.masks if masks is None else masks, wanted.masks, strict=True)
+        rows = [row for row, one in enumerate(wanted.objects) if one not in without]
+        ours = result.masks if masks is None else masks
         # Where there is no object there is nothing to differ.
-        ious = np.array([mask_iou(ours, theirs) for ours, theirs in pairs] or [1.0])
-        error = float(np.abs(result.scores - wanted.scores).max(initial=0.0))
+        ious = np.array([mask_iou(ours[row], wanted.masks[row]) for row in rows] or [1.0])
+        error = float(np.abs(result.scores - wanted.scores)[rows].max(initial=0.0))
     return FrameRow(
         film=name,
         frame=wanted.index,

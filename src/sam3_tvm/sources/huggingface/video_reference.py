@@ -8,7 +8,7 @@ imported.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from typing import Any
 
@@ -173,13 +173,10 @@ class ReferenceFilm:
 
     def _answer(self, out: Any) -> VideoReferenceFrame:
         assert self.size is not None
-        resized = torch.nn.functional.interpolate(
-            out.pred_masks.float(), size=self.size, mode="bilinear", align_corners=False
-        )
         return VideoReferenceFrame(
             out.frame_idx,
             list(out.object_ids),
-            (resized[:, 0] > 0).numpy(),
+            _at_size(out.pred_masks, self.size),
             out.object_score_logits.reshape(-1).sigmoid().float().numpy(),
         )
 
@@ -218,15 +215,55 @@ class TrackerVideoReference:
             beside = films[0] if films else None
             films.append(ReferenceFilm(self.model, self.preprocessing, frames, 1, beside))
         for index in range(min(prompt.frame for prompt in prompts), len(frames)):
-            found = []
+            found, nexts = [], []
             for prompt, film in zip(prompts, films, strict=True):
                 if index == prompt.frame:
                     film.show(prompt)
                 if index >= prompt.frame:
-                    found.append(film.look(index))
+                    with _next_best(self.model) as decoded:
+                        found.append(film.look(index))
+                    nexts.append(min(decoded, key=lambda one: one[0], default=(np.inf, None)))
+            size = found[0].masks.shape[1:]
             yield VideoReferenceFrame(
                 index,
                 [name for one in found for name in one.objects],
                 np.concatenate([one.masks for one in found]),
                 np.concatenate([one.scores for one in found]),
+                np.array([lead for lead, _ in nexts], np.float32),
+                np.stack(
+                    [
+                        np.zeros(size, np.bool_) if mask is None else _at_size(mask, size)[0]
+                        for _, mask in nexts
+                    ]
+                ),
             )
+
+
+@contextmanager
+def _next_best(
+    model: Sam3TrackerVideoModel,
+) -> Iterator[list[tuple[float, torch.Tensor]]]:
+    """Gathers, whenever several masks of one object are decoded, by how much the best leads, and
+    the logits of the next, [1, 1, h, w]."""
+    found: list[tuple[float, torch.Tensor]] = []
+
+    def note(decoder: Any, given: Any, out: tuple[torch.Tensor, ...]) -> None:
+        masks, iou = out[0].flatten(0, 2), out[1].flatten()
+        if len(iou) > 1:
+            order = iou.argsort(descending=True)
+            found.append((float(iou[order[0]] - iou[order[1]]), masks[None, order[1:2]]))
+
+    hook = model.mask_decoder.register_forward_hook(note)
+    try:
+        yield found
+    finally:
+        hook.remove()
+
+
+def _at_size(logits: torch.Tensor, size: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Masks [N, H, W] of logits [N, 1, h, w]."""
+    resized = torch.nn.functional.interpolate(
+        logits.float(), size=size, mode="bilinear", align_corners=False
+    )
+    masks: NDArray[np.bool_] = (resized[:, 0] > 0).numpy()
+    return masks
