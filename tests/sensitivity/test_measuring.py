@@ -78,10 +78,24 @@ def test_progress_counts_to_its_end(tiny_source, noise):
     assert told[0][0] == "noise.png: PyTorch"
 
 
+def test_functions_without_such_a_layer_are_not_tried(tiny_source, noise):
+    told = []
+    report = measure(
+        tiny_source, [noise], ask, pattern="text_projection", progress=lambda *s: told.append(s[0])
+    )
+    assert told == [
+        "noise.png: PyTorch",
+        "text_encoder text_projection",
+        f"text_encoder {ALL}",
+    ]
+    assert [row.function for row in report.totals] == ["text_encoder"]
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"functions": ["scoring"]}, "no layer of scoring is in int8; there are those of vision"),
+        ({"functions": ["vision_encoder", "typo"]}, "no layer of typo is in int8"),
         ({"pattern": "nothing*"}, r"no layer that is in int8 has a name like nothing\*"),
     ],
 )

@@ -62,9 +62,9 @@ def measure(
         raise UsageError("no pictures to measure on")
     reference = ReferenceFunctions(source)
     chosen = [n for n in reference.measured if functions is None or n in functions]
-    if not chosen:
+    if unknown := [name for name in functions or () if name not in chosen]:
         raise UsageError(
-            f"no layer of {', '.join(functions or ())} is in int8; there are those of "
+            f"no layer of {unknown[0]} is in int8; there are those of "
             f"{', '.join(reference.measured)}"
         )
     read = [read_picture(Path(picture)) for picture in pictures]
@@ -75,9 +75,10 @@ def measure(
             steps.begin(f"{Path(picture).name}: PyTorch")
             for names, asks in recordings(reference, asked, rgb, prompts(rgb), chosen):
                 layers = _matching(reference.layers, names, pattern)
-                steps.expect(len(layers) + len(names))
                 trials: list[tuple[str, Layer | None]] = [(one.function, one) for one in layers]
-                for name, layer in [*trials, *((name, None) for name in names)]:
+                trials += [(name, None) for name in dict.fromkeys(name for name, _ in trials)]
+                steps.expect(len(trials))
+                for name, layer in trials:
                     some = [layer] if layer else [x for x in layers if x.function == name]
                     weights = frozenset(w for one in some for w in one.weights)
                     smooth = (smoothing or {}).get(name, {})
