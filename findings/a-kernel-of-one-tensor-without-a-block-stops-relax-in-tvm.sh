@@ -3,7 +3,7 @@
 #
 # Expected: a PrimFunc that is a loop nest and nothing else is valid TIR. tvm.compile takes it, and
 # so does a Relax function that calls it with two tensors.
-# What happens: of each call_tir with one tensor in and one out, a pass of relax's default pipeline
+# What happens: of each call_tir of a dataflow block with one tensor in and one out, a pass of relax's default pipeline
 # asks whether the function is a reshape. It looks for a root block, finds none, and raises
 # InternalError ("Check failed") instead of answering no. With an empty root block around the same
 # loops, or a second argument, the program compiles.
@@ -29,29 +29,30 @@ from tvm import relax, s_tir, tirx
 print("tvm", tvm.__version__)
 
 
-def doubling(tensors, block):
-    """y[i] = 2 x[i] as a loop; of two tensors the second isn't read."""
+def summing(tensors, block):
+    """y[i] = 2 x[i], or x[i] + z[i], as a loop."""
     names = ["x", "z"][:tensors] + ["y"]
-    handles = [tirx.Var(name, "handle") for name in names]
     buffers = [tirx.decl_buffer((8,), "float32", name) for name in names]
     i = tirx.Var("i", "int32")
-    two = tirx.const(2, "float32")
-    store = tirx.BufferStore(buffers[-1], two * tirx.BufferLoad(buffers[0], [i]), [i])
+    first, second = (tirx.BufferLoad(buffers[n], [i]) for n in (0, tensors - 1))
+    store = tirx.BufferStore(buffers[-1], first + second, [i])
     body = tirx.For(i, 0, 8, tirx.ForKind.SERIAL, store)
     if block:
         body = s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], "root", body))
-    func = tirx.PrimFunc(handles, body, buffer_map=dict(zip(handles, buffers)))
-    return func.with_attr({"global_symbol": "doubling", "tirx.noalias": True})
+    func = tirx.PrimFunc(buffers, body)
+    return func.with_attrs({"global_symbol": "summing", "tirx.noalias": True})
 
 
 def outcome(tensors, block):
     builder = relax.BlockBuilder()
     x = relax.Var("x", relax.TensorType((8,), "float32"))
     with builder.function("main", [x]):
-        called = builder.add_func(doubling(tensors, block), "doubling")
-        given = [x] * tensors
-        y = builder.emit(relax.call_tir(called, given, relax.TensorType((8,), "float32")))
-        builder.emit_func_output(y)
+        called = builder.add_func(summing(tensors, block), "summing")
+        of = relax.TensorType((8,), "float32")
+        with builder.dataflow():
+            y = builder.emit(relax.call_tir(called, [x] * tensors, of))
+            z = builder.emit_output(relax.call_tir(called, [y] * tensors, of))
+        builder.emit_func_output(z)
     try:
         tvm.compile(builder.get(), "llvm")
     except Exception as error:
