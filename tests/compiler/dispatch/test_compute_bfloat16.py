@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import tvm
@@ -16,7 +18,7 @@ from sam3_tvm.compiler.dispatch.conv import DispatchConv
 from sam3_tvm.compiler.dispatch.linear import DispatchLinear
 from sam3_tvm.compiler.graph.arithmetic import with_arithmetic
 from sam3_tvm.compiler.kernels.product import dot
-from sam3_tvm.compiler.kernels.product.dot import FMA
+from sam3_tvm.compiler.kernels.product.dot import FMA, dot_for
 from sam3_tvm.compiler.memory.weights import lift_params
 
 
@@ -42,6 +44,51 @@ def test_a_linear_layer_multiplies_rounded_weights(taken):
     assert kernels(after) == ["round_to_bfloat16", "linear_34x40_bias_bfloat16"]
     x, w, bias = randoms((2, 5, 34), (40, 34), (40,))
     close(run(after, x, w, bias), taken(x) @ as_bfloat16(w).T + bias)
+
+
+def block(reader):
+    """Two layers with GELU between them, whose result ``reader`` takes as well."""
+
+    def body(emit, x, first, second):
+        wide = emit(R.nn.gelu(emit(R.matmul(x, emit(R.permute_dims(first))))))
+        narrow = emit(R.matmul(wide, emit(R.permute_dims(second))))
+        return reader(emit, wide, narrow)
+
+    return build([("x", ("b", 5, 34))], [("w", (64, 34)), ("v", (36, 64))], body)
+
+
+def gelu(values):
+    return values * 0.5 * (1 + np.vectorize(math.erf)(values / math.sqrt(2)))
+
+
+def test_between_two_layers_values_are_bfloat16_in_memory(taken):
+    after = DispatchLinear(TARGET)(computing(block(lambda emit, wide, narrow: narrow)))
+    names = [name for name in kernels(after) if name.startswith("linear")]
+    if dot_for(TARGET, BFLOAT16).pairs:
+        assert names == [
+            "linear_34x64_gelu_rounded_bfloat16",
+            "linear_64x36_of_rounded_bfloat16",
+        ]
+    else:
+        assert names == ["linear_34x64_gelu_bfloat16", "linear_64x36_bfloat16"]
+    x, w, v = randoms((2, 5, 34), (64, 34), (36, 64))
+    close_in_bfloat16(
+        run(after, x, w, v), taken(gelu(taken(x) @ as_bfloat16(w).T)) @ as_bfloat16(v).T
+    )
+
+
+def test_what_others_read_stays_float32(taken):
+    mod = block(lambda emit, wide, narrow: R.add(narrow, emit(R.sum(wide))))
+    after = DispatchLinear(TARGET)(computing(mod))
+    names = [name for name in kernels(after) if name.startswith("linear")]
+    assert names == ["linear_34x64_gelu_bfloat16", "linear_64x36_bfloat16"]
+
+
+def close_in_bfloat16(got, want):
+    """Where float32's own rounding decides which bfloat16 is nearest, one step of some terms."""
+    assert got.shape == want.shape
+    assert np.abs(got - want).max() <= 2e-3 * np.abs(want).max()
+    assert np.sqrt(np.mean((got - want) ** 2)) <= 2e-4 * np.sqrt(np.mean(want**2))
 
 
 def test_rounding_and_packing_move_to_compile_time(taken):

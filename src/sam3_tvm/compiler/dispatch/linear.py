@@ -1,7 +1,8 @@
 """Gives every linear layer its kernel: weights packed offline, epilogue fused.
 
 Packing, and rounding to the stored precision, are written as operators on the weight, for
-LiftTransformParams to move to compile time.
+LiftTransformParams to move to compile time. Between layers that multiply pairs of bfloat16, with
+nothing but those reading what lies between, activations are bfloat16 in memory.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from sam3_tvm.compiler.graph.linear_patterns import LinearLayer, find_linear_lay
 from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.kernels.product.dot import Dot, dot_for
 from sam3_tvm.compiler.kernels.product.linear import (
+    Rounded,
     kernel_name,
     linear_kernel,
     linear_layout,
@@ -62,9 +64,27 @@ class DispatchLinear:
             named = excepted and excepted & flow.parameters(layer.weight)
             return (scheme.besides if named else scheme).of_layer(layer.n, layer.k)
 
+        layers = find_linear_layers(flow)
+        arithmetic = {var: of_layer(layer) for var, layer in layers.items()}
+        # By the variable of its product: layers that take bfloat16.
+        taking = {
+            layer.chain[0]: layer
+            for var, layer in layers.items()
+            if dot_for(self.target, arithmetic[var]).pairs
+        }
+
+        def is_rounded(var: Expr) -> bool:
+            """Whether a value is the result of such a layer, and read by nothing else."""
+            users = flow.users(var)
+            if var not in layers or layers[var].chain[0] not in taking or not users:
+                return False
+            return all(user in taking and taking[user].x.same_as(var) for user in users)
+
         return {
-            var: _Dispatch(self.target, of_layer(layer), layer)
-            for var, layer in find_linear_layers(flow).items()
+            var: _Dispatch(
+                self.target, arithmetic[var], layer, Rounded(is_rounded(layer.x), is_rounded(var))
+            )
+            for var, layer in layers.items()
         }
 
 
@@ -75,6 +95,7 @@ class _Dispatch:
     target: CpuTarget
     arithmetic: Arithmetic
     layer: LinearLayer
+    rounded: Rounded
 
     def __call__(self, emit: Emit) -> Expr:
         layer, n = self.layer, self.layer.n
@@ -90,9 +111,10 @@ class _Dispatch:
             args.append(layout.padded(emit, _reshape(emit, layer.bias, (n,))))
         if layer.residual is not None:
             args.append(_reshape(emit, layer.residual, (m, n)))
-        given = (n, layer.k, layer.epilogue, self.arithmetic)
+        given = (n, layer.k, layer.epilogue, self.arithmetic, self.rounded)
         kernel = emit.kernel(kernel_name(*given), linear_kernel(self.target, *given))
-        call = relax.call_tir(kernel, args, relax.TensorType((m, n), "float32"))
+        dtype = "uint16" if self.rounded.y else "float32"
+        call = relax.call_tir(kernel, args, relax.TensorType((m, n), dtype))
         return call if len(shape) == 2 else relax.op.reshape(emit(call), shape)
 
     def _activations(self, emit: Emit, m: Expr, dot: Dot) -> list[Expr]:

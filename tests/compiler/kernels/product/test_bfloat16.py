@@ -25,7 +25,7 @@ from sam3_tvm.compiler.kernels.product import dot
 from sam3_tvm.compiler.kernels.product.bfloat16 import rounding
 from sam3_tvm.compiler.kernels.product.dot import FMA, dot_for
 from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
-from sam3_tvm.compiler.kernels.product.linear import linear_kernel, linear_layout
+from sam3_tvm.compiler.kernels.product.linear import Rounded, linear_kernel, linear_layout
 from sam3_tvm.compiler.kernels.product.tile import gemm_tile, wide_tile
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
@@ -84,6 +84,24 @@ def test_a_nan_reaches_its_row_and_no_other(kind):
     assert np.isfinite(np.delete(got, 5, axis=0)).all()
 
 
+@pytest.mark.parametrize(("n", "k"), [(33, 34), (64, 512)])
+def test_what_is_rounded_in_memory_gives_the_same_products(kind, n, k):
+    if kind == "widened":
+        with pytest.raises(ValueError, match="fma takes and gives no bfloat16"):
+            linear_kernel(NATIVE, n, k, Epilogue(), BFLOAT16, Rounded(x=True))
+        return
+    plain, both = (
+        compiled(linear_kernel(NATIVE, n, k, Epilogue(activation="gelu"), BFLOAT16, r), NATIVE)
+        for r in (Rounded(), Rounded(x=True, y=True))
+    )
+    rng = np.random.default_rng(n)
+    packed = linear_layout(NATIVE, BFLOAT16).array(bfloat16_bits(rng.standard_normal((n, k))))
+    for m in (0, 1, 97):
+        x = rng.standard_normal((m, k), dtype="float32")
+        got = both(bfloat16_bits(x), packed, np.full((m, n), 0x7FC0, "uint16"))
+        np.testing.assert_array_equal(got, bfloat16_bits(plain(x, packed, empty(m, n))))
+
+
 def test_an_odd_number_of_inputs_is_no_whole_words(monkeypatch):
     monkeypatch.setitem(dot.DOTS, "bfloat16", (PLAIN_PAIRS,))
     with pytest.raises(ValueError, match="7 inputs are no whole words of 2"):
@@ -91,19 +109,20 @@ def test_an_odd_number_of_inputs_is_no_whole_words(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("target", "multiplies", "rounds"),
+    ("target", "multiplies", "rounds", "stores"),
     [
-        ("x86-64-v4+avx512bf16", "vdpbf16ps", "vcvtne2ps2bf16"),
-        ("aarch64+bf16", "bfdot", "bfcvtn"),
+        ("x86-64-v4+avx512bf16", "vdpbf16ps", "vcvtne2ps2bf16", "vcvtneps2bf16"),
+        ("aarch64+bf16", "bfdot", "bfcvtn", "bfcvtn"),
     ],
 )
-@pytest.mark.parametrize("kernel", ["linear", "attention"])
+@pytest.mark.parametrize("kernel", ["linear", "rounded", "attention"])
 def test_code_for_cpus_that_multiply_bfloat16_has_their_instructions(
-    kernel, target, multiplies, rounds
+    kernel, target, multiplies, rounds, stores
 ):
     target = CpuTarget.parse(target)
-    if kernel == "linear":
-        func = linear_kernel(target, 64, 64, Epilogue(), BFLOAT16)
+    if kernel != "attention":
+        rounded = Rounded(y=kernel == "rounded")
+        func = linear_kernel(target, 64, 64, Epilogue(), BFLOAT16, rounded)
         tile = gemm_tile(target)
     else:
         spec = AttentionSpec(2, 32, 32, 1.0)
@@ -115,4 +134,5 @@ def test_code_for_cpus_that_multiply_bfloat16_has_their_instructions(
     # A step of the whole tile, at least, and no call of what should be inlined.
     assert instructions.count(multiplies) >= tile.rows * tile.vectors
     assert rounds in instructions
+    assert kernel != "rounded" or stores in instructions
     assert "sam3_bf16" not in code

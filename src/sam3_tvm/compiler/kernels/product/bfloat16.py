@@ -7,7 +7,7 @@ of either operand per lane and add both products to a float32 sum.
 TVM has no vectors of bfloat16 in its generated code: it makes uint16 of the values and float32 of
 their arithmetic. Words are therefore int32 to it, and what must see bfloat16 in them is LLVM's own
 language, imported into each kernel (``pragma_import_llvm``) and inlined there: one
-``vcvtne2ps2bf16`` or ``vdpbf16ps`` a call.
+``vcvtne2ps2bf16``, ``vcvtneps2bf16`` or ``vdpbf16ps`` a call.
 
 Rounding is to nearest, ties to even; NaNs stay NaNs. ``vdpbf16ps`` takes and gives subnormal values
 as zeros and rounds its two products separately to nearest even; the order is the higher one first.
@@ -57,6 +57,13 @@ class Pairs:
             return tirx.call_pure_extern(f"int32x{lanes}", "sam3_bf16_two", low, high)
         return _words_of_two(low, high, lanes)
 
+    def halves(self, values: Expr, lanes: int) -> Expr:
+        """The bits of a vector of values in bfloat16, as uint16."""
+        if self.llvm and lanes == self.lanes:
+            return tirx.call_pure_extern(f"uint16x{lanes}", "sam3_bf16_halves", values)
+        upper = _rounded(values, lanes) >> _constant(16, lanes)
+        return upper.astype(_dtype("uint16", lanes))
+
     def multiply_add(self, sums: Expr, a: Expr, b: Expr) -> Expr:
         """``sums + a_low b_low + a_high b_high`` in every lane of whole vectors."""
         if self.llvm:
@@ -68,6 +75,7 @@ class Pairs:
 _AVX512 = """
 declare <16 x float> @llvm.x86.avx512bf16.dpbf16ps.512(<16 x float>, <32 x bfloat>, <32 x bfloat>)
 declare <32 x bfloat> @llvm.x86.avx512bf16.cvtne2ps2bf16.512(<16 x float>, <16 x float>)
+declare <16 x bfloat> @llvm.x86.avx512bf16.cvtneps2bf16.512(<16 x float>)
 
 define <16 x float> @sam3_bf16_dot(<16 x float> %sums, <16 x i32> %a, <16 x i32> %b) alwaysinline {
   %x = bitcast <16 x i32> %a to <32 x bfloat>
@@ -94,6 +102,12 @@ define <16 x i32> @sam3_bf16_two(<16 x float> %low, <16 x float> %high) alwaysin
     i32 12, i32 28, i32 13, i32 29, i32 14, i32 30, i32 15, i32 31>
   %w = bitcast <32 x bfloat> %s to <16 x i32>
   ret <16 x i32> %w
+}
+
+define <16 x i16> @sam3_bf16_halves(<16 x float> %values) alwaysinline {
+  %v = call <16 x bfloat> @llvm.x86.avx512bf16.cvtneps2bf16.512(<16 x float> %values)
+  %h = bitcast <16 x bfloat> %v to <16 x i16>
+  ret <16 x i16> %h
 }
 """
 
@@ -122,6 +136,12 @@ define <4 x i32> @sam3_bf16_two(<4 x float> %low, <4 x float> %high) alwaysinlin
   %r = fptrunc <8 x float> %v to <8 x bfloat>
   %w = bitcast <8 x bfloat> %r to <4 x i32>
   ret <4 x i32> %w
+}
+
+define <4 x i16> @sam3_bf16_halves(<4 x float> %values) alwaysinline {
+  %v = fptrunc <4 x float> %values to <4 x bfloat>
+  %h = bitcast <4 x bfloat> %v to <4 x i16>
+  ret <4 x i16> %h
 }
 """
 

@@ -15,7 +15,9 @@ vector, 3 % of K = 1024's FMAs at most) or ReLU, and a residual cost no pass ove
 Weights may be stored in float16, bfloat16 or int8, and widened on their way
 (:mod:`~sam3_tvm.compiler.kernels.product.stored_weights`). Where the CPU multiplies bfloat16, they
 are multiplied as they are, and x is rounded as a task copies it: two loads and a conversion for 32
-values, which a task of 256 columns then uses for 128 steps each.
+values, which a task of 256 columns then uses for 128 steps each. Where nothing but such layers
+reads a layer's result, that layer rounds it as it stores it (:class:`Rounded`), which gives the
+same products: half the bytes for the widest value of a transformer's block, rounded once.
 
 In int8 (:mod:`~sam3_tvm.compiler.kernels.product.int8`) x comes quantised, with a scale for every
 row: its largest magnitude is known when all of a row is, so that is a kernel's work
@@ -64,7 +66,7 @@ from sam3_tvm.compiler.kernels.product.task import GemmBlocks, emit_task, gemm_b
 from sam3_tvm.compiler.kernels.product.tile import gemm_tile
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
-__all__ = ["kernel_name", "linear_kernel", "linear_layout"]
+__all__ = ["AS_FLOAT32", "Rounded", "kernel_name", "linear_kernel", "linear_layout"]
 
 _LINE_BYTES = 64
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
@@ -76,11 +78,37 @@ def linear_layout(target: CpuTarget, arithmetic: Arithmetic = FLOAT32) -> Packed
     return PackedLayout(gemm_tile(target).columns, dot.pack, arithmetic.weights)
 
 
-def kernel_name(n: int, k: int, epilogue: Epilogue, arithmetic: Arithmetic = FLOAT32) -> str:
+@dataclass(frozen=True)
+class Rounded:
+    """What of a layer's operands is bfloat16 in memory, its bits as uint16, instead of float32.
+
+    Attributes:
+        x: the activations, rounded by the layer before.
+        y: the result, for the layers behind.
+    """
+
+    x: bool = False
+    y: bool = False
+
+    def __str__(self) -> str:
+        return ("_of_rounded" if self.x else "") + ("_rounded" if self.y else "")
+
+
+AS_FLOAT32 = Rounded()
+"""Neither."""
+
+
+def kernel_name(
+    n: int,
+    k: int,
+    epilogue: Epilogue,
+    arithmetic: Arithmetic = FLOAT32,
+    rounded: Rounded = AS_FLOAT32,
+) -> str:
     """What a profile lists the kernel as."""
     both = arithmetic.weights == arithmetic.activations == "int8"
     suffix = "_w8a8" if both else name_suffix(arithmetic.weights)
-    return f"linear_{k}x{n}{epilogue}{suffix}"
+    return f"linear_{k}x{n}{epilogue}{rounded}{suffix}"
 
 
 @dataclass(frozen=True)
@@ -148,12 +176,17 @@ class _Weights:
 
 
 def linear_kernel(
-    target: CpuTarget, n: int, k: int, epilogue: Epilogue, arithmetic: Arithmetic = FLOAT32
+    target: CpuTarget,
+    n: int,
+    k: int,
+    epilogue: Epilogue,
+    arithmetic: Arithmetic = FLOAT32,
+    rounded: Rounded = AS_FLOAT32,
 ) -> Expr:
     """The PrimFunc ``(x [M, K], packed, [scale], [bias], [residual [M, N]], y [M, N])``.
 
     All are float32 but ``packed``, which is as the arithmetic stores weights (bfloat16: its bits,
-    as uint16); int8 has ``scale``, the factor of every output.
+    as uint16), and what ``rounded`` names; int8 has ``scale``, the factor of every output.
 
     Where activations are int8, too, it is ``(x [M, K'], x_scale [M], packed, scale, [offset],
     ...)`` with what :func:`~sam3_tvm.compiler.kernels.product.quantise.quantise_kernel` gives;
@@ -167,22 +200,28 @@ def linear_kernel(
         epilogue: decides which of bias (padded like scale to a whole number of panels) and
             residual are arguments.
         arithmetic: how weights are stored and multiplied.
+        rounded: which of x and y are bfloat16; of pairs of bfloat16 alone.
+
+    Raises:
+        ValueError: sizes or operands that the instruction can't take.
     """
     dot, layout = dot_for(target, arithmetic), linear_layout(target, arithmetic)
     if dot.pairs and k % dot.pack:
         raise ValueError(f"{k} inputs are no whole words of {dot.pack} values")
     if dot.integers and k > largest_depth():
         raise ValueError(f"sums of {k} products don't fit 32 bits: at most {largest_depth()}")
+    if rounded != AS_FLOAT32 and not dot.pairs:
+        raise ValueError(f"{dot.name} takes and gives no bfloat16")
     depth = layout.words(k)
     blocks, halved = _blocks(target, n, depth, dot)
     most_rows = (halved or blocks).rows
     unit = blocks.tile.rows if halved is None else 2 * blocks.tile.rows
     chunks = ceil_div(n, blocks.columns)
-    name = kernel_name(n, k, epilogue, arithmetic)
+    name = kernel_name(n, k, epilogue, arithmetic, rounded)
     with kernel(name, dot.features, dot.llvm) as made:
         m = size_var("m")
         if dot.integers is None:
-            x, x_scale = tensor("x", (m, k)), None
+            x, x_scale = tensor("x", (m, k), "uint16" if rounded.x else "float32"), None
         else:
             x = tensor("x", (m, quantised_width(k, dot.integers)), dot.a)
             x_scale = tensor("x_scale", (m,))
@@ -190,7 +229,7 @@ def linear_kernel(
         scale = scale_argument(arithmetic.weights, layout.rows(n))
         offset = tensor("offset", (layout.rows(n),), dot.sum) if dot.a_zero else None
         bias, residual = epilogue.arguments(layout.rows(n), (m, n))
-        y = tensor("y", (m, n))
+        y = tensor("y", (m, n), "uint16" if rounded.y else "float32")
         weights = _Weights(
             packed, layout, dot, blocks.tile.lanes, _LINE_BYTES // _BYTES[arithmetic.weights]
         )
@@ -200,7 +239,7 @@ def linear_kernel(
             if dot.pack == 1:
                 return load(x, row, first, lanes=lanes)
             at = bind(first * as_index(dot.pack))
-            if dot.pairs is None:
+            if dot.pairs is None or rounded.x:
                 stored = load(x, row, at, lanes=dot.pack * lanes)
                 return tirx.reinterpret(dot.word if lanes == 1 else f"{dot.word}x{lanes}", stored)
             first, second = (load(x, row, at + as_index(n), lanes=lanes) for n in (0, lanes))
@@ -225,6 +264,8 @@ def linear_kernel(
                     bias=None if bias is None else load(bias, column, lanes=lanes),
                     residual=None if residual is None else load(residual, *here, lanes=lanes),
                 )
+                if dot.pairs is not None and rounded.y:
+                    value = dot.pairs.halves(bind(value), lanes)
                 store(y, value, *here, lanes=lanes)
 
             rows = bind(tirx.min(height, m - row0))
