@@ -4,10 +4,9 @@
 # Expected: a PrimFunc that is a loop nest and nothing else is valid TIR. tvm.compile takes it, and
 # so does a Relax function that calls it with two tensors.
 # What happens: of each call_tir of a dataflow block with one tensor in and one out, a pass of the
-# default pipeline
-# asks whether the function is a reshape. It looks for a root block, finds none, and raises
-# InternalError ("Check failed") instead of answering no. With an empty root block around the same
-# loops, or a second argument, the program compiles.
+# default pipeline asks whether the function is a reshape. It looks for a root block, finds none, and
+# raises InternalError ("Check failed") instead of answering no. With an empty root block around the
+# same loops, or a second argument, the program compiles.
 # Versions: apache-tvm 0.27.0.post1, apache-tvm-ffi 0.1.14.post1, NumPy 2.2.6.
 # Seen:
 #   tvm 0.27.0.post1
