@@ -144,5 +144,7 @@ def frame_row(
         iou_mean=float(ious.mean()),
         iou_min=float(ious.min()),
         score_error=error,
-        ok=same and float(ious.min()) >= bounds.iou and error <= bounds.score,
+        ok=same
+        and float(ious.min()) >= bounds.iou
+        and error <= (bounds.film_score or bounds.score),
     )
