@@ -186,7 +186,7 @@ class _Attention:
 
     def _most_panels(self) -> int:
         """Panels of a task, at most: what lasts a task takes half of the second-level cache."""
-        per_query = self.spec.head_dim + self.spec.value_dim
+        per_query = self.depth + self.spec.value_dim
         per_query += 0 if self.bias is None else self.bias.per_query
         fitting = self.target.l2_bytes // 2 // (4 * self.width * per_query)
         return max(1, min(fitting, self.target.tiles.task_queries // self.width))
