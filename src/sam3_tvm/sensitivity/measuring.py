@@ -95,9 +95,9 @@ def measure(
             if entry.trial.at_end > 0:
                 (report.totals if layer is None else report.rows).append(entry.row(name, layer))
     if not report.rows:
-        some = ", ".join(layer.name for layer in [*reference.layers][-3:]) or "none"
+        known = ", ".join(layer.name for layer in [*reference.layers][-3:]) or "none"
         raise UsageError(
-            f"no layer that is in int8 has a name like {pattern!r}; there are, among others, {some}"
+            f"no layer that is in int8 has a name like {pattern!r}; others are {known} ..."
         )
     report.rows.sort(key=lambda row: -row.function_error)
     return report
