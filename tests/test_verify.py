@@ -244,6 +244,12 @@ def test_a_film_of_too_few_frames_is_refused(tiny_artifact):
         verify(tiny_artifact, frames=2)
 
 
+def test_frames_of_an_artifact_without_films_are_refused(tmp_path):
+    made = toy.write_artifact(tmp_path / "pictures")
+    with pytest.raises(VerifyError, match="isn't for video, so no film of 20 frames"):
+        verify(made.path, frames=20)
+
+
 def test_at_the_real_size_pytorch_encodes_two_pictures_once():
     class Source:
         sizes = Sizes(1008, 72, 256, 32, 200, 8)

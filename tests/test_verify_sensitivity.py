@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from PIL import Image
 
 from sam3_tvm import artifact
+from sam3_tvm.runtime.pictures.image import ImageError
 from sam3_tvm.sources.base import PromptSpec
 from sam3_tvm.verify import sensitivity as module
 from sam3_tvm.verify.sensitivity import sensitivity
@@ -31,6 +33,7 @@ def test_the_checkpoint_is_opened_as_it_was_compiled_and_phrases_are_asked(
         asked.update(options, sizes=source.sizes, pictures=pictures, prompts=prompts(None))
 
     monkeypatch.setattr(module, "measure", measure)
+    Image.new("RGB", (8, 6)).save(tmp_path / "x.jpg")
     sensitivity(tiny_artifact, images=[tmp_path / "x.jpg"], phrases=["dog", "cat"])
     assert asked["sizes"] == artifact.open(tiny_artifact).manifest.sizes
     assert asked["pictures"] == [tmp_path / "x.jpg"]
@@ -41,3 +44,11 @@ def test_the_checkpoint_is_opened_as_it_was_compiled_and_phrases_are_asked(
 def test_no_artifact_is_said(tmp_path):
     with pytest.raises(artifact.ArtifactError):
         sensitivity(tmp_path)
+
+
+def test_a_picture_that_cannot_be_read_is_said_before_the_checkpoint_is(
+    tiny_artifact, monkeypatch, tmp_path
+):
+    monkeypatch.delattr(module, "open_source")
+    with pytest.raises(ImageError, match="no such file"):
+        sensitivity(tiny_artifact, images=[tmp_path / "x.jpg"])

@@ -83,6 +83,10 @@ def test_info_says_which_functions_compute_otherwise(cli, tmp_path):
     result = cli("info", made.path)
     assert result.exit_code == 0, result.output
     assert "int8, arithmetic in float32 (int8-weights): scoring" in " ".join(result.stdout.split())
+    # A line for each.
+    (first,) = [line for line in result.stdout.splitlines() if line.split()[:1] == ["weights"]]
+    assert "int8" not in first
+    assert "\\n" not in result.stdout
     assert artifact.open(made.path).manifest.schemes == [FLOAT32, storing("int8")]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -71,6 +72,10 @@ def test_json_alone_writes_nothing(cli, folder, measured):
         (["a", "--sensitivity", "-o", "nowhere/r.json"], "its folder does not exist"),
         (["a", "--sensitivity", "--layers", "none"], "no layer"),
         (["a", "--sensitivity", "-o", "r.png"], "-o names the report"),
+        (["a", "--sensitivity", "-o", "r.PNG"], "-o names the report"),
+        (["a", "--sensitivity", "--text", " "], "a phrase of --text is empty"),
+        (["a", "--frames", "9", "--function", "text_encoder"], "--frames is for films"),
+        (["a", "--frames", "9", "--integrity"], "--frames is for films"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_leaves_nothing(
@@ -90,3 +95,23 @@ def test_an_interruption_leaves_nothing(cli, folder, monkeypatch):
     monkeypatch.setattr(module, "sensitivity", stopped)
     assert cli("verify", "a", "--sensitivity").exit_code != 0
     assert [*folder.iterdir()] == []
+
+
+def test_a_plot_replaces_no_picture_that_is_asked_about(cli, folder, measured):
+    (folder / "a.png").write_bytes(b"a picture")
+    result = cli("verify", "a", "--sensitivity", "--image", "a.png", "-o", "a.json")
+    assert result.exit_code == 2
+    assert "its plot would replace the picture a.png" in result.stderr
+    assert [path.name for path in folder.iterdir()] == ["a.png"]
+    assert (folder / "a.png").read_bytes() == b"a picture"
+
+
+def test_a_report_into_a_pipe_has_no_plot(cli, folder, measured):
+    os.mkfifo(folder / "pipe")
+    reader = os.open(folder / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert cli("verify", "a", "--sensitivity", "-o", "pipe").exit_code == 0
+        assert json.loads(os.read(reader, 1 << 16))["checkpoint"] == "random:toy"
+    finally:
+        os.close(reader)
+    assert [path.name for path in folder.iterdir()] == ["pipe"]

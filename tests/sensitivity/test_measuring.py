@@ -8,6 +8,8 @@ import pytest
 from sam3_tvm.errors import UsageError
 from sam3_tvm.runtime.pictures.image import ImageError
 from sam3_tvm.sensitivity import ALL, measure
+from sam3_tvm.sensitivity.functions import Layer
+from sam3_tvm.sensitivity.measuring import is_named
 from sam3_tvm.sensitivity.pictures import Answer, difference
 from sam3_tvm.sources.base import PromptSpec
 
@@ -92,11 +94,33 @@ def test_functions_without_such_a_layer_are_not_tried(tiny_source, noise):
 
 
 @pytest.mark.parametrize(
+    ("pattern", "named"),
+    [
+        ("*.mlp.fc1", False),
+        ("*.q_proj", True),
+        ("layers.0.attn.{q_proj,k_proj}", True),
+        ("*q_proj,k_proj}", True),
+        ("attn.in_proj_weight[[]0:64]", False),
+        ("*.in_proj", False),
+    ],
+)
+def test_layers_that_are_tried_together_are_found_by_the_name_of_one(pattern, named):
+    layer = Layer("f", ("layers.0.attn.q_proj.weight", "layers.0.attn.k_proj.weight"), 64, 128)
+    assert is_named(layer, pattern) == named
+
+
+def test_a_name_with_brackets_is_found_as_it_is_printed():
+    layer = Layer("f", ("attn.in_proj_weight[0:64]",), 64, 64)
+    assert is_named(layer, layer.name)
+    assert not is_named(layer, "attn.in_proj_weight[0:128]")
+
+
+@pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"functions": ["scoring"]}, "no layer of scoring is in int8; there are those of vision"),
         ({"functions": ["vision_encoder", "typo"]}, "no layer of typo is in int8"),
-        ({"pattern": "nothing*"}, r"no layer that is in int8 has a name like nothing\*"),
+        ({"pattern": "nothing*"}, r"has a name like 'nothing\*'; others are memory"),
     ],
 )
 def test_what_is_not_there_is_said_in_a_line(tiny_source, noise, given, message):

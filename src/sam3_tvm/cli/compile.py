@@ -87,8 +87,8 @@ def command(
             help="The arithmetic of products. bfloat16 halves the artifact and the memory, for "
             "scores and outlines that differ a little. CPUs with AVX512_BF16 (doctor says) "
             "multiply it; for others weights are stored so, and products stay in float32. int8 is "
-            "for the large linear layers, with the rest as in bfloat16: a quarter of the memory; "
-            "evaluate says what it costs."
+            "for the large linear layers, with the rest as in bfloat16: less than half of the "
+            "memory; evaluate says what it costs."
         ),
     ] = Compute.float32,
     weights: Annotated[

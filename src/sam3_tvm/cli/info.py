@@ -67,7 +67,7 @@ def _summary(opened: Artifact, reason: str | None) -> Table:
     geometry = "always" if rules.geometry_without_boxes else "with boxes only"
     rows = table("", "")
     versions = {"sam3-tvm": manifest.sam3_tvm, **manifest.versions}
-    for name, value in {
+    lines: dict[str, str | list[str]] = {
         "source": f"{source.kind}, checkpoint {source.checkpoint}",
         "tasks": ", ".join(sizes.tasks),
         "reference rules": f"geometry encoded {geometry}; masks: {rules.mask_resize} are resized; "
@@ -84,18 +84,19 @@ def _summary(opened: Artifact, reason: str | None) -> Table:
         "versions": ", ".join(f"{k} {v}" for k, v in versions.items()),
         "licence of the weights": manifest.licence.name or "none stated by the source",
         "fingerprint": opened.fingerprint,
-    }.items():
+    }
+    for name, value in lines.items():
         rows.add_row(name, value)
     return rows
 
 
-def _arithmetic(manifest: Manifest) -> str:
+def _arithmetic(manifest: Manifest) -> list[str]:
     """How functions compute: a line, or a line for each scheme with the functions that have it."""
     schemes = manifest.schemes
     if len(schemes) == 1:
-        return f"{schemes[0]} ({schemes[0].name})"
+        return [f"{schemes[0]} ({schemes[0].name})"]
     users = {s.name: [f for f, n in manifest.arithmetic.items() if n == s.name] for s in schemes}
-    return "\n".join(f"{s} ({s.name}): {', '.join(users[s.name])}" for s in schemes)
+    return [f"{s} ({s.name}): {', '.join(users[s.name])}" for s in schemes]
 
 
 def _functions(opened: Artifact) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from sam3_tvm.cli.pictures import find_pictures
 from sam3_tvm.cli.terminal import complain, json_text, reporting, say, say_json, show, table
 from sam3_tvm.errors import UsageError
 from sam3_tvm.extras import needed
-from sam3_tvm.files import OutputFile
+from sam3_tvm.files import OutputFile, real_path
 
 if TYPE_CHECKING:
     from sam3_tvm.sensitivity import SensitivityReport, SensitivityRow
@@ -32,14 +33,13 @@ def measure_sensitivity(
     Raises:
         Sam3Error: what can't be measured or written.
     """
+    if any(not phrase.strip() for phrase in phrases):
+        raise UsageError("a phrase of --text is empty")
+    pictures = find_pictures(images)
     report_file = plot_file = None
     if output is not None:
-        if output.suffix == ".png":
-            raise UsageError(f"{output}: -o names the report, such as x.json; its plot is x.png")
-        report_file, plot_file = (
-            OutputFile(path, "-o") for path in (output, output.with_suffix(".png"))
-        )
-    pictures = find_pictures(images)
+        report_file = OutputFile(output, "-o")
+        plot_file = _plot_of(output, pictures)
     with needed("compile", "measuring in PyTorch"):
         from sam3_tvm.verify.sensitivity import sensitivity
 
@@ -56,20 +56,33 @@ def measure_sensitivity(
         say_json(report.to_json())
     else:
         _print(report)
-    if report_file is None or plot_file is None:
+    if report_file is None:
         return
     report_file.write_text(json_text(report.to_json()) + "\n")
     written = [report_file.path]
-    try:
-        from sam3_tvm.sensitivity.chart import draw
+    if plot_file is not None:
+        try:
+            from sam3_tvm.sensitivity.chart import draw
 
-        plot_file.write(lambda path: draw(report, path))
-        written.append(plot_file.path)
-    except ModuleNotFoundError as error:
-        complain(f"no plot: {error.name} is not installed: pip install 'sam3-tvm[bench]'")
+            plot_file.write(lambda path: draw(report, path))
+            written.append(plot_file.path)
+        except ModuleNotFoundError as error:
+            complain(f"no plot: {error.name} is not installed: pip install 'sam3-tvm[bench]'")
     if not as_json:
         for path in written:
             say(f"wrote {path}")
+
+
+def _plot_of(output: Path, pictures: Sequence[Path]) -> OutputFile | None:
+    """Where the plot of a report goes: beside it; nowhere if that goes to a device or a pipe."""
+    if os.path.exists(output) and not os.path.isfile(output):
+        return None
+    plot = output.with_suffix(".png")
+    if output.suffix.lower() == ".png":
+        raise UsageError(f"{output}: -o names the report, such as x.json; its plot is x.png")
+    if real_path(plot) in map(real_path, pictures):
+        raise UsageError(f"{output}: its plot would replace the picture {plot}; choose another -o")
+    return OutputFile(plot, "-o")
 
 
 def _print(report: SensitivityReport) -> None:

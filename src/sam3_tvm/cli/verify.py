@@ -66,7 +66,7 @@ def command(
         int | None,
         typer.Option(
             help="Frames of each film that is compared; by default 10 of the pan over a "
-            "photograph, 8 to 24 by phrase.",
+            "photograph, 8 to 24 by phrase. All of them are held in memory.",
             metavar="N",
             min=3,
         ),
@@ -109,13 +109,15 @@ def command(
 ) -> None:
     """Compare artifacts with the PyTorch reference, function by function, then end to end.
 
-    Prints a table for each artifact and writes all as JSON. The exit code is 1 when a bound is
-    broken. The reference takes longest, so verify artifacts of one checkpoint together.
+    Prints a table for each artifact and writes all as JSON. The exit code is 1
+    when a bound is broken. The reference takes longest, so verify artifacts of
+    one checkpoint together.
 
-    With --sensitivity every linear layer that compile --compute int8 has in eight bits is computed
-    so alone, on the first photograph or on the pictures given. The report, sensitivity.json by
-    default, has a plot beside it. At SAM 3's size that takes an hour or two; --function and
-    --layers shorten it. Nothing is written before the end.
+    With --sensitivity every linear layer that compile --compute int8 has in
+    eight bits is computed so alone, on the first photograph or on the pictures
+    given. The report, sensitivity.json by default, has a plot beside it. At
+    SAM 3's size that takes an hour or two; --function and --layers shorten it.
+    Nothing is written before the end.
 
     [bold]Examples[/bold]
 
@@ -137,6 +139,8 @@ def command(
         return
     if layers is not None or text:
         raise UsageError("--layers and --text go with --sensitivity")
+    if frames is not None and (function or integrity):
+        raise UsageError("--frames is for films, which --function and --integrity leave out")
     if integrity:
         for path in artifacts:
             _check_files(path)

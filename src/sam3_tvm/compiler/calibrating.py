@@ -67,11 +67,11 @@ class Calibrating:
         if folder is None:
             if phrases or bound is not None:
                 raise UsageError(
-                    "phrases and a bound are for calibrating: name a folder of pictures"
+                    "phrases and a bound are for calibrating: name a folder with calibrate"
                 )
             return None
         if arithmetic.sums != "int32":
-            raise UsageError("calibrating is for compute int8")
+            raise UsageError("calibrating is for compute int8; leave calibrate out, or choose that")
         if bound is not None and not bound > 0:
             raise UsageError(f"the bound of an error must be above 0, not {bound}")
         if any(not phrase.strip() for phrase in phrases):

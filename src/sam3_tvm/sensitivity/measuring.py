@@ -21,7 +21,7 @@ from sam3_tvm.sensitivity.pictures import Answer, Asked, Difference, asking, dif
 from sam3_tvm.sensitivity.report import ALL, SensitivityReport, SensitivityRow
 from sam3_tvm.sources.base import PromptSpec, Source
 
-__all__ = ["Prompts", "Steps", "measure", "recordings"]
+__all__ = ["Prompts", "Steps", "is_named", "measure", "recordings"]
 
 Prompts = Callable[[NDArray[np.uint8]], Sequence[PromptSpec]]
 
@@ -49,7 +49,8 @@ def measure(
         pictures: to try it on.
         prompts: what is asked of a picture, uint8 [H, W, 3].
         functions: those whose layers are tried; None for all that the scheme names.
-        pattern: those layers alone whose names match it, as a shell matches files.
+        pattern: those layers alone whose names match it, as a shell matches files; of those that
+            are tried together the name of one is enough.
         smoothing: float32 [K] by function and parameter: what columns of its inputs are divided
             by, and those of the weight multiplied.
         progress: told of each picture and layer.
@@ -94,7 +95,10 @@ def measure(
             if entry.trial.at_end > 0:
                 (report.totals if layer is None else report.rows).append(entry.row(name, layer))
     if not report.rows:
-        raise UsageError(f"no layer that is in int8 has a name like {pattern}")
+        known = ", ".join(layer.name for layer in [*reference.layers][-3:]) or "none"
+        raise UsageError(
+            f"no layer that is in int8 has a name like {pattern!r}; others are {known} ..."
+        )
     report.rows.sort(key=lambda row: -row.function_error)
     return report
 
@@ -194,8 +198,15 @@ def _matching(
     return [
         layer
         for layer in layers
-        if layer.function in names and (pattern is None or fnmatchcase(layer.name, pattern))
+        if layer.function in names and (pattern is None or is_named(layer, pattern))
     ]
+
+
+def is_named(layer: Layer, pattern: str) -> bool:
+    """Whether layers that read the same rows are called so, together or one of them."""
+    names = [layer.name, *(weight.replace(".weight", "") for weight in layer.weights)]
+    # As it is, too: a name may have brackets, which mean something else in a pattern.
+    return any(name == pattern or fnmatchcase(name, pattern) for name in names)
 
 
 class Steps:

@@ -92,7 +92,8 @@ def verify(
 
     Raises:
         VerifyError: no artifact, artifacts of several checkpoints, a function that isn't in
-            them, too few frames, or a source that now gives a model of other sizes.
+            them, too few frames, or any of what isn't for video, or a source that now gives a
+            model of other sizes.
         ImageError: a picture that can't be read; nothing was compared then.
         Sam3Error: an artifact or a source that can't be opened.
     """
@@ -127,6 +128,8 @@ def _verify(
         raise VerifyError(f"a film has {LEAST_FRAMES} frames or more, not {frames}")
     subjects = _open(paths)
     manifest = subjects[0].opened.manifest
+    if frames is not None and manifest.sizes.video is None:
+        raise VerifyError(f"{paths[0]}: isn't for video, so no film of {frames} frames is compared")
     names = list(manifest.components) if functions is None else list(functions)
     if unknown := [n for n in names if n not in manifest.components]:
         raise VerifyError(

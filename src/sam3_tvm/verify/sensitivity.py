@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sam3_tvm import artifact
 from sam3_tvm.progress import Progress, silent
+from sam3_tvm.runtime.pictures.image import read_picture
 from sam3_tvm.sensitivity import SensitivityReport, measure
 from sam3_tvm.sources import open_source
 from sam3_tvm.sources.base import PromptSpec
@@ -48,6 +49,9 @@ def sensitivity(
             such layer.
     """
     manifest = artifact.open(path).manifest
+    pictures: list[Any] = [*images] or [next(photographs())]
+    for picture in pictures:
+        read_picture(Path(picture))  # what is wrong with one shows before a checkpoint is read
     source = open_source(manifest.source.checkpoint, manifest.sizes.tasks, manifest.sizes.image)
 
     def prompts(rgb: NDArray[np.uint8]) -> Sequence[PromptSpec]:
@@ -55,7 +59,6 @@ def sensitivity(
             rgb, source.sizes.points
         )
 
-    pictures: list[Any] = [*images] or [next(photographs())]
     return measure(
         source,
         [Path(picture) for picture in pictures],
