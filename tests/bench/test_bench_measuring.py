@@ -244,7 +244,7 @@ def test_the_profile_shows_kernels_with_their_rates(tiny_artifact, tmp_path):
     asked = ("--profile", "--functions", "scoring", "--threads", 1)
     result = run(tiny_artifact, *asked, "-o", output)
     assert result.exit_code == 0, result.output
-    assert "measured FMA peak" in result.stdout
+    assert "measured peaks in GFLOP/s: FMA " in result.stdout
     assert "linear_64x64" in result.stdout
     assert "between them" in result.stdout
     data = json.loads(output.read_text())

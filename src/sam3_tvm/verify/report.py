@@ -32,6 +32,8 @@ class Bounds:
         function: largest error of a function, relative to the reference's largest value (of
             logits at least to 1); for boolean outputs the share of entries that differ.
         iou: smallest intersection over union of a mask with the reference's.
+        pixels: of a film's mask that may differ whatever its size: one, since a logit may be zero
+            to within rounding, and things are followed until they have a handful of pixels.
         box_px: largest error of a box edge, pixels.
         score: largest error of a score.
         film_score: the same on a frame of a film; None for ``score``.
@@ -41,6 +43,7 @@ class Bounds:
 
     function: float = 1e-4
     iou: float = 0.999
+    pixels: int = 1
     box_px: float = 0.1
     score: float = 1e-4
     film_score: float | None = None

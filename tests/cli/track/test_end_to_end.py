@@ -75,11 +75,14 @@ def test_the_pages_code_runs(tiny_artifact, film, tmp_path):
 
 
 def test_the_pages_commands_exist():
-    known = {o for p in get_command(app).commands["track"].params for o in p.opts}
+    known = {
+        name: {o for p in get_command(app).commands[name].params for o in p.opts}
+        for name in ("track", "verify")
+    }
     shown = [line.split() for block in blocks("sh") for line in block.splitlines()]
     assert len(shown) > 3
     for words in shown:
-        assert words[:2] == ["sam3-tvm", "track"]
-        assert {w for w in words if re.match(r"--?[a-z]", w)} <= known
+        assert words[0] == "sam3-tvm"
+        assert {w for w in words if re.match(r"--?[a-z]", w)} <= known[words[1]]
     named = set(re.findall(r"`(--[a-z-]+)", PAGE))
-    assert named <= known
+    assert named <= known["track"] | known["verify"]
