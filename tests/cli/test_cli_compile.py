@@ -8,7 +8,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from sam3_tvm import compiler
+from sam3_tvm import compiler, host
+from sam3_tvm.cli import compile as compiling
 from sam3_tvm.compiler import CompileReport
 from sam3_tvm.sources.image_size import ImageSizeWarning, VisionShape
 
@@ -102,3 +103,22 @@ def test_what_was_calibrated_is_said(cli, folder, monkeypatch):
         "calibrated on 3 pictures: 2 norms smoothed, not in int8 (error above 0.01): x"
         in result.stdout
     )
+
+
+@pytest.mark.parametrize(
+    ("features", "told", "silent"),
+    [
+        ({"AVX512BF16", "AVX512VNNI"}, ("--compute bfloat16", "--compute int8"), ()),
+        ({"AVX512BF16"}, ("--compute bfloat16",), ("int8",)),
+    ],
+)
+def test_what_the_cpu_could_do_is_said(monkeypatch, features, told, silent):
+    monkeypatch.setattr(host, "features", lambda: frozenset(features))
+    said = compiling._faster_here()
+    assert all(words in said for words in told)
+    assert not any(words in said for words in silent)
+
+
+def test_a_cpu_without_more_is_told_nothing(monkeypatch):
+    monkeypatch.setattr(host, "features", lambda: frozenset({"AVX2"}))
+    assert compiling._faster_here() is None

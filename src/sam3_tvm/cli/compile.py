@@ -167,7 +167,6 @@ def command(
     with needed("compile", "compiling"):
         from sam3_tvm.compiler import compile as compile_
         from sam3_tvm.sources.image_size import ImageSizeWarning
-    from sam3_tvm.host import multiplies_bfloat16
 
     with reporting() as progress, said_in_a_line(ImageSizeWarning):
         report = compile_(
@@ -200,12 +199,23 @@ def command(
         say(f"calibrated {report.calibration}")
     if report.vision is not None and report.vision.image != report.vision.own:
         say(_cost(report.vision))
-    if compute is Compute.float32 and target == "native" and multiplies_bfloat16():
-        say(
-            "this CPU multiplies bfloat16: --compute bfloat16 takes half the memory, and sam3-tvm "
-            "bench says whether it is faster"
-        )
+    if compute is Compute.float32 and target == "native" and (more := _faster_here()):
+        say(more)
     say(f"next: sam3-tvm segment {as_argument(report.path)} PICTURE --text PHRASE")
+
+
+def _faster_here() -> str | None:
+    """What this CPU could do instead of float32; None where nothing is faster."""
+    from sam3_tvm.host import multiplies_bfloat16, multiplies_int8
+
+    if not multiplies_bfloat16():
+        return None
+    # Of float32's time at SAM 3's size on a Zen 4: 0.57 and 0.35 (docs/benchmarks.md).
+    eight = ", --compute int8 in about 0.4" if multiplies_int8() else ""
+    return (
+        "this CPU could do more: --compute bfloat16 encodes a picture in about 0.6 of the time"
+        f"{eight}, in half the memory; sam3-tvm evaluate says what that costs"
+    )
 
 
 def _cost(vision: VisionShape) -> str:
