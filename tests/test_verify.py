@@ -174,7 +174,9 @@ def test_the_next_best_mask_may_be_taken_where_it_is_nearly_as_good():
     best, after = np.zeros((2, 20, 20), bool)
     best[:10], after[10:] = True, True
 
-    def taken(mask, lead, bounds=Bounds(iou=0.9, score=0.02, margin=0.02)):  # noqa: B008 - frozen
+    narrow = Bounds(iou=0.9, score=0.02, margin=0.02)
+
+    def taken(mask, lead, bounds=narrow):
         scores = np.array([0.9], np.float32)
         leads = np.array([lead], np.float32)
         wanted = VideoReferenceFrame(4, [7], best[None], scores, leads, after[None])

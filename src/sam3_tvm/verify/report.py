@@ -36,7 +36,7 @@ class Bounds:
             to within rounding, and things are followed until they have a handful of pixels.
         box_px: largest error of a box edge, pixels.
         score: largest error of a score.
-        film_score: the same on a frame of a film; None for ``score``.
+        film_score: the same of an object that was shown, on a frame of a film; None for ``score``.
         margin: kept queries must be the reference's, but for those with a score this close to
             the threshold. At most ``score``: beyond it a score is wrong, not unlucky.
     """
