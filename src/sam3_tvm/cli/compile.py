@@ -214,7 +214,7 @@ def _faster_here() -> str | None:
     eight = ", --compute int8 in about 0.4" if multiplies_int8() else ""
     return (
         "this CPU could do more: --compute bfloat16 encodes a picture in about 0.6 of the time"
-        f"{eight}, in half the memory; sam3-tvm evaluate says what that costs"
+        f"{eight}, with less memory; sam3-tvm evaluate says what that costs"
     )
 
 

@@ -333,7 +333,7 @@ def test_prompts_between_two_frames_are_heard_however_late_results_come(model, f
         rows = [row for row, phrase in enumerate(both.phrases) if phrase is None]
         assert [both.objects[row] for row in rows] == alone.objects
         # Beside other objects PyTorch may add up in another order: a logit may change its sign.
-        assert (both.masks[rows] != alone.masks).sum() <= len(rows)
+        assert (both.masks[rows] != alone.masks).sum() <= 1
         np.testing.assert_array_equal(both.scores[rows], alone.scores)
     assert [len(frame) for frame in results[False]] == [1, 1, 2, 2, 2, 2]
     with model.track(frames) as session:
