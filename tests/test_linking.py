@@ -109,14 +109,28 @@ def test_a_variable_for_this_machine_is_passed_over_for_another(monkeypatch):
             raise LinkError("makes libraries for this machine")
 
     monkeypatch.setattr(Linker, "check", check)
-    monkeypatch.setattr(linking, "_cross_programs", lambda target: [compiler()])
+    monkeypatch.setattr(linking, "_cross_compilers", lambda target: [(compiler(),)])
     assert find_linker(ELSEWHERE, environment={"CXX": compiler()}) == found
 
 
 def test_where_nothing_links_for_the_target_it_is_said_what_to_install(monkeypatch):
-    monkeypatch.setattr(linking, "_cross_programs", lambda target: ["no-such-compiler"])
+    monkeypatch.setattr(linking, "_cross_compilers", lambda target: [("no-such-compiler",)])
     with pytest.raises(LinkError, match=r"no compiler here links for Linux on .*Debian: g\+\+-"):
         find_linker(ELSEWHERE, environment={})
+
+
+@pytest.mark.parametrize(
+    ("target", "program"),
+    [
+        (Binary("Darwin", "aarch64"), "ld64.lld"),
+        (Binary("Darwin", "x86_64"), "ld64.lld"),
+        (Binary("Windows", "x86_64"), "x86_64-w64-mingw32-gcc"),
+    ],
+)
+def test_compilers_for_other_systems_are_found(target, program):
+    if not (shutil.which(program) or shutil.which(f"{program}-14")):
+        pytest.skip(f"no {program}")
+    assert find_linker(target, environment={}).target == target
 
 
 @pytest.mark.skipif(not shutil.which("aarch64-linux-gnu-gcc"), reason="no cross compiler")

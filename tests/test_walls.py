@@ -88,7 +88,7 @@ ROOMS: dict[str, set[str]] = {
     # The tokenizer of a checkpoint of Meta's may lie beside it as Hugging Face writes them.
     "sources/meta": CONTRACT | SOURCE | {"sources/huggingface"},
     "sources": CONTRACT | SOURCE | {"sources/huggingface", "sources/meta"},
-    "compiler/targets": {"errors", "host"},
+    "compiler/targets": {"errors", "binary", "host"},
     "compiler/kernels/emit": {"compiler/targets"},
     "compiler/kernels/vector_math": {"compiler/targets", "compiler/kernels/emit"},
     "compiler/kernels/product": KERNEL | {"arithmetic"},

@@ -45,11 +45,13 @@ class Linker:
         words: the program and its options.
         target: what its libraries are for.
         origin: where the words are from: "--cxx", a variable of the environment, or "the path".
+        libraries: files that are linked with, behind the objects.
     """
 
     words: tuple[str, ...]
     target: Binary
     origin: str
+    libraries: tuple[str, ...] = ()
 
     def __call__(self, output: str, objects: Sequence[str], options: Sequence[str] = ()) -> None:
         """Link object files into a shared library.
@@ -57,10 +59,12 @@ class Linker:
         Raises:
             LinkError: the compiler can't be started, or fails; with what it said, in a line.
         """
-        self._run(output, [*options, *objects], None)
+        self._run(output, [*options, *objects, *self.libraries], None)
 
     def _run(self, output: str, rest: Sequence[str], seconds: float | None) -> None:
-        command = [*self.words, "-shared", "-fPIC"]
+        command = [*self.words, "-shared"]
+        if self.target.system != "Windows":
+            command += ["-fPIC"]
         if self.target.system == "Darwin":
             # What the library lacks is in the process, which has loaded TVM's runtime.
             command += ["-undefined", "dynamic_lookup"]
@@ -143,10 +147,11 @@ def find_linker(
             if target == here and not crossing:
                 raise LinkError(f"{error}; correct {name}, or give --cxx") from error
             failed.append(f"{error}")
-    for program in _PROGRAMS if target == here else _cross_programs(target):
+    native = [(program,) for program in _PROGRAMS]
+    for program, *options in native if target == here else _cross_compilers(target):
         if found := shutil.which(program):
             try:
-                return _checked((found,), target, "the path")
+                return _checked((found, *options), target, "the path")
             except LinkError as error:
                 failed.append(f"{error}")
     if target == here:
@@ -178,13 +183,17 @@ def _checked(words: tuple[str, ...], target: Binary, origin: str) -> Linker:
     return linker
 
 
-def _cross_programs(target: Binary) -> list[str]:
-    """What compilers for a machine are usually called."""
-    prefixes = {
-        "Linux": [f"{target.machine}-linux-gnu", f"{target.machine}-unknown-linux-gnu"],
-        "Windows": [f"{target.machine}-w64-mingw32"],
-    }.get(target.system, [])
-    return [f"{prefix}-{name}" for prefix in prefixes for name in ("g++", "gcc", "clang++")]
+def _cross_compilers(target: Binary) -> list[tuple[str, ...]]:
+    """What compilers for a machine are usually called, with the options that they need."""
+    if target.system == "Darwin":
+        machine = "arm64" if target.machine == "aarch64" else target.machine
+        # Without Apple's libraries: what code calls is in every process on macOS.
+        options = (f"--target={machine}-apple-macosx11.0", "-fuse-ld=lld", "-nostdlib")
+        return [(name, *options) for name in ("clang++", "clang")]
+    if target.system == "Windows":
+        return [(f"{target.machine}-w64-mingw32-{name}",) for name in ("g++", "gcc", "clang")]
+    prefixes = [f"{target.machine}-linux-gnu", f"{target.machine}-unknown-linux-gnu"]
+    return [(f"{prefix}-{name}",) for prefix in prefixes for name in ("g++", "gcc", "clang++")]
 
 
 def _advice(target: Binary) -> str:
@@ -192,4 +201,4 @@ def _advice(target: Binary) -> str:
         return f"Debian: g++-{target.machine.replace('_', '-')}-linux-gnu"
     if target.system == "Windows":
         return "Debian: g++-mingw-w64-x86-64"
-    return "clang and ld64.lld, with the options that docs/cross-compiling.md shows"
+    return "Debian: clang and lld"

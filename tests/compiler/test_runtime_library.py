@@ -12,7 +12,12 @@ import pytest
 
 from sam3_tvm.binary import Binary, parse_binary
 from sam3_tvm.compiler import runtime_library
-from sam3_tvm.compiler.runtime_library import RuntimeLibraryError, find_runtime, kept_runtimes
+from sam3_tvm.compiler.runtime_library import (
+    RuntimeLibraryError,
+    find_runtime,
+    import_libraries,
+    kept_runtimes,
+)
 
 pytest.importorskip("tvm")
 
@@ -151,6 +156,15 @@ def test_what_is_given_must_be_for_the_target_and_of_the_version(pip, tmp_path):
     cut = wheel(tmp_path, OTHER)
     cut.write_bytes(cut.read_bytes()[:40])
     refused(cut, r"cannot be read \(File is not a zip file\)")
+
+
+def test_code_for_windows_is_linked_with_what_it_calls(kept):
+    assert import_libraries(HERE) == import_libraries(OTHER) == import_libraries(MAC) == {}
+    windows, code = Binary("Windows", "x86_64"), b"MZ" + bytes(58) + b"\x40\0\0\0PE\0\0\x64\x86"
+    place = kept / f"apache-tvm-ffi-{metadata.version('apache-tvm-ffi')}" / "windows_amd64"
+    place.mkdir(parents=True)
+    (place / "tvm_ffi.dll").write_bytes(code)
+    assert import_libraries(windows) == {"tvm_ffi.dll": code}
 
 
 @pytest.mark.slow

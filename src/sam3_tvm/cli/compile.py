@@ -78,7 +78,8 @@ def command(
         str,
         typer.Option(
             help="The CPU to compile for: native, or a level (x86-64-v2, x86-64-v3, x86-64-v4, "
-            "aarch64) that the machine it will run on has.",
+            "aarch64) that the machine it will run on has, with -macos or -windows behind it for "
+            "another system than Linux.",
             metavar="TARGET",
         ),
     ] = "native",

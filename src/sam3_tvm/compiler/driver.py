@@ -32,7 +32,7 @@ from sam3_tvm.compiler.importing import import_component
 from sam3_tvm.compiler.kernels.product.stored_weights import widens
 from sam3_tvm.compiler.memory.weights import lift_constants, lift_params, transform_name
 from sam3_tvm.compiler.pipeline import LAYER_NORM, Options
-from sam3_tvm.compiler.runtime_library import find_runtime
+from sam3_tvm.compiler.runtime_library import find_runtime, import_libraries
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 from sam3_tvm.errors import Sam3Error
 from sam3_tvm.linking import Linker, LinkError, find_linker
@@ -196,7 +196,7 @@ def compile(
                 )
             steps.total -= 2 * len(set(names) - set(known))
         with steps.step("find TVM's runtime"):
-            library = find_runtime(report.target, runtime)
+            library, imports = find_runtime(report.target, runtime), import_libraries(report.target)
         components = {n: c for n, c in known.items() if n in names}
         mod, params = tvm.IRModule(), {}
         for name, component in components.items():
@@ -226,7 +226,7 @@ def compile(
         with steps.step("generate code"):
             executable = pipeline.build(mod, replace(options, plan_memory=True))
         with steps.step("link"):
-            _link(executable, writer.folder / artifact.MODEL, linker)
+            _link(executable, writer.folder / artifact.MODEL, linker, imports)
         with steps.step("write the artifact"):
             used = options.target.with_features(used_features(mod))
             describe(writer, source, components, split, schemes, used, library, report.calibration)
@@ -265,14 +265,28 @@ def _memory_named() -> Iterator[None]:
         ) from error
 
 
-def _link(executable: Any, path: Path, linker: Linker) -> None:
+def _link(
+    executable: Any, path: Path, linker: Linker, imports: Mapping[str, bytes] | None = None
+) -> None:
     """Write the compiled functions as a shared library.
+
+    Args:
+        executable: of TVM.
+        path: the library.
+        linker: what links it.
+        imports: libraries to link it with, by name.
 
     Raises:
         CompileError: the C compiler fails, which linked a moment ago: for want of room, as a rule.
     """
     try:
-        executable.export_library(str(path), fcompile=linker)
+        with tempfile.TemporaryDirectory(prefix="sam3-tvm-") as folder:
+            libraries = []
+            for name, content in (imports or {}).items():
+                (Path(folder) / name).write_bytes(content)
+                libraries.append(str(Path(folder) / name))
+            linked = replace(linker, libraries=tuple(libraries))
+            executable.export_library(str(path), fcompile=linked)
     except LinkError as error:
         raise CompileError(
             f"{path.name} can't be linked by {error}: is there room in {tempfile.gettempdir()} "

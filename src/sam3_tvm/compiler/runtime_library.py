@@ -22,7 +22,13 @@ from sam3_tvm.binary import Binary, parse_binary
 from sam3_tvm.errors import Sam3Error, UsageError
 from sam3_tvm.files import write_whole
 
-__all__ = ["RuntimeLibrary", "RuntimeLibraryError", "find_runtime", "kept_runtimes"]
+__all__ = [
+    "RuntimeLibrary",
+    "RuntimeLibraryError",
+    "find_runtime",
+    "import_libraries",
+    "kept_runtimes",
+]
 
 PACKAGE = "apache-tvm"
 
@@ -44,6 +50,10 @@ _ARCHITECTURES = {
     ("Windows", "x86_64"): "amd64",
     ("Windows", "aarch64"): "arm64",
 }
+
+
+# What to do where pip can't.
+_ADVICE = {PACKAGE: ": give its wheel, or the library out of it, with --runtime"}
 
 
 class RuntimeLibraryError(Sam3Error):
@@ -87,22 +97,45 @@ def find_runtime(target: Binary, given: str | os.PathLike[str] | None = None) ->
     name, version = NAMES[target.system], metadata.version(PACKAGE)
     if given is not None:
         path = Path(given)
-        content = _in_wheel(path, name, version) if path.suffix == ".whl" else _read(path)
+        if path.suffix == ".whl":
+            content = _in_wheel(path, PACKAGE, version, f"tvm/lib/{name}")
+        else:
+            content = _read(path)
         return RuntimeLibrary(name, _checked(content, target, f"{path}"), f"{path}")
     if target == Binary.here():
         # Installed packages lie in folders: metadata finds files, and tvm needn't be imported.
         path = Path(str(metadata.distribution(PACKAGE).locate_file(f"tvm/lib/{name}")))
         return RuntimeLibrary(name, _read(path), f"{PACKAGE} {version}, installed")
-    kept = kept_runtimes() / f"{PACKAGE}-{version}" / _architecture(target) / name
+    content, origin = _fetched(target, PACKAGE, f"tvm/lib/{name}")
+    return RuntimeLibrary(name, content, origin)
+
+
+def import_libraries(target: Binary) -> dict[str, bytes]:
+    """The libraries by name that code can't be linked without: on Windows that of tvm_ffi, whose
+    functions it calls. Other systems look for these when code is loaded.
+
+    Raises:
+        RuntimeLibraryError: pip can't download it.
+    """
+    if target.system != "Windows" or target == Binary.here():
+        return {}
+    content, _ = _fetched(target, "apache-tvm-ffi", "tvm_ffi/lib/tvm_ffi.dll")
+    return {"tvm_ffi.dll": content}
+
+
+def _fetched(target: Binary, package: str, member: str) -> tuple[bytes, str]:
+    """A library of another machine's wheel, and where it is from: kept, or downloaded and kept."""
+    version = metadata.version(package)
+    kept = kept_runtimes() / f"{package}-{version}" / _architecture(target) / Path(member).name
     with contextlib.suppress(RuntimeLibraryError):
-        return RuntimeLibrary(name, _checked(_read(kept), target, f"{kept}"), f"{kept}")
+        return _checked(_read(kept), target, f"{kept}"), f"{kept}"
     with tempfile.TemporaryDirectory(prefix="sam3-tvm-") as folder:
-        wheel = _download(target, version, Path(folder))
-        content = _checked(_in_wheel(wheel, name, version), target, wheel.name)
+        wheel = _download(target, package, version, Path(folder))
+        content = _checked(_in_wheel(wheel, package, version, member), target, wheel.name)
     with contextlib.suppress(OSError, UsageError):  # keeping it saves time, and no more
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_whole(kept, lambda path: path.write_bytes(content))
-    return RuntimeLibrary(name, content, wheel.name)
+    return content, wheel.name
 
 
 def _architecture(target: Binary) -> str:
@@ -111,7 +144,7 @@ def _architecture(target: Binary) -> str:
     return f"{target.system.lower()}_{machine}"
 
 
-def _download(target: Binary, version: str, folder: Path) -> Path:
+def _download(target: Binary, package: str, version: str, folder: Path) -> Path:
     """The wheel of a platform, by pip, which may be told of mirrors and caches."""
     machine = _ARCHITECTURES.get((target.system, target.machine), target.machine)
     platforms = [name.format(machine) for name in _PLATFORMS[target.system]]
@@ -119,7 +152,7 @@ def _download(target: Binary, version: str, folder: Path) -> Path:
     command += ["--disable-pip-version-check", "--only-binary=:all:", "--dest", str(folder)]
     command += [f"--platform={platform}" for platform in platforms]
     done = subprocess.run(
-        [*command, f"{PACKAGE}=={version}"],
+        [*command, f"{package}=={version}"],
         capture_output=True,
         stdin=subprocess.DEVNULL,
         text=True,
@@ -132,31 +165,28 @@ def _download(target: Binary, version: str, folder: Path) -> Path:
         errors = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR: ")]
         reason = " ".join((errors or said or ["no wheel came"])[-1].split())[:200]
         raise RuntimeLibraryError(
-            f"TVM's runtime for {target} isn't here, and pip can't download {PACKAGE} {version} "
-            f"for {platforms[0]} ({reason}): give its wheel, or {NAMES[target.system]} out of it, "
-            "with --runtime"
+            f"TVM's runtime for {target} isn't here, and pip can't download {package} {version} "
+            f"for {platforms[0]} ({reason}){_ADVICE.get(package, '')}"
         )
     return wheels[0]
 
 
-def _in_wheel(path: Path, name: str, version: str) -> bytes:
-    """The library in a wheel of the version."""
+def _in_wheel(path: Path, package: str, version: str, member: str) -> bytes:
+    """The library in a wheel of the package and version."""
     try:
         distribution, found, _, _ = parse_wheel_filename(path.name)
     except InvalidWheelFilename as error:
         raise RuntimeLibraryError(f"{path}: no wheel's name ({error})") from error
-    if distribution != PACKAGE or f"{found}" != version:
+    if distribution != package or f"{found}" != version:
         raise RuntimeLibraryError(
-            f"{path}: is of {distribution} {found}; the code is {PACKAGE} {version}'s, and so is "
+            f"{path}: is of {distribution} {found}; the code is {package} {version}'s, and so is "
             "its runtime: give the wheel of that version"
         )
     try:
         with zipfile.ZipFile(path) as wheel:
-            return wheel.read(f"tvm/lib/{name}")
+            return wheel.read(member)
     except KeyError as error:
-        raise RuntimeLibraryError(
-            f"{path}: has no tvm/lib/{name}: is it for another system?"
-        ) from error
+        raise RuntimeLibraryError(f"{path}: has no {member}: is it for another system?") from error
     except (OSError, zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or error
         raise RuntimeLibraryError(f"{path}: cannot be read ({reason})") from error
