@@ -11,11 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.emulated.system import SetupError
+from tests.emulated.system import SOURCES, SetupError
 
 __all__ = ["Machine", "Run", "aarch64", "here", "x86_64"]
-
-SOURCE = Path(__file__).parents[2] / "src"
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Machine:
             subprocess.TimeoutExpired: it doesn't end within ``limit`` seconds.
         """
         started = time.monotonic()
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SOURCE), *self.path])}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SOURCES), *self.path])}
         done = subprocess.run(
             [*self.python, "-m", "sam3_tvm", *map(str, words)],
             env=environment,

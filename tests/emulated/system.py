@@ -15,7 +15,9 @@ from packaging.requirements import Requirement
 
 from sam3_tvm.errors import Sam3Error
 
-__all__ = ["SetupError", "packages", "python_of", "requirements", "root"]
+__all__ = ["SOURCES", "SetupError", "packages", "python_of", "requirements", "root"]
+
+SOURCES = Path(__file__).parents[2] / "src"
 
 # What Python and wheels need; mmdebstrap adds what these depend on.
 _DEBIAN = "python3,libstdc++6,libgcc-s1,zlib1g"
@@ -103,13 +105,14 @@ def packages(folder: Path, version: str) -> Path:
     if folder.exists():
         shutil.rmtree(folder)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    pip += ["--target", f"{folder}", "--only-binary=:all:", "--implementation", "cp"]
-    pip += ["--python-version", version]
+    pip += ["--target", f"{folder}"]
+    there = ["--only-binary=:all:", "--implementation", "cp", "--python-version", version]
     for abi in (f"cp{version.replace('.', '')}", "abi3", "none"):
-        pip += ["--abi", abi]
+        there += ["--abi", abi]
     for name in _PLATFORMS:
-        pip += ["--platform", f"{name}_aarch64"]
-    _run(*pip, *wanted)
+        there += ["--platform", f"{name}_aarch64"]
+    _run(*pip, *there, *wanted)
+    _run(*pip, "--no-deps", SOURCES.parent)  # what it says of itself; its code is read from there
     stamp.write_text(text, encoding="utf-8")
     return folder
 

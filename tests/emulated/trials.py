@@ -11,12 +11,12 @@ from pathlib import Path
 from sam3_tvm.arithmetic import scheme
 from sam3_tvm.verify.report import Bounds
 from tests.emulated.comparing import Difference, compare
-from tests.emulated.machines import SOURCE, Machine, here
-from tests.emulated.system import SetupError
+from tests.emulated.machines import Machine, here
+from tests.emulated.system import SOURCES, SetupError
 
 __all__ = ["ARM", "TASKS", "X86", "Built", "Outcome", "Refusal", "Trial", "refuse", "run"]
 
-ROOT = SOURCE.parent
+ROOT = SOURCES.parent
 REFERENCE = "x86-64-v3"
 """The target of the artifact that this machine runs, to compare with."""
 
