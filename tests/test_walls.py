@@ -18,7 +18,7 @@ PACKAGE = SRC / "sam3_tvm"
 
 CONTRACT = {"errors", "progress", "locks", "values", "components", "abi", "arithmetic", "rules"}
 FILES = {"json_file", "tokenizer_file", "unfinished"}
-FOLDER = FILES | {"extras", "strict_json", "manifest", "weights", "artifact"}
+FOLDER = FILES | {"extras", "binary", "strict_json", "manifest", "weights", "artifact"}
 SOURCE = {
     "sources/base",
     "sources/image_size",
@@ -38,6 +38,8 @@ ROOMS: dict[str, set[str]] = {
     "progress": set(),
     "locks": set(),
     "host": set(),
+    "binary": set(),
+    "linking": {"errors", "binary"},
     "values": set(),
     "arithmetic": set(),
     "components": {"errors", "values"},
@@ -52,7 +54,7 @@ ROOMS: dict[str, set[str]] = {
     "weights": {"errors", "json_file", "strict_json"},
     "artifact": CONTRACT | {"host"} | FOLDER - {"artifact"},
     "files": {"errors", "unfinished"},
-    "machine": {"host"},
+    "machine": {"errors", "host", "linking"},
     "assets": set(),
     "drawn_film": set(),
     "runtime/execution": CONTRACT | FOLDER,
@@ -74,7 +76,7 @@ ROOMS: dict[str, set[str]] = {
     "labels": {"errors", "extras", "runtime"},
     "serve": {"errors", "locks", "runtime", "film", "tiles", "annotate", "labels"},
     "importer": {"errors", "progress"},
-    "lessons": {"errors", "progress", "importer"},
+    "lessons": {"errors", "progress", "linking", "importer"},
     "sources/image_size": {"errors"},
     "sources/base": CONTRACT | {"sources/image_size"},
     "sources/sampling": CONTRACT,
@@ -86,7 +88,7 @@ ROOMS: dict[str, set[str]] = {
     # The tokenizer of a checkpoint of Meta's may lie beside it as Hugging Face writes them.
     "sources/meta": CONTRACT | SOURCE | {"sources/huggingface"},
     "sources": CONTRACT | SOURCE | {"sources/huggingface", "sources/meta"},
-    "compiler/targets": {"errors", "host"},
+    "compiler/targets": {"errors", "binary", "host"},
     "compiler/kernels/emit": {"compiler/targets"},
     "compiler/kernels/vector_math": {"compiler/targets", "compiler/kernels/emit"},
     "compiler/kernels/product": KERNEL | {"arithmetic"},
@@ -102,7 +104,7 @@ ROOMS: dict[str, set[str]] = {
     # compile() takes the name of a checkpoint, so it opens the source as well; and pictures.
     "compiler": CONTRACT
     | FOLDER
-    | {"host", "importer", "sources", "runtime", "sensitivity"}
+    | {"files", "host", "importer", "linking", "sources", "runtime", "sensitivity"}
     | {f"compiler/{room}" for room in ("targets", "kernels", "graph", "algebra", "dispatch")}
     | {"compiler/schedule", "compiler/memory"},
     "tune": {"errors", "progress", "host", "compiler", "runtime/execution"},
