@@ -23,7 +23,6 @@ import stat
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 
@@ -83,6 +82,7 @@ __all__ = [
     "create",
     "open",
     "open_weights",
+    "sha256",
 ]
 
 MANIFEST = "manifest.json"
@@ -173,12 +173,11 @@ class ArtifactWriter:
         """
         self.weights.close()
         files = {
-            path.name: StoredFile(path.stat().st_size, _sha256(path))
+            path.name: StoredFile(path.stat().st_size, sha256(path))
             for path in sorted(self.folder.iterdir())
         }
         manifest = Manifest(
             sam3_tvm=metadata.version("sam3-tvm"),
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             source=source,
             target=target,
             versions=dict(versions),
@@ -361,13 +360,14 @@ def _check_file(path: Path, stored: StoredFile, *, full: bool) -> None:
             raise ArtifactError(
                 f"{path}: has {size} bytes where {stored.bytes} were written; {advice}"
             )
-        if full and _sha256(path) != stored.sha256:
+        if full and sha256(path) != stored.sha256:
             raise ArtifactError(f"{path}: is not the file that was written; {advice}")
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror}; {advice}") from error
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """A file's SHA-256, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -52,7 +52,12 @@ def describe(
         writer.add_file(library, Path(tvm.__file__).parent / "lib" / library)
     packages = ("apache-tvm", "apache-tvm-ffi", "torch", "transformers")
     writer.describe(
-        source=artifact.Source(source.kind, source.checkpoint, source.reference),
+        source=artifact.Source(
+            source.kind,
+            source.checkpoint,
+            source.reference,
+            {path.name: artifact.sha256(path) for path in source.files},
+        ),
         target=artifact.Target(
             "llvm",
             target.name,
