@@ -34,7 +34,7 @@ def made_locks(path: Path) -> list[str]:
 
 def test_no_other_module_makes_a_lock():
     made = {p.name: made_locks(p) for p in sorted(PACKAGE.rglob("*.py")) if made_locks(p)}
-    assert made == {"locks.py": ["RLock", "RLock"]}
+    assert made == {"locks.py": ["RLock", "Condition", "RLock"]}
 
 
 def status_of_child(act) -> int:
@@ -109,3 +109,127 @@ def test_a_worker_s_thread_begins_anew_in_a_child():
 
     assert status_of_child(act) == 0
     assert begun == [os.getpid()]
+
+
+@forks
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_child_makes_no_call_that_waited_in_its_parent():
+    worker, begun, over, made = Worker("test"), threading.Event(), threading.Event(), []
+
+    def long() -> None:
+        begun.set()
+        over.wait()
+
+    callers = [threading.Thread(target=worker.run, args=(long,))]
+    callers[0].start()
+    begun.wait()
+    callers.append(threading.Thread(target=worker.run, args=(lambda: made.append(os.getpid()),)))
+    callers[1].start()
+    while not worker._calls:
+        pass
+
+    def act() -> None:
+        assert worker.run(lambda: 7) == 7
+        assert made == []
+
+    try:
+        assert status_of_child(act) == 0
+    finally:
+        over.set()
+        for caller in callers:
+            caller.join()
+    assert made == [os.getpid()]
+
+
+def waiting(worker: Worker, *asked: tuple[int, object]) -> list[threading.Thread]:
+    """Threads that ask for calls, each with its rank, in this order; all wait already."""
+    callers = []
+    for rank, call in asked:
+        there = len(worker._calls)
+        callers.append(threading.Thread(target=worker.run, args=(call, rank)))
+        callers[-1].start()
+        while len(worker._calls) == there:
+            pass
+    return callers
+
+
+def test_calls_of_a_lower_rank_come_first_and_of_one_rank_in_order():
+    worker, begun, over, order = Worker("test"), threading.Event(), threading.Event(), []
+
+    def long() -> None:
+        begun.set()
+        over.wait()
+
+    first = threading.Thread(target=worker.run, args=(long,))
+    first.start()
+    begun.wait()
+    asked = [(rank, lambda n=n: order.append(n)) for n, rank in enumerate([2, 1, 2, 0, 1])]
+    callers = waiting(worker, *asked)
+    over.set()
+    for caller in (first, *callers):
+        caller.join()
+    assert order == [3, 1, 4, 0, 2]
+
+
+def test_a_call_lets_those_of_lower_rank_pass_and_no_others():
+    worker, begun, go, order = Worker("test"), threading.Event(), threading.Event(), []
+
+    def long() -> None:
+        begun.set()
+        go.wait()
+        worker.let_pass(1, 0.0)
+        order.append("long")
+
+    first = threading.Thread(target=worker.run, args=(long, 1))
+    first.start()
+    begun.wait()
+    asked = [(rank, lambda n=n: order.append(n)) for n, rank in enumerate([2, 0, 1, 0])]
+    callers = waiting(worker, *asked)
+    go.set()
+    for caller in (first, *callers):
+        caller.join()
+    assert order == [1, 3, "long", 2, 0]
+
+
+def test_behind_a_call_that_passed_the_next_is_waited_for():
+    worker, begun, order = Worker("test"), threading.Event(), []
+
+    def long() -> None:
+        begun.set()
+        while not order:
+            worker.let_pass(1, 20.0)
+        order.append("long")
+
+    def ask() -> None:
+        worker.run(lambda: order.append(0))
+        worker.run(lambda: order.append(1))
+        worker.run(lambda: order.append(2), 2)  # ends the waiting, and comes later
+
+    first = threading.Thread(target=worker.run, args=(long, 1))
+    first.start()
+    begun.wait()
+    ask()
+    first.join()
+    assert order[:2] == [0, 1]
+    assert sorted(map(str, order[2:])) == ["2", "long"]
+
+
+def test_an_error_of_a_call_that_passed_is_its_caller_s():
+    worker, begun = Worker("test"), threading.Event()
+
+    def long() -> int:
+        begun.set()
+        while not failed:
+            worker.let_pass(1, 0.0)
+        return 5
+
+    failed: list[str] = []
+    results: list[int] = []
+    first = threading.Thread(target=lambda: results.append(worker.run(long, 1)))
+    first.start()
+    begun.wait()
+    with pytest.raises(ZeroDivisionError):
+        worker.run(lambda: 1 // 0)
+    failed.append("yes")
+    first.join()
+    assert results == [5]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         PhraseWarning,
         Result,
         TrackSession,
+        giving_way,
         load,
     )
 
@@ -40,6 +41,7 @@ __all__ = [
     "TrackSession",
     "__version__",
     "compile",
+    "giving_way",
     "load",
 ]
 
@@ -52,6 +54,7 @@ _RUNTIME = (
     "PhraseWarning",
     "Result",
     "TrackSession",
+    "giving_way",
     "load",
 )
 

@@ -9,11 +9,14 @@ own says here what becomes of it in a child.
 from __future__ import annotations
 
 import ctypes
+import heapq
+import itertools
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
 __all__ = ["Lock", "Worker", "never_free", "renew_in_children"]
@@ -54,8 +57,25 @@ class Lock:
             self._owner, self._depth = None, 0
 
 
+@dataclass(order=True)
+class _Call:
+    rank: int
+    number: int
+    make: Callable[[], Any] = field(compare=False)
+    result: Future[Any] = field(compare=False, default_factory=Future)
+
+    def __call__(self) -> None:
+        try:
+            self.result.set_result(self.make())
+        except BaseException as error:  # it is the caller's, who waits
+            self.result.set_exception(error)
+
+
 class Worker:
-    """One thread that makes calls, in order; a forked child starts one of its own.
+    """One thread that makes calls; a forked child starts one of its own.
+
+    Of the calls that wait those of the lowest rank come first, and of one rank those that came
+    first. A call that is being made may let others pass.
 
     Args:
         name: of the thread.
@@ -68,8 +88,16 @@ class Worker:
         self._starting = Lock()
         self._executor: ThreadPoolExecutor | None = None
         self._process = 0
+        self._numbers = itertools.count()
+        self._renew()
+        renew_in_children(self)
 
-    def run(self, call: Callable[[], _T]) -> _T:
+    def _renew(self) -> None:
+        # What the parent's threads asked for is no child's business.
+        self._calls: list[_Call] = []
+        self._came = threading.Condition()
+
+    def run(self, call: Callable[[], _T], rank: int = 0) -> _T:
         """The result of ``call``, made on the thread. Calls queue up."""
         with self._starting:
             if self._executor is None or self._process != os.getpid():
@@ -78,7 +106,43 @@ class Worker:
                     executor.submit(self._begin).result()
                 self._executor, self._process = executor, os.getpid()
             executor = self._executor
-        return executor.submit(call).result()
+        one = _Call(rank, next(self._numbers), call)
+        with self._came:
+            heapq.heappush(self._calls, one)
+            self._came.notify()
+        # It makes the first that waits then, which may be another; this one may have passed.
+        executor.submit(self._make_first)
+        result: _T = one.result.result()
+        return result
+
+    def let_pass(self, rank: int, linger: float) -> None:
+        """Make the calls that wait and have a lower rank; for a call that is being made.
+
+        Args:
+            rank: of the call that lets others pass.
+            linger: seconds to wait, behind a call that passed, for another one: what asks for one
+                often asks for the next right away.
+        """
+        seconds = 0.0
+        while (one := self._first(rank, seconds)) is not None:
+            one()
+            seconds = linger
+
+    def _make_first(self) -> None:
+        if (one := self._first(None, 0.0)) is not None:
+            one()
+
+    def _first(self, below: int | None, seconds: float) -> _Call | None:
+        """What is to be made next, of lower rank than ``below`` if that is given."""
+
+        def there() -> bool:
+            return bool(self._calls) and (below is None or self._calls[0].rank < below)
+
+        if not seconds and not self._calls:
+            return None  # which is asked between any two kernels
+        with self._came:
+            self._came.wait_for(there, seconds)
+            return heapq.heappop(self._calls) if there() else None
 
 
 def renew_in_children(held: _Renewed) -> None:

@@ -64,7 +64,7 @@ class Load:
         self.every = max(1, requests // 10)
         self.end = time.monotonic() + seconds
         self.random = random.Random(seed)
-        self.known = [_variant(n, seed=0) for n in range(12)]
+        self.known = [variant(n, seed=0) for n in range(12)]
         self.seconds: dict[str, list[float]] = defaultdict(list)
         self.statuses: dict[str, Counter[int]] = defaultdict(Counter)
         self.answers: dict[tuple[int, str, str], set[bytes]] = defaultdict(set)
@@ -104,7 +104,7 @@ class Load:
 
     async def _new(self, client) -> None:
         self.number += 1
-        await self._send(client, "new", _variant(self.number, seed=1))
+        await self._send(client, "new", variant(self.number, seed=1))
 
     async def _known(self, client) -> None:
         await self._send(client, "known", self.random.choice(self.known))
@@ -144,7 +144,7 @@ class Load:
 
     async def _leave(self, client) -> None:
         self.number += 1
-        data = _variant(self.number, seed=2)
+        data = variant(self.number, seed=2)
         async with httpx2.AsyncClient(base_url=self.url) as own:
             task = asyncio.create_task(own.post("/v1/images", content=data))
             await asyncio.sleep(self.random.choice([0.0, 0.01, 0.05]))
@@ -167,7 +167,7 @@ class Load:
                 self.faults.append(f"another answer than the library's: {which} {route} {asked}")
 
 
-def _variant(number: int, seed: int) -> bytes:
+def variant(number: int, seed: int) -> bytes:
     """A picture's file; none is like another of other numbers."""
     name = PICTURES[number % len(PICTURES)]
     image = Image.open(ROOT / "examples" / name).convert("RGB")
@@ -185,7 +185,7 @@ def _resident(process: int) -> int:
     return int(found[1]) * 1024 if found else 0
 
 
-def _begin(artifact: str, cache: int) -> tuple[subprocess.Popen[str], str]:
+def begin(artifact: str, cache: int) -> tuple[subprocess.Popen[str], str]:
     """A server of its own, and its URL."""
     command = [sys.executable, "-m", "sam3_tvm", "serve", artifact, "--port", "0"]
     server = subprocess.Popen(
@@ -241,7 +241,7 @@ def main() -> None:
     parser.add_argument("--cache", type=int, default=64, help="of the server, MiB")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    server, url = _begin(given.artifact, given.cache)
+    server, url = begin(given.artifact, given.cache)
     try:
         load = Load(url, server.pid, given.requests, given.seconds, given.seed)
         seconds, metrics = asyncio.run(_run(load, given.clients))

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("fastapi")
 
+from sam3_tvm.runtime.execution.ranks import current_rank
 from sam3_tvm.serve.metrics import Metrics
 from sam3_tvm.serve.problems import Problem
 from sam3_tvm.serve.turns import Kind, Turns
@@ -18,7 +19,7 @@ def turns(most: int = 100) -> Turns:
     return Turns(dict.fromkeys(Kind, most), Metrics())
 
 
-async def hold(made: Turns) -> tuple[asyncio.Task, threading.Event]:
+async def hold(made: Turns, kind: Kind) -> tuple[asyncio.Task, threading.Event]:
     """A turn that lasts until the event is set."""
     begun, over = threading.Event(), threading.Event()
 
@@ -26,7 +27,7 @@ async def hold(made: Turns) -> tuple[asyncio.Task, threading.Event]:
         begun.set()
         over.wait(20)
 
-    task = asyncio.create_task(made.run(Kind.PICTURE, call))
+    task = asyncio.create_task(made.run(kind, call))
     await asyncio.to_thread(begun.wait, 20)
     return task, over
 
@@ -34,7 +35,7 @@ async def hold(made: Turns) -> tuple[asyncio.Task, threading.Event]:
 def test_clicks_pass_ahead_of_prompts_and_these_of_pictures_and_frames_which_keep_their_order():
     async def check() -> None:
         made, order = turns(), []
-        held, over = await hold(made)
+        held, over = await hold(made, Kind.CLICK)
         asked = [Kind.PICTURE, Kind.FRAME, Kind.PROMPT, Kind.PICTURE, Kind.CLICK, Kind.PROMPT]
         tasks = []
         for number, kind in enumerate(asked):
@@ -49,10 +50,32 @@ def test_clicks_pass_ahead_of_prompts_and_these_of_pictures_and_frames_which_kee
     asyncio.run(check())
 
 
+def test_what_comes_before_others_has_its_turn_within_theirs_and_gives_none_to_its_own_kind():
+    async def check() -> None:
+        made = turns()
+        picture, picture_over = await hold(made, Kind.PICTURE)
+        prompt, prompt_over = await hold(made, Kind.PROMPT)
+        assert await asyncio.wait_for(made.run(Kind.CLICK, current_rank), 5) == 0
+        second = asyncio.create_task(made.run(Kind.PROMPT, current_rank))
+        frame = asyncio.create_task(made.run(Kind.FRAME, current_rank))
+        await asyncio.sleep(0.05)
+        assert not second.done()
+        prompt_over.set()
+        assert await asyncio.wait_for(second, 5) == 1
+        assert not frame.done()
+        assert not picture.done()
+        picture_over.set()
+        assert await asyncio.wait_for(frame, 5) == 2
+        await asyncio.gather(prompt, picture)
+        made.close()
+
+    asyncio.run(check())
+
+
 def test_what_is_given_up_before_its_turn_is_never_made():
     async def check() -> None:
         made, order = turns(), []
-        held, over = await hold(made)
+        held, over = await hold(made, Kind.PROMPT)
         first = asyncio.create_task(made.run(Kind.PROMPT, lambda: order.append("first")))
         second = asyncio.create_task(made.run(Kind.PROMPT, lambda: order.append("second")))
         await asyncio.sleep(0)
@@ -69,9 +92,9 @@ def test_what_is_given_up_before_its_turn_is_never_made():
 def test_what_is_given_up_in_its_turn_lets_the_next_begin_only_when_it_is_over():
     async def check() -> None:
         made = turns()
-        held, over = await hold(made)
+        held, over = await hold(made, Kind.PICTURE)
         held.cancel()
-        after = asyncio.create_task(made.run(Kind.CLICK, lambda: over.is_set()))
+        after = asyncio.create_task(made.run(Kind.FRAME, lambda: over.is_set()))
         await asyncio.sleep(0.05)
         assert not after.done()
         over.set()

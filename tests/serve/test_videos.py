@@ -201,7 +201,7 @@ def sent(app, film_file) -> Asked:
     return Asked(app, "/v1/videos", film_file)
 
 
-def test_between_two_frames_others_clicks_pass(on_loop, model, film_file, file):
+def test_clicks_pass_within_a_frame_and_pictures_between_two(on_loop, model, film_file, file):
     async def check(app) -> None:
         film, picture = sent(app, film_file), Asked(app, "/v1/images", file())
         await asyncio.gather(film.task, picture.task)
@@ -211,13 +211,14 @@ def test_between_two_frames_others_clicks_pass(on_loop, model, film_file, file):
         follows = Asked(app, track, json.dumps(SHOWN).encode())
         await until(lambda: model.calls)
         path = f"{picture.headers[b'location'].decode()}/click"
-        clicks = [Asked(app, path, b'{"points": [[1, 1]]}') for _ in range(2)]
-        await until(lambda: len(app.state.service.turns._heap) == 2)
+        click = Asked(app, path, b'{"points": [[1, 1]]}')
+        other = Asked(app, "/v1/images", file(1))
+        await until(lambda: len(model.calls) == 2 and app.state.service.turns._heap)
         model.gate.set()
-        await asyncio.gather(follows.task, *(one.task for one in clicks))
+        await asyncio.gather(follows.task, click.task, other.task)
         assert follows.body.count(b"\n") == 12
         frames = [f"frame {n}" for n in range(13)]
-        assert model.calls == [frames[0], "click", "click", *frames[1:]]
+        assert model.calls == [frames[0], "click", "encode", *frames[1:]]
 
     on_loop(check)
 

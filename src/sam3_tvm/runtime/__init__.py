@@ -6,6 +6,7 @@ from sam3_tvm.runtime.clicks.clicker import ClickResult
 from sam3_tvm.runtime.concepts.detector import PhraseWarning
 from sam3_tvm.runtime.concepts.exemplar import Exemplar
 from sam3_tvm.runtime.concepts.results import Result
+from sam3_tvm.runtime.execution.ranks import giving_way
 from sam3_tvm.runtime.model import Model, load
 from sam3_tvm.runtime.pictures.arguments import PromptError
 from sam3_tvm.runtime.pictures.encoded import EncodedImage
@@ -24,5 +25,6 @@ __all__ = [
     "PromptError",
     "Result",
     "TrackSession",
+    "giving_way",
     "load",
 ]

@@ -147,7 +147,7 @@ class Following:
     def _work(self) -> None:
         """What the thread does."""
         try:
-            with unplaced(self._film.path):
+            with unplaced(self._film.path), self._turns.giving_way(Kind.FRAME):
                 self._follow()
             self._wait(self._tell(None))
         except _Left:

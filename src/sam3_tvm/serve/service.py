@@ -104,12 +104,17 @@ class Service:
             model = await asyncio.to_thread(load)
             if warm_up:
                 begun = time.perf_counter()
-                await asyncio.to_thread(model.encode_image, np.zeros((64, 64, 3), np.uint8))
+                await asyncio.to_thread(self._warm_up, model)
                 self.turns.expect(Kind.PICTURE, time.perf_counter() - begun)
         except Exception:  # which the caller gets
             self._unloadable = True
             raise
         self._model = model
+
+    def _warm_up(self, model: Model) -> None:
+        # As pictures will be encoded: in memory of their own.
+        with self.turns.giving_way(Kind.PICTURE):
+            model.encode_image(np.zeros((64, 64, 3), np.uint8))
 
     async def segment(self, name: str, asked: AskSegment, form: Form) -> bytes:
         """What a picture has of what is asked for; see :meth:`Model.segment`.

@@ -1,7 +1,9 @@
-"""Who computes next: one at a time, clicks before prompts, prompts before pictures and frames.
+"""Who computes next: clicks before prompts, prompts before pictures and frames.
 
-The model uses every core for one call, so calls take turns. A turn that has begun is not broken
-off: native code can't be. What waits can be given up at any time, and costs nothing then.
+The model uses every core for one call, so calls take turns. What comes before others doesn't wait
+for the end of their turn: it has one within it, and the other call goes on afterwards, from
+the kernel that it had come to (:func:`sam3_tvm.runtime.giving_way`). A turn that has begun is never
+broken off: native code can't be. What waits can be given up at any time, and costs nothing then.
 
 All of it lives in the event loop's thread, but for the calls themselves.
 """
@@ -15,11 +17,12 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeVar
 
+from sam3_tvm.runtime import giving_way
 from sam3_tvm.serve.metrics import Metrics
 from sam3_tvm.serve.problems import Problem
 
@@ -43,6 +46,7 @@ class Kind(Enum):
     FRAME = "frame"
 
 
+# Ranks, too, in which calls give way to each other.
 # A film's next frame is asked for when the one before is done, so that pictures and films go by
 # turns.
 _PRIORITY = {Kind.CLICK: 0, Kind.PROMPT: 1, Kind.PICTURE: 2, Kind.FRAME: 2}
@@ -70,8 +74,11 @@ class Turns:
         self._seconds: dict[Kind, float] = {}
         self._heap: list[_Waiting] = []
         self._numbers = itertools.count()
-        self._taken = False
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sam3-tvm-serve")
+        # Of the turns that are taken, one within the other: each gave way to the next.
+        self._taken: list[int] = []
+        self._threads = ThreadPoolExecutor(
+            len(set(_PRIORITY.values())), thread_name_prefix="sam3-tvm-serve"
+        )
 
     @contextmanager
     def place(self, kind: Kind) -> Iterator[None]:
@@ -96,49 +103,59 @@ class Turns:
             self._places[kind] -= 1
 
     async def run(self, kind: Kind, call: Callable[[], _T]) -> _T:
-        """The result of ``call``, made on the model's thread when its turn has come.
+        """The result of ``call``, made on a thread when its turn has come.
 
         Cancelled before that, it is not made; after that, its result is dropped.
         """
         await self.take(kind)
         begun = time.perf_counter()
 
+        def made() -> _T:
+            with self.giving_way(kind):
+                return call()
+
         def over(done: asyncio.Future[_T]) -> None:
             self.give_back(kind, time.perf_counter() - begun)
             if not done.cancelled():
                 done.exception()  # which nobody may be left to ask for
 
-        made = asyncio.get_running_loop().run_in_executor(self._thread, call)
-        made.add_done_callback(over)
-        return await asyncio.shield(made)
+        making = asyncio.get_running_loop().run_in_executor(self._threads, made)
+        making.add_done_callback(over)
+        return await asyncio.shield(making)
+
+    @staticmethod
+    def giving_way(kind: Kind) -> AbstractContextManager[None]:
+        """A block for the calls of a turn that was taken, on the thread that makes them."""
+        return giving_way(_PRIORITY[kind])
 
     async def take(self, kind: Kind) -> None:
         """Wait for a turn, which :meth:`give_back` ends."""
-        asked = time.perf_counter()
-        if self._taken:
+        asked, priority = time.perf_counter(), _PRIORITY[kind]
+        if self._may_begin(priority):
+            self._taken.append(priority)
+        else:
             loop = asyncio.get_running_loop()
-            one = _Waiting(_PRIORITY[kind], next(self._numbers), loop.create_future())
+            one = _Waiting(priority, next(self._numbers), loop.create_future())
             heapq.heappush(self._heap, one)
             self._metrics.waiting.labels(kind.value).inc()
             try:
                 await one.granted
             except asyncio.CancelledError:
                 if one.granted.done() and not one.granted.cancelled():
-                    self._grant()  # it came in the same moment
+                    self._end(priority)  # it came in the same moment
                 elif one in self._heap:
                     self._heap.remove(one)
                     heapq.heapify(self._heap)
                 raise
             finally:
                 self._metrics.waiting.labels(kind.value).dec()
-        self._taken = True
         self._metrics.waited.labels(kind.value).observe(time.perf_counter() - asked)
 
     def give_back(self, kind: Kind, seconds: float) -> None:
         """End a turn of so many seconds."""
         self._metrics.computed.labels(kind.value).observe(seconds)
         self.expect(kind, seconds)
-        self._grant()
+        self._end(_PRIORITY[kind])
 
     def expect(self, kind: Kind, seconds: float) -> None:
         """Learn how long a turn of a kind takes."""
@@ -153,14 +170,19 @@ class Turns:
         """How many requests of a kind have a place."""
         return self._places[kind]
 
-    def _grant(self) -> None:
-        while self._heap:
+    def _may_begin(self, priority: int) -> bool:
+        return all(priority < taken for taken in self._taken)
+
+    def _end(self, priority: int) -> None:
+        self._taken.remove(priority)
+        while self._heap and (
+            self._heap[0].granted.done() or self._may_begin(self._heap[0].priority)
+        ):
             one = heapq.heappop(self._heap)
             if not one.granted.done():
+                self._taken.append(one.priority)
                 one.granted.set_result(None)
-                return
-        self._taken = False
 
     def close(self) -> None:
-        """Wait for the call at hand."""
-        self._thread.shutdown()
+        """Wait for the calls at hand."""
+        self._threads.shutdown()

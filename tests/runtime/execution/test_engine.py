@@ -107,6 +107,29 @@ def test_calls_of_different_engines_do_not_compute_at_the_same_time():
     assert most == [1] * 6
 
 
+def test_the_time_of_a_call_that_passes_another_counts_once():
+    engine, begun = Engine(1), threading.Event()
+    passed: list[float] = []
+
+    def long() -> None:
+        begun.set()
+        while not passed:
+            engine.let_pass(1)
+
+    caller = threading.Thread(target=engine.run, args=(long, 1))
+    start = time.perf_counter()
+    caller.start()
+    begun.wait()
+
+    def short() -> None:
+        time.sleep(0.2)
+        passed.append(1.0)
+
+    engine.run(short)
+    caller.join()
+    assert 0.2 <= engine.busy <= time.perf_counter() - start
+
+
 # In processes of their own: TVM reads its settings when the first pool is made.
 _TWO_MODELS = """
 import os, sys, threading, time

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import sys
+import threading
 from importlib import metadata
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from toy import HERE, run_python
 
 from sam3_tvm.artifact import ArtifactError
 from sam3_tvm.components import AbiError
+from sam3_tvm.errors import Sam3Error
 from sam3_tvm.runtime.execution import module
 from sam3_tvm.runtime.execution.functions import aligned
-from sam3_tvm.runtime.execution.module import load_functions
+from sam3_tvm.runtime.execution.module import Machine, load_functions
+from sam3_tvm.runtime.execution.ranks import giving_way
 
 SRC = HERE.parents[1] / "src"
 
@@ -87,6 +90,59 @@ def test_outputs_outlive_later_calls(table):
     first = [table("vision_encoder", *i)[0] for i in inputs]
     for held, i in zip(first, inputs, strict=True):
         np.testing.assert_array_equal(held, table("vision_encoder", *i)[0])
+
+
+def test_functions_are_called_in_the_midst_of_one_that_gives_way(compiled):
+    dims = {"batch": 3, "boxes": 2, "prompt": 8, "queries": 3, "masks": 3, "height": 7, "width": 9}
+    passes: list[int] = []
+    inside: list[list[np.ndarray]] = []
+
+    def let_pass(rank: int) -> None:
+        passes.append(rank)
+        if rank == 2:  # which gives way itself
+            inside.append(machine(name, inputs_of(name, dims, 1), 1))
+
+    machine = Machine(compiled, let_pass)
+    for name in (n for n in toy.COMPONENTS if n not in compiled.manifest.stages):
+        wanted = [machine(name, inputs_of(name, dims, seed)) for seed in range(2)]
+        assert passes == []
+        got = machine(name, inputs_of(name, dims, 0), 2)
+        assert set(passes) == {1, 2}
+        for result, want in [(got, wanted[0]), *((one, wanted[1]) for one in inside)]:
+            for ours, theirs in zip(result, want, strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+        passes.clear()
+        inside.clear()
+
+
+def test_calls_of_another_thread_pass_those_that_give_way_through_the_table(table):
+    (pixels,) = inputs_of("vision_encoder", {"batch": 2})
+    wanted, asked, over = table("vision_encoder", pixels)[0].copy(), threading.Event(), []
+
+    def encode() -> None:
+        with giving_way(2):
+            while not over:
+                np.testing.assert_array_equal(table("vision_encoder", pixels)[0], wanted)
+                asked.set()
+        over.append("well")
+
+    encoding = threading.Thread(target=encode)
+    encoding.start()
+    asked.wait()
+    for _ in range(50):
+        np.testing.assert_array_equal(table("vision_encoder", pixels)[0], wanted)
+    over.append("asked")
+    encoding.join()
+    assert over == ["asked", "well"]
+
+
+@pytest.mark.parametrize("rank", [-1, 4, True, 1.0, "1"])
+def test_a_rank_is_one_of_four(rank):
+    with (
+        pytest.raises(Sam3Error, match=r"a rank is an integer from 0 to 3, not "),
+        giving_way(rank),
+    ):
+        pass
 
 
 def test_aligned_copies_only_what_it_must():

@@ -38,6 +38,10 @@ _computing = Lock()
 _sharing = Lock()
 _engines: WeakValueDictionary[int, Engine] = WeakValueDictionary()
 
+# Seconds for which a call that was broken into waits for the next one: a click is two or three
+# calls with some milliseconds of NumPy between them, a kernel of the largest takes half a second.
+_LINGER = 0.02
+
 # How often a worker yields while it waits for work before it sleeps: some milliseconds, which
 # is longer than anything between two kernels takes. TVM's own 300000 keep a core busy for a
 # tenth of a second after each call (TVM 0.27, November 2026).
@@ -64,20 +68,31 @@ class Engine:
     def __init__(self, threads: int | None = None) -> None:
         self.threads = checked_threads(threads)
         self.busy = 0.0
+        self._calls = 0
         # The thread mustn't keep the engine alive: it ends with it.
         self._worker = Worker("sam3-tvm", partial(_configure_pool, self.threads))
 
-    def run(self, call: Callable[[], _T]) -> _T:
-        """The result of ``call``, made on the engine's thread. Calls queue up."""
-        return self._worker.run(lambda: self._timed(call))
+    def run(self, call: Callable[[], _T], rank: int = 0) -> _T:
+        """The result of ``call``, made on the engine's thread.
+
+        Calls queue up: those of a lower rank first, of one rank in order.
+        """
+        return self._worker.run(lambda: self._timed(call), rank)
+
+    def let_pass(self, rank: int) -> None:
+        """Make the calls that wait and have a lower rank; for a call that is being made."""
+        self._worker.let_pass(rank, _LINGER)
 
     def _timed(self, call: Callable[[], _T]) -> _T:
         with _computing:
             begun = time.perf_counter()
+            self._calls += 1
             try:
                 return call()
             finally:
-                self.busy += time.perf_counter() - begun
+                self._calls -= 1
+                if not self._calls:  # or another's time counts it
+                    self.busy += time.perf_counter() - begun
 
 
 def shared_engine(threads: int | None = None) -> Engine:

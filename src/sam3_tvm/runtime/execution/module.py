@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from sam3_tvm.artifact import MODEL, Artifact, ArtifactError
 from sam3_tvm.locks import Lock
 from sam3_tvm.runtime.execution.engine import shared_engine
 from sam3_tvm.runtime.execution.functions import FunctionTable, Input
+from sam3_tvm.runtime.execution.ranks import current_rank
 from sam3_tvm.runtime.execution.workspace import PlannedFunction, Workspace, tensor
 
 __all__ = ["Machine", "load_functions", "load_runtime"]
@@ -33,23 +35,58 @@ _loading = Lock()
 _loaded_version: str | None = None
 
 
+class _Lane:
+    """What calls of one rank need for themselves, as one may be broken into by another's.
+
+    Args:
+        executable: the loaded library.
+        last: by function, the arguments that follow its inputs.
+        between: is called between two kernels; None for nothing.
+    """
+
+    def __init__(
+        self,
+        executable: Any,
+        last: Mapping[str, tuple[Any, ...]],
+        between: Callable[[], None] | None,
+    ) -> None:
+        import tvm_ffi
+
+        self.vm = executable["vm_load_executable"]()
+        self.vm["vm_initialization"](_CPU, 0, _NAIVE_ALLOCATOR)
+        if between is not None:
+            self.vm["set_instrument"](tvm_ffi.convert(_instrument(between)))
+        workspace = Workspace()
+        self.functions = {
+            name: PlannedFunction(self.vm, name, workspace, weights)
+            for name, weights in last.items()
+        }
+
+
+def _instrument(between: Callable[[], None]) -> Callable[..., None]:
+    def instrument(function: Any, name: str, before: bool, *_: Any) -> None:
+        if before:
+            between()
+
+    return instrument
+
+
 class Machine:
     """The functions of an artifact, called by the thread that asks.
 
-    Its weights are mapped into memory, and one workspace serves all functions: not for several
-    threads at once.
+    Its weights are mapped into memory, and one workspace serves all functions that are called in
+    one rank: not for several threads at once.
 
     Args:
         artifact: opened and checked for this machine.
-
-    Attributes:
-        vm: TVM's virtual machine.
+        let_pass: is called between two kernels of a call that gives way, with its rank, and may
+            call functions of a lower one.
 
     Raises:
         ArtifactError: a library that cannot be loaded or a function that isn't in it.
     """
 
-    def __init__(self, artifact: Artifact) -> None:
+    def __init__(self, artifact: Artifact, let_pass: Callable[[int], None] | None = None) -> None:
         import tvm_ffi
 
         load_runtime(artifact)
@@ -58,43 +95,48 @@ class Machine:
         compiled = [name for name in components if name not in stages]
         compiled += [half for split in stages.values() for half in (split.image, split.prompt)]
         weights = artifact.weights()
+        self._let_pass = let_pass
         self._process = 0
         self._started: list[Any] = []
         try:
             self._executable = tvm_ffi.load_module(path)
             self._last = {name: _last(weights.function(name)) for name in compiled}
-            self._start()
+            self._lane(0)
         except (AttributeError, RuntimeError, OSError, ValueError) as error:
             _raise_lack_of_memory(error, path)
             reason = " ".join(str(error).split())
             raise ArtifactError(f"{path}: cannot be loaded ({reason}); compile it again") from error
 
-    def _start(self) -> None:
-        """Make the virtual machine of this process."""
-        self.vm = self._executable["vm_load_executable"]()
-        self.vm["vm_initialization"](_CPU, 0, _NAIVE_ALLOCATOR)
-        # What a forked child inherits may stand in the midst of a call, whose values must stay.
-        self._started.append(self.vm)
-        workspace = Workspace()
-        self._functions = {
-            name: PlannedFunction(self.vm, name, workspace, last)
-            for name, last in self._last.items()
-        }
-        self._process = os.getpid()
+    @property
+    def vm(self) -> Any:
+        """TVM's virtual machine for calls that give way to no others."""
+        return self._lane(0).vm
 
-    def _function(self, name: str) -> PlannedFunction:
+    def _lane(self, rank: int) -> _Lane:
         if self._process != os.getpid():
-            self._start()
-        return self._functions[name]
+            self._lanes: dict[int, _Lane] = {}
+            self._process = os.getpid()
+        if rank not in self._lanes:
+            between = partial(self._let_pass, rank) if self._let_pass and rank else None
+            lane = self._lanes[rank] = _Lane(self._executable, self._last, between)
+            # What a forked child inherits may stand in the midst of a call, whose values must stay.
+            self._started.append(lane.vm)
+        return self._lanes[rank]
 
-    def __call__(self, name: str, inputs: Sequence[Input]) -> list[NDArray[Any]]:
+    def __call__(self, name: str, inputs: Sequence[Input], rank: int = 0) -> list[NDArray[Any]]:
         """The results of a function, in order.
+
+        Args:
+            name: the function.
+            inputs: that keep its signature.
+            rank: of the call; it gives way to those of a lower one.
 
         Raises:
             ArtifactError: the code refuses what the artifact's own tables say that it takes.
         """
+        function = self._lane(rank).functions[name]
         try:
-            return [np.from_dlpack(t) for t in self._function(name)(_arguments(inputs))]
+            return [np.from_dlpack(t) for t in function(_arguments(inputs))]
         except RuntimeError as error:
             _raise_lack_of_memory(error, self._path)
             raise
@@ -108,7 +150,7 @@ class Machine:
 
     def needs(self, name: str, inputs: Sequence[Input]) -> tuple[int, ...]:
         """The bytes of the workspace for a call, then those of the buffers for its results."""
-        return self._function(name).needs(_arguments(inputs))
+        return self._lane(0).functions[name].needs(_arguments(inputs))
 
 
 def load_functions(artifact: Artifact, threads: int | None = None) -> FunctionTable:
@@ -123,11 +165,11 @@ def load_functions(artifact: Artifact, threads: int | None = None) -> FunctionTa
         Sam3Error: a number of threads that can't be.
     """
     engine = shared_engine(threads)
-    machine = Machine(artifact)
+    machine = Machine(artifact, engine.let_pass)
 
     def invoke(name: str, inputs: Sequence[Input]) -> list[NDArray[Any]]:
-        # One at a time: a Relax VM is not re-entrant.
-        return engine.run(lambda: machine(name, inputs))
+        rank = current_rank()
+        return engine.run(lambda: machine(name, inputs, rank), rank)
 
     manifest = artifact.manifest
     return FunctionTable(manifest.components, invoke, manifest.stages)
