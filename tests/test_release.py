@@ -111,3 +111,29 @@ def test_the_demonstration_runs_from_the_wheel_in_an_empty_folder(wheel, tmp_pat
     made = {path.name for path in (work / "out" / "demo").iterdir()}
     assert made >= {"hexagons.png", "stars.png", "outlines.png", "film.mp4", "film.png"}
     assert (work / "out" / "shapes" / "manifest.json").is_file()
+
+
+def test_the_workflow_does_what_continuous_integration_runs():
+    """On every system: by .ci/run itself, or where there is no make, by its steps."""
+    yaml = pytest.importorskip("yaml")
+    text = (ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")
+    assert "has not run" in text.partition("name:")[0]
+    jobs = yaml.safe_load(text)["jobs"]
+    assert jobs["ci"]["steps"][-1] == {"run": "bash .ci/run"}
+    runners = [row["runner"] for row in jobs["ci"]["strategy"]["matrix"]["include"]]
+    assert {runner.partition("-")[0] for runner in runners} == {"ubuntu", "macos"}
+    assert any(runner.endswith("-arm") for runner in runners)
+    ran = "\n".join(step.get("run", "") for step in jobs["windows"]["steps"])
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for tool in (
+        "ruff check .",
+        "ruff format --check .",
+        "mypy",
+        "pip install --quiet -e '.[dev]'",
+    ):
+        assert tool in makefile
+        assert tool in ran
+    (options,) = re.findall(r"pytest (-n .+)$", makefile, re.MULTILINE)
+    assert re.findall(r"pytest (.+)$", ran, re.MULTILINE) == [options, f"{options} -m slow"]
+    commands = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    assert [line for line in commands if line.startswith("make")] == ["make test", "make test-slow"]

@@ -27,6 +27,7 @@ from importlib import metadata
 from pathlib import Path
 
 from sam3_tvm import host
+from sam3_tvm import system as system_of
 from sam3_tvm import weights as weights_format
 from sam3_tvm.abi import Sizes
 from sam3_tvm.arithmetic import FLOAT32
@@ -328,7 +329,7 @@ def check_host(
             f"{artifact}: built for {arch} processors, and this one is {here}; {advice}"
         )
     wanted = next((name for word, name in _SYSTEMS.items() if word in rest), None)
-    running = system or platform.system()
+    running = system or system_of.name()
     if wanted is not None and wanted != running:
         raise ArtifactError(f"{artifact}: built for {wanted}, and this is {running}; {advice}")
     if features is None:
