@@ -4,9 +4,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXAMPLES := examples
-CHECKPOINT := checkpoints/shapes
-ARTIFACT := out/shapes
 
 .DEFAULT_GOAL := help
 .PHONY: help demo train train-tracker draw test test-slow test-full test-aarch64 zoo docs lint format setup setup-dev clean distclean
@@ -47,17 +44,7 @@ setup: $(VENV)/.stamp-compile
 setup-dev: $(VENV)/.stamp-dev
 
 demo: $(VENV)/.stamp-compile
-	$(BIN)/sam3-tvm compile $(CHECKPOINT) -o $(ARTIFACT)
-	$(BIN)/sam3-tvm segment $(ARTIFACT) $(EXAMPLES)/hexagons.jpg --text "green hexagons" -o out/demo
-	$(BIN)/sam3-tvm segment $(ARTIFACT) $(EXAMPLES)/stars.jpg --box 64,20,180,133 -o out/demo
-	$(BIN)/sam3-tvm segment $(ARTIFACT) $(EXAMPLES)/outlines.jpg --text hexagon \
-	  --negative-box 320,41,374,96 -o out/demo
-	$(BIN)/sam3-tvm track $(ARTIFACT) $(EXAMPLES)/film.mp4 --text "red star" \
-	  -o out/demo/film.mp4 -o out/demo/film.png
-	@echo
-	@echo "The pictures: out/demo/hexagons.png (a phrase), out/demo/stars.png (a box around one),"
-	@echo "out/demo/outlines.png (a phrase, and a box around what is not meant)."
-	@echo "The film: out/demo/film.mp4, and out/demo/film.png (twelve of its frames)."
+	$(BIN)/sam3-tvm demo -o out
 
 train: $(VENV)/.stamp-train
 	$(BIN)/python -m training

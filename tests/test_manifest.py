@@ -50,6 +50,30 @@ def test_manifest_round_trips_through_json(made):
     assert Manifest.from_json(data) == made.manifest
 
 
+def test_no_time_is_written_and_that_of_earlier_versions_is_read(made):
+    data = json.loads(json.dumps(made.manifest.to_json()))
+    assert "created" not in data
+    older = Manifest.from_json({**data, "created": "2026-11-29T12:00:00+00:00"})
+    assert older.to_json()["created"] == "2026-11-29T12:00:00+00:00"
+
+
+def test_what_is_written_twice_has_the_same_bytes(tmp_path):
+    folders = [toy.write_artifact(tmp_path / name).path for name in ("one", "other")]
+    first, again = ({p.name: p.read_bytes() for p in f.iterdir()} for f in folders)
+    assert first == again
+
+
+def test_files_of_a_checkpoint_come_with_hashes_and_need_not_be_there(made):
+    data = json.loads(json.dumps(made.manifest.to_json()))
+    data["source"]["files"] = {"model.safetensors": "0f" * 32}
+    assert Manifest.from_json(data).source.files == {"model.safetensors": "0f" * 32}
+    data["source"]["files"] = {"model.safetensors": "0F"}
+    with pytest.raises(ArtifactError, match=r"source.files has no SHA-256 for 'model.safetensors'"):
+        Manifest.from_json(data)
+    del data["source"]["files"]
+    assert Manifest.from_json(data).source.files == {}
+
+
 _CLICK_SIZES = {"backbone": 8, "masks": 4}
 _CLICK_RULES = {"stability_delta": 0.05, "stability_threshold": 0.98}
 

@@ -36,8 +36,9 @@ KERNEL = {"compiler/targets", "compiler/kernels/emit", "compiler/kernels/vector_
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "progress": set(),
-    "locks": set(),
-    "host": set(),
+    "locks": {"system"},
+    "system": set(),
+    "host": {"system"},
     "binary": set(),
     "linking": {"errors", "binary"},
     "values": set(),
@@ -48,16 +49,16 @@ ROOMS: dict[str, set[str]] = {
     "extras": {"errors"},
     "json_file": set(),
     "tokenizer_file": {"json_file"},
-    "unfinished": set(),
+    "unfinished": {"system"},
     "strict_json": {"errors"},
     "manifest": CONTRACT | {"strict_json"},
     "weights": {"errors", "json_file", "strict_json"},
-    "artifact": CONTRACT | {"host"} | FOLDER - {"artifact"},
+    "artifact": CONTRACT | {"host", "system"} | FOLDER - {"artifact"},
     "files": {"errors", "unfinished"},
     "machine": {"errors", "host", "linking"},
-    "assets": set(),
+    "assets": {"errors"},
     "drawn_film": set(),
-    "runtime/execution": CONTRACT | FOLDER,
+    "runtime/execution": CONTRACT | FOLDER | {"host", "system"},
     "runtime/pictures": CONTRACT | FOLDER | {"files", "runtime/execution"},
     "runtime/concepts": CONTRACT | FOLDER | {"runtime/execution", "runtime/pictures"},
     "runtime/clicks": CONTRACT | FOLDER | {"runtime/execution", "runtime/pictures"},
@@ -74,7 +75,7 @@ ROOMS: dict[str, set[str]] = {
     "tiles": {"errors", "extras", "progress", "files", "runtime"},
     "annotate": CONTRACT | {"extras", "files", "json_file", "unfinished", "runtime", "tiles"},
     "labels": {"errors", "extras", "runtime"},
-    "serve": {"errors", "locks", "runtime", "film", "tiles", "annotate", "labels"},
+    "serve": {"errors", "locks", "system", "runtime", "film", "tiles", "annotate", "labels"},
     "importer": {"errors", "progress"},
     "lessons": {"errors", "progress", "linking", "importer"},
     "sources/image_size": {"errors"},
@@ -114,15 +115,17 @@ ROOMS: dict[str, set[str]] = {
     "verify": CONTRACT | FOLDER | {"drawn_film", "runtime", "sources", "sensitivity"},
     "bench": CONTRACT
     | FOLDER
-    | {"drawn_film", "host", "machine", "runtime", "sources", "compiler"},
+    | {"drawn_film", "host", "system", "machine", "runtime", "sources", "compiler"},
     # The package's own names, load and compile among them, looked up when they are asked for.
     "__init__": {"errors", "extras", "runtime", "compiler"},
     "cli": CONTRACT
     | FOLDER
     | {
         "host",
+        "system",
         "machine",
         "files",
+        "assets",
         "runtime",
         "tiles",
         "film",
@@ -143,6 +146,7 @@ LIGHT = {
     *FOLDER,
     *(
         "host",
+        "system",
         "machine",
         "files",
         "assets",

@@ -71,13 +71,11 @@ def __getattr__(name: str) -> Any:
 
         return getattr(sam3_tvm.runtime, name)
     if name == "compile":
-        from importlib.util import find_spec
+        from sam3_tvm.extras import missing
 
-        from sam3_tvm.extras import EXTRAS
-
-        if missing := [package for package in EXTRAS["compile"] if find_spec(package) is None]:
+        if lacking := missing("compile"):
             raise MissingExtraError(
-                f"compiling needs {', '.join(missing)}, which this installation lacks: "
+                f"compiling needs {', '.join(lacking)}, which this installation lacks: "
                 "pip install 'sam3-tvm[compile]'"
             )
         from sam3_tvm.compiler import compile as compile_

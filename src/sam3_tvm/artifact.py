@@ -23,11 +23,11 @@ import stat
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 
 from sam3_tvm import host
+from sam3_tvm import system as system_of
 from sam3_tvm import weights as weights_format
 from sam3_tvm.abi import Sizes
 from sam3_tvm.arithmetic import FLOAT32
@@ -85,6 +85,7 @@ __all__ = [
     "create",
     "open",
     "open_weights",
+    "sha256",
 ]
 
 MANIFEST = "manifest.json"
@@ -181,12 +182,11 @@ class ArtifactWriter:
         """
         self.weights.close()
         files = {
-            path.name: StoredFile(path.stat().st_size, _sha256(path))
+            path.name: StoredFile(path.stat().st_size, sha256(path))
             for path in sorted(self.folder.iterdir())
         }
         manifest = Manifest(
             sam3_tvm=metadata.version("sam3-tvm"),
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             source=source,
             target=target,
             versions=dict(versions),
@@ -337,7 +337,7 @@ def check_host(
             f"{artifact}: built for {arch} processors, and this one is {here}; {advice}"
         )
     wanted = next((name for word, name in _SYSTEMS.items() if word in rest), None)
-    running = system or platform.system()
+    running = system or system_of.name()
     if wanted is not None and wanted != running:
         raise ArtifactError(f"{artifact}: built for {wanted}, and this is {running}; {advice}")
     if features is None:
@@ -387,13 +387,14 @@ def _check_file(path: Path, stored: StoredFile, *, full: bool) -> None:
             raise ArtifactError(
                 f"{path}: has {size} bytes where {stored.bytes} were written; {advice}"
             )
-        if full and _sha256(path) != stored.sha256:
+        if full and sha256(path) != stored.sha256:
             raise ArtifactError(f"{path}: is not the file that was written; {advice}")
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror}; {advice}") from error
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """A file's SHA-256, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

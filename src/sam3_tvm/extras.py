@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from sam3_tvm.errors import MissingExtraError
 
-__all__ = ["EXTRAS", "needed"]
+__all__ = ["EXTRAS", "missing", "needed"]
 
 EXTRAS = {
     "compile": ("torch", "transformers", "tvm", "huggingface_hub"),
@@ -20,6 +21,11 @@ EXTRAS = {
     "geo": ("rasterio", "pyogrio", "shapely"),
 }
 """Extras, and the top-level packages that are imported of each."""
+
+
+def missing(extra: str) -> list[str]:
+    """The packages of an extra that aren't installed; none of them is imported."""
+    return [package for package in EXTRAS[extra] if find_spec(package) is None]
 
 
 @contextmanager

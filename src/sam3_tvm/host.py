@@ -18,6 +18,8 @@ from pathlib import Path
 # runs on. Its stubs leave it out.
 from numpy._core._multiarray_umath import __cpu_features__  # type: ignore[import-not-found]
 
+from sam3_tvm import system
+
 __all__ = [
     "LEVELS",
     "available_bytes",
@@ -31,6 +33,7 @@ __all__ = [
     "multiplies_bfloat16",
     "multiplies_int8",
     "peak_bytes",
+    "physical_cores",
     "resident_bytes",
 ]
 
@@ -133,6 +136,25 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def physical_cores() -> int:
+    """Cores that this process may use: where the system tells (Linux) as many as there are apart
+    from second threads on the same one, and as its control group grants whole ones (version 2)."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    topology = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+    found = {_read(topology.format(cpu)) or f"{cpu}" for cpu in os.sched_getaffinity(0)}
+    return min(len(found), _cpu_quota())
+
+
+def _cpu_quota() -> int:
+    """Whole CPUs that the control group grants: no limit where it has none."""
+    try:
+        quota, period = _read("/sys/fs/cgroup/cpu.max").split()
+        return max(1, int(quota) // int(period))
+    except ValueError:
+        return 1 << 16
+
+
 def caches() -> dict[int, int]:
     """Data cache sizes in bytes by level, where the system tells them (Linux); else none."""
     found: dict[int, int] = {}
@@ -171,19 +193,17 @@ def resident_bytes() -> int | None:
     return int(pages[1]) * os.sysconf("SC_PAGE_SIZE") if pages else None
 
 
-def peak_bytes() -> int:
-    """The most memory that this process held at once, mapped files included.
+def peak_bytes() -> int | None:
+    """The most memory that this process held at once, mapped files included, where the system
+    tells (not on Windows), else None.
 
     Linux hands ``ru_maxrss`` of a parent on to the child it starts, so a small process of a
     large parent would look large; its own mark is in ``/proc``.
     """
-    import resource  # Windows has none, and doesn't measure
-
     for line in _read("/proc/self/status").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return system.most_resident_bytes()
 
 
 def _read(path: str | Path) -> str:

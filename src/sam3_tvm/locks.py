@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
+from sam3_tvm import system
+
 __all__ = ["Lock", "Worker", "never_free", "renew_in_children"]
 
 _T = TypeVar("_T")
@@ -164,5 +166,4 @@ def _renew_all() -> None:
         held._renew()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)
+system.after_fork_in_child(_renew_all)

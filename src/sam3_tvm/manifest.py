@@ -6,8 +6,9 @@ every change that an older reader would misunderstand.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, get_type_hints
 
 from sam3_tvm.abi import Sizes, abi
@@ -46,13 +47,29 @@ FORMAT = 6
 6: ``video_concepts``, and memories are made from masks of four times the side of the model's."""
 
 
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
 @dataclass(frozen=True)
 class Source:
-    """Where the model came from: the kind of source, the checkpoint, the rules it follows."""
+    """Where the model came from.
+
+    Attributes:
+        kind: of the source, such as ``"transformers"``.
+        checkpoint: as it was named.
+        reference: the rules that it follows.
+        files: SHA-256 in hexadecimal of the files that its weights were read from, and of its
+            configuration, by name; empty for random weights.
+    """
 
     kind: str
     checkpoint: str
     reference: ReferenceRules
+    files: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if odd := [name for name, digest in self.files.items() if not _SHA256.fullmatch(digest)]:
+            raise ArtifactError(f"source.files has no SHA-256 for {shown(odd[0])}")
 
 
 @dataclass(frozen=True)
@@ -191,7 +208,6 @@ class Manifest:
 
     Attributes:
         sam3_tvm: version of the package that wrote the artifact.
-        created: when, ISO 8601 with time zone.
         source, target: where the model came from and what it was compiled for.
         versions: versions of the packages used, by distribution name.
         sizes: the model's static sizes.
@@ -208,10 +224,11 @@ class Manifest:
         video_concepts: how objects of phrases are found and held to one another in a video; None
             where ``sizes.video`` is.
         calibration: what pictures decided about int8; None where none were asked.
+        created: when, in artifacts of earlier versions. The time isn't written any more, so that
+            what is compiled twice has the same bytes.
     """
 
     sam3_tvm: str
-    created: str
     source: Source
     target: Target
     versions: dict[str, str]
@@ -228,12 +245,14 @@ class Manifest:
     video: VideoRules | None = None
     video_concepts: ConceptVideoRules | None = None
     calibration: Calibration | None = None
+    created: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The manifest as plain data."""
         data = {"format": FORMAT, **asdict(self)}
-        if self.calibration is None:
-            del data["calibration"]
+        for name in ("calibration", "created"):
+            if data[name] is None:
+                del data[name]
         data["components"] = abi_to_json(self.components)
         data["stages"] = {name: stages.to_json() for name, stages in self.stages.items()}
         return data

@@ -137,7 +137,11 @@ def check_keys(
 
 def optional_entries(kind: type) -> set[str]:
     """The entries of a dataclass that need not be there: those with a default."""
-    return {f.name for f in _entries(kind) if f.default is not MISSING}
+    return {
+        f.name
+        for f in _entries(kind)
+        if f.default is not MISSING or f.default_factory is not MISSING
+    }
 
 
 def _entries(kind: type) -> list[Field[Any]]:

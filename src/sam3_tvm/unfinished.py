@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from sam3_tvm import system
+
 __all__ = [
     "in_the_making",
     "lock_alone",
@@ -59,21 +61,25 @@ def unfinished_folder(final: Path) -> Iterator[Path]:
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
+        if lock is not None:
+            os.close(lock)
 
 
-def _begin(final: Path) -> tuple[Path, int]:
-    """The folder, and the descriptor of a lock on it, which ends with this process."""
+def _begin(final: Path) -> tuple[Path, int | None]:
+    """The folder, and the descriptor of a lock on it, which ends with this process; None where
+    folders can't be locked."""
     name = f".{final.name}.{secrets.token_hex(4)}"
     # Locked before it has the name that is looked for.
     new = final.with_name(f"{name}.new")
     new.mkdir()
-    lock = os.open(new, os.O_RDONLY)
+    lock = system.descriptor_of_folder(new)
     try:
-        _locked(lock)
+        if lock is not None:
+            system.lock(lock)
         return new.rename(final.with_name(f"{name}.part")), lock
     except BaseException:
-        os.close(lock)
+        if lock is not None:
+            os.close(lock)
         shutil.rmtree(new, ignore_errors=True)
         raise
 
@@ -89,9 +95,12 @@ def remove_left_over(final: Path) -> None:
         if not (pattern.fullmatch(path.name) and path.is_dir()):
             continue
         with suppress(OSError):
-            lock = os.open(path, os.O_RDONLY)
+            lock = system.descriptor_of_folder(path)
+            # Without locks nobody can say whether its writer is still at work.
+            if lock is None:
+                continue
             try:
-                if _locked(lock):
+                if system.lock(lock):
                     shutil.rmtree(path, ignore_errors=True)
             finally:
                 os.close(lock)
@@ -106,25 +115,9 @@ def lock_alone(descriptor: int, path: Path) -> bool:
         descriptor: of the file.
         path: by which it was opened.
     """
-    if _locked(descriptor) is False:
+    if system.lock(descriptor) is False:
         return False
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except OSError:
         return False
-
-
-def _locked(descriptor: int) -> bool | None:
-    """Lock an open file or folder, if nobody else has; whether it is locked now.
-
-    None where there are no locks: some network file systems, Windows.
-    """
-    try:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except (ImportError, OSError):
-        return None
-    return True

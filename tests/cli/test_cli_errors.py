@@ -21,7 +21,7 @@ from sam3_tvm.cli.prompts import parse_box, parse_point, parse_prompts
 from sam3_tvm.errors import UsageError
 
 COMMANDS = (
-    *("compile", "convert", "segment", "annotate", "click", "track"),
+    *("demo", "compile", "convert", "segment", "annotate", "click", "track"),
     *("serve", "verify", "evaluate", "bench", "tune", "info", "doctor"),
 )
 

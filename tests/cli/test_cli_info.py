@@ -30,6 +30,15 @@ def test_info_tells_what_is_in_an_artifact(cli, toy_artifact):
     assert all(name in result.stdout for name in toy.COMPONENTS)
 
 
+def test_info_tells_the_hashes_of_the_checkpoint_as_sha256sum_does(cli, tmp_path):
+    rules = artifact.ReferenceRules(False, "probabilities", "visual", 0.3)
+    source = artifact.Source("transformers", "here", rules, {"model.safetensors": "0f" * 32})
+    result = cli("info", toy.write_artifact(tmp_path / "named", source=source).path)
+    assert result.exit_code == 0, result.output
+    assert f"{'0f' * 32}  model.safetensors" in result.stdout
+    assert "created" not in result.stdout
+
+
 def test_info_lists_the_halves_of_functions(cli, tmp_path):
     made = toy.write_artifact(tmp_path / "staged", stages=toy.STAGES)
     result = cli("info", made.path)

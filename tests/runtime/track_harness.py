@@ -72,7 +72,6 @@ class Studio:
             runtime_libraries=(),
             files={},
             sam3_tvm="0",
-            created="2026-01-01T00:00:00+00:00",
             stages={},
             arithmetic=dict.fromkeys(abi(source.sizes), "float32"),
             clicks=source.clicks,

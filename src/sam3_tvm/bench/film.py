@@ -195,7 +195,9 @@ def _watch(session: TrackSession) -> tuple[list[int], list[int], float]:
 
 def _check_readable() -> None:
     if resident_bytes() is None:
-        raise Sam3Error("resident memory is read from /proc/self/statm, on Linux")
+        raise Sam3Error(
+            "this system doesn't tell how much memory a process holds: measure on Linux"
+        )
 
 
 def _checkpoint(model: Model) -> str:

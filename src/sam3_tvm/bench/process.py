@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from sam3_tvm import system
 from sam3_tvm.bench.parts import BenchError
 
 __all__ = ["Worker", "WorkerError", "termination_unwinds"]
@@ -69,7 +70,7 @@ class Worker:
                 env=environment,
                 text=True,
                 # A group of its own, which ends with it: compilers start processes too.
-                start_new_session=True,
+                **system.own_group(),
             )
         # It has a job from the start.
         self._asked = True
@@ -121,19 +122,7 @@ class Worker:
 
     def _reap(self) -> int:
         """Wait for the end, kill what is left of the group, and return the exit code."""
-        if not hasattr(os, "killpg"):
-            try:
-                return self._process.wait(_PATIENCE)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                return self._process.wait()
-        pid, patience = self._process.pid, time.monotonic() + _PATIENCE
-        # Until it is waited for, no other process gets its number.
-        ended = os.WEXITED | os.WNOWAIT | os.WNOHANG
-        while os.waitid(os.P_PID, pid, ended) is None and time.monotonic() < patience:
-            time.sleep(0.005)
-        os.killpg(pid, signal.SIGKILL)
-        return self._process.wait()
+        return system.end_group(self._process, _PATIENCE)
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -147,10 +136,10 @@ class Worker:
 
     def _last_words(self) -> str:
         code = self._reap()
-        if code == -signal.SIGKILL:
+        if system.was_killed(code):
             return "was killed by the system, most likely for want of memory"
-        if code < 0:
-            return f"was ended by {signal.Signals(-code).name}"
+        if (name := system.what_ended(code)) is not None:
+            return f"was ended by {name}"
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
         # The last line of a traceback names the error; what stands after it is exit handlers'.
         told = [line.strip() for line in lines if line.strip() and not line.startswith(" ")]

@@ -14,6 +14,7 @@ from sam3_tvm.cli.bench import command as _bench
 from sam3_tvm.cli.click import command as _click
 from sam3_tvm.cli.compile import command as _compile
 from sam3_tvm.cli.convert import command as _convert
+from sam3_tvm.cli.demo import command as _demo
 from sam3_tvm.cli.doctor import command as _doctor
 from sam3_tvm.cli.ending import INTERRUPTED, Ended, end_in_native_code, end_on_signals
 from sam3_tvm.cli.evaluate import command as _evaluate
@@ -82,9 +83,9 @@ def _print_version(wanted: bool) -> None:
 
 
 @app.callback(
-    epilog="Start in a clone with: sam3-tvm compile checkpoints/shapes -o out/shapes, then "
-    "sam3-tvm segment out/shapes examples/hexagons.jpg --text hexagon. Anywhere with random "
-    "weights: sam3-tvm compile random:tiny -o out/tiny. Each command explains itself with --help.",
+    epilog="Start with: sam3-tvm demo, which compiles a small model that comes with the package "
+    "and shows what it finds. With random weights: sam3-tvm compile random:tiny -o out/tiny. Each "
+    "command explains itself with --help.",
 )
 def _options(
     version: Annotated[
@@ -97,6 +98,7 @@ def _options(
     """SAM 3 compiled with Apache TVM: a checkpoint becomes a folder that runs without PyTorch."""
 
 
+app.command("demo")(_demo)
 app.command("compile")(_compile)
 app.command("convert")(_convert)
 app.command("segment")(_segment)

@@ -218,7 +218,9 @@ def command(
     show(f"{report.path}", rows)
     say(
         f"{report.parameters / 1e6:.1f} million parameters; artifact "
-        f"{byte_size(report.artifact_bytes)}; peak memory {byte_size(report.peak_bytes)}"
+        f"{byte_size(report.artifact_bytes)}"
+        # Not every system tells.
+        f"{f'; peak memory {byte_size(report.peak_bytes)}' if report.peak_bytes else ''}"
     )
     if report.calibration is not None:
         say(f"calibrated {report.calibration}")

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
+from sam3_tvm import system
 from sam3_tvm.cli.terminal import complain
 from sam3_tvm.unfinished import remove_unfinished
 
@@ -93,10 +94,9 @@ def forget(handler: _Handler) -> None:
 
 def end_on_signals() -> None:
     """Let SIGTERM and SIGHUP end a command as Ctrl-C does: what is half-written is removed."""
-    for name in ("SIGTERM", "SIGHUP"):
-        # Windows has the first alone, and what a parent has ignored (nohup) stays so.
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+    for number in system.asks_for_an_end():
+        # Ctrl-C has a handler of Python's. What a parent has ignored (nohup) stays so.
+        if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _end)
 
 
@@ -107,7 +107,7 @@ def end_in_native_code() -> None:
     these are left to themselves, but those of :func:`spare_the_first`.
     """
     global _told
-    if os.name != "posix":  # elsewhere set_wakeup_fd() takes sockets alone
+    if not system.signals_wake_pipes():
         return
     if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)

@@ -69,6 +69,7 @@ def _summary(opened: Artifact, reason: str | None) -> Table:
     versions = {"sam3-tvm": manifest.sam3_tvm, **manifest.versions}
     lines: dict[str, str | list[str]] = {
         "source": f"{source.kind}, checkpoint {source.checkpoint}",
+        **({"its files": _digests(source.files)} if source.files else {}),
         "tasks": ", ".join(sizes.tasks),
         "reference rules": f"geometry encoded {geometry}; masks: {rules.mask_resize} are resized; "
         f"boxes alone go with {rules.visual_text!r}; keeps scores above {rules.default_threshold}",
@@ -80,7 +81,7 @@ def _summary(opened: Artifact, reason: str | None) -> Table:
         "runs here": reason or "yes",
         "sizes": f"picture {sizes.image} px, grid {sizes.grid}, hidden {sizes.hidden}, "
         f"{sizes.text_tokens} text tokens, {sizes.queries} queries, {sizes.heads} heads",
-        "created": manifest.created,
+        **({"created": manifest.created} if manifest.created else {}),
         "versions": ", ".join(f"{k} {v}" for k, v in versions.items()),
         "licence of the weights": manifest.licence.name or "none stated by the source",
         "fingerprint": opened.fingerprint,
@@ -88,6 +89,11 @@ def _summary(opened: Artifact, reason: str | None) -> Table:
     for name, value in lines.items():
         rows.add_row(name, value)
     return rows
+
+
+def _digests(files: dict[str, str]) -> list[str]:
+    """Files of the checkpoint as ``sha256sum`` lists them."""
+    return [f"{digest}  {name}" for name, digest in files.items()]
 
 
 def _arithmetic(manifest: Manifest) -> list[str]:

@@ -7,6 +7,7 @@ import threading
 from contextlib import suppress
 from typing import Any
 
+from sam3_tvm import system
 from sam3_tvm.cli import ending
 from sam3_tvm.cli.terminal import complain
 
@@ -27,8 +28,6 @@ class Interrupts:
         signal: the one that came, or None.
     """
 
-    _HEARD = ("SIGINT", "SIGTERM", "SIGHUP")  # not every system has the last
-
     def __init__(self, at_hand: str) -> None:
         self._at_hand = at_hand
         self.signal: int | None = None
@@ -40,10 +39,9 @@ class Interrupts:
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
             ending.spare_the_first(self._take)
-            for name in self._HEARD:
-                number = getattr(signal, name, None)
+            for number in system.asks_for_an_end():
                 # What is ignored stays so, as nohup has it.
-                if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+                if signal.getsignal(number) != signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._take)
         return self
 

@@ -43,7 +43,12 @@ def describe(
     (writer.folder / runtime.name).write_bytes(runtime.content)
     packages = ("apache-tvm", "apache-tvm-ffi", "torch", "transformers")
     writer.describe(
-        source=artifact.Source(source.kind, source.checkpoint, source.reference),
+        source=artifact.Source(
+            source.kind,
+            source.checkpoint,
+            source.reference,
+            {path.name: artifact.sha256(path) for path in source.files},
+        ),
         target=artifact.Target(
             "llvm",
             target.name,

@@ -55,7 +55,8 @@ class CompileReport:
     Attributes:
         path: the artifact.
         seconds: wall time by step.
-        peak_bytes: most memory the process held at once, by the operating system's count.
+        peak_bytes: most memory the process held at once, by the operating system's count; 0
+            where it doesn't tell.
         artifact_bytes: size of the artifact.
         parameters: parameters of the model that the artifact uses.
         vision: how large pictures its vision encoder takes, and what that costs.
@@ -231,7 +232,7 @@ def compile(
             used = options.target.with_features(used_features(mod))
             describe(writer, source, components, split, schemes, used, library, report.calibration)
     progress("done", steps.total, steps.total)
-    report.peak_bytes = host.peak_bytes()
+    report.peak_bytes = host.peak_bytes() or 0
     report.artifact_bytes = sum(p.stat().st_size for p in report.path.iterdir())
     return report
 

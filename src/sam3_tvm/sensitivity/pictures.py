@@ -149,7 +149,6 @@ def _manifest(source: Source) -> Manifest:
     components = abi(source.sizes)
     return Manifest(
         sam3_tvm="",
-        created="",
         source=ManifestSource(source.kind, source.checkpoint, source.reference),
         target=Target("torch", "PyTorch", "", "", ()),
         versions={},

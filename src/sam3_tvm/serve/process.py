@@ -13,6 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 from PIL import Image
 
+from sam3_tvm import system
 from sam3_tvm.errors import UsageError
 from sam3_tvm.runtime import Model, PhraseWarning
 from sam3_tvm.serve.app import create_app
@@ -119,10 +120,9 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        heard = ("SIGINT", "SIGTERM", "SIGHUP")  # not every system has the last
-        numbers = [getattr(signal, name) for name in heard if hasattr(signal, name)]
         # What a parent has ignored (nohup) stays so.
-        numbers = [n for n in numbers if signal.getsignal(n) != signal.SIG_IGN]
+        heard = system.asks_for_an_end()
+        numbers = [n for n in heard if signal.getsignal(n) != signal.SIG_IGN]
         before = {number: signal.signal(number, self.handle_exit) for number in numbers}
         try:
             yield

@@ -262,6 +262,9 @@ class Source(Protocol):
     preprocessing: Preprocessing
     licence: Licence | None
     reference: ReferenceRules
+    files: Sequence[Path]
+    """The files that the weights were read from, and its configuration where there is one; empty
+    for random weights."""
     pad_id: int
     """Token id that pads phrases."""
     mask_by_id: bool

@@ -12,12 +12,12 @@ import os
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import numpy as np
 
+from sam3_tvm import host
 from sam3_tvm.errors import Sam3Error
 from sam3_tvm.locks import Lock, Worker
 
@@ -158,25 +158,7 @@ def default_threads() -> int:
         if value:
             number = int(first) if first.isascii() and first.isdigit() else value
             return _accepted(number, f"{name} in the environment")
-    if not hasattr(os, "sched_getaffinity"):
-        return os.cpu_count() or 1
-    topology = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
-    cores = set()
-    for cpu in os.sched_getaffinity(0):
-        try:
-            cores.add(Path(topology.format(cpu)).read_text())
-        except OSError:
-            cores.add(f"{cpu}")
-    return min(len(cores), _cpu_quota())
-
-
-def _cpu_quota() -> int:
-    """Whole CPUs that the control group grants (Linux, version 2): no limit where it has none."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, int(quota) // int(period))
-    except (OSError, ValueError):
-        return 1 << 16
+    return host.physical_cores()
 
 
 def _configure_pool(threads: int) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sam3_tvm import system
 from sam3_tvm.artifact import MODEL, Artifact, ArtifactError
 from sam3_tvm.locks import Lock
 from sam3_tvm.runtime.execution.engine import shared_engine
@@ -99,7 +100,8 @@ class Machine:
         self._process = 0
         self._started: list[Any] = []
         try:
-            self._executable = tvm_ffi.load_module(path)
+            with system.finding_libraries(_ffi_libraries(), artifact.path):
+                self._executable = tvm_ffi.load_module(path)
             self._last = {name: _last(weights.function(name)) for name in compiled}
             self._lane(0)
         except (AttributeError, RuntimeError, OSError, ValueError) as error:
@@ -206,7 +208,8 @@ def load_runtime(artifact: Artifact) -> None:
                 twin = Path(str(metadata.distribution("apache-tvm").locate_file(f"tvm/lib/{name}")))
                 path = twin if twin.exists() else path
             try:
-                ctypes.CDLL(str(path.resolve()), mode=ctypes.RTLD_GLOBAL)
+                with system.finding_libraries(_ffi_libraries(), path.parent):
+                    ctypes.CDLL(str(path.resolve()), mode=ctypes.RTLD_GLOBAL)
             except OSError as error:
                 _raise_lack_of_memory(error, path)
                 built = artifact.manifest.versions.get("apache-tvm-ffi")
@@ -216,6 +219,13 @@ def load_runtime(artifact: Artifact) -> None:
                     f"{built}, and {here} is installed"
                 ) from error
         _loaded_version = wanted
+
+
+def _ffi_libraries() -> Path:
+    """The folder with the library that TVM's and an artifact's stand on."""
+    import tvm_ffi
+
+    return Path(tvm_ffi.__file__).parent / "lib"
 
 
 def _raise_lack_of_memory(error: Exception, path: Path) -> None:

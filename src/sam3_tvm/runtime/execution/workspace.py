@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sam3_tvm import system
 from sam3_tvm.runtime.execution.functions import aligned
 
 __all__ = ["PlannedFunction", "Workspace", "pages", "tensor"]
 
 _HUGE_PAGE = 1 << 21
-_HUGE_PAGES = hasattr(mmap, "MADV_HUGEPAGE")
 
 # Blocks that no array uses any more wait here for the next request of their size: clearing fresh
 # memory, and a hypervisor finding it, take longer than most kernels that write it. Enough for the
@@ -51,9 +51,9 @@ def pages(count: int, reused: bool = True) -> NDArray[np.uint8]:
         reused: with the last array or tensor that shares it, large memory becomes free for the
             next request of that size, within limits; without, it goes back to the system.
     """
-    if count < _HUGE_PAGE or not _HUGE_PAGES:
+    block = None if count < _HUGE_PAGE else _block(-(-count // _HUGE_PAGE) * _HUGE_PAGE)
+    if block is None:
         return aligned(np.empty(max(1, count), np.uint8))[:count]
-    block = _block(-(-count // _HUGE_PAGE) * _HUGE_PAGE)
     whole = np.frombuffer(block, np.uint8)
     if reused:
         weakref.finalize(whole, _release, block).atexit = False
@@ -61,8 +61,8 @@ def pages(count: int, reused: bool = True) -> NDArray[np.uint8]:
     return whole[start : start + count]
 
 
-def _block(count: int) -> mmap.mmap:
-    """A free block for that many bytes, or a new one."""
+def _block(count: int) -> mmap.mmap | None:
+    """A free block for that many bytes, or a new one; None where there are no huge pages."""
     # A page more, to begin at a multiple of a page; what isn't touched takes no memory.
     length = count + _HUGE_PAGE
     for _ in range(len(_free)):
@@ -73,9 +73,7 @@ def _block(count: int) -> mmap.mmap:
         if len(block) == length:
             return block
         _free.append(block)
-    block = mmap.mmap(-1, length, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    block.madvise(mmap.MADV_HUGEPAGE)
-    return block
+    return system.huge_pages(length)
 
 
 def _release(block: mmap.mmap) -> None:

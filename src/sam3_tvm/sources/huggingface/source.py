@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -113,8 +113,10 @@ class TransformersSource:
         tracker: Any = None,
         video: Any = None,
         concept_rules: ConceptVideoRules | None = None,
+        files: Sequence[Path] = (),
     ) -> None:
         self.checkpoint = checkpoint
+        self.files = files
         self.model = model.eval()
         self.tracker = tracker
         self.video_tracker = video
@@ -196,7 +198,8 @@ class TransformersSource:
         preprocessing = read_preprocessing(folder, config.image_size)
         described = read_json(folder / "config.json")
         check_quantisation(folder, described)
-        check_weights(folder, stored_tensors(folder), model_shapes(config, folder))
+        stored = stored_tensors(folder)
+        check_weights(folder, stored, model_shapes(config, folder))
         vision = resize(config, image_size)
         preprocessing = replace(preprocessing, image_size=config.image_size)
         try:
@@ -224,6 +227,7 @@ class TransformersSource:
             read_licence(folder),
             *(read_tracker(folder, model) if tracked else (None, None)),
             read_concept_video_rules(folder, described) if tracked else None,
+            [folder / "config.json", *sorted({tensor.path for tensor in stored.values()})],
         )
 
     def component(self, name: str) -> torch.nn.Module:

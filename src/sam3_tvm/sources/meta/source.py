@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -61,6 +62,7 @@ class MetaSource:
         points: whether the weights have the layers for points.
         tracker: the ``Sam3TrackerPredictor`` with its weights, whose neck the model has; None
             where there is none.
+        files: what the weights were read from.
     """
 
     kind = "meta"
@@ -82,8 +84,10 @@ class MetaSource:
         vision: VisionShape,
         points: bool = True,
         tracker: Any = None,
+        files: Sequence[Path] = (),
     ) -> None:
         self.checkpoint = checkpoint
+        self.files = files
         self.model = model.eval()
         self.licence = licence
         self.vision = vision
@@ -124,7 +128,7 @@ class MetaSource:
         if tracker is not None:
             load_tracker(tracker, model, checkpoint)
         licence = read_licence(path.parent) or installed_licence()
-        return cls(str(path), model, tokenizer, licence, vision, points, tracker)
+        return cls(str(path), model, tokenizer, licence, vision, points, tracker, [path])
 
     @classmethod
     def random(
