@@ -129,6 +129,12 @@ def test_a_trial_that_differs_or_fails_is_wrong(tmp_path, built, machine, says):
     assert f"wrong: {outcome.said}" in markdown([outcome])
 
 
+def test_a_reference_that_does_not_run_is_no_reference(tmp_path, built, monkeypatch):
+    monkeypatch.setattr(trials, "here", lambda: Stand(code=2, printed="error: no"))
+    with pytest.raises(system.SetupError, match="x86-64-v3-float32 doesn't run on this machine"):
+        run(Trial(Built("aarch64"), "max"), Stand(), tmp_path, lambda _: None)
+
+
 @pytest.mark.parametrize(
     ("code", "printed", "right"),
     [
