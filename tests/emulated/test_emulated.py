@@ -170,6 +170,27 @@ def test_every_arithmetic_runs_on_arm_and_what_it_lacks_is_refused():
     assert len(names) == len(set(names))
 
 
+def test_what_is_missing_is_compiled_once_and_references_with_it(tmp_path, monkeypatch):
+    made = []
+
+    def folder(self, parent):
+        made.append(self.name)
+        return parent / self.name
+
+    monkeypatch.setattr(Built, "folder", folder)
+    (tmp_path / "aarch64-float32").mkdir()
+    (tmp_path / "aarch64-float32" / "manifest.json").touch()
+    several = [Trial(Built("aarch64"), "max"), Trial(Built("aarch64", "int8"), "max")]
+    refused = Refusal(Built("x86-64-v4", small=True), "Haswell", "lacks")
+    command._compile([*several, refused, refused], tmp_path)
+    assert sorted(made) == [
+        "aarch64-int8",
+        "x86-64-v3-float32",
+        "x86-64-v3-int8",
+        "x86-64-v4-float32-small",
+    ]
+
+
 def test_a_command_runs_on_this_machine_as_it_will_there(tmp_path):
     done = here().run("info", tmp_path)
     assert done.code == 2

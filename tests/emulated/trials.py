@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -70,9 +71,19 @@ class Built:
         if self.small:
             options["functions"] = ["scoring"]
         code = f"from sam3_tvm import compile\ncompile({source!r}, {str(folder)!r}, **{options!r})"
-        # In a process of its own, whose memory is free again afterwards.
-        done = subprocess.run([sys.executable, "-c", code], check=False)
+        # In a process of its own, whose memory is free again afterwards; others run beside it.
+        one = dict.fromkeys(("TVM_NUM_THREADS", "OMP_NUM_THREADS"), "1")
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, **one, "PYTHONPATH": str(SOURCES)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
         if done.returncode != 0:
+            sys.stderr.write(done.stdout)
             raise SetupError(f"{self.name} could not be compiled: see above")
         return folder
 
@@ -83,6 +94,11 @@ class Trial:
 
     built: Built
     cpu: str
+
+    @property
+    def reference(self) -> Built:
+        """What this machine runs."""
+        return replace(self.built, target=REFERENCE)
 
 
 @dataclass(frozen=True)
@@ -151,8 +167,7 @@ class Outcome:
 
 def run(trial: Trial, machine: Machine, folder: Path, said: Callable[[str], None]) -> Outcome:
     """Every task on the machine and on this one, with two threads, and how far they are apart."""
-    built, artifacts = trial.built, folder / "artifacts"
-    reference = replace(built, target=REFERENCE)
+    built, reference, artifacts = trial.built, trial.reference, folder / "artifacts"
     total, seconds, faults = Difference(), 0.0, []
     for task, words in TASKS.items():
         theirs = folder / "reference" / built.arithmetic / task
