@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from sam3_tvm import artifact, linking
 from sam3_tvm.abi import abi
 from sam3_tvm.artifact import ArtifactError
+from sam3_tvm.binary import Binary, read_binary
 from sam3_tvm.compiler import CompileError, compile, driver
 from sam3_tvm.compiler.targets import tuning
 from sam3_tvm.compiler.targets.cpu import CpuTarget, TargetError
@@ -192,9 +194,7 @@ def test_some_functions_can_be_compiled_alone_with_tiles_of_a_file(tmp_path):
 
 
 def test_a_linker_that_fails_is_one_line_and_leaves_nothing(tmp_path):
-    from sam3_tvm.binary import Binary
     from sam3_tvm.compiler.driver import CompileError, _link
-    from sam3_tvm.linking import Linker
 
     class Executable:
         def export_library(self, path, fcompile):
@@ -228,6 +228,29 @@ def test_what_links_and_runs_is_looked_at_before_the_work(tmp_path, monkeypatch,
         compile("random:tiny", tmp_path / "out", **options)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("aarch64-linux-gnu-gcc"), reason="no cross compiler")
+@pytest.mark.skipif(Binary.here().machine == "aarch64", reason="this is no other machine")
+def test_an_artifact_for_another_processor_is_all_of_that_one(tmp_path, monkeypatch):
+    """Weights are packed here all the same, even where CXX is the other machine's compiler."""
+    monkeypatch.setenv("CXX", "aarch64-linux-gnu-gcc -O1")
+    library = tmp_path / "arm.so"
+    library.write_bytes(b"\x7fELF\2\1\1" + bytes(11) + b"\xb7\0" + bytes(44))
+    report = compile(
+        "random:tiny",
+        tmp_path / "arm",
+        target="aarch64",
+        functions=["scoring"],
+        runtime=library,
+    )
+    assert report.target == Binary("Linux", "aarch64") == read_binary(report.path / "model.so")
+    assert (report.path / "libtvm_runtime.so").read_bytes() == library.read_bytes()
+    opened = artifact.open(report.path, integrity="full")
+    assert opened.weights().function("scoring")
+    with pytest.raises(ArtifactError, match="built for aarch64 processors, and this one is"):
+        opened.check_host()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from sam3_tvm import host
 from sam3_tvm.errors import Sam3Error
 from tests.emulated.machines import Machine, aarch64, x86_64
 from tests.emulated.system import SetupError, packages, python_of, root
@@ -61,6 +63,7 @@ def command(
     ]
     if not planned:
         raise SetupError(f"no artifact's name has {only!r} in it")
+    _compile([trial for trial, _ in planned], folder / "artifacts")
     outcomes = [_one(trial, machine, folder) for trial, machine in planned]
     text = markdown(outcomes)
     (folder / "results.json").write_text(json.dumps([*map(asdict, outcomes)], indent=1) + "\n")
@@ -81,6 +84,19 @@ def _arm(folder: Path, root_folder: Path | None) -> Callable[[str], Machine]:
     python, version = python_of(there)
     site = packages(folder / f"packages-{version}", version)
     return cache(lambda cpu: aarch64(cpu, there, python, site))
+
+
+def _compile(trials: Sequence[Trial | Refusal], folder: Path) -> None:
+    """All artifacts that aren't there yet, as many at a time as there are processors."""
+    wanted = {trial.built for trial in trials}
+    wanted |= {trial.reference for trial in trials if isinstance(trial, Trial)}
+    missing = [one for one in wanted if not (folder / one.name / "manifest.json").is_file()]
+    if not missing:
+        return
+    _say(f"to compile: {', '.join(sorted(one.name for one in missing))}")
+    with ThreadPoolExecutor(min(4, host.cores())) as pool:
+        for made in as_completed([pool.submit(one.folder, folder) for one in missing]):
+            _say(f"  {made.result().name}")
 
 
 def _one(trial: Trial | Refusal, machine: Machine, folder: Path) -> Outcome:

@@ -129,6 +129,12 @@ def test_a_trial_that_differs_or_fails_is_wrong(tmp_path, built, machine, says):
     assert f"wrong: {outcome.said}" in markdown([outcome])
 
 
+def test_a_reference_that_does_not_run_is_no_reference(tmp_path, built, monkeypatch):
+    monkeypatch.setattr(trials, "here", lambda: Stand(code=2, printed="error: no"))
+    with pytest.raises(system.SetupError, match="x86-64-v3-float32 doesn't run on this machine"):
+        run(Trial(Built("aarch64"), "max"), Stand(), tmp_path, lambda _: None)
+
+
 @pytest.mark.parametrize(
     ("code", "printed", "right"),
     [
@@ -162,6 +168,27 @@ def test_every_arithmetic_runs_on_arm_and_what_it_lacks_is_refused():
     assert {t.says for t in X86 if isinstance(t, Refusal)} > {"this CPU lacks AVX512F"}
     names = [f"{t.built.name} on {t.cpu}" for t in (*ARM, *X86)]
     assert len(names) == len(set(names))
+
+
+def test_what_is_missing_is_compiled_once_and_references_with_it(tmp_path, monkeypatch):
+    made = []
+
+    def folder(self, parent):
+        made.append(self.name)
+        return parent / self.name
+
+    monkeypatch.setattr(Built, "folder", folder)
+    (tmp_path / "aarch64-float32").mkdir()
+    (tmp_path / "aarch64-float32" / "manifest.json").touch()
+    several = [Trial(Built("aarch64"), "max"), Trial(Built("aarch64", "int8"), "max")]
+    refused = Refusal(Built("x86-64-v4", small=True), "Haswell", "lacks")
+    command._compile([*several, refused, refused], tmp_path)
+    assert sorted(made) == [
+        "aarch64-int8",
+        "x86-64-v3-float32",
+        "x86-64-v3-int8",
+        "x86-64-v4-float32-small",
+    ]
 
 
 def test_a_command_runs_on_this_machine_as_it_will_there(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -38,11 +39,13 @@ class Built:
     Attributes:
         target: what it is for, as ``compile --target`` takes it.
         compute, weights: the arithmetic, as ``compile`` takes them.
+        small: one function with random weights instead, which is enough to be refused.
     """
 
     target: str
     compute: str = "float32"
     weights: str | None = None
+    small: bool = False
 
     @property
     def arithmetic(self) -> str:
@@ -52,7 +55,7 @@ class Built:
     @property
     def name(self) -> str:
         """That of its folder."""
-        return f"{self.target}-{self.arithmetic}"
+        return f"{self.target}-{self.arithmetic}{'-small' if self.small else ''}"
 
     def folder(self, parent: Path) -> Path:
         """Where it is, compiled if it isn't there.
@@ -63,13 +66,24 @@ class Built:
         folder = parent / self.name
         if (folder / "manifest.json").is_file():
             return folder
-        command = ["-m", "sam3_tvm", "compile", ROOT / "checkpoints/shapes", "-o", folder]
-        command += ["--target", self.target, "--compute", self.compute]
-        command += [] if self.weights is None else ["--weights", self.weights]
+        source = "random:tiny" if self.small else str(ROOT / "checkpoints/shapes")
+        options = {"target": self.target, "compute": self.compute, "weights": self.weights}
+        if self.small:
+            options["functions"] = ["scoring"]
+        code = f"from sam3_tvm import compile\ncompile({source!r}, {str(folder)!r}, **{options!r})"
+        # In a process of its own, whose memory is free again afterwards; others run beside it.
+        one = dict.fromkeys(("TVM_NUM_THREADS", "OMP_NUM_THREADS"), "1")
         done = subprocess.run(
-            [sys.executable, *map(str, command)], check=False, stdout=subprocess.DEVNULL
+            [sys.executable, "-c", code],
+            env={**os.environ, **one, "PYTHONPATH": str(SOURCES)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
         )
         if done.returncode != 0:
+            sys.stderr.write(done.stdout)
             raise SetupError(f"{self.name} could not be compiled: see above")
         return folder
 
@@ -80,6 +94,11 @@ class Trial:
 
     built: Built
     cpu: str
+
+    @property
+    def reference(self) -> Built:
+        """What this machine runs."""
+        return replace(self.built, target=REFERENCE)
 
 
 @dataclass(frozen=True)
@@ -119,7 +138,7 @@ X86: tuple[Trial | Refusal, ...] = (
         )
     ),
     Trial(Built("x86-64-v2"), "Nehalem"),
-    Refusal(Built("x86-64-v4"), "Haswell", "this CPU lacks AVX512F"),
+    Refusal(Built("x86-64-v4", small=True), "Haswell", "this CPU lacks AVX512F"),
     Refusal(Built(REFERENCE), "Nehalem", "this CPU lacks AVX"),
     Refusal(_F32, "Haswell", "built for aarch64 processors, and this one is x86_64"),
 )
@@ -148,13 +167,14 @@ class Outcome:
 
 def run(trial: Trial, machine: Machine, folder: Path, said: Callable[[str], None]) -> Outcome:
     """Every task on the machine and on this one, with two threads, and how far they are apart."""
-    built, artifacts = trial.built, folder / "artifacts"
-    reference = replace(built, target=REFERENCE)
+    built, reference, artifacts = trial.built, trial.reference, folder / "artifacts"
     total, seconds, faults = Difference(), 0.0, []
     for task, words in TASKS.items():
         theirs = folder / "reference" / built.arithmetic / task
-        if not theirs.is_dir():
-            _run(here(), reference.folder(artifacts), words, theirs)
+        if not (theirs / "found.jsonl").is_file():
+            fault, _ = _run(here(), reference.folder(artifacts), words, theirs)
+            if fault:
+                raise SetupError(f"{reference.name} doesn't run on this machine: {fault}")
         ours = folder / "results" / f"{built.name} on {trial.cpu}" / task
         fault, took = _run(machine, built.folder(artifacts), words, ours)
         difference = Difference(fault=fault) if fault else compare(ours, theirs)
@@ -205,7 +225,7 @@ def refuse(trial: Refusal, machine: Machine, folder: Path, said: Callable[[str],
         and not out.exists()
     )
     line = errors[0].removeprefix("error: ") if errors else " ".join(lines)[-300:]
-    line = line.replace(f"{artifact}: ", "")
+    line = line.replace(f"{artifact}: ", "").partition("; compile it again")[0]
     said(f"  exit code {done.code}: {line}")
     return Outcome(
         built.target, built.arithmetic, trial.cpu, Difference(), right, line, done.seconds
