@@ -18,6 +18,7 @@ EXTRAS = {
     "ray": ("ray", "pyarrow", "pandas"),
     "serve": ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "shapely"),
     "cvat": ("cvat_sdk", "shapely"),
+    "sign": ("minisign",),
     "geo": ("rasterio", "pyogrio", "shapely"),
 }
 """Extras, and the top-level packages that are imported of each."""

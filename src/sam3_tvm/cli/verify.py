@@ -106,6 +106,14 @@ def command(
             "--integrity", help="Only compare every file's SHA-256 with the manifest; no torch."
         ),
     ] = False,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            help="With --integrity: the public key (its file, or its text, RW...) by which the "
+            "manifest must be signed; with the extra \\[sign].",
+            metavar="KEY",
+        ),
+    ] = None,
 ) -> None:
     """Compare artifacts with the PyTorch reference, function by function, then end to end.
 
@@ -127,7 +135,10 @@ def command(
     sam3-tvm verify out/shapes out/shapes-bf16 --frames 200
     sam3-tvm verify sam3-cpu --sensitivity --function vision_encoder --layers '*.fc2'
     sam3-tvm verify sam3-cpu --integrity
+    sam3-tvm verify sam3-cpu --integrity --key maker.key.pub
     """
+    if key is not None and not integrity:
+        raise UsageError("--key goes with --integrity")
     if sensitivity:
         if len(artifacts) != 1 or integrity or frames is not None:
             raise UsageError(
@@ -143,7 +154,7 @@ def command(
         raise UsageError("--frames is for films, which --function and --integrity leave out")
     if integrity:
         for path in artifacts:
-            _check_files(path)
+            _check_files(path, key)
         return
     if output is None and not as_json:
         output = Path("verify.json")
@@ -187,10 +198,10 @@ def _document(reports: list[VerifyReport], ok: bool) -> dict[str, Any]:
     return {"ok": ok, "artifacts": [report.to_json() for report in reports]}
 
 
-def _check_files(path: Path) -> None:
+def _check_files(path: Path, key: str | None) -> None:
     from sam3_tvm import artifact as artifacts
 
-    files = artifacts.open(path, integrity="full").manifest.files
+    files = artifacts.open(path, integrity="full", require_signature=key).manifest.files
     total = byte_size(sum(f.bytes for f in files.values()))
     say(f"{path}: {len(files)} files, {total}, every SHA-256 as written")
 
