@@ -4,10 +4,10 @@
     python tools/versions.py --artifact out/shapes --compile   # and the compiler
     python tools/versions.py --python 3.12 --compile --steps doctor,compile,verify,tests
 
-Each Python gets an environment of its own, below ``--work``. Into it goes this tree with the versions
-that pyproject.toml asks for; then single packages are put in the place of those, beyond the pins,
-as a user with ``pip install --no-deps`` would, and put back afterwards. What a step said last is
-kept as its reason.
+Each Python gets an environment of its own, below ``--work``. Into it goes this tree with the
+versions that pyproject.toml asks for; then single packages are put in the place of those, beyond
+the pins, as a user with ``pip install --no-deps`` would, and put back afterwards. What a step said
+last is kept as its reason.
 """
 
 from __future__ import annotations
