@@ -1,4 +1,4 @@
-# Every target does its own set-up in .venv; Python >= 3.10 and gcc are all that must be there.
+# Every target does its own set-up in .venv; Python >= 3.11 and gcc are all that must be there.
 # The set-up runs again when pyproject.toml has changed.
 
 PYTHON ?= python3
@@ -23,8 +23,8 @@ help:
 
 # Two stamps: the demo needs no test tools, and the tests need what the demo does.
 $(VENV)/.stamp-compile: pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-	  { echo "error: $(PYTHON) is older than 3.10; name a newer one: make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.11"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "error: no venv could be made; install the venv module (Debian: python3-venv)"; exit 1; }
 	$(BIN)/python -m pip install --quiet -e '.[compile,video]'

@@ -15,6 +15,8 @@ from sam3_tvm.extras import EXTRAS, needed
 # What another distribution brings along.
 BROUGHT = {"pandas": "ray[data]"}
 
+DISTRIBUTIONS = {"minisign": "py-minisign"}
+
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 
@@ -36,9 +38,19 @@ def test_an_extra_installs_the_packages_that_it_is_named_for(extra):
 
     there, providers = {*installed(extra)}, packages_distributions()
     for package in EXTRAS[extra]:
-        # One that isn't here is taken to be in a distribution of its name.
-        names = {canonicalize_name(name) for name in providers.get(package, [package])}
+        # One that isn't here is taken to be in a distribution of its name, or as listed.
+        usual = DISTRIBUTIONS.get(package, package)
+        names = {canonicalize_name(name) for name in providers.get(package, [usual])}
         assert names & there, package
+
+
+def test_an_extra_that_this_python_is_too_old_for_says_so(monkeypatch):
+    monkeypatch.setattr("sys.version_info", (3, 10, 13))
+    said = r"\[compile\]' \(Python 3.11 or newer\)$"
+    with pytest.raises(MissingExtraError, match=said), needed("compile", "compiling"):
+        raise ModuleNotFoundError(name="torch")
+    with pytest.raises(MissingExtraError, match=r"\[geo\]'$"), needed("geo", "a map"):
+        raise ModuleNotFoundError(name="rasterio")
 
 
 def test_a_missing_package_is_named_with_its_extra_and_others_are_left():

@@ -18,7 +18,7 @@ PACKAGE = SRC / "sam3_tvm"
 
 CONTRACT = {"errors", "progress", "locks", "values", "components", "abi", "arithmetic", "rules"}
 FILES = {"json_file", "tokenizer_file", "unfinished"}
-FOLDER = FILES | {"extras", "binary", "strict_json", "manifest", "weights", "artifact"}
+FOLDER = FILES | {"extras", "binary", "signing", "strict_json", "manifest", "weights", "artifact"}
 SOURCE = {
     "sources/base",
     "sources/image_size",
@@ -51,6 +51,7 @@ ROOMS: dict[str, set[str]] = {
     "tokenizer_file": {"json_file"},
     "unfinished": {"system"},
     "strict_json": {"errors"},
+    "signing": {"errors", "extras"},
     "manifest": CONTRACT | {"strict_json"},
     "weights": {"errors", "json_file", "strict_json"},
     "artifact": CONTRACT | {"host", "system"} | FOLDER - {"artifact"},

@@ -8,7 +8,8 @@
     libtvm_runtime.*  TVM's runtime, for machines without TVM
 
 An artifact holds native code: opening one for use runs it. The hashes find damage, they do
-not make a stranger's folder safe.
+not make a stranger's folder safe. A signature beside the manifest (:mod:`sam3_tvm.signing`) says
+whose it is.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ from sam3_tvm.rules import (
     ReferenceRules,
     VideoRules,
 )
+from sam3_tvm.signing import SIGNATURE, check_signature
 from sam3_tvm.unfinished import unfinished_folder
 from sam3_tvm.weights import Weights, WeightsWriter, open_weights
 
@@ -101,7 +103,7 @@ LICENCE = "LICENSE.weights"
 """The file with the licence of the weights, where there is one."""
 
 # What other commands leave in an artifact; replacing it may take these along.
-_REPORTS = ("verify.json", "bench.json")
+_REPORTS = ("verify.json", "bench.json", SIGNATURE)
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -253,15 +255,23 @@ def create(path: str | os.PathLike[str]) -> Iterator[ArtifactWriter]:
             raise
 
 
-def open(path: str | os.PathLike[str], integrity: str = "sizes") -> Artifact:
-    """Open an artifact's folder and check it.
+def open(
+    path: str | os.PathLike[str],
+    integrity: str = "sizes",
+    require_signature: str | os.PathLike[str] | None = None,
+) -> Artifact:
+    """Open an artifact's folder and check it. No code in it is run.
 
     Args:
         path: the folder.
         integrity: ``"sizes"`` compares every file's length with the manifest, ``"full"`` its
             SHA-256 too, which reads everything once.
+        require_signature: a public key of minisign's, its file or its text (``"RW..."``), by which
+            the manifest must be signed; ``integrity`` is ``"full"`` then.
 
     Raises:
+        SignatureError: no signature by that key, or a key that is none.
+        MissingExtraError: one is required, and the extra [sign] is missing.
         ArtifactError: no such folder, no artifact, a manifest that cannot be read or is newer
             than this package, a file that is missing, cut, or not the one that was written.
         ValueError: any other ``integrity``.
@@ -280,6 +290,9 @@ def open(path: str | os.PathLike[str], integrity: str = "sizes") -> Artifact:
             f"{folder}: {kind} without a readable {MANIFEST}, so not an artifact; {hint} with "
             "'sam3-tvm compile CHECKPOINT -o DIR'"
         ) from error
+    if require_signature is not None:
+        # Before anything in it is believed.
+        check_signature(folder, raw, require_signature)
     try:
         manifest = Manifest.from_json(parse_json(raw, strict=True))
     except ValueError as error:
@@ -292,7 +305,7 @@ def open(path: str | os.PathLike[str], integrity: str = "sizes") -> Artifact:
         raise ArtifactError(f"{folder / MANIFEST}: files lacks {', '.join(missing)}")
     for name, stored in manifest.files.items():
         # The index says what kernels are given, and takes no time to read.
-        full = integrity == "full" or name == weights_format.INDEX
+        full = integrity == "full" or require_signature is not None or name == weights_format.INDEX
         _check_file(folder / name, stored, full=full)
     return Artifact(folder, manifest, hashlib.sha256(raw).hexdigest())
 

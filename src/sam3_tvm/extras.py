@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -18,9 +19,23 @@ EXTRAS = {
     "ray": ("ray", "pyarrow", "pandas"),
     "serve": ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "shapely"),
     "cvat": ("cvat_sdk", "shapely"),
+    "sign": ("minisign",),
     "geo": ("rasterio", "pyogrio", "shapely"),
 }
 """Extras, and the top-level packages that are imported of each."""
+
+
+OLDEST = {"compile": (3, 11)}
+"""Extras whose packages need a newer Python than the base does, and which."""
+
+
+def _install(extra: str) -> str:
+    """How an extra is installed, to end a message."""
+    oldest = OLDEST.get(extra, (0,))
+    python = (
+        "" if sys.version_info >= oldest else f" (Python {'.'.join(map(str, oldest))} or newer)"
+    )
+    return f"pip install 'sam3-tvm[{extra}]'{python}"
 
 
 def missing(extra: str) -> list[str]:
@@ -47,6 +62,6 @@ def needed(extra: str, what: str, otherwise: str = "") -> Iterator[None]:
         if package not in EXTRAS[extra]:
             raise
         raise MissingExtraError(
-            f"{what} needs {package}, which is not installed: pip install 'sam3-tvm[{extra}]'"
+            f"{what} needs {package}, which is not installed: {_install(extra)}"
             f"{otherwise and f' ({otherwise})'}"
         ) from error

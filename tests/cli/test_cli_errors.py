@@ -22,7 +22,7 @@ from sam3_tvm.errors import UsageError
 
 COMMANDS = (
     *("demo", "compile", "convert", "segment", "annotate", "click", "track"),
-    *("serve", "verify", "evaluate", "bench", "tune", "info", "doctor"),
+    *("serve", "verify", "sign", "evaluate", "bench", "tune", "info", "doctor"),
 )
 
 

@@ -21,6 +21,7 @@ from sam3_tvm.cli.evaluate import command as _evaluate
 from sam3_tvm.cli.info import command as _info
 from sam3_tvm.cli.segment import command as _segment
 from sam3_tvm.cli.serve import command as _serve
+from sam3_tvm.cli.sign import command as _sign
 from sam3_tvm.cli.terminal import complain, say
 from sam3_tvm.cli.track.command import command as _track
 from sam3_tvm.cli.tune import command as _tune
@@ -107,6 +108,7 @@ app.command("click")(_click)
 app.command("track")(_track)
 app.command("serve")(_serve)
 app.command("verify")(_verify)
+app.command("sign")(_sign)
 app.command("evaluate")(_evaluate)
 app.command("bench")(_bench)
 app.command("tune")(_tune)

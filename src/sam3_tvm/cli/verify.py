@@ -107,6 +107,14 @@ def command(
             "--integrity", help="Only compare every file's SHA-256 with the manifest; no torch."
         ),
     ] = False,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            help="With --integrity: the public key (its file, or its text, RW...) by which the "
+            "manifest must be signed; with the extra \\[sign].",
+            metavar="KEY",
+        ),
+    ] = None,
 ) -> None:
     """Compare artifacts with the PyTorch reference, function by function, then end to end.
 
@@ -128,7 +136,10 @@ def command(
     sam3-tvm verify out/shapes out/shapes-bf16 --frames 200
     sam3-tvm verify sam3-cpu --sensitivity --function vision_encoder --layers '*.fc2'
     sam3-tvm verify sam3-cpu --integrity
+    sam3-tvm verify sam3-cpu --integrity --key maker.key.pub
     """
+    if key is not None and not integrity:
+        raise UsageError("--key goes with --integrity")
     if sensitivity:
         if len(artifacts) != 1 or integrity or frames is not None:
             raise UsageError(
@@ -147,7 +158,7 @@ def command(
             raise UsageError(
                 "--integrity compares files alone: it goes with no --image, --function or -o"
             )
-        _check_files(artifacts, as_json)
+        _check_files(artifacts, as_json, key)
         return
     if output is None and not as_json:
         output = Path("verify.json")
@@ -191,17 +202,22 @@ def _document(reports: list[VerifyReport], ok: bool) -> dict[str, Any]:
     return {"ok": ok, "artifacts": [report.to_json() for report in reports]}
 
 
-def _check_files(paths: Sequence[Path], as_json: bool) -> None:
+def _check_files(paths: Sequence[Path], as_json: bool, key: str | None) -> None:
     """Say of each artifact what was read, as it is read; as JSON when all are intact.
 
+    Args:
+        paths: of the artifacts.
+        as_json: a document instead of lines.
+        key: whose signature each must bear; None for nobody's.
+
     Raises:
-        ArtifactError: a file that isn't the one that was written.
+        ArtifactError: a file that isn't the one that was written, or no signature by the key.
     """
     from sam3_tvm import artifact as artifacts
 
     intact = []
     for path in paths:
-        files = artifacts.open(path, integrity="full").manifest.files
+        files = artifacts.open(path, integrity="full", require_signature=key).manifest.files
         total = sum(f.bytes for f in files.values())
         intact.append({"artifact": str(path), "files": len(files), "bytes": total})
         if not as_json:

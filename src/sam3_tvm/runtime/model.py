@@ -38,8 +38,15 @@ from sam3_tvm.runtime.video.session import TrackSession
 __all__ = ["Model", "load"]
 
 
+SIGNED_BY = "SAM3_TVM_SIGNED_BY"
+"""The variable of the environment that requires a signature of whatever is loaded."""
+
+
 def load(
-    path: str | os.PathLike[str], threads: int | None = None, integrity: str = "sizes"
+    path: str | os.PathLike[str],
+    threads: int | None = None,
+    integrity: str = "sizes",
+    require_signature: str | os.PathLike[str] | None = None,
 ) -> Model:
     """Load an artifact, made by ``sam3-tvm compile``, to segment pictures with.
 
@@ -50,14 +57,19 @@ def load(
         threads: threads that a model computes with; by default ``TVM_NUM_THREADS`` or
             ``OMP_NUM_THREADS`` from the environment, else the cores that the process may use.
         integrity: ``"sizes"`` checks the length of every file, ``"full"`` its SHA-256 as well.
+        require_signature: a public key of minisign's, its file or its text (``"RW..."``). The
+            manifest must be signed by it and every file have its SHA-256 before any code of the
+            folder is loaded. By default ``SAM3_TVM_SIGNED_BY`` from the environment, or none.
 
     Raises:
+        SignatureError: no signature by that key, or a key that is none.
         ArtifactError: no artifact, a damaged or too new one, or one for another machine.
         Sam3Error: a number of threads that can't be: no integer, or not between 1 and four times
             the machine's CPUs.
     """
     checked_threads(threads)
-    opened = artifact.open(path, integrity)
+    key = require_signature or os.environ.get(SIGNED_BY) or None
+    opened = artifact.open(path, integrity, key)
     opened.check_host()
     manifest = opened.manifest
     if manifest.left_out:
