@@ -13,7 +13,7 @@ pytest.importorskip("minisign", reason="the extra [sign] isn't installed")
 from sam3_tvm import artifact, signing
 from sam3_tvm.errors import MissingExtraError, Sam3Error
 from sam3_tvm.runtime import model as runtime
-from sam3_tvm.signing import SIGNATURE, SignatureError, new_key, sign
+from sam3_tvm.signing import SIGNATURE, SIGNED_BY, SignatureError, key_text, new_key, sign
 
 sys.path.insert(0, str(Path(__file__).parent / "runtime"))
 import toy
@@ -101,7 +101,7 @@ def test_no_signature_and_anothers_are_refused(signed, tmp_path, no_code):
 
 def test_the_environment_asks_for_a_signature_of_whatever_is_loaded(signed, monkeypatch, no_code):
     folder, public = signed
-    monkeypatch.setenv(runtime.SIGNED_BY, str(public))
+    monkeypatch.setenv(SIGNED_BY, str(public))
     with pytest.raises(AssertionError, match="code was loaded"):
         runtime.load(folder)
     (folder / SIGNATURE).unlink()
@@ -109,7 +109,60 @@ def test_the_environment_asks_for_a_signature_of_whatever_is_loaded(signed, monk
         runtime.load(folder)
 
 
-@pytest.mark.parametrize("key", ["RWnonsense", "nowhere.pub", ""])
+def test_an_empty_key_checks_nothing_and_is_refused(signed, monkeypatch, no_code):
+    with pytest.raises(SignatureError, match="require_signature is empty"):
+        runtime.load(signed[0], require_signature="")
+    monkeypatch.setenv(SIGNED_BY, "")
+    with pytest.raises(SignatureError, match="SAM3_TVM_SIGNED_BY in the environment is empty"):
+        runtime.load(signed[0])
+
+
+def test_a_file_that_is_named_like_a_key_does_not_stand_in_for_it(signed, tmp_path, monkeypatch):
+    folder, public = signed
+    text, other = key_text(public), new_key(tmp_path / "other.key", "")
+    _sign(folder, tmp_path / "other.key")
+    monkeypatch.chdir(tmp_path)
+    Path(text).write_bytes(other.read_bytes())
+    artifact.open(folder, require_signature=other)
+    with pytest.raises(SignatureError, match="incompatible key identifiers"):
+        artifact.open(folder, require_signature=text)
+
+
+def test_a_file_that_the_manifest_does_not_name_is_refused_where_a_signature_is_asked_for(
+    signed, no_code
+):
+    folder, public = signed
+    (folder / "verify.json").write_text("{}")  # a report, which commands leave there
+    artifact.open(folder, require_signature=public)
+    (folder / "libother.so").write_bytes(b"code")
+    artifact.open(folder)
+    with pytest.raises(artifact.ArtifactError, match=r"libother\.so: isn't named by the signed "):
+        runtime.load(folder, require_signature=public)
+
+
+def test_a_signature_that_is_no_file_is_said_in_a_line(signed):
+    folder, public = signed
+    (folder / SIGNATURE).unlink()
+    (folder / SIGNATURE).mkdir()
+    with pytest.raises(SignatureError, match=r"manifest\.json\.minisig: cannot be read \(is no "):
+        artifact.open(folder, require_signature=public)
+
+
+def test_a_comment_may_have_any_letters(signed, tmp_path):
+    folder, public = signed
+    manifest = (folder / artifact.MANIFEST).read_bytes()
+    sign(folder, manifest, tmp_path / "maker.key", "./modèle", lambda: "")
+    assert signing.check_signature(folder, manifest, public) == "./mod\\xe8le"
+
+
+def test_half_a_pair_of_keys_is_not_left_behind(tmp_path):
+    (tmp_path / "maker.key.pub").mkdir()
+    with pytest.raises(SignatureError, match=r"maker\.key\.pub: exists"):
+        new_key(tmp_path / "maker.key", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["maker.key.pub"]
+
+
+@pytest.mark.parametrize("key", ["RWnonsense", "nowhere.pub"])
 def test_what_is_no_key_is_said_to_be_none(signed, key):
     with pytest.raises(SignatureError, match="is no public key"):
         artifact.open(signed[0], require_signature=key)

@@ -54,7 +54,7 @@ from sam3_tvm.rules import (
     ReferenceRules,
     VideoRules,
 )
-from sam3_tvm.signing import SIGNATURE, check_signature
+from sam3_tvm.signing import SIGNATURE, check_signature, required_key
 from sam3_tvm.unfinished import unfinished_folder
 from sam3_tvm.weights import Weights, WeightsWriter, open_weights
 
@@ -259,6 +259,7 @@ def open(
     path: str | os.PathLike[str],
     integrity: str = "sizes",
     require_signature: str | os.PathLike[str] | None = None,
+    environment: Mapping[str, str] = os.environ,
 ) -> Artifact:
     """Open an artifact's folder and check it. No code in it is run.
 
@@ -267,7 +268,9 @@ def open(
         integrity: ``"sizes"`` compares every file's length with the manifest, ``"full"`` its
             SHA-256 too, which reads everything once.
         require_signature: a public key of minisign's, its file or its text (``"RW..."``), by which
-            the manifest must be signed; ``integrity`` is ``"full"`` then.
+            the manifest must be signed; by default what ``SAM3_TVM_SIGNED_BY`` says. Then
+            ``integrity`` is ``"full"``, and the folder may hold no file that isn't named.
+        environment: where that is looked up.
 
     Raises:
         SignatureError: no signature by that key, or a key that is none.
@@ -290,9 +293,10 @@ def open(
             f"{folder}: {kind} without a readable {MANIFEST}, so not an artifact; {hint} with "
             "'sam3-tvm compile CHECKPOINT -o DIR'"
         ) from error
-    if require_signature is not None:
+    key = required_key(require_signature, environment)
+    if key is not None:
         # Before anything in it is believed.
-        check_signature(folder, raw, require_signature)
+        check_signature(folder, raw, key)
     try:
         manifest = Manifest.from_json(parse_json(raw, strict=True))
     except ValueError as error:
@@ -305,8 +309,15 @@ def open(
         raise ArtifactError(f"{folder / MANIFEST}: files lacks {', '.join(missing)}")
     for name, stored in manifest.files.items():
         # The index says what kernels are given, and takes no time to read.
-        full = integrity == "full" or require_signature is not None or name == weights_format.INDEX
+        full = integrity == "full" or key is not None or name == weights_format.INDEX
         _check_file(folder / name, stored, full=full)
+    if key is not None:
+        # A loader looks for libraries in the folder of the one that it loads.
+        named = {*manifest.files, MANIFEST, *_REPORTS}
+        if others := sorted({entry.name for entry in folder.iterdir()} - named):
+            raise ArtifactError(
+                f"{folder / others[0]}: isn't named by the signed {MANIFEST}: move it elsewhere"
+            )
     return Artifact(folder, manifest, hashlib.sha256(raw).hexdigest())
 
 

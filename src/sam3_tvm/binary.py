@@ -11,6 +11,8 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from sam3_tvm.system import name as system_name
+
 __all__ = ["Binary", "machine_name", "read_binary"]
 
 _MACHINES = {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64"}
@@ -46,7 +48,7 @@ class Binary:
     @classmethod
     def here(cls) -> Binary:
         """What this process is."""
-        return cls(platform.system(), machine_name(platform.machine()))
+        return cls(system_name(), machine_name(platform.machine()))
 
     @classmethod
     def of_triple(cls, triple: str) -> Binary:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from sam3_tvm.binary import Binary, read_binary
 from sam3_tvm.errors import Sam3Error
+from sam3_tvm.system import posix_shell
 
 __all__ = ["LinkError", "Linker", "find_linker"]
 
@@ -167,7 +168,8 @@ def find_linker(
 def _words(text: str, origin: str) -> tuple[str, ...]:
     """A command line's words, of which the first is a program that is there."""
     try:
-        words = shlex.split(text)
+        # A backslash is a part of a path on Windows, where quotes stay on what they enclose.
+        words = [word.strip('"') for word in shlex.split(text, posix=posix_shell())]
     except ValueError as error:
         raise LinkError(f"{origin} is no command line ({error}): {text!r}") from error
     if not words:

@@ -42,7 +42,7 @@ __all__ = [
     "TokenizerRules",
 ]
 
-FORMAT = 6
+FORMAT = 7
 """The only one that is read: compiling again is cheaper than code for what was once written. New in
 6: ``video_concepts``, and memories are made from masks of four times the side of the model's."""
 

@@ -7,25 +7,37 @@ arithmetic is that of the ``minisign`` package (extra [sign]).
 
 from __future__ import annotations
 
+import binascii
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sam3_tvm.errors import Sam3Error, as_argument, one_line
+from sam3_tvm.errors import Sam3Error, UsageError, as_argument, one_line
 from sam3_tvm.extras import needed
+from sam3_tvm.files import write_whole
+from sam3_tvm.json_file import read_regular
 
 if TYPE_CHECKING:
     from minisign import PublicKey
 
-__all__ = ["SIGNATURE", "SignatureError", "check_signature", "new_key", "sign"]
+__all__ = [
+    "SIGNATURE",
+    "SIGNED_BY",
+    "SignatureError",
+    "check_signature",
+    "key_text",
+    "new_key",
+    "required_key",
+    "sign",
+]
 
 SIGNATURE = "manifest.json.minisig"
 """The file with the signature, beside the manifest."""
 
-# Longer ones are no keys and no signatures.
-_MOST_BYTES = 1 << 14
+SIGNED_BY = "SAM3_TVM_SIGNED_BY"
+"""The variable of the environment that requires a signature of whatever is opened."""
 
 
 class SignatureError(Sam3Error):
@@ -33,6 +45,35 @@ class SignatureError(Sam3Error):
 
     def __str__(self) -> str:
         return one_line(super().__str__())
+
+
+def required_key(
+    given: str | os.PathLike[str] | None, environment: Mapping[str, str] = os.environ
+) -> str | os.PathLike[str] | None:
+    """The key by which artifacts must be signed; None where nobody asks for one.
+
+    Args:
+        given: by the caller; by default what :data:`SIGNED_BY` says.
+        environment: where that is looked up.
+
+    Raises:
+        SignatureError: an empty key, which would check nothing.
+    """
+    key = environment.get(SIGNED_BY) if given is None else given
+    if key is not None and not os.fspath(key):
+        where = f"{SIGNED_BY} in the environment" if given is None else "require_signature"
+        raise SignatureError(f"{where} is empty: give a public key, or leave it out")
+    return key
+
+
+def key_text(key: str | os.PathLike[str]) -> str:
+    """A public key's text, as it is taken where its file isn't.
+
+    Raises:
+        SignatureError: the key is none.
+        MissingExtraError: the extra [sign] is missing.
+    """
+    return str(_public(key).to_base64().decode())
 
 
 def check_signature(folder: Path, manifest: bytes, key: str | os.PathLike[str]) -> str:
@@ -53,9 +94,13 @@ def check_signature(folder: Path, manifest: bytes, key: str | os.PathLike[str]) 
     public = _public(key)
     advice = "load only what its maker signed, or sign it anew if you made it (sam3-tvm sign)"
     try:
-        raw = _read(folder / SIGNATURE)
+        raw = read_regular(folder / SIGNATURE)
     except FileNotFoundError as error:
         raise SignatureError(f"{folder}: has no signature ({SIGNATURE}); {advice}") from error
+    except OSError as error:
+        raise SignatureError(
+            f"{folder / SIGNATURE}: cannot be read ({error.strerror}); {advice}"
+        ) from error
     with _package():
         from minisign import Error, Signature
     try:
@@ -89,22 +134,21 @@ def sign(
     with _package():
         from minisign import Error, SecretKey
     try:
-        with SecretKey.from_bytes(_read(key)) as secret:
+        with SecretKey.from_bytes(read_regular(key)) as secret:
             if secret.is_encrypted():
                 secret.decrypt(password())
-            text = bytes(secret.sign(manifest, trusted_comment=comment))
+            # The package takes printable ASCII alone.
+            plain = comment.encode("ascii", "backslashreplace").decode("ascii")
+            text = bytes(secret.sign(manifest, trusted_comment=plain))
     except (Error, OSError) as error:
         raise SignatureError(
             f"{key}: can't be signed with ({getattr(error, 'strerror', None) or error}); give the "
             "file of a secret key that minisign -G or sam3-tvm sign --new-key made"
         ) from error
-    new = folder / f".{SIGNATURE}.new"
     try:
-        new.write_bytes(text)
-        new.replace(folder / SIGNATURE)
-    except OSError as error:
-        new.unlink(missing_ok=True)
-        raise SignatureError(f"{folder}: cannot be written ({error.strerror})") from error
+        write_whole(folder / SIGNATURE, lambda path: path.write_bytes(text))
+    except UsageError as error:
+        raise SignatureError(f"{error}") from error
 
 
 def new_key(path: Path, password: str) -> Path:
@@ -125,43 +169,44 @@ def new_key(path: Path, password: str) -> Path:
     with _package():
         from minisign import KeyPair
     public = path.with_name(f"{path.name}.pub")
-    if public.exists():
-        raise SignatureError(f"{public}: exists, and keys are never written over; choose another")
     pair = KeyPair.generate()
     if password:
         pair.secret_key.encrypt(password)
+    made: list[Path] = []
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(bytes(pair.secret_key))
-        public.write_bytes(bytes(pair.public_key))
-    except FileExistsError as error:
-        raise SignatureError(
-            f"{path}: exists, and keys are never written over; choose another name, or leave "
-            "--new-key out to sign with it"
-        ) from error
+        for file, mode, key in ((path, 0o600, pair.secret_key), (public, 0o644, pair.public_key)):
+            with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as out:
+                made.append(file)
+                out.write(bytes(key))
     except OSError as error:
-        raise SignatureError(f"{path}: cannot be written ({error.strerror})") from error
+        # Half a pair is of no use, and its name would be taken.
+        for file in made:
+            file.unlink(missing_ok=True)
+        taken = public if made else path
+        if isinstance(error, FileExistsError):
+            raise SignatureError(
+                f"{taken}: exists, and keys are never written over; choose another name, or leave "
+                "--new-key out to sign with it"
+            ) from error
+        raise SignatureError(f"{taken}: cannot be written ({error.strerror})") from error
     return public
 
 
 def _public(key: str | os.PathLike[str]) -> PublicKey:
     with _package():
         from minisign import Error, PublicKey
-    try:
-        if isinstance(key, str) and key.startswith("RW") and not os.path.exists(key):
+    # A text first: a file of that name, which came with an artifact, must not stand in for it.
+    if isinstance(key, str) and key.startswith("RW"):
+        with suppress(Error, ValueError, binascii.Error):
             return PublicKey.from_base64(key)
-        return PublicKey.from_bytes(_read(Path(key)))
+    try:
+        return PublicKey.from_bytes(read_regular(Path(key)))
     except (Error, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SignatureError(
             f"{as_argument(f'{key}')}: is no public key ({reason}); give the file that minisign "
             "wrote (.pub), or the text in it that begins with RW"
         ) from error
-
-
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(_MOST_BYTES)
 
 
 @contextmanager

@@ -30,6 +30,7 @@ __all__ = [
     "most_resident_bytes",
     "name",
     "own_group",
+    "posix_shell",
     "signals_wake_pipes",
     "was_killed",
     "what_ended",
@@ -39,6 +40,11 @@ __all__ = [
 def name() -> str:
     """The system in the words of :func:`platform.system`: ``Linux``, ``Darwin``, ``Windows``."""
     return platform.system()
+
+
+def posix_shell() -> bool:
+    """Whether command lines are written as for a POSIX shell (elsewhere than on Windows)."""
+    return os.name != "nt"
 
 
 def lock(descriptor: int) -> bool | None:
@@ -114,7 +120,9 @@ def end_group(process: subprocess.Popen[Any], patience: float) -> int:
         until, ended = time.monotonic() + patience, os.WEXITED | os.WNOWAIT | os.WNOHANG
         while os.waitid(os.P_PID, process.pid, ended) is None and time.monotonic() < until:
             time.sleep(0.005)
-        os.killpg(process.pid, signal.SIGKILL)
+        # macOS refuses to signal a group of which nothing but what has ended is left.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
         return process.wait()
     # macOS before Python 3.13: the group goes after the process was waited for. Its number stays
     # taken as long as it has members, and without any there is nothing to end.

@@ -26,6 +26,7 @@ from sam3_tvm.annotate.usage import Usage
 from sam3_tvm.errors import Sam3Error, UsageError, one_line
 from sam3_tvm.extras import needed
 from sam3_tvm.runtime.execution.engine import default_threads, shared_engine
+from sam3_tvm.signing import SIGNED_BY, key_text, required_key
 
 __all__ = ["Cluster", "LoadFinder", "Told"]
 
@@ -178,9 +179,12 @@ class Cluster:
         context.enable_progress_bars = context.print_on_execution_start = False
         for name in ("ray.data", "ray"):
             logging.getLogger(name).setLevel(logging.ERROR)
+        # What this process requires of artifacts, its machines do, too; the key's file may be here.
+        key = required_key(None)
+        signed_by = None if key is None else key_text(key)
         batches = ray.data.from_arrow(_batches(pictures, self.workers)).map_batches(
             _Worker,
-            fn_constructor_args=(load, self.threads, dict(settings), f"{shards}"),
+            fn_constructor_args=(load, self.threads, dict(settings), f"{shards}", signed_by),
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=self.threads,
@@ -233,12 +237,18 @@ class _Worker:
     """
 
     def __init__(
-        self, load: LoadFinder, threads: int, settings: dict[str, Any], shards: str
+        self,
+        load: LoadFinder,
+        threads: int,
+        settings: dict[str, Any],
+        shards: str,
+        signed_by: str | None,
     ) -> None:
         self._load = load
         self._threads = threads
         self._settings = settings
         self._shards = Path(shards)
+        self._signed_by = signed_by
         self._find: Finder | None = None
 
     def __call__(self, batch: Any) -> Any:
@@ -278,6 +288,8 @@ class _Worker:
                     f"{self._shards.parent}: isn't seen here; every machine must see the dataset's "
                     "folder, the pictures and the artifact at the same paths"
                 )
+            if self._signed_by is not None:
+                os.environ[SIGNED_BY] = self._signed_by
             find = self._load(threads=self._threads)
             if json.dumps(find.settings()) != json.dumps(self._settings):
                 raise UsageError("has another artifact at this path than the machine that asks")

@@ -83,7 +83,7 @@ class EngineResult:
         versions: of its packages.
         load_seconds: from starting the process until it could be called, imports included;
             one for each time that it was started.
-        peak_bytes: the most memory it held at once.
+        peak_bytes: the most memory it held at once; None where the system does not tell.
         failed: why it could not be measured at all; None if it could.
     """
 
@@ -93,7 +93,7 @@ class EngineResult:
     precision: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     load_seconds: list[float] = field(default_factory=list)
-    peak_bytes: int = 0
+    peak_bytes: int | None = None
     failed: str | None = None
 
 

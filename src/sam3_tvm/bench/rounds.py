@@ -305,8 +305,9 @@ class Run:
             seat.result.failed = f"failed: {error}"
             self._leave(seat)
             return
-        seat.result.peak_bytes = max(seat.result.peak_bytes, peak)
-        self.largest = max(self.largest, peak)
+        if peak is not None:
+            seat.result.peak_bytes = max(seat.result.peak_bytes or 0, peak)
+            self.largest = max(self.largest, peak)
         available = host.available_bytes()
         if available is not None and available < _ROOM * self.largest:
             self._leave(seat)

@@ -81,7 +81,7 @@ def _serve_engine(job: dict[str, Any], answer: Callable[[dict[str, Any]], None])
         elif do == "time":
             answer({"seconds": [_timed(runs[part]) for _ in range(order["runs"])]})
         elif do == "memory":
-            answer({"bytes": host.peak_bytes() or 0})
+            answer({"bytes": host.peak_bytes()})
 
 
 def _timed(run: Callable[[], Any]) -> float:

@@ -291,7 +291,8 @@ def _engine_row(engine: EngineResult) -> str:
     if engine.failed is not None:
         return f"| {engine.title} | {engine.failed} | {versions or '-'} | - | - |"
     load = duration(median(engine.load_seconds))
-    memory = f"{engine.peak_bytes / _GIB:.2f} GiB"
+    peak = engine.peak_bytes
+    memory = "-" if peak is None else f"{peak / _GIB:.2f} GiB"
     return f"| {engine.title} | {engine.precision} | {versions} | {load} | {memory} |"
 
 

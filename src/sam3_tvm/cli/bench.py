@@ -218,7 +218,8 @@ def _print_report(report: BenchReport) -> None:
             continue
         versions = ", ".join(f"{k} {v}" for k, v in e.versions.items())
         load = duration(median(e.load_seconds))
-        engines.add_row(e.title, load, byte_size(e.peak_bytes), e.precision, versions)
+        memory = "" if e.peak_bytes is None else byte_size(e.peak_bytes)
+        engines.add_row(e.title, load, memory, e.precision, versions)
     show("Engines", engines)
 
 

@@ -18,6 +18,7 @@ __all__ = ["describe"]
 def describe(
     writer: artifact.ArtifactWriter,
     source: Source,
+    files: Mapping[str, str],
     components: Mapping[str, Component],
     split: Mapping[str, artifact.Stages | None],
     schemes: Mapping[str, Arithmetic],
@@ -30,6 +31,7 @@ def describe(
     Args:
         writer: of the artifact, whose code and weights are written.
         source: the checkpoint.
+        files: the checkpoint's files, by their names: the SHA-256 of each.
         components, split, schemes: the functions, their halves and their arithmetic, by name.
         target: what they were compiled for, with the features that they use.
         runtime: TVM's runtime for it.
@@ -47,7 +49,7 @@ def describe(
             source.kind,
             source.checkpoint,
             source.reference,
-            {path.name: artifact.sha256(path) for path in source.files},
+            dict(files),
         ),
         target=artifact.Target(
             "llvm",

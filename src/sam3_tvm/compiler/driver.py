@@ -185,8 +185,13 @@ def compile(
     # Beside the components' own: open, runtime, one per shared phase, code, link and write.
     steps = _Steps(report, progress, total=2 * len(names) + 6 + bool(calibrating))
     with artifact.create(output) as writer, _memory_named():
+        # Before a checkpoint, which may have to be downloaded: this may, too, and fails sooner.
+        with steps.step("find TVM's runtime"):
+            library, imports = find_runtime(report.target, runtime), import_libraries(report.target)
         with steps.step("open the checkpoint"):
             source = open_source(checkpoint, tasks, image_size)
+            # While they are what was read.
+            files = {path.name: artifact.sha256(path) for path in source.files}
             report.vision = source.vision
             _warn_of_size(source, image_size)
             known = abi(source.sizes)
@@ -196,8 +201,6 @@ def compile(
                     f"{lacking[0]} is for {task}, which {checkpoint} isn't compiled for"
                 )
             steps.total -= 2 * len(set(names) - set(known))
-        with steps.step("find TVM's runtime"):
-            library, imports = find_runtime(report.target, runtime), import_libraries(report.target)
         components = {n: c for n, c in known.items() if n in names}
         mod, params = tvm.IRModule(), {}
         for name, component in components.items():
@@ -230,7 +233,17 @@ def compile(
             _link(executable, writer.folder / artifact.MODEL, linker, imports)
         with steps.step("write the artifact"):
             used = options.target.with_features(used_features(mod))
-            describe(writer, source, components, split, schemes, used, library, report.calibration)
+            describe(
+                writer,
+                source,
+                files,
+                components,
+                split,
+                schemes,
+                used,
+                library,
+                report.calibration,
+            )
     progress("done", steps.total, steps.total)
     report.peak_bytes = host.peak_bytes() or 0
     report.artifact_bytes = sum(p.stat().st_size for p in report.path.iterdir())
@@ -291,6 +304,15 @@ def _link(
     except LinkError as error:
         raise CompileError(
             f"{path.name} can't be linked by {error}: is there room in {tempfile.gettempdir()} "
+            "and in the output's folder?"
+        ) from error
+    except (RuntimeError, OSError) as error:
+        # TVM writes objects and libraries to a temporary folder before the linker is called.
+        if any(words in str(error) for words in _NO_MEMORY):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise CompileError(
+            f"{path.name} can't be written ({reason}): is there room in {tempfile.gettempdir()} "
             "and in the output's folder?"
         ) from error
 

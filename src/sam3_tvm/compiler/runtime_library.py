@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -53,7 +54,10 @@ _ARCHITECTURES = {
 
 
 # What to do where pip can't.
-_ADVICE = {PACKAGE: ": give its wheel, or the library out of it, with --runtime"}
+_ADVICE = {
+    PACKAGE: ": give its wheel, or the library out of it, with --runtime",
+    "apache-tvm-ffi": ": compile for Windows once where pip can, which keeps what it downloads",
+}
 
 
 class RuntimeLibraryError(Sam3Error):
@@ -77,7 +81,9 @@ class RuntimeLibrary:
 
 def kept_runtimes() -> Path:
     """Where libraries are kept that pip fetched: below the XDG cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if base.startswith("~"):  # a user without a home, as in containers
+        base = tempfile.gettempdir()
     return Path(base) / "sam3-tvm" / "runtime"
 
 
@@ -117,9 +123,12 @@ def import_libraries(target: Binary) -> dict[str, bytes]:
     Raises:
         RuntimeLibraryError: pip can't download it.
     """
-    if target.system != "Windows" or target == Binary.here():
+    package, member = "apache-tvm-ffi", "tvm_ffi/lib/tvm_ffi.dll"
+    if target.system != "Windows":
         return {}
-    content, _ = _fetched(target, "apache-tvm-ffi", "tvm_ffi/lib/tvm_ffi.dll")
+    if target == Binary.here():
+        return {"tvm_ffi.dll": _read(Path(str(metadata.distribution(package).locate_file(member))))}
+    content, _ = _fetched(target, package, member)
     return {"tvm_ffi.dll": content}
 
 
@@ -166,7 +175,7 @@ def _download(target: Binary, package: str, version: str, folder: Path) -> Path:
         reason = " ".join((errors or said or ["no wheel came"])[-1].split())[:200]
         raise RuntimeLibraryError(
             f"TVM's runtime for {target} isn't here, and pip can't download {package} {version} "
-            f"for {platforms[0]} ({reason}){_ADVICE.get(package, '')}"
+            f"for {platforms[0]} ({reason}){_ADVICE[package]}"
         )
     return wheels[0]
 
@@ -187,7 +196,7 @@ def _in_wheel(path: Path, package: str, version: str, member: str) -> bytes:
             return wheel.read(member)
     except KeyError as error:
         raise RuntimeLibraryError(f"{path}: has no {member}: is it for another system?") from error
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, zipfile.BadZipFile, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise RuntimeLibraryError(f"{path}: cannot be read ({reason})") from error
 

@@ -38,10 +38,6 @@ from sam3_tvm.runtime.video.session import TrackSession
 __all__ = ["Model", "load"]
 
 
-SIGNED_BY = "SAM3_TVM_SIGNED_BY"
-"""The variable of the environment that requires a signature of whatever is loaded."""
-
-
 def load(
     path: str | os.PathLike[str],
     threads: int | None = None,
@@ -68,8 +64,7 @@ def load(
             the machine's CPUs.
     """
     checked_threads(threads)
-    key = require_signature or os.environ.get(SIGNED_BY) or None
-    opened = artifact.open(path, integrity, key)
+    opened = artifact.open(path, integrity, require_signature)
     opened.check_host()
     manifest = opened.manifest
     if manifest.left_out:

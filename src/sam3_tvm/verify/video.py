@@ -25,9 +25,10 @@ __all__ = [
 ]
 
 LEAST_FRAMES = 3
+"""Of a film in which :func:`film_prompts` are shown."""
+
 MOST_FRAMES = 2000
 """All are held in memory, and what the reference answers of each."""
-"""Of a film in which :func:`film_prompts` are shown."""
 
 
 def film_of(rgb: NDArray[np.uint8], frames: int) -> list[NDArray[np.uint8]]:

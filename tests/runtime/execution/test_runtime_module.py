@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 import sys
 import threading
+import time
 from importlib import metadata
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from sam3_tvm.artifact import ArtifactError
 from sam3_tvm.components import AbiError
 from sam3_tvm.errors import Sam3Error
 from sam3_tvm.runtime.execution import module
+from sam3_tvm.runtime.execution.engine import Engine
 from sam3_tvm.runtime.execution.functions import aligned
 from sam3_tvm.runtime.execution.module import Machine, load_functions
 from sam3_tvm.runtime.execution.ranks import giving_way
@@ -115,25 +117,39 @@ def test_functions_are_called_in_the_midst_of_one_that_gives_way(compiled):
         inside.clear()
 
 
-def test_calls_of_another_thread_pass_those_that_give_way_through_the_table(table):
+@pytest.mark.parametrize("rank", [0, 2])
+def test_only_a_call_that_gives_way_lets_another_thread_s_pass(compiled, monkeypatch, rank):
+    begun, answered, order = threading.Event(), threading.Event(), []
+    let_pass = Engine.let_pass
+
+    def waiting(engine: Engine, own: int) -> None:
+        """Between two kernels: once, until the other thread's call is there and was let pass."""
+        if not begun.is_set():
+            begun.set()
+            end = time.monotonic() + 20
+            while not answered.is_set() and time.monotonic() < end:
+                let_pass(engine, own)
+
+    monkeypatch.setattr(Engine, "let_pass", waiting)
+    table = load_functions(compiled, threads=1)
     (pixels,) = inputs_of("vision_encoder", {"batch": 2})
-    wanted, asked, over = table("vision_encoder", pixels)[0].copy(), threading.Event(), []
+    wanted = table("vision_encoder", pixels)[0].copy()
 
     def encode() -> None:
-        with giving_way(2):
-            while not over:
-                np.testing.assert_array_equal(table("vision_encoder", pixels)[0], wanted)
-                asked.set()
-        over.append("well")
+        with giving_way(rank):
+            np.testing.assert_array_equal(table("vision_encoder", pixels)[0], wanted)
+        order.append("encoded")
 
     encoding = threading.Thread(target=encode)
     encoding.start()
-    asked.wait()
-    for _ in range(50):
+    if rank:
+        assert begun.wait(20)
         np.testing.assert_array_equal(table("vision_encoder", pixels)[0], wanted)
-    over.append("asked")
+        order.append("passed")
+        answered.set()
     encoding.join()
-    assert over == ["asked", "well"]
+    assert order == (["passed", "encoded"] if rank else ["encoded"])
+    assert begun.is_set() == bool(rank)
 
 
 @pytest.mark.parametrize("rank", [-1, 4, True, 1.0, "1"])

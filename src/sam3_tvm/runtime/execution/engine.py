@@ -19,7 +19,7 @@ import numpy as np
 
 from sam3_tvm import host
 from sam3_tvm.errors import Sam3Error
-from sam3_tvm.locks import Lock, Worker
+from sam3_tvm.locks import Lock, Worker, renew_in_children
 
 __all__ = ["Engine", "checked_threads", "default_threads", "shared_engine"]
 
@@ -68,9 +68,14 @@ class Engine:
     def __init__(self, threads: int | None = None) -> None:
         self.threads = checked_threads(threads)
         self.busy = 0.0
-        self._calls = 0
+        self._renew()
+        renew_in_children(self)
         # The thread mustn't keep the engine alive: it ends with it.
         self._worker = Worker("sam3-tvm", partial(_configure_pool, self.threads))
+
+    def _renew(self) -> None:
+        # Calls that are being made, one within the other: a forked child has none.
+        self._calls = 0
 
     def run(self, call: Callable[[], _T], rank: int = 0) -> _T:
         """The result of ``call``, made on the engine's thread.

@@ -28,6 +28,10 @@ def giving_way(rank: int = 1) -> Iterator[None]:
     or in one of a lower rank; afterwards it goes on where it was. Results stay the same, bit for
     bit. Each rank that is in use keeps memory of its own for intermediate values.
 
+    Calls of models that compute with another number of threads wait for the whole call. Calls that
+    follow each other within 20 ms hold what they have broken into until they pause. Threads that
+    are started in the block aren't in it.
+
     Args:
         rank: from 0, which gives way to none, to 3, which gives way to all below.
 
