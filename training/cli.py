@@ -284,8 +284,9 @@ def tiles_command(
     columns: Columns = 20,
     rows: Rows = 10,
     seed: SceneSeed = 1,
-    tile: Annotated[int, typer.Option(min=32, help="The tiles' side in pixels.")] = 600,
+    tile: Annotated[int, typer.Option(min=32, help="The tiles' side in pixels.")] = 500,
     overlap: Annotated[float, typer.Option(help="The share of a side.")] = 0.15,
+    once: Annotated[bool, typer.Option("--once", help="Look at nothing again.")] = False,
     centred: Annotated[
         bool,
         typer.Option("--centred", help="A tile of 500 to 600 pixels around each scene instead."),
@@ -312,7 +313,7 @@ def tiles_command(
         elif centred:
             found = measure_centred(model, picture, mosaic, tile, progress)
         else:
-            found = measure_tiles(model, picture, mosaic, Tiling(tile, overlap), progress)
+            found = measure_tiles(model, picture, mosaic, Tiling(tile, overlap, not once), progress)
     say(
         f"F1 {found.f1:.3f}, precision {found.precision:.3f}, recall {found.recall:.3f}, IoU "
         f"{found.matched_iou:.3f} of {found.targets} objects; peak {peak_megabytes():.0f} MB"

@@ -14,7 +14,7 @@ from sam3_tvm.runtime.pictures.arguments import PromptError
 from sam3_tvm.runtime.pictures.image import ImageError, read_picture
 from sam3_tvm.runtime.pictures.polygons import mask_polygons
 from sam3_tvm.runtime.pictures.runs import Window
-from sam3_tvm.tiles import Place, TiledResult, open_windows, segment_tiled
+from sam3_tvm.tiles import Place, TiledResult, Tiling, open_windows, segment_tiled
 from sam3_tvm.tiles.layout import Tile
 from sam3_tvm.tiles.pieces import piece
 
@@ -143,3 +143,42 @@ def test_what_cannot_be_looked_for_is_refused_before_a_tile_is_read(rgb, text, l
     model = SimpleNamespace(fingerprint="1")
     with pytest.raises(PromptError, match=says):
         segment_tiled(model, rgb, text, like=like)
+
+
+class Squares:
+    """A model that finds the white part of a picture where that looks like a square."""
+
+    fingerprint = "1"
+    manifest = SimpleNamespace(sizes=SimpleNamespace(grid=16, image=128))
+
+    def __init__(self):
+        self.asked = []
+
+    def segment(self, rgb, text, threshold, nms, like):
+        self.asked.append((rgb.shape[:2], text, threshold))
+        white = rgb[..., 0] > 128
+        rows, columns = np.flatnonzero(white.any(1)), np.flatnonzero(white.any(0))
+        square = len(rows) > 0 and len(rows) == len(columns)
+        box = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1] if square else [0] * 4
+        one = SimpleNamespace(masks=white[None], boxes=np.array([box]), scores=np.array([0.95]))
+        return [Found(name, [one] if square and name == "square" else []) for name in text]
+
+
+class Found(list):
+    def __init__(self, text, objects):
+        super().__init__(objects)
+        self.text = self.text_read = text
+
+
+def test_what_an_edge_makes_a_thing_is_looked_at_again_and_gone():
+    rgb = np.zeros((100, 200, 3), np.uint8)
+    rgb[40:60, 80:140] = 255  # of which the first tile sees a square
+    model = Squares()
+    texts = ["dog", "square"]
+    once = segment_tiled(model, rgb, texts, tiling=Tiling(100, 0, again=False))
+    assert [len(one) for one in once] == [0, 1]
+    assert model.asked == [*[((100, 100), texts, 0.5)] * 2, ((100, 200), texts, 0.5)]
+    model = Squares()
+    again = segment_tiled(model, rgb, texts, tiling=Tiling(100, 0))
+    assert [len(one) for one in again] == [0, 0]
+    assert model.asked[2:4] == [((80, 80), ["square"], 0.2), ((100, 100), ["square"], 0.2)]

@@ -152,7 +152,8 @@ class TiledPhraseFinder(PhraseFinder):
 
     def settings(self) -> dict[str, Any]:
         """As those of phrases, with the tiles."""
-        return {**super().settings(), "the tiles": [self.tiling.tile, self.tiling.overlap]}
+        of = self.tiling
+        return {**super().settings(), "the tiles": [of.tile, of.overlap, of.again]}
 
 
 def load_phrase_finder(

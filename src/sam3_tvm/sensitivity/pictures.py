@@ -88,11 +88,7 @@ class Asked:
         for number, prompt in enumerate(prompts):
             found = model.segment(
                 image,
-                text=prompt.text,
-                boxes=list(prompt.boxes) or None,
-                box_labels=list(prompt.labels) or None,
-                points=list(prompt.points) or None,
-                point_labels=list(prompt.point_labels) or None,
+                **prompt.arguments,
                 threshold=0.0,
             )
             scores = np.zeros(self._source.sizes.queries, np.float32)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -76,6 +76,17 @@ class PromptSpec:
             for labels in (self.labels, self.point_labels)
         )
         return f"{phrase} {boxes} {points and f'points {points}'}".replace("  ", " ").strip()
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What :meth:`sam3_tvm.Model.segment` takes to look for it, by name."""
+        return {
+            "text": self.text,
+            "boxes": list(self.boxes) or None,
+            "box_labels": list(self.labels) or None,
+            "points": list(self.points) or None,
+            "point_labels": list(self.point_labels) or None,
+        }
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ class Tiling:
     Attributes:
         tile: the tiles' side in pixels.
         overlap: how much of a side a tile shares with the next one, at least; 0 to 0.9.
+        again: whether what tiles cut, or aren't sure of, is looked at again; see
+            :mod:`sam3_tvm.tiles.again`.
 
     Raises:
         PromptError: what is no side or no share.
@@ -47,6 +49,7 @@ class Tiling:
 
     tile: int = 1008
     overlap: float = 0.15
+    again: bool = True
 
     def __post_init__(self) -> None:
         if not is_integer(self.tile) or self.tile < _LEAST:

@@ -17,11 +17,11 @@ from pycocotools import mask as coco
 from sam3_tvm.runtime.pictures.runs import Window, runs_of_window
 from sam3_tvm.tiles.layout import Tile
 
-__all__ = ["Piece", "joined", "piece", "with_large"]
+__all__ = ["SAME", "Piece", "is_inside", "joined", "piece", "with_large"]
 
-# Two tiles see the same if what they see of it in both has this intersection over union, as in
-# evaluations.
-_SAME = 0.5
+SAME = 0.5
+"""Two tiles see the same if what they see of it in both has this intersection over union, as in
+evaluations."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,11 @@ def piece(
     bounds = Tile(window.x, window.y, right, bottom)
     x0, y0, x1, y1 = (float(value) for value in box)
     runs = runs_of_window(window, size, factor)
-    cut = not _inside(bounds, tile, size, margin)
+    cut = not is_inside(bounds, tile, size, margin)
     return Piece(score, (x0, y0, x1, y1), runs, bounds, number, cut)
 
 
-def _inside(bounds: Tile, tile: Tile, size: tuple[int, int], margin: int) -> bool:
+def is_inside(bounds: Tile, tile: Tile, size: tuple[int, int], margin: int) -> bool:
     """Whether bounds keep away from a tile's edges, where these aren't the picture's."""
     height, width = size
     return (
@@ -119,7 +119,7 @@ def joined(
         one
         for one in pieces
         if one.cut
-        and not any(_inside(one.bounds, tiles[other], size, margin) for other in near[one.tile])
+        and not any(is_inside(one.bounds, tiles[other], size, margin) for other in near[one.tile])
         and not known(one)
     ]
     of_tile: dict[int, list[int]] = {}
@@ -149,7 +149,7 @@ def _agree(a: Piece, b: Piece, tiles: Sequence[Tile], size: tuple[int, int]) -> 
     s, t = tiles[a.tile], tiles[b.tile]
     both = Tile(max(s.x0, t.x0), max(s.y0, t.y0), min(s.x1, t.x1), min(s.y1, t.y1))
     ours, theirs = (_cut_to(one, both, size) for one in (a, b))
-    return bool(coco.iou([ours], [theirs], [0])[0, 0] >= _SAME)
+    return bool(coco.iou([ours], [theirs], [0])[0, 0] >= SAME)
 
 
 def _cut_to(one: Piece, tile: Tile, size: tuple[int, int]) -> dict[str, Any]:
@@ -193,9 +193,9 @@ def with_large(objects: Sequence[Piece], large: Sequence[Piece]) -> list[Piece]:
     made = []
     for number, one in enumerate(objects):
         at = int(same[number].argmax())
-        if same[number, at] >= _SAME:
+        if same[number, at] >= SAME:
             made.append(replace(one, score=max(one.score, large[at].score)))
-        elif not (one.cut and within[number].max() >= _SAME):
+        elif not (one.cut and within[number].max() >= SAME):
             made.append(one)
-    known = (same >= _SAME).any(0)
+    known = (same >= SAME).any(0)
     return [*made, *(one for number, one in enumerate(large) if not known[number])]

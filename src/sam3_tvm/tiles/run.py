@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +16,7 @@ from sam3_tvm.runtime.pictures.arguments import PromptError
 from sam3_tvm.runtime.pictures.coordinates import checked_labels, pixel_boxes
 from sam3_tvm.runtime.pictures.image import Picture
 from sam3_tvm.runtime.pictures.runs import Window
+from sam3_tvm.tiles.again import FAINT, look_again
 from sam3_tvm.tiles.layout import Tile, Tiling
 from sam3_tvm.tiles.pieces import Piece, joined, piece, with_large
 from sam3_tvm.tiles.result import TiledResult
@@ -43,6 +44,8 @@ def segment_tiled(
     """As :meth:`Model.segment`, of a picture that is too large to be seen at once.
 
     Each tile is looked at by itself, and so is the whole picture, for what is larger than a tile.
+    What tiles cut, or aren't sure of, is looked at again with it in the middle, for the prompts
+    that it was found by: :mod:`sam3_tvm.tiles.again`.
 
     Args:
         model: any number of threads may use it.
@@ -88,11 +91,21 @@ def segment_tiled(
     if text is None and not any(each):
         raise PromptError("nothing to look for: give text, boxes or both")
 
-    def ask(rgb: NDArray[np.uint8]) -> list[Result]:
-        return model.segment(rgb, several, threshold=threshold, nms=nms, like=each)
+    def ask(
+        rgb: NDArray[np.uint8], rows: Sequence[int] | None = None, share: float = 1
+    ) -> list[Result]:
+        chosen = range(len(several)) if rows is None else rows
+        return model.segment(
+            rgb,
+            [several[row] for row in chosen],
+            threshold=share * threshold,
+            nms=nms,
+            like=[each[row] for row in chosen],
+        )
 
-    cells = 4 * model.manifest.sizes.grid
-    results = _look(picture, ask, tiling, cells, model.manifest.sizes.image, progress)
+    sizes = model.manifest.sizes
+    looking = _Looking(picture, ask, tiling, 4 * sizes.grid, sizes.image, threshold, progress)
+    results = looking.results()
     return results[0] if alone else results
 
 
@@ -117,43 +130,98 @@ def _around(middle: float, side: int, length: int) -> tuple[int, int]:
     return first, min(length, first + side)
 
 
-def _look(
-    picture: Windows,
-    ask: Callable[[NDArray[np.uint8]], list[Result]],
-    tiling: Tiling,
-    cells: int,
-    network: int,
-    progress: Progress,
-) -> list[TiledResult]:
-    size = picture.size
-    tiles = tiling.tiles(size)
-    picture.expect(2 * tiling.tile)
-    # What a mask's cell covers of a tile, and a pixel: what ends so near to an edge ends there.
-    margin = 1 + -(-max(tiles[0].size) // cells)
-    found: list[list[Piece]] = []
-    names: list[tuple[str, str]] = []
-    total = len(tiles) + (len(tiles) > 1)
-    for number, tile in enumerate(tiles):
-        progress("tiles", number, total)
-        results = ask(picture.read(tile))
-        found = found or [[] for _ in results]
-        names = [(result.text, result.text_read) for result in results]
-        for pieces, result in zip(found, results, strict=True):
-            pieces += _pieces(result, tile, number, 1, size, margin)
-    objects = [joined(pieces, tiles, size, margin) for pieces in found]
-    if len(tiles) > 1:
-        progress("whole", len(tiles), total)
-        factor = max(1, max(size) // (_FINER * network))
-        for number, result in enumerate(ask(picture.reduced(factor))):
+class _Ask(Protocol):
+    """Looks for prompts in pixels: for all, or for some rows of them; at the threshold, or at a
+    share of it."""
+
+    def __call__(
+        self, rgb: NDArray[np.uint8], rows: Sequence[int] | None = None, share: float = 1
+    ) -> list[Result]: ...
+
+
+class _Looking:
+    """One search of a picture.
+
+    Args:
+        picture: to be read.
+        ask: what looks for prompts.
+        tiling: how the picture is cut.
+        cells: of masks, along a side.
+        network: the side of what it sees, pixels.
+        threshold: objects have higher scores.
+        progress: told of tiles, of the whole picture, and of further looks.
+    """
+
+    def __init__(
+        self,
+        picture: Windows,
+        ask: _Ask,
+        tiling: Tiling,
+        cells: int,
+        network: int,
+        threshold: float,
+        progress: Progress,
+    ) -> None:
+        self._picture, self._ask, self._tiling = picture, ask, tiling
+        self._network, self._threshold, self._progress = network, threshold, progress
+        self._size = picture.size
+        self._tiles = tiling.tiles(picture.size)
+        # What a mask's cell covers of a tile, and a pixel: what ends so near to an edge ends there.
+        self._margin = 1 + -(-max(self._tiles[0].size) // cells)
+
+    def results(self) -> list[TiledResult]:
+        """What each prompt finds."""
+        picture, tiles = self._picture, self._tiles
+        picture.expect(2 * self._tiling.tile)
+        found: list[list[Piece]] = []
+        names: list[tuple[str, str]] = []
+        total = len(tiles) + (len(tiles) > 1)
+        for number, tile in enumerate(tiles):
+            self._progress("tiles", number, total)
+            results = self._ask(picture.read(tile))
+            found = found or [[] for _ in results]
+            names = [(result.text, result.text_read) for result in results]
+            for pieces, result in zip(found, results, strict=True):
+                pieces += _pieces(result, tile, number, 1, self._size, self._margin)
+        objects = [joined(pieces, tiles, self._size, self._margin) for pieces in found]
+        if len(tiles) > 1:
+            if self._tiling.again:
+                objects = look_again(
+                    objects,
+                    self._window,
+                    self._tiling.tile,
+                    self._size,
+                    self._margin,
+                    self._threshold,
+                )
+            self._progress("whole", len(tiles), total)
+            objects = self._with_large(objects)
+        self._progress("tiles", total, total)
+        return [
+            TiledResult(text, read, self._size, of, picture.place)
+            for (text, read), of in zip(names, objects, strict=True)
+        ]
+
+    def _window(self, window: Tile, prompts: Sequence[int]) -> dict[int, list[Piece]]:
+        total = len(self._tiles) + 1
+        self._progress("again", total - 1, total)
+        results = self._ask(self._picture.read(window), prompts, FAINT)
+        return {
+            prompt: _pieces(result, window, -1, 1, self._size, self._margin)
+            for prompt, result in zip(prompts, results, strict=True)
+        }
+
+    def _with_large(self, objects: list[list[Piece]]) -> list[list[Piece]]:
+        """Those of tiles, and what is larger than a tile where the whole picture is looked at."""
+        size, tiles = self._size, self._tiles
+        factor = max(1, max(size) // (_FINER * self._network))
+        made = []
+        for of, result in zip(objects, self._ask(self._picture.reduced(factor)), strict=True):
             whole = Tile(0, 0, size[1], size[0])
             pieces = _pieces(result, whole, len(tiles), factor, size, 0)
-            large = [one for one in pieces if max(one.bounds.size) > tiling.tile]
-            objects[number] = with_large(objects[number], large)
-    progress("tiles", total, total)
-    return [
-        TiledResult(text, read, size, of, picture.place)
-        for (text, read), of in zip(names, objects, strict=True)
-    ]
+            large = [one for one in pieces if max(one.bounds.size) > self._tiling.tile]
+            made.append(with_large(of, large))
+        return made
 
 
 def _pieces(

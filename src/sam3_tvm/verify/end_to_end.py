@@ -48,11 +48,7 @@ def compare_picture(
         for threshold in dict.fromkeys((0.5, _threshold(reference.scores))):
             result = model.segment(
                 image,
-                text=prompt.text,
-                boxes=list(prompt.boxes) or None,
-                box_labels=list(prompt.labels) or None,
-                points=list(prompt.points) or None,
-                point_labels=list(prompt.point_labels) or None,
+                **prompt.arguments,
                 threshold=max(0.0, threshold - bounds.margin),
             )
             rows.append(end_to_end_row(name, prompt, threshold, result, reference, bounds))

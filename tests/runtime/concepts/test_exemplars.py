@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import toy
 
+from sam3_tvm.evaluate.metrics import box_iou
 from sam3_tvm.runtime.concepts.exemplar import Exemplar
 from sam3_tvm.runtime.concepts.likeness import confirmed
 from sam3_tvm.runtime.pictures.arguments import PromptError
@@ -85,15 +86,16 @@ def test_several_pictures_take_examples_without_a_phrase(model, pictures, exempl
 
 
 class Answers:
-    """Gives what finds would give back."""
+    """Gives what finds would give back, and the tokens of each."""
 
-    def __init__(self, where, back):
+    def __init__(self, where, back, tokens=None):
         self.where, self.back = where, back
+        self.tokens = np.ones((9, 2, 4), np.float32) if tokens is None else tokens
         self.asked = []
 
     def tokens_of_boxes(self, features, boxes):
         self.asked = [box.copy() for box in boxes]
-        return [(np.zeros((1, 2, 4), np.float32), np.ones((1, 2), bool))] * len(boxes)
+        return [(self.tokens[i][None], np.ones((1, 2), bool)) for i in range(len(boxes))]
 
     def look_for_tokens(self, features, tokens):
         return self.where[: len(tokens)], self.back[: len(tokens)]
@@ -105,9 +107,13 @@ BOXES = np.stack([AT, AT, AT])
 SCORES = np.array([0.9, 0.8, 0.3], np.float32)
 
 
-def shown(labels=(1,), boxes=(AT,)) -> Exemplar:
-    tokens = np.zeros((1, 2, 4), np.float32), np.ones((1, 2), bool)
-    return Exemplar(np.stack(boxes), np.array(labels), tokens, tokens, {}, "made by", "digest")
+def shown(labels=(1,), boxes=(AT,), own=None) -> Exemplar:
+    tokens = np.ones((1, 1 + len(boxes), 4), np.float32), np.ones((1, 1 + len(boxes)), bool)
+    meant = np.ones((1, 1 + sum(labels), 4), np.float32), np.ones((1, 1 + sum(labels)), bool)
+    scores = np.array(labels if own is None else own, np.float32)
+    return Exemplar(
+        np.stack(boxes), np.array(labels), tokens, meant, scores, {}, "made by", "digest"
+    )
 
 
 def test_a_score_is_the_product_of_what_is_given_and_given_back():
@@ -118,6 +124,36 @@ def test_a_score_is_the_product_of_what_is_given_and_given_back():
     # is below the threshold nothing is asked.
     np.testing.assert_allclose(made, [0.9 * 0.5, 0.8 * 0.1, 0.3], rtol=1e-6)
     assert len(asks.asked) == 2
+
+
+def test_finds_are_measured_by_what_the_example_gets_on_its_own_picture():
+    asks = Answers(np.stack([AT[None]] * 2), np.array([[0.4], [0.9]], np.float32))
+    made = confirmed(asks, {}, BOXES, SCORES, [shown(own=[0.8])], 0.5)
+    np.testing.assert_allclose(made, [0.5, 1, 0.3 / 0.8], rtol=1e-6)
+
+
+def test_what_the_model_does_not_see_on_its_own_picture_is_no_measure():
+    asks = Answers(np.stack([AT[None]] * 2), np.full((2, 1), 0.4, np.float32))
+    scores = np.array([0.45, 0.1, 0.1], np.float32)
+    made = confirmed(asks, {}, BOXES, scores, [shown(own=[0.001])], 0.5)
+    np.testing.assert_allclose(made, [0.9 * 0.8, 0.2, 0.2], rtol=1e-6)
+
+
+def test_a_find_that_is_unlike_the_example_as_a_prompt_has_a_lower_score():
+    tokens = np.ones((2, 2, 4), np.float32)
+    tokens[0, 0] = [1, 1, 1, -1]  # the box's: a cosine of 0.5
+    tokens[1] *= [-1, -1, -1, -1]
+    asks = Answers(np.stack([AT[None]] * 2), np.ones((2, 1), np.float32), 3 * tokens)
+    made = confirmed(asks, {}, BOXES, SCORES, [shown()], 0.5)
+    np.testing.assert_allclose(made, [0.9 * 0.75, 0, 0.3], rtol=1e-6)
+
+
+def test_a_find_is_held_against_the_boxes_that_are_meant():
+    example = shown((0, 1, 1), (AWAY, AT, AT))
+    example.meant[0][0, 1] *= -1  # the token of the last box
+    asks = Answers(np.stack([AT[None]] * 2), np.ones((2, 1), np.float32))
+    made = confirmed(asks, {}, BOXES, SCORES, [example], 0.5)
+    np.testing.assert_allclose(made, [0.9 * 0.5, 0.8 * 0.5, 0.3], rtol=1e-6)
 
 
 def test_what_gives_more_to_what_is_not_meant_has_no_score():
@@ -133,6 +169,17 @@ def test_what_is_given_back_is_the_mean_over_examples():
     asks = Answers(where, np.array([[0.8, 0.2], [0.8, 0.2]], np.float32))
     made = confirmed(asks, {}, BOXES, SCORES, [shown(), shown((1,), (AWAY,))], 0.5)
     np.testing.assert_allclose(made[:2], SCORES[:2] * 0.5, rtol=1e-6)
+
+
+def test_an_example_keeps_what_it_gets_on_its_own_picture(model, pictures, exemplar):
+    image = model.encode_image(pictures[0])
+    found = model.segment(image, "visual", like=exemplar, threshold=0)
+    width, height = 60, 40
+    own = exemplar.boxes[0] * [width, height, width, height]
+    corners = np.concatenate([own[:2] - own[2:] / 2, own[:2] + own[2:] / 2])[None]
+    on_it = box_iou(np.asarray(found.boxes, np.float64), corners)[:, 0] > 0.5
+    np.testing.assert_allclose(exemplar.own, [found.scores[on_it].max(initial=0)], rtol=1e-6)
+    assert not model.exemplar(pictures[0], [BOX], [0]).own.any()
 
 
 def test_a_find_is_asked_about_as_it_lies_in_the_picture():

@@ -16,7 +16,7 @@ from sam3_tvm.manifest import Manifest
 from sam3_tvm.progress import Progress
 from sam3_tvm.runtime.concepts.encoding import PromptEncoder, Tokenize
 from sam3_tvm.runtime.concepts.exemplar import Exemplar, Tokens
-from sam3_tvm.runtime.concepts.likeness import confirmed
+from sam3_tvm.runtime.concepts.likeness import confirmed, given_to
 from sam3_tvm.runtime.concepts.prompts import Prompt, build_prompts
 from sam3_tvm.runtime.concepts.results import Result
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions
@@ -268,6 +268,10 @@ class ConceptDetector:
         ]
         names = self._on_image.kept("detr_encoder")
         features = {key: image.features[key] for key in names}
+        own = np.zeros(len(boxes), np.float32)
+        if meant.any():
+            where, scores = self.look_for_tokens(features, tokens[-1:])
+            own = np.array([given_to(box, where[0], scores[0]) for box in boxes], np.float32)
         digest = hashlib.sha256()
         for array in (boxes, labels, *(features[key] for key in sorted(features))):
             digest.update(np.ascontiguousarray(array).data)
@@ -276,6 +280,7 @@ class ConceptDetector:
             labels,
             tokens[0],
             tokens[-1] if meant.any() else None,
+            own,
             features,
             image.fingerprint,
             digest.hexdigest(),

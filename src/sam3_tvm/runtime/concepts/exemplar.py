@@ -34,6 +34,8 @@ class Exemplar(PlainValue):
         tokens: what the geometry encoder makes of the boxes on their picture, float32
             [1, N + 1, D], and which of the tokens count, bool [1, N + 1].
         meant: the same of the boxes around examples alone; None if there are none.
+        own: float32 [N], the score that each box gets when what is meant is looked for on the
+            picture itself: what other pictures are measured by. All 0 if nothing is meant.
         features: what the detector needs of the picture, by name, to look for what was found
             elsewhere; see :mod:`sam3_tvm.runtime.concepts.likeness`.
         fingerprint: of the artifact that made it, the only one that can use it.
@@ -46,6 +48,7 @@ class Exemplar(PlainValue):
     labels: NDArray[np.int64]
     tokens: Tokens
     meant: Tokens | None
+    own: NDArray[np.float32]
     features: Mapping[str, NDArray[Any]]
     fingerprint: str
     digest: str
@@ -72,7 +75,11 @@ class Exemplar(PlainValue):
         Raises:
             ImageError: a path that cannot be written.
         """
-        arrays: dict[str, NDArray[Any]] = {"boxes": self.boxes, "labels": self.labels}
+        arrays: dict[str, NDArray[Any]] = {
+            "boxes": self.boxes,
+            "labels": self.labels,
+            "own": self.own,
+        }
         arrays["tokens"], arrays["mask"] = self.tokens
         if self.meant is not None:
             arrays["meant"], arrays["meant_mask"] = self.meant
@@ -102,6 +109,7 @@ class Exemplar(PlainValue):
                 labels,
                 (read("tokens"), read("mask")),
                 (read("meant"), read("meant_mask")) if labels.any() else None,
+                read("own"),
                 {name: read(f"features.{name}") for name in names},
                 about["artifact"],
                 about["digest"],

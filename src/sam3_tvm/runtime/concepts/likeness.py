@@ -3,9 +3,18 @@
 A box on the picture itself is always on something that is there, and models were trained so. Of
 another picture, where there may be nothing of the kind, a box finds what is nearest to it. So each
 find is made an example itself, and has to find the first example on its own picture. Its score is
-the product of the two: what the example gives to the find, and what the find gives back. What is
-found because something has to be found seldom finds its way back. ``docs/exemplars.md`` has what
-this is worth.
+the product of three numbers between 0 and 1:
+
+1. what the example gives to the find,
+2. what the find gives back to the example,
+3. how alike the two are as prompts: the cosine between what the geometry encoder makes of the one
+   and of the other, in the mean over the box's token and the prompt's own (CLS), at least 0.
+
+The first two are shares of what the example gives to itself on its own picture, at most 1: one that
+the model is less sure of even there, say because it is small, isn't to be held to more elsewhere.
+What is found because something has to be found seldom passes all three. The third costs nothing, as
+the tokens are there, and sees what the detector overlooks when it looks for the nearest.
+``docs/exemplars.md`` has what this is worth.
 """
 
 from __future__ import annotations
@@ -18,11 +27,15 @@ from numpy.typing import NDArray
 
 from sam3_tvm.runtime.concepts.exemplar import Exemplar, Tokens
 
-__all__ = ["Asks", "confirmed"]
+__all__ = ["Asks", "confirmed", "given_to"]
 
 # A query is on the example if its box overlaps the example's by more than this intersection over
 # union, as in evaluations.
 _ON_IT = 0.5
+
+# An example that gets less than this on its own picture is no measure for others: the model sees
+# nothing there.
+_LEAST_MEASURE = np.float32(0.5)
 
 _Features = Mapping[str, NDArray[Any]]
 
@@ -50,23 +63,27 @@ def confirmed(
     like: Sequence[Exemplar],
     threshold: float,
 ) -> NDArray[np.float32]:
-    """Scores of finds, each times what it gives back to the examples, in the mean over them.
+    """Scores of finds, by what the examples give, what they get back and how alike they are.
 
-    What gives more to a box around what is not meant than to the examples gets no score.
+    Over several examples the last two are multiplied for each, and the mean is taken. What gives
+    more to a box around what is not meant than to the examples gets no score.
 
     Args:
         asks: the detector.
         features: of the picture that was searched.
         boxes: float32 [Q, 4] of the queries, centre x, centre y, width, height as fractions.
         scores: float32 [Q], what the examples give to the queries.
-        like: the examples.
-        threshold: nothing is asked back of finds whose scores aren't higher.
+        like: the examples, at least one of them of what is meant.
+        threshold: nothing is asked back of finds whose scores, as shares of what the examples give
+            to themselves, aren't higher.
 
     Returns:
-        float32 [Q]; those that nothing was asked of are as they were, at most the threshold.
+        float32 [Q]; of those that nothing was asked of the share, at most the threshold.
     """
-    found = np.flatnonzero(scores > threshold)
-    made = scores.copy()
+    measures = np.concatenate([one.own[one.labels == 1] for one in like])
+    measure = np.maximum(measures, _LEAST_MEASURE).mean(dtype=np.float32)
+    made: NDArray[np.float32] = np.minimum(scores / measure, np.float32(1))
+    found = np.flatnonzero(made > threshold)
     if not len(found):
         return made
     centre, half = boxes[found, :2], boxes[found, 2:] * np.float32(0.5)
@@ -77,18 +94,56 @@ def confirmed(
     found = found[there]
     cut = np.concatenate([(low + high) / 2, high - low], 1)[there]
     tokens = asks.tokens_of_boxes(features, [box[None] for box in cut])
+    shares: list[NDArray[np.float32]] = []
     meant: list[NDArray[np.float32]] = []
     unmeant: list[NDArray[np.float32]] = []
     for example in like if tokens else ():
         where, back = asks.look_for_tokens(example.features, tokens)
-        for box, label in zip(example.boxes, example.labels, strict=True):
-            on_it = np.where(_overlap(where, box) > _ON_IT, back, 0).max(1)
-            (meant if label else unmeant).append(on_it)
+        for number, (box, label) in enumerate(zip(example.boxes, example.labels, strict=True)):
+            given = given_to(box, where, back)
+            (meant if label else unmeant).append(given)
+            if label:
+                own = np.maximum(example.own[number], _LEAST_MEASURE)
+                shares.append(np.minimum(given / own, 1) * _alike(example, number, tokens))
     if meant:
-        given = np.mean(meant, 0)
         # What is rather like something that isn't meant is none of the kind.
-        made[found] *= np.where(given > np.max([np.zeros_like(given), *unmeant], 0), given, 0)
+        kind = np.mean(meant, 0) > np.max([np.zeros_like(meant[0]), *unmeant], 0)
+        made[found] *= np.where(kind, np.mean(shares, 0), 0)
     return made
+
+
+def given_to(
+    box: NDArray[np.float32], where: NDArray[np.float32], scores: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The best score of the queries that are on a box.
+
+    Args:
+        box: float32 [4], centre x, centre y, width, height.
+        where: boxes of the queries, float32 [..., Q, 4].
+        scores: float32 [..., Q].
+
+    Returns:
+        float32 [...]; 0 where none is on it.
+    """
+    best: NDArray[np.float32] = np.where(_overlap(where, box) > _ON_IT, scores, 0).max(-1)
+    return best
+
+
+def _alike(example: Exemplar, number: int, tokens: Sequence[Tokens]) -> NDArray[np.float32]:
+    """How alike each of several prompts of one box is to a box of an example, float32 [N] from 0
+    to 1."""
+    assert example.meant is not None
+    at = int(example.labels[:number].sum())  # among the boxes that are meant
+    ours = _unit(example.meant[0][0, [at, -1]])
+    theirs = _unit(np.concatenate([one[:, [0, -1]] for one, _ in tokens]))
+    alike: NDArray[np.float32] = (ours * theirs).sum(-1).mean(-1).clip(0)
+    return alike
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    unit: NDArray[np.float32] = vectors / np.maximum(length, np.float32(1e-12))
+    return unit
 
 
 def _overlap(boxes: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
