@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train train-tracker draw test test-slow test-full zoo docs lint format setup setup-dev clean distclean
+.PHONY: help demo train train-tracker draw test test-slow test-full test-aarch64 zoo docs lint format setup setup-dev clean distclean
 
 help:
 	@echo "make demo       compile the demonstration model and segment pictures with it"
@@ -15,6 +15,7 @@ help:
 	@echo "make test       ruff, mypy and the tests"
 	@echo "make test-slow  the tests that take longest and fail rarely; CI runs them after the others"
 	@echo "make test-full  the tests at SAM 3's real size (minutes, gigabytes)"
+	@echo "make test-aarch64  artifacts for AArch64 and older x86-64 on emulated CPUs (most of an hour)"
 	@echo "make zoo        some 340 models through the importer and TVM's own (an hour or more)"
 	@echo "make docs       the API reference, from the docstrings, in out/docs"
 	@echo "make lint       ruff and mypy alone        make format  ruff format"
@@ -76,6 +77,10 @@ test-slow: $(VENV)/.stamp-dev
 
 test-full: $(VENV)/.stamp-dev
 	$(BIN)/pytest -m full
+
+# Debian: qemu-user-static g++-aarch64-linux-gnu mmdebstrap. What is compiled stays in out/emulated.
+test-aarch64: $(VENV)/.stamp-compile
+	$(BIN)/python -m tests.emulated $(EMULATED)
 
 # Goes on where it was stopped; make clean lets it begin anew.
 zoo: $(VENV)/.stamp-dev

@@ -11,6 +11,7 @@ import pytest
 
 from sam3_tvm import artifact
 from sam3_tvm.artifact import ArtifactError
+from sam3_tvm.binary import Binary
 
 sys.path.insert(0, str(Path(__file__).parent / "runtime"))
 import toy
@@ -123,6 +124,24 @@ class TestHost:
         impossible = dataclasses.replace(made.manifest.target, cpu_features=("NO_SUCH_FEATURE",))
         with pytest.raises(ArtifactError, match="lacks NO_SUCH_FEATURE"):
             artifact.check_host(impossible, "a")
+
+    @pytest.mark.parametrize("name", ["model.so", "libtvm_runtime.so"])
+    def test_a_library_for_another_processor_is_named(self, made, name):
+        # glibc would say that there is no such file.
+        path = made.path / name
+        manifest = dataclasses.replace(made.manifest, runtime_libraries=("libtvm_runtime.so",))
+        (made.path / "libtvm_runtime.so").write_bytes(b"text is not judged")
+        opened = dataclasses.replace(made, manifest=manifest)
+        opened.check_host()
+        other = 183 if Binary.here().machine == "x86_64" else 62
+        path.write_bytes(b"\x7fELF\2\1\1" + bytes(11) + bytes([other, 0]) + bytes(44))
+        says = rf"{name}: cannot be loaded: it is for .*AArch64.*; compile it again"
+        with pytest.raises(ArtifactError, match=says) as caught:
+            opened.check_host()
+        assert "\n" not in str(caught.value)
+        path.unlink()
+        with pytest.raises(ArtifactError, match=rf"{name}: cannot be read \(No such file"):
+            opened.check_host()
 
 
 class TestCreate:

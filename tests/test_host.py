@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,19 +21,46 @@ bugs\t\t: none
 processor\t: 1
 flags\t\t: fpu
 """
-ARM = """processor\t: 0
-Features\t: fp asimd asimddp i8mm bf16 sve
-CPU implementer\t: 0x41
-CPU part\t: 0xd4f
-"""
 MAC = "hw.optional.arm.FEAT_DotProd: 1\nhw.optional.arm.FEAT_I8MM: 0\nhw.optional.other: 1\n"
 
 
 def test_features_beyond_levels_come_from_the_system():
-    assert host._of_cpuinfo(X86) == {"AVXVNNI", "AVX512BF16", "AVX512VNNI"}
-    assert host._of_cpuinfo(ARM) == {"DOTPROD", "I8MM", "BF16"}
+    assert host._of_cpuinfo(X86, {"AVX2", "AVX512F"}) == {"AVXVNNI", "AVX512BF16", "AVX512VNNI"}
     assert host._of_sysctl(MAC) == {"DOTPROD"}
-    assert host._of_cpuinfo("") == host._of_sysctl("") == set()
+    assert host._of_cpuinfo("", {"AVX2"}) == host._of_sysctl("") == set()
+
+
+def test_flags_of_another_cpu_are_not_believed():
+    # Emulators of user programs show the machine that they run on.
+    assert host._of_cpuinfo(X86, {"AVX2"}) == {"AVXVNNI"}
+    assert host._of_cpuinfo(X86, set()) == set()
+
+
+@pytest.mark.parametrize(
+    ("vector", "found"),
+    [
+        ({16: 1 << 20, 26: 0}, {"DOTPROD"}),
+        ({16: 0, 26: 3 << 13}, {"I8MM", "BF16"}),
+        ({16: 0xFFFFF, 26: 0x1FFF}, set()),
+    ],
+)
+def test_features_of_arm_are_bits_of_the_auxiliary_vector(monkeypatch, vector, found):
+    def getauxval(entry):
+        return vector[entry]
+
+    monkeypatch.setattr(host.ctypes, "CDLL", lambda name: SimpleNamespace(getauxval=getauxval))
+    assert host._of_capabilities() == found
+    monkeypatch.setattr(host.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(host, "_read", {"/proc/cpuinfo": X86}.__getitem__)
+    assert found <= host.features()
+    assert not host.features() & {"AVXVNNI"} - {
+        n for n, there in host.__cpu_features__.items() if there
+    }
+
+
+def test_a_system_without_the_auxiliary_vector_tells_nothing(monkeypatch):
+    monkeypatch.setattr(host.ctypes, "CDLL", lambda name: SimpleNamespace())
+    assert host._of_capabilities() == set()
 
 
 def test_names_of_a_processor_are_those_of_its_first_entry(monkeypatch):

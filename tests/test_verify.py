@@ -211,6 +211,12 @@ def test_an_unknown_function_says_which_there_are(tiny_artifact):
         verify(tiny_artifact, functions=["decoder"])
 
 
+@pytest.mark.parametrize("frames", [2, 2001, 10**9])
+def test_a_film_that_is_too_short_or_long_is_refused_before_anything_is_opened(tmp_path, frames):
+    with pytest.raises(VerifyError, match=rf"a film has 3 to 2000 frames, not {frames}"):
+        verify(tmp_path / "nothing", frames=frames)
+
+
 def test_several_artifacts_share_one_run_of_the_reference(tiny_artifact, tmp_path):
     link = tmp_path / "again"
     link.symlink_to(tiny_artifact, target_is_directory=True)

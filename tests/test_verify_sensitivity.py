@@ -9,6 +9,7 @@ from sam3_tvm import artifact
 from sam3_tvm.runtime.pictures.image import ImageError
 from sam3_tvm.sources.base import PromptSpec
 from sam3_tvm.verify import sensitivity as module
+from sam3_tvm.verify.report import VerifyError
 from sam3_tvm.verify.sensitivity import sensitivity
 
 
@@ -52,3 +53,11 @@ def test_a_picture_that_cannot_be_read_is_said_before_the_checkpoint_is(
     monkeypatch.delattr(module, "open_source")
     with pytest.raises(ImageError, match="no such file"):
         sensitivity(tiny_artifact, images=[tmp_path / "x.jpg"])
+
+
+def test_an_unknown_function_is_said_before_the_checkpoint_is_read(tiny_artifact, monkeypatch):
+    monkeypatch.delattr(module, "open_source")
+    with pytest.raises(
+        VerifyError, match=r"no function 'vision'; the artifact has vision_encoder, "
+    ):
+        sensitivity(tiny_artifact, functions=["vision"])

@@ -18,7 +18,7 @@ PACKAGE = SRC / "sam3_tvm"
 
 CONTRACT = {"errors", "progress", "locks", "values", "components", "abi", "arithmetic", "rules"}
 FILES = {"json_file", "tokenizer_file", "unfinished"}
-FOLDER = FILES | {"extras", "signing", "strict_json", "manifest", "weights", "artifact"}
+FOLDER = FILES | {"extras", "binary", "signing", "strict_json", "manifest", "weights", "artifact"}
 SOURCE = {
     "sources/base",
     "sources/image_size",
@@ -39,6 +39,8 @@ ROOMS: dict[str, set[str]] = {
     "locks": {"system"},
     "system": set(),
     "host": {"system"},
+    "binary": {"system"},
+    "linking": {"errors", "binary"},
     "values": set(),
     "arithmetic": set(),
     "components": {"errors", "values"},
@@ -54,7 +56,7 @@ ROOMS: dict[str, set[str]] = {
     "weights": {"errors", "json_file", "strict_json"},
     "artifact": CONTRACT | {"host", "system"} | FOLDER - {"artifact"},
     "files": {"errors", "unfinished"},
-    "machine": {"host"},
+    "machine": {"errors", "host", "linking"},
     "assets": {"errors"},
     "drawn_film": set(),
     "runtime/execution": CONTRACT | FOLDER | {"host", "system"},
@@ -76,7 +78,7 @@ ROOMS: dict[str, set[str]] = {
     "labels": {"errors", "extras", "runtime"},
     "serve": {"errors", "locks", "system", "runtime", "film", "tiles", "annotate", "labels"},
     "importer": {"errors", "progress"},
-    "lessons": {"errors", "progress", "importer"},
+    "lessons": {"errors", "progress", "linking", "importer"},
     "sources/image_size": {"errors"},
     "sources/base": CONTRACT | {"sources/image_size"},
     "sources/sampling": CONTRACT,
@@ -88,7 +90,7 @@ ROOMS: dict[str, set[str]] = {
     # The tokenizer of a checkpoint of Meta's may lie beside it as Hugging Face writes them.
     "sources/meta": CONTRACT | SOURCE | {"sources/huggingface"},
     "sources": CONTRACT | SOURCE | {"sources/huggingface", "sources/meta"},
-    "compiler/targets": {"errors", "host"},
+    "compiler/targets": {"errors", "binary", "host"},
     "compiler/kernels/emit": {"compiler/targets"},
     "compiler/kernels/vector_math": {"compiler/targets", "compiler/kernels/emit"},
     "compiler/kernels/product": KERNEL | {"arithmetic"},
@@ -104,7 +106,7 @@ ROOMS: dict[str, set[str]] = {
     # compile() takes the name of a checkpoint, so it opens the source as well; and pictures.
     "compiler": CONTRACT
     | FOLDER
-    | {"host", "importer", "sources", "runtime", "sensitivity"}
+    | {"files", "host", "importer", "linking", "sources", "runtime", "sensitivity"}
     | {f"compiler/{room}" for room in ("targets", "kernels", "graph", "algebra", "dispatch")}
     | {"compiler/schedule", "compiler/memory"},
     "tune": {"errors", "progress", "host", "compiler", "runtime/execution"},

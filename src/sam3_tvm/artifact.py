@@ -32,6 +32,7 @@ from sam3_tvm import system as system_of
 from sam3_tvm import weights as weights_format
 from sam3_tvm.abi import Sizes
 from sam3_tvm.arithmetic import FLOAT32
+from sam3_tvm.binary import Binary, machine_name, read_binary
 from sam3_tvm.components import Component
 from sam3_tvm.errors import ArtifactError, as_argument
 from sam3_tvm.json_file import parse_json, read_json, read_regular
@@ -81,6 +82,7 @@ __all__ = [
     "VideoRules",
     "Weights",
     "WeightsWriter",
+    "check_binary",
     "check_host",
     "create",
     "open",
@@ -105,7 +107,6 @@ _REPORTS = ("verify.json", "bench.json", SIGNATURE)
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-_MACHINES = {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64"}
 _SYSTEMS = {"darwin": "Darwin", "apple": "Darwin", "windows": "Windows", "linux": "Linux"}
 
 
@@ -128,8 +129,15 @@ class Artifact:
         return open_weights(self.path)
 
     def check_host(self) -> None:
-        """Refuse a machine that cannot run its code; see :func:`check_host`."""
+        """Refuse a machine that cannot run its code (see :func:`check_host`), and native code
+        that isn't for the target, such as TVM's runtime of the machine that compiled.
+
+        Raises:
+            ArtifactError: either, in a line.
+        """
         check_host(self.manifest.target, f"{self.path}")
+        for name in (MODEL, *self.manifest.runtime_libraries):
+            check_binary(self.path / name)
 
 
 class ArtifactWriter:
@@ -337,7 +345,7 @@ def check_host(
     advice = "compile it again for this machine (sam3-tvm compile CHECKPOINT -o DIR)"
     arch, _, rest = target.triple.lower().partition("-")
     here = (machine or platform.machine()).lower()
-    if _MACHINES.get(arch, arch) != _MACHINES.get(here, here):
+    if machine_name(arch) != machine_name(here):
         raise ArtifactError(
             f"{artifact}: built for {arch} processors, and this one is {here}; {advice}"
         )
@@ -351,6 +359,24 @@ def check_host(
         raise ArtifactError(
             f"{artifact}: built for {target.level}, and this CPU lacks {', '.join(lacking)}; "
             f"{advice}"
+        )
+
+
+def check_binary(path: Path) -> None:
+    """Refuse native code for another processor or system than this process's, by its header.
+
+    Raises:
+        ArtifactError: it is for another one, or can't be read.
+    """
+    try:
+        found, here = read_binary(path), Binary.here()
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from error
+    if found is not None and found != here:
+        theirs, ours = found.unlike(here)
+        raise ArtifactError(
+            f"{path}: cannot be loaded: it is for {theirs}, and this is {ours}; compile it again "
+            "(sam3-tvm compile --target finds the target's own libraries)"
         )
 
 

@@ -6,6 +6,7 @@ reports. Systems tell different parts of it; what one doesn't tell is left out, 
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import subprocess
@@ -49,14 +50,20 @@ x86-64 psABI and baseline ARMv8-A, as far as NumPy detects their instructions.""
 # called no more than "AMD EPYC".
 _MODEL = ("cpu family", "model", "CPU implementer", "CPU part")
 
-# What some CPUs of a level have beyond it, as Linux and macOS call it. NumPy knows a part.
+# What some CPUs of a level have beyond it, as Linux and macOS call it. NumPy knows a part. Of x86
+# each goes with what NumPy must have found as well: an emulator may show its host's /proc/cpuinfo.
 _FLAGS = {
-    "avx512_bf16": "AVX512BF16",
-    "avx512_vnni": "AVX512VNNI",
-    "avx_vnni": "AVXVNNI",
-    "asimddp": "DOTPROD",
-    "i8mm": "I8MM",
-    "bf16": "BF16",
+    "avx512_bf16": ("AVX512BF16", "AVX512F"),
+    "avx512_vnni": ("AVX512VNNI", "AVX512F"),
+    "avx_vnni": ("AVXVNNI", "AVX2"),
+}
+# Of Arm, bits of two entries of the auxiliary vector (Linux, <asm/hwcap.h>), which an emulator has
+# to make anew for each process.
+_HWCAP, _HWCAP2 = 16, 26
+_CAPABILITIES = {
+    "DOTPROD": (_HWCAP, 1 << 20),
+    "I8MM": (_HWCAP2, 1 << 13),
+    "BF16": (_HWCAP2, 1 << 14),
 }
 _SYSCTL = {
     "hw.optional.arm.FEAT_DotProd": "DOTPROD",
@@ -86,7 +93,10 @@ def features() -> frozenset[str]:
     """The instruction sets that this process may use: those of NumPy's ``__cpu_features__`` under
     its names, and those beyond a level that a CPU target may name."""
     found = {name for name, there in __cpu_features__.items() if there}
-    return frozenset(found | _of_cpuinfo(_read("/proc/cpuinfo")) | _of_sysctl(_sysctl()))
+    if platform.machine() == "aarch64":
+        return frozenset(found | _of_capabilities())
+    more = _of_cpuinfo(_read("/proc/cpuinfo"), found)
+    return frozenset(found | more | _of_sysctl(_sysctl()))
 
 
 def level_of(machine: str, present: Container[str]) -> str | None:
@@ -210,11 +220,21 @@ def _cpuinfo(text: str) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def _of_cpuinfo(text: str) -> set[str]:
-    """Features that Linux lists, as ``flags`` on x86 and as ``Features`` on Arm."""
-    info = _cpuinfo(text)
-    listed = f"{info.get('flags', '')} {info.get('Features', '')}".split()
-    return {_FLAGS[flag] for flag in listed if flag in _FLAGS}
+def _of_cpuinfo(text: str, found: Container[str]) -> set[str]:
+    """Features that Linux lists as ``flags`` on x86, of those that the found ones bear out."""
+    listed = _cpuinfo(text).get("flags", "").split()
+    known = [_FLAGS[flag] for flag in listed if flag in _FLAGS]
+    return {name for name, basis in known if basis in found}
+
+
+def _of_capabilities() -> set[str]:
+    """Features that Linux tells a process on Arm of."""
+    try:
+        value = ctypes.CDLL(None).getauxval
+    except (AttributeError, OSError, TypeError):  # no such function, or no such system
+        return set()
+    value.argtypes, value.restype = [ctypes.c_ulong], ctypes.c_ulong
+    return {name for name, (entry, bit) in _CAPABILITIES.items() if value(entry) & bit}
 
 
 def _of_sysctl(text: str) -> set[str]:

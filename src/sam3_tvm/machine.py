@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import shutil
 from collections.abc import Container
 from dataclasses import dataclass
 from importlib import metadata
@@ -12,6 +10,7 @@ from importlib import metadata
 from packaging.requirements import Requirement
 
 from sam3_tvm import host
+from sam3_tvm.linking import LinkError, find_linker
 
 __all__ = ["Machine", "Package", "cpu_level", "describe", "linker", "packages"]
 
@@ -95,10 +94,13 @@ def cpu_level(machine: str, features: Container[str]) -> str:
     return f"{machine}, for which there is no target"
 
 
-def linker() -> str | None:
-    """The compiler that TVM links ``model.so`` with, or None; it looks in this order."""
-    names = (os.environ.get("CXX"), "g++", "gcc", "clang++", "clang", "c++", "cc")
-    return next((path for name in names if name and (path := shutil.which(name))), None)
+def linker() -> tuple[str | None, str]:
+    """The compiler that links ``model.so`` here, with its options, and that it works; or None, and
+    why there is none."""
+    try:
+        return f"{find_linker()}", "makes libraries for this machine"
+    except LinkError as error:
+        return None, f"{error}"
 
 
 def packages(extras: tuple[str, ...] = ("", "video", "compile")) -> list[Package]:

@@ -140,6 +140,13 @@ class Calibration:
     smoothed: dict[str, tuple[str, ...]]
     excepted: dict[str, tuple[str, ...]]
 
+    def __post_init__(self) -> None:
+        if min(self.pictures, self.prompts) < 1 or self.bound < 0:
+            raise ArtifactError(
+                f"calibration says that it was on {self.pictures} pictures with {self.prompts} "
+                f"prompts each, up to an error of {self.bound}"
+            )
+
     def __str__(self) -> str:
         norms = sum(map(len, self.smoothed.values()))
         layers = [layer for each in self.excepted.values() for layer in each]

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("torch")
 
 from sam3_tvm import compiler, host
+from sam3_tvm.binary import Binary
 from sam3_tvm.cli import compile as compiling
 from sam3_tvm.compiler import CompileReport
 from sam3_tvm.sources.image_size import ImageSizeWarning, VisionShape
@@ -122,3 +123,23 @@ def test_what_the_cpu_could_do_is_said(monkeypatch, features, told, silent):
 def test_a_cpu_without_more_is_told_nothing(monkeypatch):
     monkeypatch.setattr(host, "features", lambda: frozenset({"AVX2"}))
     assert compiling._faster_here() is None
+
+
+@pytest.mark.parametrize("target", [Binary.here(), Binary("Linux", "s390x")])
+def test_what_links_and_what_runs_are_handed_on_and_where_to_go_is_said(
+    cli, folder, monkeypatch, target
+):
+    asked = {}
+
+    def made(checkpoint, output, **options):
+        asked.update(options)
+        return CompileReport(output, target=target)
+
+    monkeypatch.setattr(compiler, "compile", made)
+    cross = ("--target", "aarch64", "--cxx", "aarch64-linux-gnu-g++ -O2", "--runtime", "arm.so")
+    result = cli("compile", "random:tiny", "-o", "out", *cross)
+    assert result.exit_code == 0, result.output
+    assert asked["cxx"] == "aarch64-linux-gnu-g++ -O2"
+    assert f"{asked['runtime']}" == "arm.so"
+    elsewhere = "copy the folder to a machine of Linux on s390x, and there: " in result.stdout
+    assert elsewhere is (target != Binary.here())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import dataclass, field
 
@@ -40,6 +41,24 @@ def test_doctor_says_what_the_cpu_multiplies(cli, monkeypatch, features, bfloat1
     assert ("--compute int8 uses it" in said) is int8
     machine = json.loads(cli("doctor", "--quick", "--json").stdout)["machine"]
     assert (machine["bfloat16"], machine["int8"]) == (bfloat16, int8)
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc")
+def test_doctor_shows_the_compiler_with_its_options(cli, monkeypatch):
+    monkeypatch.setenv("CXX", "gcc -O2")
+    assert "gcc -O2 (CXX)" in cli("doctor", "--quick").stdout
+    assert json.loads(cli("doctor", "--quick", "--json").stdout)["linker"] == "gcc -O2 (CXX)"
+
+
+def test_doctor_says_why_nothing_links(cli, monkeypatch):
+    monkeypatch.setenv("CXX", "false -O2")
+    result = cli("doctor", "--quick")
+    assert result.exit_code == 0, result.output  # artifacts can be run all the same
+    assert "none that links" in result.stdout
+    assert "false -O2 (CXX): ended with 1; correct CXX" in " ".join(result.stdout.split())
+    report = json.loads(cli("doctor", "--quick", "--json").stdout)
+    assert report["linker"] is None
+    assert report["compile"]["works"] is False
 
 
 def test_a_package_that_cannot_load_is_named(cli, monkeypatch):

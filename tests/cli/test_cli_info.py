@@ -117,6 +117,40 @@ def test_integrity_finds_a_changed_byte(cli, toy_artifact, tmp_path, name):
     assert result.stderr.startswith(f"error: {copy / name}: is not the file that was written")
 
 
+def test_integrity_is_a_document_as_json(cli, toy_artifact):
+    result = cli("verify", toy_artifact.path, toy_artifact.path, "--integrity", "--json")
+    assert result.exit_code == 0, result.output
+    files = toy_artifact.manifest.files
+    one = {
+        "artifact": str(toy_artifact.path),
+        "files": len(files),
+        "bytes": sum(file.bytes for file in files.values()),
+    }
+    assert json.loads(result.stdout) == {"ok": True, "artifacts": [one, one]}
+
+
+@pytest.mark.parametrize("option", [["--image", "."], ["--function", "scoring"], ["-o", "x.json"]])
+def test_integrity_goes_with_nothing_that_it_would_pass_over(cli, toy_artifact, option):
+    result = cli("verify", toy_artifact.path, "--integrity", *option)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "error: --integrity compares files alone: it goes with no --image, --function or -o\n"
+    )
+
+
+@pytest.mark.parametrize(("name", "value"), [("pictures", -1), ("prompts", 0), ("bound", -0.5)])
+def test_a_calibration_that_cannot_be_is_refused(cli, toy_artifact, tmp_path, name, value):
+    made = shutil.copytree(toy_artifact.path, tmp_path / "made")
+    manifest = json.loads((made / artifact.MANIFEST).read_text())
+    said = {"pictures": 1, "prompts": 2, "bound": 0.01, "smoothed": {}, "excepted": {}}
+    manifest["calibration"] = {**said, name: value}
+    (made / artifact.MANIFEST).write_text(json.dumps(manifest))
+    result = cli("info", made)
+    assert result.exit_code == 2
+    assert "calibration says that it was on" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 def test_info_says_what_was_calibrated(cli, toy_artifact, tmp_path):
     made = shutil.copytree(toy_artifact.path, tmp_path / "made")
     manifest = json.loads((made / artifact.MANIFEST).read_text())

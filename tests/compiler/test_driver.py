@@ -4,14 +4,16 @@ import re
 import numpy as np
 import pytest
 
-from sam3_tvm import artifact
+from sam3_tvm import artifact, linking
 from sam3_tvm.abi import abi
 from sam3_tvm.artifact import ArtifactError
 from sam3_tvm.compiler import CompileError, compile, driver
 from sam3_tvm.compiler.targets import tuning
 from sam3_tvm.compiler.targets.cpu import CpuTarget, TargetError
 from sam3_tvm.compiler.targets.tiles import Tiles
+from sam3_tvm.errors import Sam3Error
 from sam3_tvm.host import cpu_model
+from sam3_tvm.linking import Linker
 from sam3_tvm.runtime.model import load
 from sam3_tvm.sources import SourceError, open_source
 from sam3_tvm.verify import verify
@@ -190,16 +192,42 @@ def test_some_functions_can_be_compiled_alone_with_tiles_of_a_file(tmp_path):
 
 
 def test_a_linker_that_fails_is_one_line_and_leaves_nothing(tmp_path):
+    from sam3_tvm.binary import Binary
     from sam3_tvm.compiler.driver import CompileError, _link
+    from sam3_tvm.linking import Linker
 
     class Executable:
-        def export_library(self, path):
-            raise RuntimeError("Compilation error:\nld: no space left\nCommand line: g++ -o x")
+        def export_library(self, path, fcompile):
+            fcompile(path, [str(tmp_path / "gone.o"), str(tmp_path / "gone too.o")])
 
-    with pytest.raises(CompileError, match=r"model\.so can't be linked .*no space left") as caught:
-        _link(Executable(), tmp_path / "model.so")
+    full = tmp_path / "full"
+    full.write_text("#!/bin/sh\necho 'ld: no space'\necho left\nexit 1\n")
+    full.chmod(0o755)
+    linker = Linker((str(full),), Binary.here(), "CXX")
+    says = r"model\.so can't be linked by .*full \(CXX\): ld: no space left: is there room"
+    with pytest.raises(CompileError, match=says) as caught:
+        _link(Executable(), tmp_path / "model.so", linker)
     assert "\n" not in str(caught.value)
-    assert "g++ -o" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"cxx": "no-such-compiler -O2"}, "--cxx names 'no-such-compiler'"),
+        ({"cxx": "false"}, r"false \(--cxx\): ended with 1"),
+        ({"runtime": "gone.so"}, r"gone\.so: cannot be read \(No such file"),
+        ({"target": "aarch64", "runtime": __file__}, "is no library of native code"),
+    ],
+)
+def test_what_links_and_runs_is_looked_at_before_the_work(tmp_path, monkeypatch, options, says):
+    monkeypatch.setattr(driver, "import_component", lambda *_: pytest.fail("the work began"))
+    if "target" in options:
+        monkeypatch.setattr(Linker, "check", lambda self: None)
+        monkeypatch.setattr(linking, "_cross_compilers", lambda target: [("python3",)])
+    with pytest.raises(Sam3Error, match=says) as caught:
+        compile("random:tiny", tmp_path / "out", **options)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from sam3_tvm.errors import as_argument
 from sam3_tvm.extras import needed
 
 if TYPE_CHECKING:
+    from sam3_tvm.compiler import CompileReport
     from sam3_tvm.sources.image_size import VisionShape
 
 __all__ = ["command"]
@@ -77,7 +78,8 @@ def command(
         str,
         typer.Option(
             help="The CPU to compile for: native, or a level (x86-64-v2, x86-64-v3, x86-64-v4, "
-            "aarch64) that the machine it will run on has.",
+            "aarch64) that the machine it will run on has, with -macos or -windows behind it for "
+            "another system than Linux.",
             metavar="TARGET",
         ),
     ] = "native",
@@ -138,6 +140,26 @@ def command(
             parser=named_path,
         ),
     ] = None,
+    cxx: Annotated[
+        str | None,
+        typer.Option(
+            "--cxx",
+            help='The C compiler that links, with its options: "aarch64-linux-gnu-g++ -O2". By '
+            "default what CXX or CC says, then g++, gcc or clang; for another machine than this "
+            "one a cross compiler on the path.",
+            metavar="COMMAND",
+            show_default=False,
+        ),
+    ] = None,
+    runtime: Annotated[
+        Path | None,
+        typer.Option(
+            help="TVM's runtime library for the target, or apache-tvm's wheel of the target's "
+            "platform. By default the installed one, and for another machine pip's.",
+            metavar="FILE",
+            parser=local_path,
+        ),
+    ] = None,
     dump: Annotated[
         Path | None,
         typer.Option(
@@ -162,6 +184,7 @@ def command(
     sam3-tvm compile facebook/sam3 -o sam3-pictures --tasks concepts,clicks
     sam3-tvm compile facebook/sam3 -o sam3-672 --image-size 672
     sam3-tvm compile ./checkpoint -o sam3-cpu --dump phases
+    sam3-tvm compile facebook/sam3 -o sam3-arm --target aarch64 --cxx "aarch64-linux-gnu-g++ -O2"
     """
     local_path(checkpoint)  # a hub id or a path, and no URL
     with needed("compile", "compiling"):
@@ -183,6 +206,8 @@ def command(
             calibrate=calibrate,
             phrases=text,
             bound=keep_above,
+            cxx=cxx,
+            runtime=runtime,
             progress=progress,
         )
     rows = table("step", "seconds", right=("seconds",))
@@ -203,7 +228,17 @@ def command(
         say(_cost(report.vision))
     if compute is Compute.float32 and target == "native" and (more := _faster_here()):
         say(more)
-    say(f"next: sam3-tvm segment {as_argument(report.path)} PICTURE --text PHRASE")
+    say(_next(report))
+
+
+def _next(report: CompileReport) -> str:
+    """What to do with the artifact."""
+    from sam3_tvm.binary import Binary
+
+    segment = f"sam3-tvm segment {as_argument(report.path)} PICTURE --text PHRASE"
+    if report.target == Binary.here():
+        return f"next: {segment}"
+    return f"next: copy the folder to a machine of {report.target}, and there: {segment}"
 
 
 def _faster_here() -> str | None:

@@ -65,12 +65,12 @@ def command(
     """
     from sam3_tvm import machine
 
-    here, found, linker = machine.describe(), machine.packages(), machine.linker()
+    here, found, (linker, about) = machine.describe(), machine.packages(), machine.linker()
     cannot_run = _problems(_TO_RUN)
     cannot_film = _problems(("av",))
     cannot_follow_phrases = _problems(("scipy.ndimage",))
     cannot_import = _problems(_TO_COMPILE)
-    cannot_link = [] if linker else ["no C compiler to link with: install gcc or clang"]
+    cannot_link = [] if linker else [about]
     cannot_compile = list(dict.fromkeys([*cannot_run, *cannot_import, *cannot_link]))
     lessons = None if quick or cannot_import else _run_lessons()
     failed = [r.lesson.id for r in lessons or () if not r.holds]
@@ -152,7 +152,7 @@ def _machine_table(here: Machine, linker: str | None) -> Table:
         else "no instruction of its own here: compile --compute int8 makes do with others",
         "cores": f"{here.cores}",
         "memory": memory,
-        "C compiler": linker or "none",
+        "C compiler": linker or "none that links",
     }.items():
         rows.add_row(name, value)
     return rows

@@ -69,6 +69,7 @@ def command(
             "photograph, 8 to 24 by phrase. All of them are held in memory.",
             metavar="N",
             min=3,
+            max=2000,
         ),
     ] = None,
     output: Annotated[
@@ -153,8 +154,11 @@ def command(
     if frames is not None and (function or integrity):
         raise UsageError("--frames is for films, which --function and --integrity leave out")
     if integrity:
-        for path in artifacts:
-            _check_files(path, key)
+        if image or function or output is not None:
+            raise UsageError(
+                "--integrity compares files alone: it goes with no --image, --function or -o"
+            )
+        _check_files(artifacts, key, as_json)
         return
     if output is None and not as_json:
         output = Path("verify.json")
@@ -198,12 +202,24 @@ def _document(reports: list[VerifyReport], ok: bool) -> dict[str, Any]:
     return {"ok": ok, "artifacts": [report.to_json() for report in reports]}
 
 
-def _check_files(path: Path, key: str | None) -> None:
+def _check_files(paths: Sequence[Path], key: str | None, as_json: bool) -> None:
+    """Say of each artifact what was read, as it is read; as JSON when all are intact.
+
+    Raises:
+        ArtifactError: a file that isn't the one that was written.
+        SignatureError: a key is given, and the manifest isn't signed by it.
+    """
     from sam3_tvm import artifact as artifacts
 
-    files = artifacts.open(path, integrity="full", require_signature=key).manifest.files
-    total = byte_size(sum(f.bytes for f in files.values()))
-    say(f"{path}: {len(files)} files, {total}, every SHA-256 as written")
+    intact = []
+    for path in paths:
+        files = artifacts.open(path, integrity="full", require_signature=key).manifest.files
+        total = sum(f.bytes for f in files.values())
+        intact.append({"artifact": str(path), "files": len(files), "bytes": total})
+        if not as_json:
+            say(f"{path}: {len(files)} files, {byte_size(total)}, every SHA-256 as written")
+    if as_json:
+        say_json({"ok": True, "artifacts": intact})
 
 
 def _print_report(report: VerifyReport) -> None:

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from importlib import metadata
-from pathlib import Path
-
-import tvm
 
 from sam3_tvm import artifact
 from sam3_tvm.arithmetic import Arithmetic
+from sam3_tvm.compiler.runtime_library import RuntimeLibrary
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 from sam3_tvm.components import Component
 from sam3_tvm.sources.base import Source
 
 __all__ = ["describe"]
-
-_RUNTIME_LIBRARIES = {
-    "linux": ("libtvm_runtime.so",),
-    "darwin": ("libtvm_runtime.dylib",),
-    "win32": ("tvm_runtime.dll",),
-}
 
 
 def describe(
@@ -31,6 +22,7 @@ def describe(
     split: Mapping[str, artifact.Stages | None],
     schemes: Mapping[str, Arithmetic],
     target: CpuTarget,
+    runtime: RuntimeLibrary,
     calibration: artifact.Calibration | None,
 ) -> None:
     """Write the tokenizer, the licence and TVM's runtime beside the code, and the manifest.
@@ -40,6 +32,7 @@ def describe(
         source: the checkpoint.
         components, split, schemes: the functions, their halves and their arithmetic, by name.
         target: what they were compiled for, with the features that they use.
+        runtime: TVM's runtime for it.
         calibration: what pictures decided, if they did.
     """
     (writer.folder / artifact.TOKENIZER).write_text(source.tokenizer_json(), encoding="utf-8")
@@ -47,9 +40,7 @@ def describe(
     if source.licence is not None:
         (writer.folder / artifact.LICENCE).write_text(source.licence.text, encoding="utf-8")
         licence = artifact.Licence(artifact.LICENCE, source.licence.name)
-    libraries = _RUNTIME_LIBRARIES[sys.platform]
-    for library in libraries:
-        writer.add_file(library, Path(tvm.__file__).parent / "lib" / library)
+    (writer.folder / runtime.name).write_bytes(runtime.content)
     packages = ("apache-tvm", "apache-tvm-ffi", "torch", "transformers")
     writer.describe(
         source=artifact.Source(
@@ -78,5 +69,5 @@ def describe(
         video_concepts=source.video_concepts,
         calibration=calibration,
         versions={package: metadata.version(package) for package in packages},
-        runtime_libraries=libraries,
+        runtime_libraries=(runtime.name,),
     )

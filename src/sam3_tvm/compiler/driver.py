@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from tvm import relax
 from sam3_tvm import artifact, host
 from sam3_tvm.abi import abi, function_names, task_of
 from sam3_tvm.arithmetic import COMPUTES, PRECISIONS, Arithmetic, scheme
+from sam3_tvm.binary import Binary
 from sam3_tvm.compiler import pipeline
 from sam3_tvm.compiler.algebra.split_stages import stages
 from sam3_tvm.compiler.calibrating import Calibrating
@@ -31,8 +32,10 @@ from sam3_tvm.compiler.importing import import_component
 from sam3_tvm.compiler.kernels.product.stored_weights import widens
 from sam3_tvm.compiler.memory.weights import lift_constants, lift_params, transform_name
 from sam3_tvm.compiler.pipeline import LAYER_NORM, Options
+from sam3_tvm.compiler.runtime_library import find_runtime, import_libraries
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 from sam3_tvm.errors import Sam3Error
+from sam3_tvm.linking import Linker, LinkError, find_linker
 from sam3_tvm.progress import Progress, silent
 from sam3_tvm.sources import open_source
 from sam3_tvm.sources.base import Source
@@ -58,6 +61,7 @@ class CompileReport:
         parameters: parameters of the model that the artifact uses.
         vision: how large pictures its vision encoder takes, and what that costs.
         calibration: what pictures decided about int8; None where none were asked.
+        target: the system and architecture that it is for.
     """
 
     path: Path
@@ -67,6 +71,7 @@ class CompileReport:
     parameters: int = 0
     vision: VisionShape | None = None
     calibration: artifact.Calibration | None = None
+    target: Binary = field(default_factory=Binary.here)
 
     @property
     def total_seconds(self) -> float:
@@ -111,6 +116,8 @@ def compile(
     calibrate: str | os.PathLike[str] | None = None,
     phrases: Sequence[str] = (),
     bound: float | None = None,
+    cxx: str | None = None,
+    runtime: str | os.PathLike[str] | None = None,
     progress: Progress = silent,
 ) -> CompileReport:
     """Compile a SAM 3 checkpoint into an artifact.
@@ -144,6 +151,10 @@ def compile(
         phrases: what is looked for in these.
         bound: the error of a layer at its function's end above which it stays out; by default
             :data:`sam3_tvm.compiler.calibrating.BOUND`.
+        cxx: the C compiler that links, with its options, as for a shell; by default what
+            :func:`sam3_tvm.linking.find_linker` finds for the target.
+        runtime: TVM's runtime library for the target, or a wheel of apache-tvm that has it; by
+            default what :func:`sam3_tvm.compiler.runtime_library.find_runtime` finds.
         progress: told of each step.
 
     Raises:
@@ -166,9 +177,13 @@ def compile(
     if unknown := sorted({*(functions or ())} - {*every}):
         raise CompileError(f"no function is named {unknown[0]!r}; there are {', '.join(every)}")
     names = [n for n in every if functions is None or n in functions]
-    report = CompileReport(Path(output))
-    # Beside the components' own: open, one per shared phase, code, link and write.
-    steps = _Steps(report, progress, total=2 * len(names) + 5 + bool(calibrating))
+    report = CompileReport(Path(output), target=Binary.of_triple(options.target.triple))
+    # What can't be linked is told before the wait, not after it.
+    linker = find_linker(report.target, cxx)
+    native = report.target == Binary.here()
+    packer = linker if native else find_linker(crossing=True)
+    # Beside the components' own: open, runtime, one per shared phase, code, link and write.
+    steps = _Steps(report, progress, total=2 * len(names) + 6 + bool(calibrating))
     with artifact.create(output) as writer, _memory_named():
         with steps.step("open the checkpoint"):
             source = open_source(checkpoint, tasks, image_size)
@@ -181,6 +196,8 @@ def compile(
                     f"{lacking[0]} is for {task}, which {checkpoint} isn't compiled for"
                 )
             steps.total -= 2 * len(set(names) - set(known))
+        with steps.step("find TVM's runtime"):
+            library, imports = find_runtime(report.target, runtime), import_libraries(report.target)
         components = {n: c for n, c in known.items() if n in names}
         mod, params = tvm.IRModule(), {}
         for name, component in components.items():
@@ -204,15 +221,16 @@ def compile(
             with steps.step(f"pack the weights of {name}"):
                 report.parameters += sum(_elements(t) for t in params.pop(name).values())
                 for half in halves[name]:
-                    _store_weights(writer.weights, half, transform, inputs.pop(half), options)
+                    packed = _transformed(half, transform, inputs.pop(half), options, packer)
+                    _store_weights(writer.weights, half, packed)
                 gc.collect()
         with steps.step("generate code"):
             executable = pipeline.build(mod, replace(options, plan_memory=True))
         with steps.step("link"):
-            _link(executable, writer.folder / artifact.MODEL)
+            _link(executable, writer.folder / artifact.MODEL, linker, imports)
         with steps.step("write the artifact"):
             used = options.target.with_features(used_features(mod))
-            describe(writer, source, components, split, schemes, used, report.calibration)
+            describe(writer, source, components, split, schemes, used, library, report.calibration)
     progress("done", steps.total, steps.total)
     report.peak_bytes = host.peak_bytes() or 0
     report.artifact_bytes = sum(p.stat().st_size for p in report.path.iterdir())
@@ -248,21 +266,32 @@ def _memory_named() -> Iterator[None]:
         ) from error
 
 
-def _link(executable: Any, path: Path) -> None:
+def _link(
+    executable: Any, path: Path, linker: Linker, imports: Mapping[str, bytes] | None = None
+) -> None:
     """Write the compiled functions as a shared library.
 
+    Args:
+        executable: of TVM.
+        path: the library.
+        linker: what links it.
+        imports: libraries to link it with, by name.
+
     Raises:
-        CompileError: the C compiler isn't there, or fails: for want of room, as a rule.
+        CompileError: the C compiler fails, which linked a moment ago: for want of room, as a rule.
     """
     try:
-        executable.export_library(str(path))
-    except RuntimeError as error:
-        said = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = " ".join(line for line in said if not line.startswith("Command line:"))
+        with tempfile.TemporaryDirectory(prefix="sam3-tvm-") as folder:
+            libraries = []
+            for name, content in (imports or {}).items():
+                (Path(folder) / name).write_bytes(content)
+                libraries.append(str(Path(folder) / name))
+            linked = replace(linker, libraries=tuple(libraries))
+            executable.export_library(str(path), fcompile=linked)
+    except LinkError as error:
         raise CompileError(
-            f"{path.name} can't be linked ({reason[:300]}): is there room in "
-            f"{tempfile.gettempdir()} and in the output's folder, and a C compiler that works "
-            "(sam3-tvm doctor --quick)?"
+            f"{path.name} can't be linked by {error}: is there room in {tempfile.gettempdir()} "
+            "and in the output's folder?"
         ) from error
 
 
@@ -314,14 +343,10 @@ def _split_weights(
 
 
 def _store_weights(
-    writer: artifact.WeightsWriter,
-    name: str,
-    transform: tvm.IRModule,
-    inputs: Mapping[str, Any],
-    options: Options,
+    writer: artifact.WeightsWriter, name: str, packed: Iterable[tuple[str, NDArray[Any]]]
 ) -> None:
     keys = []
-    for key, array in _transformed(name, transform, inputs, options):
+    for key, array in packed:
         _check_finite(key, array)
         writer.add(key, array)
         keys.append(key)
@@ -330,10 +355,14 @@ def _store_weights(
 
 
 def _transformed(
-    name: str, transform: tvm.IRModule, inputs: Mapping[str, Any], options: Options
+    name: str,
+    transform: tvm.IRModule,
+    inputs: Mapping[str, Any],
+    options: Options,
+    linker: Linker,
 ) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Run one function's transform over its weights: pairs of key and array, in order. It runs on
-    this machine, whatever the target is.
+    """Run one function's transform over its weights: pairs of key and array, in order. It is linked
+    for this machine and runs here, whatever the target is.
 
     One function at a time, so that only its weights are in memory twice.
     """
@@ -349,9 +378,9 @@ def _transformed(
         return
     alone = relax.transform.DeadCodeElimination([entry])(alone)
     here = replace(options, target=CpuTarget.native())
-    machine = relax.VirtualMachine(
-        pipeline.build(alone, here, f"_{entry}"), tvm.cpu(), memory_cfg="naive"
-    )
+    executable = pipeline.build(alone, here, f"_{entry}")
+    executable.jit(fcompile=linker)
+    machine = relax.VirtualMachine(executable, tvm.cpu(), memory_cfg="naive")
     known = {_identity(tensor): key for key, tensor in inputs.items()}
     for position, tensor in enumerate(machine[entry](list(inputs.values()))):
         stem = known.get(_identity(tensor), f"packed_{position}")

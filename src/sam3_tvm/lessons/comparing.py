@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import tvm
 from tvm import relax
 
 from sam3_tvm.lessons.lesson import Case, Importer, Outcome
+from sam3_tvm.linking import Linker, find_linker
 
 __all__ = ["compare"]
 
@@ -40,7 +42,9 @@ def compare(case: Case, importer: Importer) -> Outcome:
     fell_apart = case.whole is not None and case.whole not in _operators(mod)
     if case.transform is not None:
         mod = case.transform(mod)
-    machine = relax.VirtualMachine(tvm.compile(mod, "llvm"), tvm.cpu())
+    executable = tvm.compile(mod, "llvm")
+    executable.jit(fcompile=_linker())
+    machine = relax.VirtualMachine(executable, tvm.cpu())
     got, want = [], []
     for inputs in (case.args, *case.also):
         result = machine["main"](*map(_guarded, inputs), *params)
@@ -52,6 +56,11 @@ def compare(case: Case, importer: Importer) -> Outcome:
     if outcome.right and fell_apart:
         return Outcome("decomposed", f"no {case.whole} left in the module", outcome.max_error)
     return outcome
+
+
+@cache
+def _linker() -> Linker:
+    return find_linker(crossing=True)
 
 
 def _operators(mod: tvm.IRModule) -> set[str]:

@@ -66,7 +66,8 @@ def figure(report: SensitivityReport) -> Any:
         0.012, 1 - 0.2 / inches, title, size=15, weight="bold", color=_INK, va="top", wrap=True
     )
     count = len(report.pictures)
-    asked = f"{count} picture{'s' * (count != 1)}, {len(report.prompts)} prompts each"
+    prompts = len(report.prompts)
+    asked = f"{count} picture{'s' * (count != 1)}, {prompts} prompt{'s' * (prompts != 1)} each"
     made.text(
         0.012,
         0.16 / inches,

@@ -38,7 +38,7 @@ from sam3_tvm.verify.functions import (
 )
 from sam3_tvm.verify.phrases import compare_phrases, phrase_film, why_not_compared
 from sam3_tvm.verify.report import Bounds, VerifyError, VerifyReport
-from sam3_tvm.verify.video import LEAST_FRAMES, compare_film, film_of, film_prompts
+from sam3_tvm.verify.video import LEAST_FRAMES, MOST_FRAMES, compare_film, film_of, film_prompts
 
 __all__ = ["photographs", "verify"]
 
@@ -83,7 +83,7 @@ def verify(
             run of the reference.
         images: pictures for the end to end part; by default the photographs of the package.
         functions: compare these functions only, and nothing end to end.
-        frames: of each film, 3 or more; by default 10 of the pan over a photograph and, by phrase,
+        frames: of each film, 3 to 2,000; by default 10 of the pan over a photograph and, by phrase,
             8 to 24.
         progress: told of each function, size, picture and artifact.
 
@@ -92,8 +92,8 @@ def verify(
 
     Raises:
         VerifyError: no artifact, artifacts of several checkpoints, a function that isn't in
-            them, too few frames, or any of what isn't for video, or a source that now gives a
-            model of other sizes.
+            them, too few frames or too many, or any of what isn't for video, or a source that
+            now gives a model of other sizes.
         ImageError: a picture that can't be read; nothing was compared then.
         Sam3Error: an artifact or a source that can't be opened.
     """
@@ -124,8 +124,8 @@ def _verify(
     frames: int | None,
     progress: Progress,
 ) -> list[VerifyReport]:
-    if frames is not None and frames < LEAST_FRAMES:
-        raise VerifyError(f"a film has {LEAST_FRAMES} frames or more, not {frames}")
+    if frames is not None and not LEAST_FRAMES <= frames <= MOST_FRAMES:
+        raise VerifyError(f"a film has {LEAST_FRAMES} to {MOST_FRAMES} frames, not {frames}")
     subjects = _open(paths)
     manifest = subjects[0].opened.manifest
     if frames is not None and manifest.sizes.video is None:

@@ -17,6 +17,7 @@ from sam3_tvm.sensitivity import SensitivityReport, measure
 from sam3_tvm.sources import open_source
 from sam3_tvm.sources.base import PromptSpec
 from sam3_tvm.verify.end_to_end import picture_prompts
+from sam3_tvm.verify.report import VerifyError
 from sam3_tvm.verify.running import photographs
 
 __all__ = ["sensitivity"]
@@ -49,6 +50,10 @@ def sensitivity(
             such layer.
     """
     manifest = artifact.open(path).manifest
+    if unknown := [name for name in functions or () if name not in manifest.components]:
+        raise VerifyError(
+            f"no function {unknown[0]!r}; the artifact has {', '.join(manifest.components)}"
+        )
     pictures: list[Any] = [*images] or [next(photographs())]
     for picture in pictures:
         read_picture(Path(picture))  # what is wrong with one shows before a checkpoint is read

@@ -14,9 +14,19 @@ from sam3_tvm.sources.base import ConceptFrame, ShowSpec, VideoReferenceFrame
 from sam3_tvm.verify.end_to_end import mask_iou
 from sam3_tvm.verify.report import Bounds, FrameRow
 
-__all__ = ["LEAST_FRAMES", "compare_film", "film_of", "film_prompts", "frame_row", "other_choices"]
+__all__ = [
+    "LEAST_FRAMES",
+    "MOST_FRAMES",
+    "compare_film",
+    "film_of",
+    "film_prompts",
+    "frame_row",
+    "other_choices",
+]
 
 LEAST_FRAMES = 3
+MOST_FRAMES = 2000
+"""All are held in memory, and what the reference answers of each."""
 """Of a film in which :func:`film_prompts` are shown."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import tvm
 from tvm.script import tirx as T
 
 from sam3_tvm import host
+from sam3_tvm.binary import Binary, parse_binary
 from sam3_tvm.compiler.targets.cpu import CpuTarget, TargetError
 from sam3_tvm.errors import Sam3Error
 
@@ -66,6 +68,7 @@ def test_unknown_name_lists_what_is_accepted(name):
             ["+avx512bf16", "+avx512vnni"],
         ),
         ("aarch64+i8mm+bf16", "aarch64+bf16+i8mm", ["+bf16", "+i8mm"]),
+        ("aarch64-macos+dotprod", "aarch64-macos+dotprod", ["+dotprod"]),
     ],
 )
 def test_features_are_named_in_one_order_and_llvm_gets_them(text, name, attributes):
@@ -74,14 +77,40 @@ def test_features_are_named_in_one_order_and_llvm_gets_them(text, name, attribut
     assert CpuTarget.parse(target.name) == target
     assert [str(a) for a in target.tvm_target().attrs.get("mattr", [])] == attributes
     assert all(target.has(a[1:].upper()) for a in attributes)
-    level = CpuTarget.parse(target.level)
+    level = replace(CpuTarget.parse(target.level), triple=target.triple)
     assert target.needs() == (*level.needs(), *(a[1:].upper() for a in attributes))
     assert target.with_features(()) == level
 
 
 @pytest.mark.parametrize(
+    ("text", "system", "machine"),
+    [
+        ("x86-64-v3", "Linux", "x86_64"),
+        ("aarch64", "Linux", "aarch64"),
+        ("aarch64-macos", "Darwin", "aarch64"),
+        ("x86-64-v2-macos", "Darwin", "x86_64"),
+        ("x86-64-v3-windows", "Windows", "x86_64"),
+    ],
+)
+def test_a_level_is_for_linux_unless_it_says_otherwise(text, system, machine, tmp_path):
+    target = CpuTarget.parse(text)
+    assert target.name == text
+    assert Binary.of_triple(target.triple) == Binary(system, machine)
+    # LLVM writes code for it.
+    code = tvm.compile(tvm.IRModule({"main": double}), target.tvm_target())
+    code.export_library(str(tmp_path / "code.tar"))
+    with tarfile.open(tmp_path / "code.tar") as members:
+        objects = [members.extractfile(m) for m in members if m.name.endswith(".o")]
+        assert objects
+        assert all(parse_binary(f.read(4096)) == Binary(system, machine) for f in objects)
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
+        ("aarch64-solaris", "levels may be followed by -macos or -windows"),
+        ("-macos", "unknown CPU target"),
+        ("native-macos", "unknown CPU target"),
         ("x86-64-v3+avx512bf16", "unknown feature 'avx512bf16' .* of: avxvnni"),
         ("x86-64-v4+AVX512BF16", "unknown feature 'AVX512BF16' .* of: avx512bf16, avx512vnni"),
         ("x86-64-v4+", "unknown feature ''"),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers.utils import logging
 
 from sam3_tvm.sources import SourceError, open_source
 from sam3_tvm.sources.convert import convert
@@ -65,6 +66,19 @@ def shard(folder: Path) -> dict[str, str]:
     index = {"metadata": {}, "weight_map": places}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     return places
+
+
+def test_transformers_draws_no_bar_over_what_is_printed_and_keeps_its_setting(capfd):
+    logging.enable_progress_bar()
+    open_source(str(SHAPES), ("concepts",))
+    assert capfd.readouterr().err == ""
+    assert logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        open_source(str(SHAPES), ("concepts",))
+        assert not logging.is_progress_bar_enabled()
+    finally:
+        logging.enable_progress_bar()
 
 
 @pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])

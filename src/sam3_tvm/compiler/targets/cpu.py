@@ -5,12 +5,14 @@ A target is a *level* (a set of instructions that every CPU of that level has) r
 one CPU model, so that an artifact built here also runs on the neighbour's machine. Levels
 are the micro-architecture levels of the x86-64 psABI, and baseline ARMv8-A. To a level features may
 be added that some of its CPUs have: ``x86-64-v4+avx512bf16``. Kernels may use these, and LLVM uses
-them where a kernel does; all other code is that of the level.
+them where a kernel does; all other code is that of the level. It is for Linux, unless a system is
+named: ``aarch64-macos+dotprod``.
 """
 
 from __future__ import annotations
 
 import platform
+import sys
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import Any
 import tvm
 
 from sam3_tvm import host
+from sam3_tvm.binary import Binary
 from sam3_tvm.compiler.targets import tuning
 from sam3_tvm.compiler.targets.tiles import Tiles
 from sam3_tvm.errors import Sam3Error
@@ -79,7 +82,8 @@ class CpuTarget:
 
     @classmethod
     def parse(cls, text: str, tuned: Path | None = None) -> CpuTarget:
-        """The target of a name: a level with features or without, or ``"native"`` for this machine.
+        """The target of a name: a level, with a system and features or without, or ``"native"`` for
+        this machine.
 
         Caches, cores and tiles of a named level are typical ones, so that its code doesn't
         depend on where it was generated; those of ``"native"`` are this machine's.
@@ -99,10 +103,16 @@ class CpuTarget:
             return replace(native, tiles=tiles, tiles_origin=origin)
         if tuned is not None:
             raise TargetError(f"tuned tiles are for the target native, not {text!r}")
-        level, *added = text.split("+")
+        name, *added = text.split("+")
+        ending = next((word for word in _ENDINGS if name.endswith(word)), "")
+        level = name.removesuffix(ending)
         if level not in _LEVELS:
             accepted = ", ".join(["native", *_LEVELS])
-            raise TargetError(f"unknown CPU target {text!r}; accepted are: {accepted}")
+            systems = " or ".join(_ENDINGS)
+            raise TargetError(
+                f"unknown CPU target {text!r}; accepted are: {accepted}; levels may be followed by "
+                f"{systems}, for another system than Linux"
+            )
         known = {name.lower(): name for name in _extensions(level)}
         if unknown := [name for name in added if name not in known]:
             accepted = ", ".join(known) or "none"
@@ -110,7 +120,8 @@ class CpuTarget:
                 f"unknown feature {unknown[0]!r} of CPU target {text!r}; "
                 f"{level} may be followed by +FEATURE, of: {accepted}"
             )
-        return _LEVELS[level].extended(known[name] for name in added)
+        target = replace(_LEVELS[level], triple=_triple(level, _ENDINGS.get(ending, "Linux")))
+        return target.extended(known[name] for name in added)
 
     @classmethod
     def native(cls) -> CpuTarget:
@@ -132,7 +143,7 @@ class CpuTarget:
         target = _LEVELS[level]
         return replace(
             target.extended(present.intersection(_extensions(level))),
-            triple=_host_triple(level),
+            triple=_triple(level, platform.system()),
             cores=host.cores(),
             l1_bytes=caches.get(1, target.l1_bytes),
             l2_bytes=caches.get(2, target.l2_bytes),
@@ -146,8 +157,11 @@ class CpuTarget:
 
     @property
     def name(self) -> str:
-        """What :meth:`parse` takes: the level and the features beyond it, in order."""
-        return "+".join([self.level, *(name.lower() for name in self.extensions)])
+        """What :meth:`parse` takes: the level, its system if it isn't Linux, and the features
+        beyond it, in order."""
+        system = Binary.of_triple(self.triple).system
+        ending = next((word for word, name in _ENDINGS.items() if name == system), "")
+        return "+".join([self.level + ending, *(name.lower() for name in self.extensions)])
 
     def has(self, feature: str) -> bool:
         """Whether kernels may use a feature."""
@@ -193,6 +207,21 @@ class CpuTarget:
         return tvm.target.Target(options)
 
 
+# What follows a level in a name, and the system that it means.
+_ENDINGS = {"-macos": "Darwin", "-windows": "Windows"}
+
+
+def _triple(level: str, system: str) -> str:
+    """LLVM's triple of a level on a system."""
+    arch = "aarch64" if level == "aarch64" else "x86_64"
+    if system == "Darwin":
+        return f"{'arm64' if arch == 'aarch64' else arch}-apple-macosx11.0"
+    if system == "Windows":
+        # Of two conventions that Python's extension modules can be of: elsewhere MinGW links.
+        return f"{arch}-pc-windows-msvc" if sys.platform == "win32" else f"{arch}-w64-windows-gnu"
+    return f"{arch}-unknown-linux-gnu"
+
+
 def _extensions(level: str) -> list[str]:
     return [name for name, levels in EXTENSIONS.items() if level in levels]
 
@@ -202,7 +231,7 @@ def _level(level: str, *, lanes: int, registers: int, l1: int, l2: int, l3: int)
     return CpuTarget(
         level=level,
         mcpu="generic" if arm else level,
-        triple="aarch64-unknown-linux-gnu" if arm else "x86_64-unknown-linux-gnu",
+        triple=_triple(level, "Linux"),
         lanes=lanes,
         registers=registers,
         l1_bytes=l1,
@@ -259,13 +288,3 @@ _LEVELS: dict[str, CpuTarget] = {
         ),
     )
 }
-
-
-def _host_triple(level: str) -> str:
-    arch = "aarch64" if level == "aarch64" else "x86_64"
-    system = platform.system()
-    if system == "Darwin":
-        return f"{'arm64' if arch == 'aarch64' else arch}-apple-macosx"
-    if system == "Windows":
-        return f"{arch}-pc-windows-msvc"
-    return f"{arch}-unknown-linux-gnu"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from transformers.initialization import no_init_weights
+from transformers.utils import logging as transformers_logging
 
 from sam3_tvm.abi import Sizes
 from sam3_tvm.rules import (
@@ -202,9 +203,10 @@ class TransformersSource:
         vision = resize(config, image_size)
         preprocessing = replace(preprocessing, image_size=config.image_size)
         try:
-            model, report = architecture_of(config).model.from_pretrained(
-                folder, config=config, dtype=torch.float32, output_loading_info=True
-            )
+            with _without_progress_bar():
+                model, report = architecture_of(config).model.from_pretrained(
+                    folder, config=config, dtype=torch.float32, output_loading_info=True
+                )
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise SourceError(f"{folder} is no SAM 3 checkpoint: {reason}") from error
@@ -306,3 +308,15 @@ def _sizes(config: Any) -> Sizes:
         queries=config.detr_decoder_config.num_queries,
         heads=config.detr_decoder_config.num_attention_heads,
     )
+
+
+@contextmanager
+def _without_progress_bar() -> Iterator[None]:
+    """transformers draws a bar over what is printed here, also before the one line of an error."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
