@@ -36,7 +36,7 @@ NAMES = {
 # Facts of the machine are read by one module, too; targets and libraries are named by system.
 FACTS = {
     "host": {"os.sched_getaffinity", "os.sysconf", "sys.platform", "/proc", "/sys"},
-    "compiler/targets/cpu": {"platform.system"},
+    "compiler/targets/cpu": {"platform.system", "sys.platform"},
     "bench/process": {"signal.SIGTERM"},
 }
 

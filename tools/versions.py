@@ -26,8 +26,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
-# Beside what pyproject.toml asks for; the first of each is that itself.
-RUNTIME = ((), ("apache-tvm-ffi==0.1.15.post1",), ("apache-tvm-ffi==0.1.15.post2",))
+# Beside what pyproject.toml asks for, which resolves to the newest that it allows.
+RUNTIME = ((), ("apache-tvm-ffi==0.1.14.post1",), ("apache-tvm-ffi==0.1.15.post1",))
 COMPILER = (
     (),
     ("apache-tvm-ffi==0.1.15.post1",),
