@@ -31,8 +31,8 @@ TASKS: dict[str, tuple[str | Path, ...]] = {
     "click": ("click", _PICTURES / "stars.jpg", "--point", "120,75"),
     "film": ("track", "FRAMES", "--text", "red star"),
 }
-"""Command lines without the artifact and the outputs; together they call every function. FRAMES are a
-folder with the first frames of a film."""
+"""Command lines without the artifact and the outputs; together they call every function. FRAMES are
+a folder with the first frames of a film."""
 
 
 def frames(folder: Path) -> Path:
