@@ -43,12 +43,5 @@ def differing(shapes_artifact, tmp_path_factory) -> list[str]:
 
 
 @pytest.mark.slow
-def test_compiling_twice_gives_the_same_weights_tokenizer_and_libraries(differing):
-    # The manifest has the hash of model.so.
-    assert {*differing} <= {"manifest.json", "model.so"}
-
-
-@pytest.mark.slow
-@pytest.mark.xfail(reason="some kernels are numbered otherwise each time (docs/installing.md)")
-def test_compiling_twice_gives_the_same_code(differing):
+def test_compiling_twice_gives_the_same_bytes(differing):
     assert differing == []

@@ -38,6 +38,7 @@ from sam3_tvm.compiler.dispatch.depthwise import DispatchDepthwise
 from sam3_tvm.compiler.dispatch.linear import DispatchLinear
 from sam3_tvm.compiler.dispatch.matmul import DispatchMatmul
 from sam3_tvm.compiler.dispatch.norm import DispatchNorm
+from sam3_tvm.compiler.memory.order_sizes import OrderSizes
 from sam3_tvm.compiler.memory.plan_workspace import KillUnplanned, PlanWorkspace
 from sam3_tvm.compiler.schedule.expand_transcendentals import ExpandTranscendentals
 from sam3_tvm.compiler.schedule.schedule_cpu import ScheduleCpu
@@ -157,6 +158,7 @@ def _lower(options: Options) -> list[Any]:
         transform.LowerRuntimeBuiltin(),
         transform.ComputePrimValue(),
         transform.VMShapeLower(),
+        OrderSizes(),
         transform.AttachGlobalSymbol(),
     ]
 
