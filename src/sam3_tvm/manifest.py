@@ -224,8 +224,6 @@ class Manifest:
         video_concepts: how objects of phrases are found and held to one another in a video; None
             where ``sizes.video`` is.
         calibration: what pictures decided about int8; None where none were asked.
-        created: when, in artifacts of earlier versions. The time isn't written any more, so that
-            what is compiled twice has the same bytes.
     """
 
     sam3_tvm: str
@@ -245,14 +243,12 @@ class Manifest:
     video: VideoRules | None = None
     video_concepts: ConceptVideoRules | None = None
     calibration: Calibration | None = None
-    created: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The manifest as plain data."""
         data = {"format": FORMAT, **asdict(self)}
-        for name in ("calibration", "created"):
-            if data[name] is None:
-                del data[name]
+        if self.calibration is None:
+            del data["calibration"]
         data["components"] = abi_to_json(self.components)
         data["stages"] = {name: stages.to_json() for name, stages in self.stages.items()}
         return data

@@ -81,7 +81,6 @@ def _summary(opened: Artifact, reason: str | None) -> Table:
         "runs here": reason or "yes",
         "sizes": f"picture {sizes.image} px, grid {sizes.grid}, hidden {sizes.hidden}, "
         f"{sizes.text_tokens} text tokens, {sizes.queries} queries, {sizes.heads} heads",
-        **({"created": manifest.created} if manifest.created else {}),
         "versions": ", ".join(f"{k} {v}" for k, v in versions.items()),
         "licence of the weights": manifest.licence.name or "none stated by the source",
         "fingerprint": opened.fingerprint,
