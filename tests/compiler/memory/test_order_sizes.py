@@ -57,5 +57,7 @@ def kernel(h: T.Buffer((T.int64(5),), "int64")):
     [(sizes, ordered), *((one, one) for one in (ordered, chained, twice, single, kernel))],
 )
 def test_stores_that_read_none_of_the_others_are_sorted_and_all_else_stays(before, after):
-    made = OrderSizes()(tvm.IRModule({"main": before}))
-    tvm.ir.assert_structural_equal(made["main"], after)
+    made = OrderSizes()(tvm.IRModule({"main": before}))["main"]
+    tvm.ir.assert_structural_equal(
+        made.without_attr("global_symbol"), after.without_attr("global_symbol")
+    )
