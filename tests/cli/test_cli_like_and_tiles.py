@@ -74,6 +74,7 @@ def test_examples_make_a_dataset_and_another_example_is_another_run(cli, shots, 
         (("--like", "shots/a.png:500,500,600,600=x"), "lies outside the picture of 96 x 64"),
         (("--negative-like", f"{LIKE}=x"), "says only what is not meant"),
         (("--text", "dog", "--overlap", "0.1"), "--overlap goes with --tile"),
+        (("--text", "dog", "--once"), "--once goes with --tile"),
         (("--text", "dog", "--tile", "8"), "--tile 8: a tile has at least 32"),
         (("--text", "dog", "--tile", "64", "--overlap", "1"), "--overlap 1: tiles have 0 to 0.9"),
     ],
@@ -119,8 +120,9 @@ def test_a_collection_in_tiles_becomes_a_dataset_and_tiles_are_settings(cli, sho
     result = cli(*ask, "--tile", "40", "--format", "coco,geojson,cvat,yolo,labelme")
     assert result.exit_code == 0, result.output
     assert json.loads(Path("set/coco/annotations.json").read_text())["annotations"]
-    again = cli(*ask, "--tile", "48")
-    assert again.exit_code == 2
-    assert "the tiles" in again.output
+    for other in (("--tile", "48"), ("--tile", "40", "--once")):
+        again = cli(*ask, *other)
+        assert again.exit_code == 2
+        assert "the tiles" in again.output
     plan = cli(*ask, "--tile", "40", "--dry-run", "--json")
     assert json.loads(plan.stdout)["left"] == 0

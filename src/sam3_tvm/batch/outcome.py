@@ -42,7 +42,7 @@ class Question:
         """The question as plain data."""
         plain = {one.name: getattr(self, one.name) for one in fields(self)}
         examples = [[one.name, one.digest] for one in self.examples]
-        cut = self.tiling and [self.tiling.tile, self.tiling.overlap]
+        cut = self.tiling and [self.tiling.tile, self.tiling.overlap, self.tiling.again]
         return {**plain, "examples": examples, "tiling": cut}
 
     def asked(self) -> list[Asked[Exemplar]]:

@@ -26,7 +26,7 @@ from sam3_tvm.cli.options import ArtifactFolder, JsonForTables, Threads
 from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.prompts import long_phrase
 from sam3_tvm.cli.terminal import complain, counting, duration, say, say_json, show, table
-from sam3_tvm.cli.tiling import OverlapOption, TileOption, parse_tiling
+from sam3_tvm.cli.tiling import OnceOption, OverlapOption, TileOption, parse_tiling
 from sam3_tvm.errors import UsageError, as_argument, one_line
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def command(
     negative_like: NegativeLikeOption = [],
     tile: TileOption = None,
     overlap: OverlapOption = None,
+    once: OnceOption = False,
     formats: Annotated[
         list[str],
         typer.Option(
@@ -175,7 +176,7 @@ def command(
 
         if not 0 <= threshold <= 1:
             raise UsageError(f"--threshold {threshold:g}: scores lie between 0 and 1")
-        likes, tiling = parse_likes(like, negative_like), parse_tiling(tile, overlap)
+        likes, tiling = parse_likes(like, negative_like), parse_tiling(tile, overlap, once)
         if not text and classes is None and not likes:
             raise UsageError(
                 "nothing to look for: give --text PHRASE, --classes FILE or --like "

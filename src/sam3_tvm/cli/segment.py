@@ -26,7 +26,7 @@ from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.pictures import file_names, find_pictures
 from sam3_tvm.cli.prompts import Prompts, long_phrase, parse_prompts
 from sam3_tvm.cli.terminal import complain, passing, say, say_json, show, table
-from sam3_tvm.cli.tiling import OverlapOption, TileOption, parse_tiling
+from sam3_tvm.cli.tiling import OnceOption, OverlapOption, TileOption, parse_tiling
 from sam3_tvm.errors import UsageError, one_line
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def command(
     negative_like: NegativeLikeOption = [],
     tile: TileOption = None,
     overlap: OverlapOption = None,
+    once: OnceOption = False,
     threshold: Annotated[
         float,
         typer.Option(help="Objects with a higher score are kept, 0 to 1.", metavar="SCORE"),
@@ -150,7 +151,7 @@ def command(
         raise UsageError(f"--threshold {threshold:g}: scores lie between 0 and 1")
     if nms is not None and not 0 <= nms <= 1:
         raise UsageError(f"--nms {nms:g}: an intersection over union lies between 0 and 1")
-    tiling = parse_tiling(tile, overlap)
+    tiling = parse_tiling(tile, overlap, once)
     if tiling is not None and prompts.points:
         raise UsageError("--point: a picture in tiles takes none; give --box")
     pictures = find_pictures(images)

@@ -11,7 +11,7 @@ from sam3_tvm.errors import UsageError
 if TYPE_CHECKING:
     from sam3_tvm.tiles import Tiling
 
-__all__ = ["OverlapOption", "TileOption", "parse_tiling"]
+__all__ = ["OnceOption", "OverlapOption", "TileOption", "parse_tiling"]
 
 TileOption = Annotated[
     int | None,
@@ -32,15 +32,26 @@ OverlapOption = Annotated[
 ]
 
 
-def parse_tiling(tile: int | None, overlap: float | None) -> Tiling | None:
+OnceOption = Annotated[
+    bool,
+    typer.Option(
+        "--once",
+        help="With --tile: look at each tile once. By default what a tile cuts, or isn't sure of, "
+        "is looked at again with it in the middle, which takes up to half as long again.",
+    ),
+]
+
+
+def parse_tiling(tile: int | None, overlap: float | None, once: bool) -> Tiling | None:
     """How pictures are cut; None for whole ones.
 
     Raises:
-        UsageError: a side or a share that can't be, or a share alone.
+        UsageError: a side or a share that can't be, or something of tiles without a side.
     """
     if tile is None:
-        if overlap is not None:
-            raise UsageError("--overlap goes with --tile, such as --tile 1008")
+        for option, given in (("--overlap", overlap is not None), ("--once", once)):
+            if given:
+                raise UsageError(f"{option} goes with --tile, such as --tile 1008")
         return None
     if tile < 32:
         raise UsageError(f"--tile {tile}: a tile has at least 32 pixels a side, such as 1008")
@@ -48,4 +59,5 @@ def parse_tiling(tile: int | None, overlap: float | None) -> Tiling | None:
         raise UsageError(f"--overlap {overlap:g}: tiles have 0 to 0.9 of a side in common")
     from sam3_tvm.tiles import Tiling
 
-    return Tiling(tile) if overlap is None else Tiling(tile, overlap)
+    again = not once
+    return Tiling(tile, again=again) if overlap is None else Tiling(tile, overlap, again)
