@@ -249,11 +249,6 @@ def test_artifacts_of_two_checkpoints_are_refused(tiny_artifact, tmp_path):
         verify([])
 
 
-def test_a_film_of_too_few_frames_is_refused(tiny_artifact):
-    with pytest.raises(VerifyError, match="3 frames or more, not 2"):
-        verify(tiny_artifact, frames=2)
-
-
 def test_frames_of_an_artifact_without_films_are_refused(tmp_path):
     made = toy.write_artifact(tmp_path / "pictures")
     with pytest.raises(VerifyError, match="isn't for video, so no film of 20 frames"):

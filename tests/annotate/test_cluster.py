@@ -17,6 +17,7 @@ from sam3_tvm.annotate import Cluster, Dataset, Refused, Unfinished, chosen_form
 from sam3_tvm.annotate import cluster as cluster_module
 from sam3_tvm.annotate.cluster import Told
 from sam3_tvm.errors import ArtifactError
+from sam3_tvm.signing import SIGNED_BY
 from tests.annotate.datasets import everything, make
 from tests.annotate.hard_masks import write_pictures
 
@@ -119,6 +120,18 @@ def test_a_machine_that_does_not_see_the_folder_says_so(tmp_path, find, pictures
     worker = cluster_module._Worker(partial(given, find), 1, {}, f"{tmp_path / 'x' / 'shards'}")
     (said,) = worker(cluster_module._batches([(0, pictures[0])], 1)[0])["told"].to_pylist()
     assert "every machine must see the dataset's folder" in json.loads(said)["fault"]
+
+
+def test_a_worker_asks_for_the_signature_that_the_command_asks_for(tmp_path, pictures, monkeypatch):
+    monkeypatch.setenv(SIGNED_BY, "another")  # of its machine
+
+    def load(*, threads):
+        raise ArtifactError(f"signed by {os.environ[SIGNED_BY]}?")
+
+    for key, wanted in (("RWkey", "RWkey"), (None, "RWkey")):
+        worker = cluster_module._Worker(load, 1, {}, f"{tmp_path}", key)
+        (said,) = worker(cluster_module._batches([(0, pictures[0])], 1)[0])["told"].to_pylist()
+        assert f"signed by {wanted}?" in json.loads(said)["fault"]
 
 
 def test_there_are_several_batches_for_each_worker_and_none_is_large(pictures):

@@ -242,7 +242,7 @@ class _Worker:
         threads: int,
         settings: dict[str, Any],
         shards: str,
-        signed_by: str | None,
+        signed_by: str | None = None,
     ) -> None:
         self._load = load
         self._threads = threads

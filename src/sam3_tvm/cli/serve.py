@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from functools import partial
@@ -144,6 +145,8 @@ def command(
             f"--host {host} lets other machines in: give --token TOKEN (or {_TOKEN} in the "
             "environment), which they have to bring, or --no-auth"
         )
+    if math.isnan(timeout):  # which is within any range for typer
+        raise UsageError("--timeout is a number of seconds from 1 to 86400, not nan")
     labels = None
     if label_studio_files is not None and not label_studio_files.is_dir():
         raise UsageError(f"--label-studio-files {label_studio_files}: no such folder")
