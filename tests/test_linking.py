@@ -38,6 +38,15 @@ def test_words_behind_the_program_are_options():
     assert f"{linker}" == f"{compiler()} -O2 '-DNAME=a b' (--cxx)"
 
 
+def test_a_quote_that_is_meant_stays_and_on_windows_a_backslash(monkeypatch):
+    command = rf"{compiler()} -DNAME=\"a\""
+    assert linking._words(command, "CXX") == (compiler(), '-DNAME="a"')
+    monkeypatch.setattr(linking, "posix_shell", lambda: False)
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    words = linking._words(r'"C:\Program Files\g++.exe" -O2', "CXX")
+    assert words == (r"C:\Program Files\g++.exe", "-O2")
+
+
 @pytest.mark.parametrize("variable", ["CXX", "CC"])
 def test_variables_may_have_words_too(variable):
     linker = find_linker(environment={variable: f"{compiler()} -O1", "PATH": os.environ["PATH"]})

@@ -168,8 +168,9 @@ def find_linker(
 def _words(text: str, origin: str) -> tuple[str, ...]:
     """A command line's words, of which the first is a program that is there."""
     try:
-        # A backslash is a part of a path on Windows, where quotes stay on what they enclose.
-        words = [word.strip('"') for word in shlex.split(text, posix=posix_shell())]
+        words = shlex.split(text, posix=posix_shell())
+        if not posix_shell():  # a backslash is a part of a path there, and quotes stay
+            words = [word.strip('"') for word in words]
     except ValueError as error:
         raise LinkError(f"{origin} is no command line ({error}): {text!r}") from error
     if not words:
