@@ -179,6 +179,13 @@ def test_what_an_edge_makes_a_thing_is_looked_at_again_and_gone():
     assert [len(one) for one in once] == [0, 1]
     assert model.asked == [*[((100, 100), texts, 0.5)] * 2, ((100, 200), texts, 0.5)]
     model = Squares()
-    again = segment_tiled(model, rgb, texts, tiling=Tiling(100, 0))
+    told: list[tuple[str, int, int]] = []
+    again = segment_tiled(
+        model, rgb, texts, tiling=Tiling(100, 0), progress=lambda *step: told.append(step)
+    )
+    assert told == [
+        *[("tiles", 0, 3), ("tiles", 1, 3), ("again", 2, 3), ("again", 3, 4)],
+        *[("whole", 4, 5), ("tiles", 5, 5)],
+    ]
     assert [len(one) for one in again] == [0, 0]
     assert model.asked[2:4] == [((80, 80), ["square"], 0.2), ((100, 100), ["square"], 0.2)]

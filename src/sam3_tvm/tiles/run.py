@@ -165,6 +165,7 @@ class _Looking:
         self._picture, self._ask, self._tiling = picture, ask, tiling
         self._network, self._threshold, self._progress = network, threshold, progress
         self._size = picture.size
+        self._looked = 0  # windows, so far
         self._tiles = tiling.tiles(picture.size)
         # What a mask's cell covers of a tile, and a pixel: what ends so near to an edge ends there.
         self._margin = 1 + -(-max(self._tiles[0].size) // cells)
@@ -194,7 +195,8 @@ class _Looking:
                     self._margin,
                     self._threshold,
                 )
-            self._progress("whole", len(tiles), total)
+            total += self._looked
+            self._progress("whole", total - 1, total)
             objects = self._with_large(objects)
         self._progress("tiles", total, total)
         return [
@@ -203,8 +205,10 @@ class _Looking:
         ]
 
     def _window(self, window: Tile, prompts: Sequence[int]) -> dict[int, list[Piece]]:
-        total = len(self._tiles) + 1
-        self._progress("again", total - 1, total)
+        # How many there will be depends on what they find.
+        looks = len(self._tiles) + self._looked
+        self._progress("again", looks, looks + 1)
+        self._looked += 1
         results = self._ask(self._picture.read(window), prompts, FAINT)
         return {
             prompt: _pieces(result, window, -1, 1, self._size, self._margin)
