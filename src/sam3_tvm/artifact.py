@@ -107,8 +107,6 @@ _REPORTS = ("verify.json", "bench.json", SIGNATURE)
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-_SYSTEMS = {"darwin": "Darwin", "apple": "Darwin", "windows": "Windows", "linux": "Linux"}
-
 
 @dataclass(frozen=True)
 class Artifact:
@@ -152,10 +150,6 @@ class ArtifactWriter:
         self.folder = folder
         self.weights = WeightsWriter(folder)
         self._described = False
-
-    def add_file(self, name: str, source: str | os.PathLike[str]) -> None:
-        """Copy a file into the artifact under a name."""
-        shutil.copyfile(source, self.folder / name)
 
     def describe(
         self,
@@ -354,16 +348,17 @@ def check_host(
             instructions; the message says which.
     """
     advice = "compile it again for this machine (sam3-tvm compile CHECKPOINT -o DIR)"
-    arch, _, rest = target.triple.lower().partition("-")
-    here = (machine or platform.machine()).lower()
-    if machine_name(arch) != machine_name(here):
+    arch, here = target.triple.partition("-")[0].lower(), (machine or platform.machine()).lower()
+    built = Binary.of_triple(target.triple)
+    if built.machine != machine_name(here):
         raise ArtifactError(
             f"{artifact}: built for {arch} processors, and this one is {here}; {advice}"
         )
-    wanted = next((name for word, name in _SYSTEMS.items() if word in rest), None)
     running = system or system_of.name()
-    if wanted is not None and wanted != running:
-        raise ArtifactError(f"{artifact}: built for {wanted}, and this is {running}; {advice}")
+    if built.system != running:
+        raise ArtifactError(
+            f"{artifact}: built for {built.system}, and this is {running}; {advice}"
+        )
     if features is None:
         features = host.features()
     if lacking := [f for f in target.cpu_features if f not in features]:
