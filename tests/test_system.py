@@ -86,10 +86,10 @@ def test_the_walk_sees_modules_attributes_and_places():
 
 # This process, as one of another system would be: after the libraries are there, which know theirs.
 ELSEWHERE = """
-import asyncio, multiprocessing, pathlib, platform, shutil, subprocess, tempfile, zipfile  # noqa
-import numpy, PIL.Image, tokenizers, safetensors.numpy, pycocotools.mask, tvm_ffi  # noqa
-import typer, rich.table, rich.progress, rich.console, concurrent.futures  # noqa
-import ctypes, mmap, os, signal, sys, sysconfig, zoneinfo  # noqa
+import asyncio, multiprocessing, pathlib, platform, shutil, subprocess, tempfile, zipfile
+import numpy, PIL.Image, tokenizers, safetensors.numpy, pycocotools.mask, tvm_ffi
+import typer, rich.table, rich.progress, rich.console, concurrent.futures
+import ctypes, mmap, os, signal, sys, sysconfig, zoneinfo
 
 sysconfig.get_config_vars()
 platform.platform()

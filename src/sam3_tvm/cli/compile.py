@@ -216,11 +216,11 @@ def command(
     rows.add_section()
     rows.add_row("total", f"{sum(report.seconds.values()):.1f}")
     show(f"{report.path}", rows)
+    peak = report.peak_bytes
     say(
         f"{report.parameters / 1e6:.1f} million parameters; artifact "
         f"{byte_size(report.artifact_bytes)}"
-        # Not every system tells.
-        f"{f'; peak memory {byte_size(report.peak_bytes)}' if report.peak_bytes else ''}"
+        f"{'' if peak is None else f'; peak memory {byte_size(peak)}'}"
     )
     if report.calibration is not None:
         say(f"calibrated {report.calibration}")

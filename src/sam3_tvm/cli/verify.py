@@ -211,7 +211,8 @@ def _check_files(paths: Sequence[Path], as_json: bool, key: str | None) -> None:
         key: whose signature each must bear; None for nobody's.
 
     Raises:
-        ArtifactError: a file that isn't the one that was written, or no signature by the key.
+        ArtifactError: a file that isn't the one that was written.
+        SignatureError: a key is given, and the manifest isn't signed by it.
     """
     from sam3_tvm import artifact as artifacts
 

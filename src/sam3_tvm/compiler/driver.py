@@ -55,7 +55,7 @@ class CompileReport:
     Attributes:
         path: the artifact.
         seconds: wall time by step.
-        peak_bytes: most memory the process held at once, by the operating system's count; 0
+        peak_bytes: most memory the process held at once, by the operating system's count; None
             where it doesn't tell.
         artifact_bytes: size of the artifact.
         parameters: parameters of the model that the artifact uses.
@@ -66,7 +66,7 @@ class CompileReport:
 
     path: Path
     seconds: dict[str, float] = field(default_factory=dict)
-    peak_bytes: int = 0
+    peak_bytes: int | None = None
     artifact_bytes: int = 0
     parameters: int = 0
     vision: VisionShape | None = None
@@ -245,7 +245,7 @@ def compile(
                 report.calibration,
             )
     progress("done", steps.total, steps.total)
-    report.peak_bytes = host.peak_bytes() or 0
+    report.peak_bytes = host.peak_bytes()
     report.artifact_bytes = sum(p.stat().st_size for p in report.path.iterdir())
     return report
 
