@@ -69,7 +69,10 @@ def test_it_links_objects_into_a_library_for_this_machine(tmp_path):
     [
         ("'g++", r"--cxx is no command line \(No closing quotation\)"),
         (" ", "--cxx names no program"),
-        ("no-such-compiler -O2", "--cxx names 'no-such-compiler', and there is no such program"),
+        (
+            "no-such-compiler -O2",
+            "--cxx names 'no-such-compiler', and there is no such program; give one",
+        ),
         ("false", r"false \(--cxx\): ended with 1"),
         ("true -x", r"true -x \(--cxx\): made no library"),
     ],

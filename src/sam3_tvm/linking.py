@@ -176,7 +176,9 @@ def _words(text: str, origin: str) -> tuple[str, ...]:
     if not words:
         raise LinkError(f"{origin} names no program")
     if shutil.which(words[0]) is None:
-        raise LinkError(f"{origin} names {words[0]!r}, and there is no such program")
+        # Of variables the caller says what to do.
+        advice = "; give one that is installed" if origin == "--cxx" else ""
+        raise LinkError(f"{origin} names {words[0]!r}, and there is no such program{advice}")
     return tuple(words)
 
 
