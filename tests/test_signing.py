@@ -122,6 +122,7 @@ def test_a_file_that_is_named_like_a_key_does_not_stand_in_for_it(signed, tmp_pa
     text, other = key_text(public), new_key(tmp_path / "other.key", "")
     _sign(folder, tmp_path / "other.key")
     monkeypatch.chdir(tmp_path)
+    Path(text).parent.mkdir(exist_ok=True, parents=True)  # base64 may hold a slash
     Path(text).write_bytes(other.read_bytes())
     artifact.open(folder, require_signature=other)
     with pytest.raises(SignatureError, match="incompatible key identifiers"):
