@@ -77,6 +77,25 @@ def test_between_two_layers_values_are_bfloat16_in_memory(taken):
     )
 
 
+def test_a_norm_rounds_what_layers_alone_read(taken):
+    def body(emit, x, gamma, beta, w, v):
+        y = emit(R.nn.layer_norm(x, gamma, beta, axes=[-1], epsilon=1e-5))
+        first = emit(R.matmul(y, emit(R.permute_dims(w))))
+        return R.add(first, emit(R.matmul(y, emit(R.permute_dims(v)))))
+
+    shapes = [("gamma", (34,)), ("beta", (34,)), ("w", (40, 34)), ("v", (40, 34))]
+    after = DispatchLinear(TARGET)(computing(build([("x", ("b", 5, 34))], shapes, body)))
+    text = after.script()
+    pairs = dot_for(TARGET, BFLOAT16).pairs
+    assert text.count("R.call_tir(cls.layer_norm_34_rounded") == (1 if pairs else 0)
+    assert ("nn.layer_norm" in text) != bool(pairs)
+    x, gamma, beta, w, v = randoms((2, 5, 34), (34,), (34,), (40, 34), (40, 34))
+    y = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5) * gamma + beta
+    close_in_bfloat16(
+        run(after, x, gamma, beta, w, v), taken(y) @ (as_bfloat16(w) + as_bfloat16(v)).T
+    )
+
+
 def test_what_others_read_stays_float32(taken):
     mod = block(lambda emit, wide, narrow: R.add(narrow, emit(R.sum(wide))))
     after = DispatchLinear(TARGET)(computing(mod))

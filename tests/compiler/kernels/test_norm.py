@@ -5,19 +5,28 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tvm
+from kernel_testing import PLAIN_PAIRS, bfloat16_bits
 
+from sam3_tvm.arithmetic import BFLOAT16
 from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.kernels.norm import group_norm_kernel, layer_norm_kernel
+from sam3_tvm.compiler.kernels.product.dot import DOTS, FMA, Dot, dot_for
+from sam3_tvm.compiler.kernels.product.quantise import quantise_kernel, quantised_width
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 TARGET = CpuTarget.native()
 
 
 def _run(func: tvm.tirx.PrimFunc, *arrays: np.ndarray) -> np.ndarray:
+    return _call(func, *arrays, np.full_like(arrays[0], np.nan))[-1]
+
+
+def _call(func: tvm.tirx.PrimFunc, *arrays: np.ndarray) -> list[np.ndarray]:
+    """The arrays after it."""
     module = generate(tvm.IRModule({"main": func.with_attr("global_symbol", "main")}), TARGET)
-    result = tvm.runtime.tensor(np.full_like(arrays[0], np.nan))
-    module["main"](*map(tvm.runtime.tensor, arrays), result)
-    return result.numpy()
+    tensors = [*map(tvm.runtime.tensor, arrays)]
+    module["main"](*tensors)
+    return [tensor.numpy() for tensor in tensors]
 
 
 def _normalised(x: np.ndarray, epsilon: float) -> np.ndarray:
@@ -44,6 +53,29 @@ def test_layer_norm(m: int, n: int, offset: float) -> None:
     x, gamma, beta = _inputs((m, n), n, offset)
     got = _run(layer_norm_kernel(TARGET, n, 1e-5), x, gamma, beta)
     _assert_close(got, _normalised(x, 1e-5) * gamma + beta)
+
+
+@pytest.mark.parametrize(("m", "n"), [(5, 1024), (0, 64), (17, 35), (33, 64)])
+def test_what_layers_multiply_is_the_norm_rounded(m: int, n: int) -> None:
+    arrays = _inputs((m, n), n, 3.0)
+    want = bfloat16_bits(_run(layer_norm_kernel(TARGET, n, 1e-5), *arrays))
+    for dot in {PLAIN_PAIRS, dot_for(TARGET, BFLOAT16)} - {FMA}:
+        got = _call(layer_norm_kernel(TARGET, n, 1e-5, dot), *arrays, np.zeros((m, n), "uint16"))
+        np.testing.assert_array_equal(got[-1], want)
+
+
+@pytest.mark.parametrize("dot", [d for d in DOTS["int8"] if d.fits(TARGET)], ids=lambda d: d.a)
+@pytest.mark.parametrize(("m", "n"), [(5, 1024), (0, 64), (17, 35), (33, 70)])
+def test_what_layers_multiply_is_the_norm_quantised(m: int, n: int, dot: Dot) -> None:
+    x, gamma, beta = _inputs((m, n), n, 3.0)
+    x[1:2] = 0  # of which beta is left
+    width = quantised_width(n, dot.integers)
+    empty = [np.full((m, width), 77, dot.a), np.full(m, np.nan, "float32")]
+    y = _run(layer_norm_kernel(TARGET, n, 1e-5), x, gamma, beta)
+    want = _call(quantise_kernel(TARGET, n, dot.integers), y, *empty)[1:]
+    got = _call(layer_norm_kernel(TARGET, n, 1e-5, dot), x, gamma, beta, *empty)[3:]
+    for mine, theirs in zip(got, want, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
 
 
 def test_layer_norm_of_equal_values_is_beta() -> None:

@@ -1,8 +1,9 @@
 """Gives every linear layer its kernel: weights packed offline, epilogue fused.
 
 Packing, and rounding to the stored precision, are written as operators on the weight, for
-LiftTransformParams to move to compile time. Between layers that multiply pairs of bfloat16, with
-nothing but those reading what lies between, activations are bfloat16 in memory.
+LiftTransformParams to move to compile time. Between layers that multiply narrow numbers, with
+nothing but those reading what lies between, activations are bfloat16 in memory; and what layer norm
+makes for such layers alone it writes as they take it, rounded or quantised.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from sam3_tvm.arithmetic import Arithmetic
+from sam3_tvm.arithmetic import BFLOAT16, Arithmetic
 from sam3_tvm.compiler.dispatch.store_weights import pack_weights
 from sam3_tvm.compiler.graph.arithmetic import arithmetic_of, excepted_by
-from sam3_tvm.compiler.graph.dataflow import Dataflow, shape_of
+from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, shape_of, static_int
 from sam3_tvm.compiler.graph.linear_patterns import LinearLayer, find_linear_layers
+from sam3_tvm.compiler.graph.norm_patterns import is_layer_norm
 from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
+from sam3_tvm.compiler.kernels.norm import layer_norm_kernel, layer_norm_name
 from sam3_tvm.compiler.kernels.product.dot import Dot, dot_for
+from sam3_tvm.compiler.kernels.product.int8 import Integers
 from sam3_tvm.compiler.kernels.product.linear import (
     Rounded,
     kernel_name,
@@ -66,26 +70,86 @@ class DispatchLinear:
 
         layers = find_linear_layers(flow)
         arithmetic = {var: of_layer(layer) for var, layer in layers.items()}
-        # By the variable of its product: layers that take bfloat16.
-        taking = {
-            layer.chain[0]: layer
-            for var, layer in layers.items()
-            if dot_for(self.target, arithmetic[var]).pairs
-        }
-
-        def is_rounded(var: Expr) -> bool:
-            """Whether a value is the result of such a layer, and read by nothing else."""
-            users = flow.users(var)
-            if var not in layers or layers[var].chain[0] not in taking or not users:
-                return False
-            return all(user in taking and taking[user].x.same_as(var) for user in users)
-
+        readers = _Readers(flow, self.target, layers, arithmetic)
         return {
-            var: _Dispatch(
-                self.target, arithmetic[var], layer, Rounded(is_rounded(layer.x), is_rounded(var))
-            )
+            var: _Dispatch(self.target, arithmetic[var], layer, readers)
             for var, layer in layers.items()
         }
+
+
+class _Readers:
+    """Which layers read a value, and so how it may lie in memory.
+
+    Args:
+        flow: the function.
+        target: the CPU that it is for.
+        layers: its linear layers, by the variable that each defines.
+        arithmetic: theirs.
+    """
+
+    def __init__(
+        self,
+        flow: Dataflow,
+        target: CpuTarget,
+        layers: dict[Expr, LinearLayer],
+        arithmetic: dict[Expr, Arithmetic],
+    ) -> None:
+        self.flow = flow
+        self._target = target
+        self._made = layers
+        self._dots = {
+            layer.chain[0]: (layer, dot_for(target, arithmetic[var]))
+            for var, layer in layers.items()
+        }
+
+    def dot(self, value: Expr) -> Dot | None:
+        """The instruction of the layers that read a value, where they all have the same and nothing
+        else reads it; else None."""
+        found: Dot | None = None
+        for user in self.flow.users(value):
+            layer, dot = self._dots.get(user, (None, None)) if user is not None else (None, None)
+            if layer is None and user is not None and self._is_view(user):
+                dot = self.dot(user)
+            elif layer is not None and layer.x != value:
+                return None
+            if dot is None or found not in (None, dot):
+                return None
+            found = dot
+        return found
+
+    def rounds(self, var: Expr) -> bool:
+        """Whether a layer's result is bfloat16 in memory: nothing but layers that multiply narrow
+        numbers reads it, on a CPU that rounds to them."""
+        root = self._source(var)
+        dot = self.dot(root) if root in self._made else None
+        return dot is not None and (
+            dot.pairs is not None
+            or (dot.integers is not None and dot_for(self._target, BFLOAT16).pairs is not None)
+        )
+
+    def norm(self, x: Expr) -> tuple[Expr, Expr] | None:
+        """The variable and the call of the layer norm that a value is, where nothing but layers of
+        one narrow instruction reads it; else None."""
+        root = self._source(x)
+        value = self.flow.definition(root)
+        dot = self.dot(root) if is_layer_norm(value) else None
+        narrow = dot is not None and (dot.pairs or dot.integers)
+        return (root, value) if narrow else None
+
+    def _is_view(self, var: Expr) -> bool:
+        """Whether a value has the rows of another, in other leading axes."""
+        call = call_of(self.flow.definition(var), "relax.reshape")
+        if call is None:
+            return False
+        before, after = shape_of(call.args[0]) or [], shape_of(var) or []
+        sizes = [static_int(axes[-1]) if axes else None for axes in (before, after)]
+        return sizes[0] is not None and sizes[0] == sizes[1]
+
+    def _source(self, var: Expr) -> Expr:
+        """The value that a view is of; others as they are."""
+        while self._is_view(var):
+            var = self.flow.definition(var).args[0]
+        return var
 
 
 @dataclass(frozen=True)
@@ -95,7 +159,7 @@ class _Dispatch:
     target: CpuTarget
     arithmetic: Arithmetic
     layer: LinearLayer
-    rounded: Rounded
+    readers: _Readers
 
     def __call__(self, emit: Emit) -> Expr:
         layer, n = self.layer, self.layer.n
@@ -106,34 +170,66 @@ class _Dispatch:
             dot_for(self.target, self.arithmetic),
         )
         rows = layer.weight if layer.transposed else emit(relax.op.permute_dims(layer.weight))
-        args = [*self._activations(emit, m, dot), *pack_weights(emit, layout, rows, dot.a_zero)]
+        x, rounded_x = self._activations(emit, m, dot)
+        args = [*x, *pack_weights(emit, layout, rows, dot.a_zero)]
         if layer.bias is not None:
             args.append(layout.padded(emit, _reshape(emit, layer.bias, (n,))))
         if layer.residual is not None:
             args.append(_reshape(emit, layer.residual, (m, n)))
-        given = (n, layer.k, layer.epilogue, self.arithmetic, self.rounded)
+        rounded = Rounded(rounded_x, self.readers.rounds(layer.chain[-1]))
+        given = (n, layer.k, layer.epilogue, self.arithmetic, rounded)
         kernel = emit.kernel(kernel_name(*given), linear_kernel(self.target, *given))
-        dtype = "uint16" if self.rounded.y else "float32"
+        dtype = "uint16" if rounded.y else "float32"
         call = relax.call_tir(kernel, args, relax.TensorType((m, n), dtype))
         return call if len(shape) == 2 else relax.op.reshape(emit(call), shape)
 
-    def _activations(self, emit: Emit, m: Expr, dot: Dot) -> list[Expr]:
-        """The kernel's arguments for x: itself, or quantised once for all layers that take it."""
+    def _activations(self, emit: Emit, m: Expr, dot: Dot) -> tuple[list[Expr], bool]:
+        """The kernel's arguments for x, and whether x itself is bfloat16."""
         layer = self.layer
+        norm = self.readers.norm(layer.x)
+        rounded = self.readers.rounds(layer.x)
         if dot.integers is None:
-            return [_reshape(emit, layer.x, (m, layer.k))]
-        integers = dot.integers
+            if norm is None or dot.pairs is None:
+                return [_reshape(emit, layer.x, (m, layer.k))], rounded
+            return [self._normed(emit, *norm, m, dot)], True
+        if norm is not None:
+            both = self._normed(emit, *norm, m, dot)
+        else:
+            both = self._quantised(emit, m, dot.integers, rounded)
+        return [emit(relax.TupleGetItem(both, i)) for i in range(2)], False
 
-        def quantised(emit: Emit) -> Expr:
-            name = quantise_name(layer.k, integers)
-            kernel = emit.kernel(name, quantise_kernel(self.target, layer.k, integers))
-            values = relax.TensorType((m, quantised_width(layer.k, integers)), integers.dtype)
-            scales = relax.TensorType((m,), "float32")
-            x = _reshape(emit, layer.x, (m, layer.k))
-            return emit(relax.call_tir(kernel, [x], [values, scales]))
+    def _quantised(self, emit: Emit, m: Expr, integers: Integers, rounded: bool) -> Expr:
+        """x in eight bits and its scales, once for all layers that take it."""
+        x, k = self.layer.x, self.layer.k
 
-        both = emit.once((layer.x, "quantised"), quantised)
-        return [emit(relax.TupleGetItem(both, i)) for i in range(2)]
+        def make(emit: Emit) -> Expr:
+            name = quantise_name(k, integers, rounded)
+            kernel = emit.kernel(name, quantise_kernel(self.target, k, integers, rounded))
+            types = _quantised_types(m, k, integers)
+            return emit(relax.call_tir(kernel, [_reshape(emit, x, (m, k))], types))
+
+        return emit.once((x, "quantised"), make)
+
+    def _normed(self, emit: Emit, var: Expr, norm: Expr, m: Expr, dot: Dot) -> Expr:
+        """What a layer norm writes for the layers that read it, once for all of them."""
+        k = self.layer.k
+
+        def make(emit: Emit) -> Expr:
+            name = layer_norm_name(k, dot)
+            made = layer_norm_kernel(self.target, k, float(norm.attrs.epsilon), dot)
+            types: Any = relax.TensorType((m, k), "uint16")
+            if dot.integers is not None:
+                types = _quantised_types(m, k, dot.integers)
+            x, gamma, beta = norm.args
+            args = [_reshape(emit, x, (m, k)), gamma, beta]
+            return emit(relax.call_tir(emit.kernel(name, made), args, types))
+
+        return emit.once((var, "normed"), make)
+
+
+def _quantised_types(m: Expr, k: int, integers: Integers) -> list[Any]:
+    width = quantised_width(k, integers)
+    return [relax.TensorType((m, width), integers.dtype), relax.TensorType((m,), "float32")]
 
 
 def _reshape(emit: Emit, tensor: Expr, shape: tuple[Expr, ...]) -> Expr:

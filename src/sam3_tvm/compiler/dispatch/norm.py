@@ -23,6 +23,7 @@ from sam3_tvm.compiler.graph.dataflow import (
     shape_of,
     static_int,
 )
+from sam3_tvm.compiler.graph.norm_patterns import is_layer_norm
 from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.kernels.norm import (
     group_norm_kernel,
@@ -83,7 +84,7 @@ def _find_norms(target: CpuTarget, func: relax.Function) -> dict[Expr, NewValue]
     flow = Dataflow(func)
     norms: dict[Expr, NewValue] = {}
     for binding in flow.bindings:
-        if _is_layer_norm(binding.value):
+        if is_layer_norm(binding.value):
             norms[binding.var] = _Norm(target, binding.value)
         elif _is_group_norm(binding.value):
             user = flow.only_user(binding.var)
@@ -92,19 +93,6 @@ def _find_norms(target: CpuTarget, func: relax.Function) -> dict[Expr, NewValue]
             else:
                 norms[binding.var] = _Norm(target, binding.value)
     return norms
-
-
-def _is_layer_norm(value: Expr) -> bool:
-    if call_of(value, "relax.nn.layer_norm") is None:
-        return False
-    shape, attrs = float32_shape_of(value.args[0]), value.attrs
-    return (
-        shape is not None
-        and [int(a) % len(shape) for a in attrs.axes] == [len(shape) - 1]
-        and bool(static_int(shape[-1]))
-        and bool(attrs.center)
-        and bool(attrs.scale)
-    )
 
 
 def _is_group_norm(value: Expr) -> bool:

@@ -12,7 +12,9 @@ G. H. Golub and R. J. LeVeque, "Algorithms for Computing the Sample Variance", 1
 for joining the statistics of parts serves group norm. So a mean of 10,000 times the spread
 costs no accuracy beyond what rounding the input to float32 has cost already.
 
-- Layer norm: a task is a row, 4 KiB at N = 1024, in L1 for all three passes.
+- Layer norm: a row, 4 KiB at N = 1024, is in L1 for all three passes. What linear layers alone read
+  is written as their instruction takes it, rounded to bfloat16 or quantised, once for all that the
+  layers copy: 2 or 1 bytes a value to memory and back, for 4.
 - Group norm: a group of 32 channels of 288 x 288 is 10 MiB, in no cache near. Statistics are
   taken channel by channel (324 KiB, in L2 for both passes), joined per group, and a second sweep
   over memory writes the results: two reads and one write in all.
@@ -30,6 +32,7 @@ from sam3_tvm.compiler.kernels.emit import (
     accumulators,
     as_index,
     bind,
+    ceil_div,
     kernel,
     load,
     loop,
@@ -40,7 +43,10 @@ from sam3_tvm.compiler.kernels.emit import (
     store,
     tensor,
     vectors,
+    when,
 )
+from sam3_tvm.compiler.kernels.product.dot import FMA, Dot
+from sam3_tvm.compiler.kernels.product.quantise import ROWS, quantise_row, quantised_width
 from sam3_tvm.compiler.kernels.vector_math import relu
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
@@ -50,29 +56,55 @@ __all__ = ["group_norm_kernel", "group_norm_name", "layer_norm_kernel", "layer_n
 _CHAINS = 4
 
 
-def layer_norm_name(n: int) -> str:
+def layer_norm_name(n: int, read_by: Dot = FMA) -> str:
     """What a kernel of :func:`layer_norm_kernel` is called."""
-    return f"layer_norm_{n}"
+    suffix = "_rounded" if read_by.pairs else ""
+    return f"layer_norm_{n}" + (f"_{read_by.a}" if read_by.integers else suffix)
 
 
-def layer_norm_kernel(target: CpuTarget, n: int, epsilon: float) -> Expr:
+def layer_norm_kernel(target: CpuTarget, n: int, epsilon: float, read_by: Dot = FMA) -> Expr:
     """The PrimFunc ``(x [M, N], gamma [N], beta [N], y [M, N])``, all float32, M symbolic.
 
     y = (x - mean) / sqrt(variance + epsilon) * gamma + beta over each row, the variance being
     the mean square of deviations, as in torch.nn.LayerNorm.
+
+    Args:
+        target: the CPU that it is for.
+        n: size of the last axis.
+        epsilon: added to the variance.
+        read_by: what the layers that read y multiply by. For pairs y is bfloat16, its bits as
+            uint16; for integers the kernel is ``(x, gamma, beta, q, scale)`` with what
+            :func:`~sam3_tvm.compiler.kernels.product.quantise.quantise_kernel` makes of y.
     """
-    lanes = target.lanes
-    with kernel(layer_norm_name(n)) as made:
+    lanes, pairs, integers = target.lanes, read_by.pairs, read_by.integers
+    with kernel(layer_norm_name(n, read_by), read_by.features, read_by.llvm) as made:
         m = size_var("m")
         x, gamma = tensor("x", (m, n)), tensor("gamma", (n,))
-        beta, y = tensor("beta", (n,)), tensor("y", (m, n))
-        with parallel(m) as row:
-            row_is = _statistics(n, lanes, lambda c, w: load(x, row, c, lanes=w))
-            scale = bind(_reciprocal_root(row_is.squares, n, epsilon))
-            for column, width in vectors(n, lanes):
-                value = row_is.deviation(load(x, row, column, lanes=width), width)
-                value = value * splat(scale, width) * load(gamma, column, lanes=width)
-                store(y, value + load(beta, column, lanes=width), row, column, lanes=width)
+        beta = tensor("beta", (n,))
+        width = n if integers is None else quantised_width(n, integers)
+        dtype = read_by.a if integers else "uint16" if pairs else "float32"
+        y = tensor("y", (m, width), dtype)
+        scales = None if integers is None else tensor("scale", (m,))
+        with parallel(ceil_div(m, ROWS)) as task:
+            held = None if integers is None else scratch(n)
+            with loop(ROWS) as r:
+                row = bind(task * as_index(ROWS) + r)
+                with when(row < m):
+                    row_is = _statistics(n, lanes, lambda c, w: load(x, row, c, lanes=w))
+                    scale = bind(_reciprocal_root(row_is.squares, n, epsilon))
+                    for column, w in vectors(n, lanes):
+                        value = row_is.deviation(load(x, row, column, lanes=w), w)
+                        value = value * splat(scale, w) * load(gamma, column, lanes=w)
+                        value = value + load(beta, column, lanes=w)
+                        if held is not None:
+                            store(held, value, column, lanes=w)
+                        else:
+                            value = pairs.halves(bind(value), w) if pairs else value
+                            store(y, value, row, column, lanes=w)
+                    if integers is not None:
+                        quantise_row(
+                            lambda c, w: load(held, c, lanes=w), n, lanes, integers, y, scales, row
+                        )
     return made.func
 
 

@@ -17,12 +17,13 @@ Weights may be stored in float16, bfloat16 or int8, and widened on their way
 are multiplied as they are, and x is rounded as a task copies it: two loads and a conversion for 32
 values, which a task of 256 columns then uses for 128 steps each. Where nothing but such layers
 reads a layer's result, that layer rounds it as it stores it (:class:`Rounded`), which gives the
-same products: half the bytes for the widest value of a transformer's block, rounded once.
+same products: half the bytes for the widest value of a transformer's block, rounded once. So does a
+layer norm (:mod:`~sam3_tvm.compiler.kernels.norm`).
 
 In int8 (:mod:`~sam3_tvm.compiler.kernels.product.int8`) x comes quantised, with a scale for every
-row: its largest magnitude is known when all of a row is, so that is a kernel's work
-(:mod:`~sam3_tvm.compiler.kernels.product.quantise`). Sums are of integers, and both scales multiply
-them as the epilogue reads them.
+row: its largest magnitude is known when all of a row is, so that is the work of a kernel of its own
+(:mod:`~sam3_tvm.compiler.kernels.product.quantise`) or of the norm that writes the row. Sums are of
+integers, and both scales multiply them as the epilogue reads them.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from typing import Any
 
 from tvm import tirx
 
-from sam3_tvm.arithmetic import FLOAT32, Arithmetic
+from sam3_tvm.arithmetic import BFLOAT16, FLOAT32, Arithmetic
 from sam3_tvm.compiler.kernels.emit import (
     Expr,
     as_index,
@@ -200,7 +201,8 @@ def linear_kernel(
         epilogue: decides which of bias (padded like scale to a whole number of panels) and
             residual are arguments.
         arithmetic: how weights are stored and multiplied.
-        rounded: which of x and y are bfloat16; of pairs of bfloat16 alone.
+        rounded: which of x and y are bfloat16. Bytes take none, and give it where the target
+            multiplies pairs of bfloat16, too.
 
     Raises:
         ValueError: sizes or operands that the instruction can't take.
@@ -210,15 +212,17 @@ def linear_kernel(
         raise ValueError(f"{k} inputs are no whole words of {dot.pack} values")
     if dot.integers and k > largest_depth():
         raise ValueError(f"sums of {k} products don't fit 32 bits: at most {largest_depth()}")
-    if rounded != AS_FLOAT32 and not dot.pairs:
-        raise ValueError(f"{dot.name} takes and gives no bfloat16")
+    pair_dot = dot_for(target, BFLOAT16) if dot.integers and rounded.y else dot
+    if (rounded.x and not dot.pairs) or (rounded.y and not pair_dot.pairs):
+        raise ValueError(f"{dot.name} takes or gives no bfloat16 on {target.name}")
     depth = layout.words(k)
     blocks, halved = _blocks(target, n, depth, dot)
     most_rows = (halved or blocks).rows
     unit = blocks.tile.rows if halved is None else 2 * blocks.tile.rows
     chunks = ceil_div(n, blocks.columns)
     name = kernel_name(n, k, epilogue, arithmetic, rounded)
-    with kernel(name, dot.features, dot.llvm) as made:
+    features = dict.fromkeys((*dot.features, *pair_dot.features))
+    with kernel(name, tuple(features), pair_dot.llvm) as made:
         m = size_var("m")
         if dot.integers is None:
             x, x_scale = tensor("x", (m, k), "uint16" if rounded.x else "float32"), None
@@ -264,8 +268,8 @@ def linear_kernel(
                     bias=None if bias is None else load(bias, column, lanes=lanes),
                     residual=None if residual is None else load(residual, *here, lanes=lanes),
                 )
-                if dot.pairs is not None and rounded.y:
-                    value = dot.pairs.halves(bind(value), lanes)
+                if pair_dot.pairs is not None and rounded.y:
+                    value = pair_dot.pairs.halves(bind(value), lanes)
                 store(y, value, *here, lanes=lanes)
 
             rows = bind(tirx.min(height, m - row0))

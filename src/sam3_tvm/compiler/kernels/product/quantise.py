@@ -6,9 +6,13 @@ its scale, so that all its products are none that could be taken for results.
 
 A row is read twice: for its largest magnitude, found as an integer (the bits of a positive float32
 grow with it, those of NaN are the largest), and to be divided. Its second reading is from L1 or L2.
+What layer norm writes for such layers alone it quantises itself
+(:mod:`~sam3_tvm.compiler.kernels.norm`).
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from tvm import s_tir, tirx
 
@@ -19,7 +23,6 @@ from sam3_tvm.compiler.kernels.emit import (
     bind,
     ceil_div,
     kernel,
-    load,
     loop,
     parallel,
     size_var,
@@ -30,13 +33,13 @@ from sam3_tvm.compiler.kernels.emit import (
     when,
 )
 from sam3_tvm.compiler.kernels.product.int8 import Integers
-from sam3_tvm.compiler.kernels.product.stored_weights import INT8_MAX
+from sam3_tvm.compiler.kernels.product.stored_weights import INT8_MAX, load_wide
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
-__all__ = ["quantise_kernel", "quantise_name", "quantised_width"]
+__all__ = ["ROWS", "quantise_kernel", "quantise_name", "quantise_row", "quantised_width"]
 
 _CHAINS = 4
-_ROWS = 16
+ROWS = 16
 """Rows of a task: 64 KiB of 1024 values."""
 
 
@@ -45,55 +48,83 @@ def quantised_width(k: int, integers: Integers) -> int:
     return -(-k // integers.pack) * integers.pack
 
 
-def quantise_name(k: int, integers: Integers) -> str:
+def quantise_name(k: int, integers: Integers, rounded: bool = False) -> str:
     """What a profile lists the kernel as."""
-    return f"quantise_{k}_{integers.dtype}"
+    return f"quantise_{k}{'_of_rounded' if rounded else ''}_{integers.dtype}"
 
 
-def quantise_kernel(target: CpuTarget, k: int, integers: Integers) -> Expr:
-    """The PrimFunc ``(x [M, K] float32, q [M, K'], scale [M] float32)``, M symbolic.
+def quantise_kernel(target: CpuTarget, k: int, integers: Integers, rounded: bool = False) -> Expr:
+    """The PrimFunc ``(x [M, K], q [M, K'], scale [M] float32)``, M symbolic.
 
     Args:
         target: the CPU that it is for.
         k: columns, any positive number.
         integers: the dtype of q, what is added to its values, and how many make a word: K' is K
             in whole words, zeros behind it.
+        rounded: whether x is bfloat16, its bits as uint16, instead of float32.
     """
-    lanes, width = target.lanes, quantised_width(k, integers)
-    with kernel(quantise_name(k, integers)) as made:
+    width = quantised_width(k, integers)
+    with kernel(quantise_name(k, integers, rounded)) as made:
         m = size_var("m")
-        x = tensor("x", (m, k))
+        x = tensor("x", (m, k), "uint16" if rounded else "float32")
         q, scales = tensor("q", (m, width), integers.dtype), tensor("scale", (m,))
-        with parallel(ceil_div(m, _ROWS)) as task, loop(_ROWS) as r:
-            row = bind(task * as_index(_ROWS) + r)
+        with parallel(ceil_div(m, ROWS)) as task, loop(ROWS) as r:
+            row = bind(task * as_index(ROWS) + r)
             with when(row < m):
-                largest = _largest_magnitude(x, row, k, lanes)
-                store(scales, largest * _float(1 / INT8_MAX), row)
-                # Of zeros all are zeros, by whatever they are multiplied.
-                steps = bind(_float(float(INT8_MAX)) / tirx.max(largest, _float(1e-30)))
-                for column, w in vectors(k, lanes):
-                    value = load(x, row, column, lanes=w) * splat(steps, w)
-                    store(q, _stored(value, w, integers), row, column, lanes=w)
-                for column in range(k, width):
-                    store(q, tirx.const(integers.offset, integers.dtype), row, column)
+
+                def values(column: Expr, lanes: int) -> Expr:
+                    return load_wide(x, row, column, lanes=lanes)
+
+                quantise_row(values, k, target.lanes, integers, q, scales, row)
     # TVM looks whether a function of one tensor is a reshape, and dies where it finds no block.
     block = s_tir.SBlock([], [], [], "root", made.func.body)
     return made.func.with_body(s_tir.SBlockRealize([], True, block))
+
+
+def quantise_row(
+    values: Callable[[Expr, int], Expr],
+    k: int,
+    lanes: int,
+    integers: Integers,
+    q: Expr,
+    scales: Expr,
+    row: Expr,
+) -> None:
+    """Emit a row of q and its scale.
+
+    Args:
+        values: ``(column, lanes)`` gives the row's float32 values from a column on; asked twice.
+        k: how many.
+        lanes: of a vector.
+        integers: as :func:`quantise_kernel` takes it.
+        q: the quantised matrix.
+        scales: its scales.
+        row: which row.
+    """
+    largest = _largest_magnitude(values, k, lanes)
+    store(scales, largest * _float(1 / INT8_MAX), row)
+    # Of zeros all are zeros, by whatever they are multiplied.
+    steps = bind(_float(float(INT8_MAX)) / tirx.max(largest, _float(1e-30)))
+    for column, w in vectors(k, lanes):
+        value = values(column, w) * splat(steps, w)
+        store(q, _stored(value, w, integers), row, column, lanes=w)
+    for column in range(k, quantised_width(k, integers)):
+        store(q, tirx.const(integers.offset, integers.dtype), row, column)
 
 
 def _float(value: float) -> Expr:
     return tirx.const(value, "float32")
 
 
-def _largest_magnitude(x: Expr, row: Expr, k: int, lanes: int) -> Expr:
-    """Of a row of x; NaN where it has one."""
+def _largest_magnitude(values: Callable[[Expr, int], Expr], k: int, lanes: int) -> Expr:
+    """Of a row of k values; NaN where it has one."""
     [chains] = accumulators(1, _CHAINS, lanes, "int32")
     for u in range(_CHAINS):
         store(chains, _int(0, lanes), u)
 
     def magnitudes(column: Expr, w: int) -> Expr:
         dtype = "int32" if w == 1 else f"int32x{w}"
-        return tirx.reinterpret(dtype, load(x, row, column, lanes=w)) & _int(0x7FFFFFFF, w)
+        return tirx.reinterpret(dtype, values(column, w)) & _int(0x7FFFFFFF, w)
 
     step = _CHAINS * lanes
     with loop(k // step) as v:
