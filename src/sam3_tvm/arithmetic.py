@@ -103,8 +103,9 @@ BFLOAT16 = Arithmetic(
         "norms, softmax, activations and rotary positions are float32: they are few operations",
         "layers and convolutions with fewer than 32 outputs are float32: boxes and scores",
         "products of two activations outside attention are float32: the last of a mask",
-        "convolutions of larger filters than 1 x 1 multiply and add in float32: most by Winograd's "
-        "algorithm, which saves more; their weights are bfloat16",
+        "convolutions of larger filters than 1 x 1 multiply and add in float32, but for those over "
+        "a doubled picture: most by Winograd's algorithm, which saves more; their weights are "
+        "bfloat16",
     ),
 )
 """Products of bfloat16, added up in float32."""

@@ -181,6 +181,10 @@ class PlannedFunction:
             )
             memory = (views, tvm_ffi.Array([tensor(pages(n)) for n in results]))
         outputs = self._function(*inputs, *self._last, *memory)
+        if self._memory is not None:
+            # The machine holds on to what it returned last. So it returns a few numbers, or the
+            # next call would find none of this one's buffers free, whoever has let go of them.
+            self._memory(*inputs)
         return [outputs] if isinstance(outputs, tvm_ffi.Tensor) else list(outputs)
 
 

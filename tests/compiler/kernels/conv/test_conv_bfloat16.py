@@ -13,11 +13,13 @@ from kernel_testing import (
     compiled,
     empty,
 )
+from upsampled_testing import definition, upsampled_rows
 
 from sam3_tvm.arithmetic import BFLOAT16
 from sam3_tvm.compiler.kernels.conv.direct import conv_dot, conv_kernel, conv_transpose_kernel
 from sam3_tvm.compiler.kernels.conv.shape import ConvShape
 from sam3_tvm.compiler.kernels.conv.strips import conv_layout
+from sam3_tvm.compiler.kernels.conv.upsampled import conv_upsampled_kernel, upsampled_dot
 from sam3_tvm.compiler.kernels.product import dot
 from sam3_tvm.compiler.kernels.product.dot import FMA, VDPBF16PS
 from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
@@ -69,6 +71,35 @@ def test_a_transposed_convolution(pairs, channels, out, h, w):
     rows = weight.transpose(1, 2, 3, 0).reshape(4 * out, channels)
     got = kernel(x, packed(shape, rows), bias, empty(2, out, 2 * h, 2 * w))
     np.testing.assert_allclose(got, want, atol=1e-5 * channels, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("channels", "out", "h", "w"), [(2, 1, 1, 1), (6, 9, 4, 5), (34, 17, 7, 19), (300, 8, 3, 203)]
+)
+def test_a_convolution_over_a_doubled_picture(pairs, channels, out, h, w):
+    epilogue = Epilogue(bias=True, residual="before")
+    given = (channels, out, h, w, epilogue, BFLOAT16)
+    func = conv_upsampled_kernel(NATIVE, *given)
+    kernel = compiled(func, NATIVE)
+    layout = conv_layout(NATIVE, BFLOAT16, upsampled_dot(NATIVE, channels, BFLOAT16))
+    assert layout.pack == 2
+    rng = np.random.default_rng(channels)
+    # Small integers, whose sums and differences bfloat16 holds: nothing is rounded.
+    x = rng.integers(-4, 5, (2, channels, h, w)).astype("float32")
+    weight = rng.integers(-3, 4, (out, channels, 3, 3)).astype("float32")
+    bias = rng.integers(-9, 9, out).astype("float32")
+    residual = rng.integers(-9, 9, (2, out, 2 * h, 2 * w)).astype("float32")
+    want = definition(x, weight) + bias[:, None, None] + residual
+
+    def call(x, weight):
+        stored = layout.array(bfloat16_bits(upsampled_rows(weight, layout.width)))
+        return kernel(x, stored, bias, residual, empty(2, out, 2 * h, 2 * w))
+
+    np.testing.assert_array_equal(call(x, weight), want)
+    x, weight = NORMAL(x.shape, dtype="float32"), NORMAL(weight.shape, dtype="float32")
+    exact = definition(x, weight)
+    error = call(x, weight) - bias[:, None, None] - residual - exact
+    assert 1e-5 < np.sqrt(np.mean(error**2) / np.mean(exact**2)) < 1e-2
 
 
 def test_pairs_are_of_pointwise_convolutions_with_an_even_number_of_channels():

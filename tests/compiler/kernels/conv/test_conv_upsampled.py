@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from kernel_testing import FIRST_HIGHEST, assert_close, compiled, empty
+from upsampled_testing import definition, upsampled_rows
 
 from sam3_tvm.arithmetic import storing
 from sam3_tvm.compiler.kernels.conv.strips import conv_layout
-from sam3_tvm.compiler.kernels.conv.upsampled import COLUMN_TERMS, ROW_TERMS, conv_upsampled_kernel
+from sam3_tvm.compiler.kernels.conv.upsampled import conv_upsampled_kernel
 from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
 from sam3_tvm.compiler.kernels.product.stored_weights import widens
 from sam3_tvm.compiler.targets.cpu import CpuTarget
@@ -16,26 +17,10 @@ from sam3_tvm.compiler.targets.cpu import CpuTarget
 NATIVE = CpuTarget.native()
 
 
-def _definition(x, w):
-    """In float64: every pixel four times, one zero around, one tap after the other."""
-    up = x.astype("float64").repeat(2, axis=2).repeat(2, axis=3)
-    height, width = up.shape[2:]
-    up = np.pad(up, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    return sum(
-        np.einsum("bihw,oi->bohw", up[:, :, i : i + height, j : j + width], w[:, :, i, j])
-        for i in range(3)
-        for j in range(3)
-    )
-
-
 def _packed(w, target):
     """[ceil(O / r) * 9, I, r] of w [O, I, 3, 3]."""
-    layout, (count, depth) = conv_layout(target), w.shape[:2]
-    r = layout.width
-    products = np.einsum("im,jn,okmn->oijk", ROW_TERMS, COLUMN_TERMS, w).reshape(count, 9, depth)
-    padded = np.pad(products, ((0, -count % r), (0, 0), (0, 0)))
-    rows = padded.reshape(-1, r, 9, depth).transpose(0, 2, 1, 3).reshape(-1, depth)
-    return layout.array(rows.astype("float32"))
+    layout = conv_layout(target)
+    return layout.array(upsampled_rows(w, layout.width))
 
 
 def _randoms(*shapes):
@@ -65,7 +50,7 @@ def test_it_is_the_convolution_of_the_upsampled_picture(batch, i, o, height, wid
     kernel = compiled(conv_upsampled_kernel(NATIVE, i, o, height, width, epilogue), NATIVE)
     extra = [bias] * epilogue.bias + [residual] * bool(epilogue.residual)
     got = kernel(x, _packed(w, NATIVE), *extra, empty(*out))
-    want = _definition(x, w)
+    want = definition(x, w)
     want = want + bias[:, None, None] * epilogue.bias + residual * bool(epilogue.residual)
     if epilogue.activation == "relu":
         want = np.maximum(want, 0)
@@ -79,7 +64,7 @@ def test_it_runs_on_every_level_that_runs_here(level):
     target = CpuTarget.parse(level)
     x, w = _randoms((1, 33, 6, 50), (11, 33, 3, 3))
     kernel = compiled(conv_upsampled_kernel(target, 33, 11, 6, 50, PLAIN), target)
-    assert_close(kernel(x, _packed(w, target), empty(1, 11, 12, 100)), _definition(x, w))
+    assert_close(kernel(x, _packed(w, target), empty(1, 11, 12, 100)), definition(x, w))
 
 
 def test_constant_pictures_keep_what_differences_cancel():

@@ -17,7 +17,8 @@ Tiles, registers and the bytes moved are those of :mod:`~sam3_tvm.compiler.kerne
 
 Where the CPU multiplies pairs of bfloat16, 1 x 1 and transposed convolutions do: a pair is two
 input channels of one pixel, rounded and interleaved as their rows are copied. Larger filters keep
-float32: most go by Winograd, which saves more.
+float32: most go by Winograd, which saves more, or over a picture of half the size
+(:mod:`~sam3_tvm.compiler.kernels.conv.upsampled`), which is a product of channels as well.
 """
 
 from __future__ import annotations

@@ -3,8 +3,10 @@
 As the linear layer (:mod:`~sam3_tvm.compiler.kernels.product.task` has the blocking), except that
 nothing could be packed beforehand: a task packs each panel of B, ``depth`` x tile columns, just
 before its rows are swept over it. The packing reads and writes each value of B once per task,
-so tasks are taller than the linear layer's, 192 rows: 2 operations per vector against 192
-FMAs. B may be stored transposed ([N, K]); its panels are then packed value by value.
+so tasks are taller than the linear layer's, up to 216 rows: 2 operations per vector against 216
+FMAs, and SAM 3's 200 queries are one block. More rows are blocks of nearly equal height, since
+threads get runs of tasks: 192 + 8 rows left one of two with next to nothing to do.
+B may be stored transposed ([N, K]); its panels are then packed value by value.
 
 Sizes may all be symbolic.
 """
@@ -34,12 +36,13 @@ from sam3_tvm.compiler.kernels.emit import (
     tensor,
     when,
 )
-from sam3_tvm.compiler.kernels.product.task import emit_task, gemm_blocks
+from sam3_tvm.compiler.kernels.product.task import emit_task, gemm_blocks, task_rows
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["MatmulSpec", "kernel_name", "matmul_kernel"]
 
-_ROW_BLOCKS = 2
+# Rows of a task, as a part of the linear layer's.
+_TALLER = 9 / 4
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ def matmul_kernel(target: CpuTarget, spec: MatmulSpec) -> Expr:
     """The PrimFunc ``(a [B|1, M, K], b [B|1, K, N] or [B|1, N, K], [bias [B, M]], c [B, M, N])``,
     float32."""
     blocks = gemm_blocks(target, spec.n, spec.k)
-    blocks = replace(blocks, rows=_ROW_BLOCKS * blocks.rows)
+    height = blocks.tile.rows
+    blocks = replace(blocks, rows=int(_TALLER * blocks.rows) // height * height)
     width, lanes = blocks.tile.columns, blocks.tile.lanes
     with kernel(kernel_name(spec)) as made:
         batch, m = size_var("batch"), size_var("m")
@@ -88,11 +92,12 @@ def matmul_kernel(target: CpuTarget, spec: MatmulSpec) -> Expr:
         bias = tensor("bias", (batch, m)) if spec.bias else None
         c = tensor("c", (batch, m, n))
         chunks = bind(as_index(ceil_div(n, blocks.columns)))
-        row_blocks = bind(ceil_div(m, blocks.rows))
+        tall = bind(task_rows(m, blocks.rows, height))
+        row_blocks = bind(ceil_div(m, tall))
 
         with parallel(batch * row_blocks * chunks) as task:
             index = bind(quotient(task, row_blocks * chunks))
-            row0 = bind(remainder(quotient(task, chunks), row_blocks) * as_index(blocks.rows))
+            row0 = bind(remainder(quotient(task, chunks), row_blocks) * tall)
             packed = scratch(blocks.depth * width)
             in_a = index if spec.a_batched else as_index(0)
             in_b = index if spec.b_batched else as_index(0)
@@ -114,7 +119,7 @@ def matmul_kernel(target: CpuTarget, spec: MatmulSpec) -> Expr:
 
             emit_task(
                 blocks,
-                rows=bind(tirx.min(as_index(blocks.rows), m - row0)),
+                rows=bind(tirx.min(tall, m - row0)),
                 columns=n,
                 first_column=bind(remainder(task, chunks) * as_index(blocks.columns)),
                 depth=k,
