@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import tvm
@@ -15,7 +18,8 @@ from sam3_tvm.compiler import pipeline
 from sam3_tvm.compiler.memory.plan_workspace import MEMORY, VIEWS
 from sam3_tvm.compiler.pipeline import Options
 from sam3_tvm.compiler.targets.cpu import CpuTarget
-from sam3_tvm.runtime.execution.workspace import PlannedFunction, Workspace, tensor
+from sam3_tvm.runtime.execution import workspace
+from sam3_tvm.runtime.execution.workspace import PlannedFunction, Workspace, pages, tensor
 
 OPTIONS = Options(CpuTarget.native(), plan_memory=True)
 
@@ -104,6 +108,24 @@ def test_results_have_buffers_of_their_own_and_the_rest_shares(machine):
     rows, square, sums = 4 * 2 * 24, 4 * 2 * 16, 64
     assert workspace % 64 == 0
     assert workspace < 6 * rows + square + sums
+
+
+def test_results_that_nobody_holds_are_gone_before_the_next_call(machine, monkeypatch):
+    made = []
+
+    def recorded(count, **given):
+        memory = pages(count, **given)
+        made.append(weakref.ref(memory))
+        return memory
+
+    space = Workspace()
+    call(machine, space, 2, 5)  # which makes the workspace
+    monkeypatch.setattr(workspace, "pages", recorded)
+    _, outputs, _ = call(machine, space, 2, 5)
+    assert [one() is None for one in made] == [False, False]
+    del outputs
+    gc.collect()
+    assert [one() is None for one in made] == [True, True]
 
 
 def lowered(mod):
