@@ -38,6 +38,7 @@ from sam3_tvm.compiler.dispatch.depthwise import DispatchDepthwise
 from sam3_tvm.compiler.dispatch.linear import DispatchLinear
 from sam3_tvm.compiler.dispatch.matmul import DispatchMatmul
 from sam3_tvm.compiler.dispatch.norm import DispatchNorm
+from sam3_tvm.compiler.dispatch.rotary import DispatchRotary
 from sam3_tvm.compiler.memory.order_sizes import OrderSizes
 from sam3_tvm.compiler.memory.plan_workspace import KillUnplanned, PlanWorkspace
 from sam3_tvm.compiler.schedule.expand_transcendentals import ExpandTranscendentals
@@ -113,6 +114,8 @@ def _dispatch(options: Options) -> list[Any]:
         # Of what these leave: one product per padded map.
         MovePadding(),
         DispatchAttention(target),
+        # What no attention has rotated as it loads it.
+        DispatchRotary(target),
         DispatchConv(target),
         DispatchDepthwise(target),
         # Before DispatchMatmul, which would take the products with weights too.

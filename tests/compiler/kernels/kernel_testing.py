@@ -48,13 +48,16 @@ def quantised(x):
 
 
 def compiled(func, target):
-    """The kernel as a Python function on NumPy arrays; it returns the last, the result."""
+    """The kernel as a Python function on arrays and sizes; it returns the last, the result."""
     module = generate(tvm.IRModule({"main": func.with_attr("global_symbol", "main")}), target)
 
-    def call(*arrays):
-        tensors = [tvm.runtime.tensor(np.ascontiguousarray(a)) for a in arrays]
-        module["main"](*tensors)
-        return tensors[-1].numpy()
+    def call(*arguments):
+        given = [
+            a if isinstance(a, int) else tvm.runtime.tensor(np.ascontiguousarray(a))
+            for a in arguments
+        ]
+        module["main"](*given)
+        return given[-1].numpy()
 
     return call
 

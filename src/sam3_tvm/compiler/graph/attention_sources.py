@@ -24,7 +24,7 @@ from sam3_tvm.compiler.graph.dataflow import (
 from sam3_tvm.compiler.graph.windows import partition_source, unpartition_result
 from sam3_tvm.compiler.kernels.attention.operands import Layout, Windows
 
-__all__ = ["OperandSource", "find_result", "find_sources", "permutation"]
+__all__ = ["OperandSource", "find_result", "find_sources", "pairwise_rotation", "permutation"]
 
 Expr = Any
 
@@ -152,7 +152,17 @@ def _rotation(flow: Dataflow, rotated: Expr, names: str) -> tuple[Expr, Expr, Ex
 
 
 def _pairwise_rotation(flow: Dataflow, rotated: Expr, names: str) -> tuple[Expr, Expr, Expr] | None:
-    """``x cos + pairwise(x) sin``, where pairwise takes neighbours (a, b) to (-b, a)."""
+    """:func:`pairwise_rotation` by tables that are constants."""
+    found = pairwise_rotation(flow, rotated)
+    if found is None:
+        return None
+    shape = shape_of(found[0]) or []
+    return found if all(_is_table(table, shape, names) for table in found[1:]) else None
+
+
+def pairwise_rotation(flow: Dataflow, rotated: Expr) -> tuple[Expr, Expr, Expr] | None:
+    """x and what is by it in ``x cos + pairwise(x) sin``, where pairwise takes neighbours (a, b) to
+    (-b, a)."""
     total = call_of(flow.definition(rotated), "relax.add")
     if total is None:
         return None
@@ -163,8 +173,7 @@ def _pairwise_rotation(flow: Dataflow, rotated: Expr, names: str) -> tuple[Expr,
     for first, second in (terms, terms[::-1]):
         x, cosine = first.args
         turned, sine = second.args
-        tables = [_is_table(table, shape_of(x) or [], names) for table in (cosine, sine)]
-        if all(tables) and flow.root(_turned(flow, turned)) == flow.root(x):
+        if flow.root(_turned(flow, turned)) == flow.root(x):
             return x, cosine, sine
     return None
 

@@ -35,6 +35,7 @@ __all__ = [
     "quotient",
     "ramp",
     "remainder",
+    "scalar",
     "scratch",
     "size_var",
     "splat",
@@ -132,6 +133,11 @@ OPAQUE = 8
 def tensor(name: str, shape: tuple[Expr | int, ...], dtype: str = "float32") -> Expr:
     """The next tensor argument of the kernel: compact, row-major."""
     return T.arg(name, T.buffer(tuple(map(as_index, shape)), dtype))
+
+
+def scalar(name: str) -> Expr:
+    """The next argument of the kernel, an int64 before its result: a size that no tensor has."""
+    return T.arg(name, tirx.Var(name, "int64"))
 
 
 def loop(extent: Expr | int, start: Expr | int = 0) -> Expr:
