@@ -38,6 +38,7 @@ from sam3_tvm.compiler.dispatch.depthwise import DispatchDepthwise
 from sam3_tvm.compiler.dispatch.linear import DispatchLinear
 from sam3_tvm.compiler.dispatch.matmul import DispatchMatmul
 from sam3_tvm.compiler.dispatch.norm import DispatchNorm
+from sam3_tvm.compiler.legalizing import LegalizeInOrder
 from sam3_tvm.compiler.memory.order_sizes import OrderSizes
 from sam3_tvm.compiler.memory.plan_workspace import KillUnplanned, PlanWorkspace
 from sam3_tvm.compiler.schedule.expand_transcendentals import ExpandTranscendentals
@@ -126,7 +127,7 @@ def _legalize(options: Options) -> list[Any]:
     transform = relax.transform
     return [
         relax.backend.DispatchSortScan(),
-        transform.LegalizeOps(),
+        LegalizeInOrder(),
         transform.AnnotateTIROpPattern(),
         transform.FoldConstant(),
         transform.FuseOps(),
