@@ -39,6 +39,7 @@ from sam3_tvm.compiler.dispatch.linear import DispatchLinear
 from sam3_tvm.compiler.dispatch.matmul import DispatchMatmul
 from sam3_tvm.compiler.dispatch.norm import DispatchNorm
 from sam3_tvm.compiler.dispatch.rotary import DispatchRotary
+from sam3_tvm.compiler.legalizing import LegalizeInOrder
 from sam3_tvm.compiler.memory.order_sizes import OrderSizes
 from sam3_tvm.compiler.memory.plan_workspace import KillUnplanned, PlanWorkspace
 from sam3_tvm.compiler.schedule.expand_transcendentals import ExpandTranscendentals
@@ -129,7 +130,7 @@ def _legalize(options: Options) -> list[Any]:
     transform = relax.transform
     return [
         relax.backend.DispatchSortScan(),
-        transform.LegalizeOps(),
+        LegalizeInOrder(),
         transform.AnnotateTIROpPattern(),
         transform.FoldConstant(),
         transform.FuseOps(),

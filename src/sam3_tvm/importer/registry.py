@@ -23,9 +23,9 @@ import tvm
 from torch import fx
 from tvm import relax, tirx
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
-from tvm.relax.utils import gen_call_tir_inputs
 
 from sam3_tvm.importer.errors import ConversionError, UnsupportedOperators, source_line
+from sam3_tvm.importer.operands import ordered_call_tir_inputs
 from sam3_tvm.importer.sizes import SizeTable, is_symbolic, static_value
 
 __all__ = [
@@ -140,18 +140,12 @@ class Context:
     def emit_te(self, function: Callable[..., Any], *args: Any, name: str) -> relax.Var:
         """Bind what a TE function makes of ``args``, as a PrimFunc named like ``name``.
 
-        TVM's own ``emit_te`` passes sizes along in the order of a set, which differs from
-        run to run; here it is that of their names, so that equal imports are equal.
+        TVM's own ``emit_te`` passes sizes along in an order that differs from run to run; equal
+        imports are equal here.
         """
-        func, operands, out_type = gen_call_tir_inputs(function, *args)
-        count = sum(is_symbolic(operand) for operand in operands)
-        first = len(operands) - count
-        order = sorted(range(first, first + count), key=lambda i: str(func.params[i].name))
-        order = [*range(first), *order]
-        params = [*(func.params[i] for i in order), *func.params[len(order) :]]
-        func = tirx.PrimFunc(params, func.body, func.ret_type, func.attrs)
+        func, operands, out_type = ordered_call_tir_inputs(function, *args)
         gvar = self.builder.add_func(func, name)
-        return self.emit(relax.op.call_tir(gvar, [operands[i] for i in order], out_type))
+        return self.emit(relax.op.call_tir(gvar, operands, out_type))
 
     def emit(self, expr: relax.Expr) -> relax.Var:
         """Bind an expression to a new variable (which gives it its type)."""

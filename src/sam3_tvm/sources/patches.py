@@ -2,7 +2,8 @@
 
 Lesson 8: nothing is patched at import, nothing stays patched. Each source says what it replaces,
 and does so as a whole, in a scope: :mod:`sam3_tvm.sources.huggingface.patches`,
-:mod:`sam3_tvm.sources.meta.environment`.
+:mod:`sam3_tvm.sources.meta.environment`. What the compiler replaces of TVM, in the same way, is in
+:mod:`sam3_tvm.compiler.legalizing`.
 """
 
 from __future__ import annotations
