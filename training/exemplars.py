@@ -137,6 +137,7 @@ class _Pair:
         self.targets = [t.mask for t in self._things if t.kind == kind]
         self._phrase = Concept(kind[1], kind[0]).phrase(rng)
         self._unmeant = self._other_kind(pool)
+        self._made: list[Exemplar] = []
 
     def _box(self, scene: int, kind: tuple[str, str]) -> list[float]:
         chosen = [i for i, t in enumerate(self._scenes[scene].things) if t.kind == kind]
@@ -154,9 +155,9 @@ class _Pair:
         return None
 
     def _like(self, count: int) -> list[Exemplar]:
-        return [
-            self._model.exemplar(self._scenes.encoded(i), [box]) for i, box in self._shown[:count]
-        ]
+        for i, box in self._shown[len(self._made) : count]:
+            self._made.append(self._model.exemplar(self._scenes.encoded(i), [box]))
+        return self._made[:count]
 
     def ask(self, way: str) -> Result | None:
         """What one of ``WAYS`` finds; None where it can't be asked."""

@@ -83,8 +83,9 @@ class StandIn:
             results.append(found[found.scores > threshold])
         return results if isinstance(text, list) else results[0]
 
-    def exemplar(self, image, boxes, box_labels=None, *, name=None):
+    def exemplar(self, image, boxes, box_labels=None, *, name=None, views=True):
         check_boxes(boxes)
+        assert not views, "a request encodes nothing"
         self._call("exemplar")
         return (boxes, box_labels, name)
 

@@ -19,6 +19,7 @@ from sam3_tvm.runtime.concepts.exemplar import Exemplar, Like, checked_exemplars
 from sam3_tvm.runtime.concepts.prompts import check_boxes, check_threshold
 from sam3_tvm.runtime.concepts.results import Result
 from sam3_tvm.runtime.concepts.tokenizer import Tokenizer
+from sam3_tvm.runtime.concepts.views import views as views_of
 from sam3_tvm.runtime.execution.engine import checked_threads
 from sam3_tvm.runtime.execution.functions import FunctionTable
 from sam3_tvm.runtime.execution.image_functions import ImageFunctions
@@ -26,7 +27,7 @@ from sam3_tvm.runtime.execution.module import load_functions
 from sam3_tvm.runtime.pictures.arguments import PromptError, brief, checked_flag
 from sam3_tvm.runtime.pictures.encoded import EncodedImage
 from sam3_tvm.runtime.pictures.encoder import Encoder
-from sam3_tvm.runtime.pictures.image import Picture, Pictures, checked_list
+from sam3_tvm.runtime.pictures.image import ImageError, Picture, Pictures, checked_list
 from sam3_tvm.runtime.pictures.kept_picture import KeptPicture, keep_picture
 from sam3_tvm.runtime.pictures.suppression import check_nms
 from sam3_tvm.runtime.video.concepts.arbiter import ConceptArbiter
@@ -302,6 +303,7 @@ class Model:
         box_labels: ArrayLike | None = None,
         *,
         name: str | None = None,
+        views: bool = True,
     ) -> Exemplar:
         """Make boxes on a picture an example for any other, as ``segment(other, like=...)``.
 
@@ -310,19 +312,27 @@ class Model:
             boxes: x0, y0, x1, y1 in its pixels, [N, 4]; cut at its edges.
             box_labels: 1 for an example, 0 for what is not meant, one per box; by default all 1.
             name: what results call what it finds, where no phrase does.
+            views: whether it is seen mirrored and closer, too, which takes two encodings more;
+                an encoded picture whose pixels aren't to be had any more isn't.
 
         Raises:
             PromptError: no box, or boxes, labels or a name that cannot be used.
             ImageError: a picture that cannot be read, or that another artifact encoded.
         """
         check_boxes(boxes)
+        checked_flag("views", views)
         encoded, read, size = self._opened(image)
         name = checked_name(name)
         (prompt,) = self._detector.build(None, boxes, box_labels, None, None, size)
         if encoded is None:
             assert read is not None
             encoded = self._encode(*read, "concepts")
-        return self._detector.exemplar(encoded, prompt.boxes, prompt.labels, name)
+        seen = []
+        meant = prompt.boxes[prompt.labels == 1]
+        rgb = _pixels(encoded) if read is None else read[0]
+        for view, where in views_of(rgb, meant) if views and len(meant) and rgb is not None else ():
+            seen.append((self._encode(view, KeptPicture(view), "concepts"), where))
+        return self._detector.exemplar(encoded, prompt.boxes, prompt.labels, name, seen)
 
     def load_exemplar(self, path: str | os.PathLike[str]) -> Exemplar:
         """Read an exemplar that :meth:`Exemplar.save` wrote, bit for bit.
@@ -430,3 +440,13 @@ class Model:
         functions = [c.name for c in components if task in (None, c.task)]
         features = self._encoder(rgb, functions)
         return EncodedImage(features, (rgb.shape[0], rgb.shape[1]), self.fingerprint, picture)
+
+
+def _pixels(encoded: EncodedImage) -> NDArray[np.uint8] | None:
+    """What was encoded; None where it isn't to be had any more."""
+    if encoded.picture is None:
+        return None
+    try:
+        return encoded.picture.read()
+    except ImageError:
+        return None

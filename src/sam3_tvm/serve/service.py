@@ -224,4 +224,5 @@ class Service:
 
 def _exemplar(model: Model, like: Like, stored: Stored) -> Exemplar:
     boxes, labels = signed(like.boxes, like.negative_boxes)
-    return model.exemplar(stored.encoded, boxes or [], labels, name=like.name)
+    # Which would encode pictures, in the turn of a prompt.
+    return model.exemplar(stored.encoded, boxes or [], labels, name=like.name, views=False)

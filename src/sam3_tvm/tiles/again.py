@@ -1,13 +1,15 @@
-"""What a tile doesn't settle is looked at again, with it in the middle.
+"""What a tile doesn't settle is looked at again, where less is cut.
 
 Tiles show what whole pictures don't: parts of things at their edges, which look like other things,
 and what lies between things. So what no tile sees whole, and what one sees but isn't sure of, is
 looked at again in a window of its own: first in one somewhat smaller than a tile, which has less of
-what lies around, and, unless that finds it, in one of a tile's size.
+what lies around, and, unless that finds it, in one of a tile's size. Each lies where it cuts the
+fewest of all things that tiles found, with the object as nearly in the middle as that allows.
 
 What was cut and is found in the first window is what the window has. Otherwise the scores of the
 tile and the windows count alike, and one that doesn't find it counts as 0: an object is what has a
-mean above the threshold.
+mean above the threshold. What a tile sees only faintly is an object if the windows by themselves,
+both of them, have a mean above it.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from sam3_tvm.tiles.layout import Tile
@@ -24,7 +27,8 @@ from sam3_tvm.tiles.pieces import SAME, Piece, is_inside
 __all__ = ["FAINT", "look_again"]
 
 FAINT = 0.4
-"""Windows are asked for what has this share of the threshold: a mean may need it."""
+"""Tiles and windows are asked for what has this share of the threshold: what a tile sees so faintly
+may be seen better, and a mean may need it."""
 
 # Sides of the windows, in sides of a tile.
 _SIDES = (0.8, 1.0)
@@ -34,6 +38,9 @@ _SURE = 0.9
 
 # A window that has this share of its side around an object shows it as well as one of its own.
 _AROUND = 1 / 8
+
+# Across and down, a window is tried at so many places.
+_PLACES = 9
 
 Ask = Callable[[Tile, Sequence[int]], Mapping[int, Sequence[Piece]]]
 """A window, and the numbers of prompts, to the pieces of each."""
@@ -56,13 +63,27 @@ class _Doubted:
     scores: list[float]
     best: Piece | None = None
 
+    def is_open(self, threshold: float) -> bool:
+        """Whether a further window has a say."""
+        if self.piece.score > threshold:
+            return max(self.scores, default=0) <= threshold
+        return self._mean_of_windows(1.0) > threshold
+
+    def _mean_of_windows(self, expected: float = 0.0) -> float:
+        """Of all windows; of those that weren't asked with what is expected of them."""
+        return float(np.mean([*self.scores, *[expected] * (len(_SIDES) - len(self.scores))]))
+
     def settled(self, threshold: float) -> Piece | None:
         """What becomes of it; None for nothing."""
         if not self.scores:
-            return self.piece  # too large for a window
-        if self.piece.cut and self.scores[0] > threshold:
+            # Too large for a window.
+            return self.piece if self.piece.score > threshold else None
+        if self.piece.score <= threshold:
+            score = self._mean_of_windows()
+        elif self.piece.cut and self.scores[0] > threshold:
             return self.best
-        score = float(np.mean([self.piece.score, *self.scores]))
+        else:
+            score = float(np.mean([self.piece.score, *self.scores]))
         seen = self.best if self.piece.cut else self.piece
         return replace(seen, score=score) if seen and score > threshold else None
 
@@ -78,7 +99,8 @@ def look_again(
     """Objects, without those that further looks don't bear out.
 
     Args:
-        objects: of each prompt, as :func:`~sam3_tvm.tiles.pieces.joined` gives them.
+        objects: of each prompt, as :func:`~sam3_tvm.tiles.pieces.joined` gives them, with what has
+            :data:`FAINT` of the threshold.
         ask: called for windows from top to bottom, twice.
         tile: the tiles' side in pixels.
         size: the picture's height and width.
@@ -92,16 +114,18 @@ def look_again(
         if one.cut or one.score < _SURE
     ]
     every.sort(key=lambda one: (one.piece.bounds.y0, one.piece.bounds.x0))
+    seen = [one.bounds for of in objects for one in of if one.score > threshold]
+    things = np.array(seen, np.int64).reshape(-1, 4)
     for share in _SIDES:
         side = round(share * tile)
-        open_ = [one for one in every if max(one.scores, default=0) <= threshold]
+        open_ = [one for one in every if one.is_open(threshold)]
         fit = [one for one in open_ if max(one.piece.bounds.size) <= side - 2 * margin]
-        windows = _windows(fit, side, size, margin)
+        windows = _windows(fit, things, side, size, margin)
         for window in sorted(windows, key=lambda window: (window.y0, window.x0)):
             served = windows[window]
-            seen = ask(window, sorted({one.prompt for one in served}))
+            found = ask(window, sorted({one.prompt for one in served}))
             for one in served:
-                _hold(one, seen[one.prompt])
+                _hold(one, found[one.prompt])
     settled = {(one.prompt, one.number): one.settled(threshold) for one in every}
     made = []
     for prompt, of in enumerate(objects):
@@ -111,7 +135,11 @@ def look_again(
 
 
 def _windows(
-    doubted: Sequence[_Doubted], side: int, size: tuple[int, int], margin: int
+    doubted: Sequence[_Doubted],
+    things: NDArray[np.int64],
+    side: int,
+    size: tuple[int, int],
+    margin: int,
 ) -> dict[Tile, list[_Doubted]]:
     """Windows, and whom each serves: one that has another's object well inside serves both."""
     around = max(margin, round(side * _AROUND))
@@ -123,18 +151,43 @@ def _windows(
                 served.append(one)
                 break
         else:
-            windows.setdefault(_in_the_middle(bounds, side, size), []).append(one)
+            window = _cutting_least(bounds, things, side, size, around)
+            windows.setdefault(window, []).append(one)
     return windows
 
 
-def _in_the_middle(bounds: Tile, side: int, size: tuple[int, int]) -> Tile:
-    def span(first: int, last: int, length: int) -> tuple[int, int]:
-        begin = max(0, min(round((first + last - side) / 2), length - side))
-        return begin, min(length, begin + side)
+def _cutting_least(
+    bounds: Tile, things: NDArray[np.int64], side: int, size: tuple[int, int], around: int
+) -> Tile:
+    """The window with bounds well inside that cuts the fewest things, and of several the one that
+    has the bounds most nearly in the middle.
 
-    x0, x1 = span(bounds.x0, bounds.x1, size[1])
-    y0, y1 = span(bounds.y0, bounds.y1, size[0])
-    return Tile(x0, y0, x1, y1)
+    Args:
+        bounds: of what is looked at.
+        things: bounds of all that was found, int64 [N, 4].
+        side: of the window.
+        size: the picture's height and width.
+        around: how far the bounds keep from the window's edges, where there is room for it.
+    """
+    height, width = size
+
+    def places(first: int, last: int, length: int) -> NDArray[np.int64]:
+        middle = round((first + last - side) / 2)
+        reach = max(0, first - around - middle)
+        tried = middle + np.round(np.linspace(-reach, reach, _PLACES))
+        return tried.clip(0, max(0, length - side)).astype(np.int64)
+
+    x, y = np.meshgrid(places(bounds.x0, bounds.x1, width), places(bounds.y0, bounds.y1, height))
+    x, y = x.reshape(-1, 1), y.reshape(-1, 1)
+    x0, y0, x1, y1 = things.T
+    seen = (x0 < x + side) & (x1 > x) & (y0 < y + side) & (y1 > y)
+    whole = (x0 >= x) & (x1 <= x + side) & (y0 >= y) & (y1 <= y + side)
+    cut = (seen & ~whole).sum(1)
+    across, down = 2 * x[:, 0] + side, 2 * y[:, 0] + side
+    off = np.hypot(across - bounds.x0 - bounds.x1, down - bounds.y0 - bounds.y1)
+    best = np.lexsort((off, cut))[0]
+    left, top = int(x[best, 0]), int(y[best, 0])
+    return Tile(left, top, min(width, left + side), min(height, top + side))
 
 
 def _hold(one: _Doubted, seen: Sequence[Piece]) -> None:

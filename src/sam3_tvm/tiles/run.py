@@ -44,7 +44,7 @@ def segment_tiled(
     """As :meth:`Model.segment`, of a picture that is too large to be seen at once.
 
     Each tile is looked at by itself, and so is the whole picture, for what is larger than a tile.
-    What tiles cut, or aren't sure of, is looked at again with it in the middle, for the prompts
+    What tiles cut, or aren't sure of, is looked at again where less is cut, for the prompts
     that it was found by: :mod:`sam3_tvm.tiles.again`.
 
     Args:
@@ -177,9 +177,10 @@ class _Looking:
         found: list[list[Piece]] = []
         names: list[tuple[str, str]] = []
         total = len(tiles) + (len(tiles) > 1)
+        share = FAINT if self._tiling.again and len(tiles) > 1 else 1
         for number, tile in enumerate(tiles):
             self._progress("tiles", number, total)
-            results = self._ask(picture.read(tile))
+            results = self._ask(picture.read(tile), share=share)
             found = found or [[] for _ in results]
             names = [(result.text, result.text_read) for result in results]
             for pieces, result in zip(found, results, strict=True):

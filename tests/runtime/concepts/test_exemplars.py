@@ -8,10 +8,13 @@ import pickle
 import numpy as np
 import pytest
 import toy
+from PIL import Image
 
 from sam3_tvm.evaluate.metrics import box_iou
 from sam3_tvm.runtime.concepts.exemplar import Exemplar
 from sam3_tvm.runtime.concepts.likeness import confirmed
+from sam3_tvm.runtime.concepts.prompts import build_prompts
+from sam3_tvm.runtime.concepts.views import VIEWS
 from sam3_tvm.runtime.pictures.arguments import PromptError
 from sam3_tvm.runtime.pictures.image import ImageError
 
@@ -156,6 +159,30 @@ def test_a_find_is_held_against_the_boxes_that_are_meant():
     np.testing.assert_allclose(made, [0.9 * 0.5, 0.8 * 0.5, 0.3], rtol=1e-6)
 
 
+class Views(Answers):
+    """Gives back to each view what its features say."""
+
+    def look_for_tokens(self, features, tokens):
+        return np.stack([AT[None]] * len(tokens)), np.full((len(tokens), 1), features["back"])
+
+
+def viewed(back, turned=False) -> Exemplar:
+    one = dataclasses.replace(shown(), features={"back": np.float32(back)})
+    if turned:
+        one.meant[0][0, 0] *= -1  # the token of its box: a cosine of 0 in the mean
+    return one
+
+
+def test_one_example_is_the_best_and_the_mean_of_its_views():
+    asks = Views(None, None)
+    example = dataclasses.replace(viewed(0.2), views=(viewed(0.8, turned=True), viewed(0.4)))
+    made = confirmed(asks, {}, BOXES, SCORES, [example], 0.5)
+    np.testing.assert_allclose(made[:2], SCORES[:2] * 0.8 * 2 / 3, rtol=1e-6)
+    # Of several each is taken as it is.
+    made = confirmed(asks, {}, BOXES, SCORES, [example, viewed(0.6)], 0.5)
+    np.testing.assert_allclose(made[:2], SCORES[:2] * (0.2 + 0.6) / 2, rtol=1e-6)
+
+
 def test_what_gives_more_to_what_is_not_meant_has_no_score():
     where = np.stack([np.stack([AT, AWAY]), np.stack([AT, AWAY])])
     asks = Answers(where, np.array([[0.5, 0.4], [0.5, 0.6]], np.float32))
@@ -188,6 +215,40 @@ def test_a_find_is_asked_about_as_it_lies_in_the_picture():
     made = confirmed(asks, {}, over, SCORES[:2], [shown()], 0.5)
     np.testing.assert_allclose(asks.asked, [[[0.85, 0.5, 0.3, 0.4]]], rtol=1e-6)
     np.testing.assert_allclose(made, [0.9, 0])
+
+
+def test_an_example_alone_is_seen_mirrored_and_closer(model, pictures, exemplar):
+    plain = model.exemplar(pictures[0], [BOX], views=False)
+    assert [one.tokens[0].shape for one in exemplar.views] == [exemplar.meant[0].shape] * VIEWS
+    assert plain.views == ()
+    assert plain.digest != exemplar.digest
+    visual = model.manifest.source.reference.visual_text
+
+    def tokens(like, text=None):
+        (prompt,) = build_prompts(
+            text, None, None, (1, 1), visual_text=visual, max_boxes=9, like=[like], max_like=9
+        )
+        return prompt.tokens
+
+    assert tokens((exemplar,)) == (exemplar.meant, *(one.tokens for one in exemplar.views))
+    # Of two, and beside a phrase, each is taken as it is; and where there is no room for more.
+    assert tokens((exemplar, exemplar)) == (exemplar.meant, exemplar.meant)
+    assert tokens((exemplar,), "dog") == (exemplar.tokens,)
+    many = dataclasses.replace(exemplar, views=exemplar.views * 9)
+    assert tokens((many,)) == (exemplar.meant,)
+
+
+def test_what_has_no_pixels_any_more_is_seen_as_it_is(model, pictures, exemplar, tmp_path):
+    path = tmp_path / "one.png"
+    Image.fromarray(pictures[0]).save(path)
+    encoded = model.encode_image(path)
+    assert model.exemplar(encoded, [BOX]) == exemplar
+    encoded.save(tmp_path / "encoded")
+    path.unlink()
+    plain = model.exemplar(pictures[0], [BOX], views=False)
+    assert model.exemplar(encoded, [BOX]) == plain
+    assert model.exemplar(model.load_image(tmp_path / "encoded"), [BOX]) == plain
+    assert not model.exemplar(pictures[0], [BOX], [0]).views
 
 
 def test_nothing_found_asks_nothing_back():

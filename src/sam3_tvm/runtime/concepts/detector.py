@@ -252,6 +252,7 @@ class ConceptDetector:
         boxes: NDArray[np.float32],
         labels: NDArray[np.int64],
         name: str | None,
+        views: Sequence[tuple[EncodedImage, NDArray[np.float32]]] = (),
     ) -> Exemplar:
         """An example for other pictures; see :meth:`Model.exemplar`.
 
@@ -260,6 +261,7 @@ class ConceptDetector:
             boxes: float32 [N, 4], centre x, centre y, width, height as fractions of it.
             labels: int64 [N].
             name: what to call what it finds.
+            views: other views of the picture, and where the boxes are there that are labelled 1.
         """
         every, meant = labels >= 0, labels == 1
         tokens = [
@@ -275,6 +277,11 @@ class ConceptDetector:
         digest = hashlib.sha256()
         for array in (boxes, labels, *(features[key] for key in sorted(features))):
             digest.update(np.ascontiguousarray(array).data)
+        seen = [
+            self.exemplar(view, where, np.ones(len(where), np.int64), None) for view, where in views
+        ]
+        for one in seen:
+            digest.update(one.digest.encode())
         return Exemplar(
             boxes,
             labels,
@@ -285,6 +292,7 @@ class ConceptDetector:
             image.fingerprint,
             digest.hexdigest(),
             name,
+            tuple(seen),
         )
 
     def tokens_of_boxes(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sam3_tvm.runtime.concepts.views import VIEWS
 from sam3_tvm.runtime.pictures.arguments import PromptError, brief
 from sam3_tvm.runtime.pictures.saved import check_made_by, opened_tensors, save_tensors
 from sam3_tvm.runtime.pictures.values import PlainValue
@@ -20,6 +21,9 @@ __all__ = ["Exemplar", "Like", "Tokens", "checked_exemplars", "checked_name"]
 Tokens = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 _KIND = "sam3-tvm exemplar"
+
+# How names of arrays of a view begin in a file.
+_VIEW = "view_{}."
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -42,6 +46,8 @@ class Exemplar(PlainValue):
         digest: of what the detector sees of the picture, the boxes and their labels: of equal
             examples the same.
         name: what to call what it finds; None for the model's own word for examples.
+        views: the boxes around examples on other views of the picture, an example each; see
+            :mod:`sam3_tvm.runtime.concepts.views`.
     """
 
     boxes: NDArray[np.float32]
@@ -53,6 +59,7 @@ class Exemplar(PlainValue):
     fingerprint: str
     digest: str
     name: str | None = None
+    views: tuple[Exemplar, ...] = ()
 
     def __repr__(self) -> str:
         meant = int(self.labels.sum())
@@ -75,6 +82,18 @@ class Exemplar(PlainValue):
         Raises:
             ImageError: a path that cannot be written.
         """
+        arrays = self._arrays()
+        about = {"kind": _KIND, "artifact": self.fingerprint, "digest": self.digest}
+        for number, view in enumerate(self.views):
+            at = _VIEW.format(number)
+            arrays |= {at + name: array for name, array in view._arrays().items()}
+            about[f"{at}digest"] = view.digest
+        if self.name is not None:
+            about["name"] = self.name
+        save_tensors(path, arrays, about)
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        """Its own, by the names that they have in a file."""
         arrays: dict[str, NDArray[Any]] = {
             "boxes": self.boxes,
             "labels": self.labels,
@@ -83,11 +102,7 @@ class Exemplar(PlainValue):
         arrays["tokens"], arrays["mask"] = self.tokens
         if self.meant is not None:
             arrays["meant"], arrays["meant_mask"] = self.meant
-        arrays |= {f"features.{name}": array for name, array in self.features.items()}
-        about = {"kind": _KIND, "artifact": self.fingerprint, "digest": self.digest}
-        if self.name is not None:
-            about["name"] = self.name
-        save_tensors(path, arrays, about)
+        return arrays | {f"features.{name}": array for name, array in self.features.items()}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], fingerprint: str, names: Sequence[str]) -> Exemplar:
@@ -103,18 +118,23 @@ class Exemplar(PlainValue):
         """
         with opened_tensors(path, _KIND, "exemplar", "Exemplar.save") as (about, read):
             check_made_by(about["artifact"], fingerprint, os.fsdecode(path))
-            labels = read("labels")
-            return cls(
-                read("boxes"),
-                labels,
-                (read("tokens"), read("mask")),
-                (read("meant"), read("meant_mask")) if labels.any() else None,
-                read("own"),
-                {name: read(f"features.{name}") for name in names},
-                about["artifact"],
-                about["digest"],
-                about.get("name"),
-            )
+
+            def one(at: str) -> Exemplar:
+                labels = read(f"{at}labels")
+                return cls(
+                    read(f"{at}boxes"),
+                    labels,
+                    (read(f"{at}tokens"), read(f"{at}mask")),
+                    (read(f"{at}meant"), read(f"{at}meant_mask")) if labels.any() else None,
+                    read(f"{at}own"),
+                    {name: read(f"{at}features.{name}") for name in names},
+                    about["artifact"],
+                    about[f"{at}digest"],
+                )
+
+            places = map(_VIEW.format, range(VIEWS))
+            views = tuple(one(at) for at in places if f"{at}digest" in about)
+            return replace(one(""), name=about.get("name"), views=views)
 
     def check_made_by(self, fingerprint: str) -> None:
         """Refuse another artifact's: its tokens would mean nothing.

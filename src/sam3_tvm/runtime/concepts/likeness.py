@@ -12,6 +12,10 @@ the product of three numbers between 0 and 1:
 
 The first two are shares of what the example gives to itself on its own picture, at most 1: one that
 the model is less sure of even there, say because it is small, isn't to be held to more elsewhere.
+One example alone is given and asked as it is, mirrored and seen closer
+(:mod:`sam3_tvm.runtime.concepts.views`): what is given back to the best of these counts, and the
+mean of the cosines. Several examples, which differ more, are taken as they are.
+
 What is found because something has to be found seldom passes all three. The third costs nothing, as
 the tokens are there, and sees what the detector overlooks when it looks for the nearest.
 ``docs/exemplars.md`` has what this is worth.
@@ -20,6 +24,7 @@ the tokens are there, and sees what the detector overlooks when it looks for the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -65,7 +70,8 @@ def confirmed(
 ) -> NDArray[np.float32]:
     """Scores of finds, by what the examples give, what they get back and how alike they are.
 
-    Over several examples the last two are multiplied for each, and the mean is taken. What gives
+    Over several examples the last two are multiplied for each, and the mean is taken; of one,
+    over its views, the best of what it gets back and the mean of how alike they are. What gives
     more to a box around what is not meant than to the examples gets no score.
 
     Args:
@@ -80,7 +86,9 @@ def confirmed(
     Returns:
         float32 [Q]; of those that nothing was asked of the share, at most the threshold.
     """
-    measures = np.concatenate([one.own[one.labels == 1] for one in like])
+    alone = sum(one.meant is not None for one in like) == 1
+    views = [(one, *one.views) if alone else (one,) for one in like]
+    measures = np.concatenate([one.own[one.labels == 1] for of in views for one in of])
     measure = np.maximum(measures, _LEAST_MEASURE).mean(dtype=np.float32)
     made: NDArray[np.float32] = np.minimum(scores / measure, np.float32(1))
     found = np.flatnonzero(made > threshold)
@@ -97,14 +105,13 @@ def confirmed(
     shares: list[NDArray[np.float32]] = []
     meant: list[NDArray[np.float32]] = []
     unmeant: list[NDArray[np.float32]] = []
-    for example in like if tokens else ():
-        where, back = asks.look_for_tokens(example.features, tokens)
-        for number, (box, label) in enumerate(zip(example.boxes, example.labels, strict=True)):
-            given = given_to(box, where, back)
-            (meant if label else unmeant).append(given)
-            if label:
-                own = np.maximum(example.own[number], _LEAST_MEASURE)
-                shares.append(np.minimum(given / own, 1) * _alike(example, number, tokens))
+    for of in views if tokens else ():
+        answers = [_answers(asks, one, tokens) for one in of]
+        meant += answers[0].meant
+        unmeant += answers[0].unmeant
+        for number in range(len(answers[0].meant)):
+            back = np.max([answer.shares[number] for answer in answers], 0)
+            shares.append(back * np.mean([answer.alike[number] for answer in answers], 0))
     if meant:
         # What is rather like something that isn't meant is none of the kind.
         kind = np.mean(meant, 0) > np.max([np.zeros_like(meant[0]), *unmeant], 0)
@@ -129,15 +136,37 @@ def given_to(
     return best
 
 
-def _alike(example: Exemplar, number: int, tokens: Sequence[Tokens]) -> NDArray[np.float32]:
-    """How alike each of several prompts of one box is to a box of an example, float32 [N] from 0
-    to 1."""
-    assert example.meant is not None
-    at = int(example.labels[:number].sum())  # among the boxes that are meant
-    ours = _unit(example.meant[0][0, [at, -1]])
+@dataclass
+class _Answers:
+    """What N finds, asked back, say of the boxes of an example; float32 [N] each.
+
+    Attributes:
+        meant, unmeant: what they give to each box that is meant, and to each that isn't.
+        shares: of what those that are meant get from themselves, at most 1.
+        alike: how alike they are to those as prompts, from 0 to 1.
+    """
+
+    meant: list[NDArray[np.float32]]
+    unmeant: list[NDArray[np.float32]]
+    shares: list[NDArray[np.float32]]
+    alike: list[NDArray[np.float32]]
+
+
+def _answers(asks: Asks, example: Exemplar, tokens: Sequence[Tokens]) -> _Answers:
+    where, back = asks.look_for_tokens(example.features, tokens)
+    made = _Answers([], [], [], [])
     theirs = _unit(np.concatenate([one[:, [0, -1]] for one, _ in tokens]))
-    alike: NDArray[np.float32] = (ours * theirs).sum(-1).mean(-1).clip(0)
-    return alike
+    for box, label, own in zip(example.boxes, example.labels, example.own, strict=True):
+        given = given_to(box, where, back)
+        if not label:
+            made.unmeant.append(given)
+            continue
+        assert example.meant is not None
+        ours = _unit(example.meant[0][0, [len(made.meant), -1]])
+        made.meant.append(given)
+        made.shares.append(np.minimum(given / np.maximum(own, _LEAST_MEASURE), 1))
+        made.alike.append((ours * theirs).sum(-1).mean(-1).clip(0))
+    return made
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

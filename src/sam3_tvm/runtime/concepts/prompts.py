@@ -126,11 +126,21 @@ def build_prompts(
         made = _prompt(words, *of_boxes[i], *of_points[i], size, max_boxes, max_points or 0)
         alone = phrase is None and not len(made.boxes) + len(made.points)
         _check_like(likes[i], alone, max_like)
-        # What isn't meant, without a phrase that says what is, misleads the detector.
-        taken = (one.meant if alone else one.tokens for one in likes[i])
-        tokens = tuple(one for one in taken if one is not None)
+        tokens = _like_tokens(likes[i], alone, max_like)
         prompts.append(replace(made, like=likes[i], alone=alone, tokens=tokens))
     return prompts
+
+
+def _like_tokens(like: tuple[Exemplar, ...], alone: bool, most: int) -> tuple[Tokens, ...]:
+    """What a prompt takes of examples."""
+    if not alone:
+        return tuple(one.tokens for one in like)
+    # What isn't meant, without a phrase that says what is, misleads the detector.
+    meant = [one.meant for one in like if one.meant is not None]
+    seen = [*meant, *(view.tokens for one in like for view in one.views)]
+    # Two examples differ more than two views of one do.
+    fit = len(meant) == 1 and sum(mask.shape[1] for _, mask in seen) <= most
+    return tuple(seen if fit else meant)
 
 
 def _check_like(like: tuple[Exemplar, ...], alone: bool, most: int) -> None:
