@@ -97,7 +97,7 @@ ROOMS: dict[str, set[str]] = {
     "compiler/kernels/product": KERNEL | {"arithmetic"},
     "compiler/kernels/attention": KERNEL | {"compiler/kernels/product"},
     "compiler/kernels/conv": KERNEL | {"arithmetic", "compiler/kernels/product"},
-    "compiler/kernels": KERNEL,
+    "compiler/kernels": KERNEL | {"compiler/kernels/product"},
     # What is matched in a graph is what a kernel takes.
     "compiler/graph": {"arithmetic", "compiler/targets", "compiler/kernels"},
     "compiler/algebra": CONTRACT | {"manifest", "compiler/graph", "compiler/kernels"},

@@ -99,7 +99,8 @@ BFLOAT16 = Arithmetic(
     dot="bfloat16",
     exceptions=(
         *_NARROW,
-        "inputs, outputs and what goes from layer to layer are float32: sums of many layers",
+        "inputs, outputs and what goes from block to block are float32: sums of many layers; what "
+        "layers alone read of a layer or a norm is rounded where it is written",
         "norms, softmax, activations and rotary positions are float32: they are few operations",
         "layers and convolutions with fewer than 32 outputs are float32: boxes and scores",
         "products of two activations outside attention are float32: the last of a mask",
@@ -119,7 +120,8 @@ INT8 = Arithmetic(
     exceptions=(
         *_NARROW,
         "layers with fewer than 64 inputs or outputs are bfloat16 or float32: they cost little",
-        "convolutions, and both products of attention, are as in bfloat16",
+        "convolutions and both products of attention are as in bfloat16; so is what a layer hands "
+        "to layers alone, before it is quantised, where the CPU rounds to bfloat16",
         "so are all functions but the encoders' and memory attention's: boxes, scores and masks",
     ),
     rest="bfloat16",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,9 +12,10 @@ from tvm.relax import block_builder
 
 from sam3_tvm.compiler import legalizing
 from sam3_tvm.compiler.legalizing import LegalizeInOrder
+from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 
-def module(apart: int) -> tvm.IRModule:
+def module(apart: int, operator: Callable[[Any], Any] = relax.op.nn.relu) -> tvm.IRModule:
     """Two sums of sizes that are no dimensions, whose variables are so many objects apart."""
     kept: list[Any] = []
     builder = relax.BlockBuilder()
@@ -26,7 +28,7 @@ def module(apart: int) -> tvm.IRModule:
         x = relax.Var("x", relax.TensorType([total], "float32"))
         shape = relax.Var("shape", relax.ShapeType([*sizes.values()]))
         with builder.function(function, [x, shape]):
-            builder.emit_func_output(builder.emit(relax.op.nn.relu(x)))
+            builder.emit_func_output(builder.emit(operator(x)))
     return builder.get()
 
 
@@ -35,6 +37,19 @@ def test_equal_operators_share_a_kernel_that_takes_its_sizes_in_the_order_of_the
     made = LegalizeInOrder()(module(apart))
     assert {gvar.name_hint for gvar in made.get_global_vars()} == {"first", "second", "relu"}
     assert [p.name for p in made["relu"].params][1:-1] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("operator", [relax.op.argsort, relax.op.sort, relax.op.cumsum])
+def test_sorts_and_scans_take_theirs_in_that_order(operator):
+    orders = set()
+    for apart in range(7):
+        with CpuTarget.native().tvm_target():
+            made = LegalizeInOrder()(module(apart, operator))
+        for function in made.functions.values():
+            if isinstance(function, tirx.PrimFunc):
+                names = [p.name for p in function.params if p.name in "abc"]
+                orders.add(tuple(names))
+    assert len(orders - {()}) == 1
 
 
 def test_tvm_is_as_it_was_afterwards_and_after_an_error(monkeypatch):

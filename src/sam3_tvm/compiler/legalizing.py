@@ -19,7 +19,8 @@ _scope = PatchScope()
 
 @tvm.transform.module_pass(opt_level=0, name="LegalizeInOrder")
 class LegalizeInOrder:
-    """TVM's LegalizeOps, but that a kernel takes its sizes in the order in which it names them.
+    """TVM's DispatchSortScan and LegalizeOps, but that a kernel takes its sizes in the order in
+    which it names them.
 
     Which kernels are equal, and so are made once, and the numbers in the names of the others
     depend on that order. TVM's legalizations offer no place to choose it, so what they call is
@@ -29,7 +30,7 @@ class LegalizeInOrder:
     def transform_module(self, mod: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
         """Legalize every operator of the module."""
         with _scope.entered(_replace):
-            return relax.transform.LegalizeOps()(mod)
+            return relax.transform.LegalizeOps()(relax.backend.DispatchSortScan()(mod))
 
 
 def _replace(stack: ExitStack) -> None:

@@ -129,7 +129,6 @@ def _dispatch(options: Options) -> list[Any]:
 def _legalize(options: Options) -> list[Any]:
     transform = relax.transform
     return [
-        relax.backend.DispatchSortScan(),
         LegalizeInOrder(),
         transform.AnnotateTIROpPattern(),
         transform.FoldConstant(),

@@ -11,6 +11,7 @@ from dispatch_testing import TARGET, build, close, kernels, randoms, run
 from kernel_testing import PLAIN_PAIRS, as_bfloat16
 from tvm import relax
 from tvm.relax import op as R
+from upsampled_testing import definition
 
 from sam3_tvm.arithmetic import BFLOAT16
 from sam3_tvm.compiler.dispatch.attention import DispatchAttention
@@ -135,6 +136,30 @@ def test_a_pointwise_convolution_multiplies_rounded_weights(taken):
     assert [name for name in kernels(after) if name.startswith("conv1x1_6x33")]
     x, w = randoms((2, 6, 5, 7), (33, 6, 1, 1))
     close(run(after, x, w), np.einsum("oi,bihw->bohw", as_bfloat16(w[:, :, 0, 0]), taken(x)))
+
+
+@pytest.mark.parametrize("channels", [34, 3])
+def test_a_convolution_over_a_doubled_picture_multiplies_rounded_sums(taken, channels):
+    def body(emit, x, w):
+        large = R.image.resize2d(
+            x,
+            (10, 14),
+            layout="NCHW",
+            method="nearest_neighbor",
+            coordinate_transformation_mode="asymmetric",
+            rounding_method="floor",
+        )
+        return R.nn.conv2d(emit(large), w, padding=1)
+
+    mod = build([("x", ("b", channels, 5, 7))], [("w", (33, channels, 3, 3))], body)
+    after = DispatchConv(TARGET)(computing(mod))
+    assert [n for n in kernels(after) if n.startswith("conv")] == [
+        f"conv_upsampled3x3_{channels}x33_5x7_bfloat16"
+    ]
+    x, w = randoms((2, channels, 5, 7), (33, channels, 3, 3))
+    exact = definition(x, w)
+    error = run(after, x, w) - exact
+    assert 1e-4 < np.sqrt(np.mean(error**2) / np.mean(exact**2)) < 1e-2
 
 
 def test_a_convolution_to_one_channel_stays_float32(taken):

@@ -166,6 +166,23 @@ def test_between_two_layers_values_are_bfloat16_where_the_cpu_rounds_to_it(pairs
     assert np.sqrt(np.mean((got - want) ** 2)) <= 2e-3 * np.sqrt(np.mean(want**2))
 
 
+@pytest.mark.parametrize("scheme", [BFLOAT16, INT8])
+@pytest.mark.parametrize(("k", "hidden", "n"), [(64, 16, 64), (35, 64, 64), (35, 128, 128)])
+def test_a_layer_in_float32_gives_narrow_ones_float32(scheme, k, hidden, n, monkeypatch):
+    monkeypatch.setitem(dot.DOTS, "bfloat16", (PLAIN_PAIRS,))
+
+    def body(emit, x, w, v):
+        wide = emit(R.nn.relu(emit(R.matmul(x, emit(R.permute_dims(w))))))
+        return R.matmul(wide, emit(R.permute_dims(v)))
+
+    mod = build([("x", ("b", k))], [("w", (hidden, k)), ("v", (n, hidden))], body)
+    after = DispatchLinear(TARGET)(computing(mod, scheme))
+    assert f"linear_{k}x{hidden}_relu" in kernels(after)
+    x, w, v = randoms((9, k), (hidden, k), (n, hidden))
+    exact = np.maximum(x @ w.T, 0) @ v.T
+    assert np.sqrt(np.mean((run(after, x, w, v) - exact) ** 2) / np.mean(exact**2)) < 2e-2
+
+
 def test_functions_of_scores_and_masks_are_as_in_bfloat16():
     assert INT8.of_function("vision_encoder") is INT8
     for name in ("detr_decoder", "scoring", "mask_decoder", "click_decoder", "memory_encoder"):

@@ -11,6 +11,7 @@ from tvm.relax import op as R
 
 from sam3_tvm.compiler import pipeline
 from sam3_tvm.compiler.dispatch.rotary import DispatchRotary
+from sam3_tvm.runtime.execution.workspace import PlannedFunction, Workspace, tensor
 
 PERIOD, SIZE = 7, 10
 ANGLES = np.random.default_rng(1).uniform(-3, 3, (PERIOD, SIZE // 2)).repeat(2, axis=1)
@@ -109,6 +110,19 @@ def test_rows_that_something_else_was_done_to_are_joined_as_before():
     close(lowered(after, x, times, others), expected)
 
 
+def test_an_end_that_is_counted_from_the_last_row():
+    def body(emit, x):
+        first, rest = (
+            emit(R.strided_slice(x, [2], [begin], [stop], [1], assume_inbound=False))
+            for begin, stop in ((0, -3), (-3, PERIOD + 3))
+        )
+        return R.concat([rotated(emit, first), rest], axis=2)
+
+    mod = build([("x", ("b", 2, PERIOD + 3, SIZE))], [], body)
+    (x,) = randoms((2, 2, PERIOD + 3, SIZE))
+    close(lowered(DispatchRotary(TARGET)(mod), x), want(x, PERIOD))
+
+
 def test_tables_that_a_call_brings_are_left_alone():
     def body(emit, x, cosine, sine):
         left = emit(R.multiply(x, cosine))
@@ -119,6 +133,9 @@ def test_tables_that_a_call_brings_are_left_alone():
 
 
 def lowered(mod, *arrays):
-    """Through all phases, as an artifact's functions go."""
-    machine = relax.VirtualMachine(pipeline.build(mod, pipeline.Options(TARGET)), tvm.cpu())
-    return machine["main"](*map(tvm.runtime.tensor, arrays)).numpy()
+    """Through all phases, in memory that is planned, as an artifact's functions go."""
+    options = pipeline.Options(TARGET, plan_memory=True)
+    machine = relax.VirtualMachine(pipeline.build(mod, options), tvm.cpu(), memory_cfg="naive")
+    function = PlannedFunction(machine, "main", Workspace(), [])
+    (result,) = function([tensor(array) for array in arrays])
+    return np.from_dlpack(result)

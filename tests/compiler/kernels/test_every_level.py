@@ -6,7 +6,7 @@ import pytest
 import tvm
 from kernel_testing import LEVELS
 
-from sam3_tvm.arithmetic import FLOAT32, SCHEMES, storing
+from sam3_tvm.arithmetic import BFLOAT16, FLOAT32, INT8, SCHEMES, storing
 from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.kernels.attention.attention import AttentionSpec, attention_kernel
 from sam3_tvm.compiler.kernels.attention.operands import Layout, Windows
@@ -16,10 +16,13 @@ from sam3_tvm.compiler.kernels.conv.shape import ConvShape
 from sam3_tvm.compiler.kernels.conv.upsampled import conv_upsampled_kernel
 from sam3_tvm.compiler.kernels.conv.winograd import conv_winograd_kernel
 from sam3_tvm.compiler.kernels.norm import group_norm_kernel, layer_norm_kernel
+from sam3_tvm.compiler.kernels.product.dot import dot_for
 from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
 from sam3_tvm.compiler.kernels.product.linear import linear_kernel
 from sam3_tvm.compiler.kernels.product.matmul import MatmulSpec, matmul_kernel
+from sam3_tvm.compiler.kernels.product.quantise import quantise_kernel
 from sam3_tvm.compiler.kernels.product.stored_weights import widens
+from sam3_tvm.compiler.kernels.rotary import rotary_kernel
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 pytestmark = pytest.mark.slow
@@ -59,6 +62,11 @@ WITHOUT = {
         t, ConvShape(40, 40, 19, 23, (7, 7), padding=(3, 3, 3, 3)), True
     ),
     "layer_norm": lambda t: layer_norm_kernel(t, 100, 1e-5),
+    "layer_norm_in_bytes": lambda t: layer_norm_kernel(t, 100, 1e-5, dot_for(t, INT8)),
+    "layer_norm_in_pairs": lambda t: layer_norm_kernel(t, 100, 1e-5, dot_for(t, BFLOAT16)),
+    "quantise": lambda t: quantise_kernel(t, 100, dot_for(t, INT8).integers, rounded=True),
+    "upsampled_in_pairs": lambda t: conv_upsampled_kernel(t, 34, 11, 6, 50, BEFORE, BFLOAT16),
+    "rotary": lambda t: rotary_kernel(t, 7, 34),
     "group_norm": lambda t: group_norm_kernel(t, 12, 4, 35, 1e-5, True),
 }
 

@@ -118,13 +118,16 @@ class _Readers:
         return found
 
     def rounds(self, var: Expr) -> bool:
-        """Whether a layer's result is bfloat16 in memory: nothing but layers that multiply narrow
-        numbers reads it, on a CPU that rounds to them."""
+        """Whether a layer's result is bfloat16 in memory: it and all that reads it multiply narrow
+        numbers, on a CPU that rounds to them."""
         root = self._source(var)
-        dot = self.dot(root) if root in self._made else None
-        return dot is not None and (
-            dot.pairs is not None
-            or (dot.integers is not None and dot_for(self._target, BFLOAT16).pairs is not None)
+        if root not in self._made:
+            return False
+        own = self._dots[self._made[root].chain[0]][1]
+        pairs = dot_for(self._target, BFLOAT16).pairs is not None
+        return all(
+            dot is not None and (dot.pairs is not None or (dot.integers is not None and pairs))
+            for dot in (own, self.dot(root))
         )
 
     def norm(self, x: Expr) -> tuple[Expr, Expr] | None:

@@ -88,7 +88,9 @@ def _rotation(flow: Dataflow, var: Expr) -> _Rotation | None:
 def _table(flow: Dataflow, expr: Expr, shape: list[Expr]) -> NDArray[np.float32] | None:
     """[P, D] of what varies along L and D: a constant, or one that is repeated along L."""
     sizes = float32_shape_of(expr)
-    if sizes is None or not same_shape(sizes[-2:], shape[-2:]) or not _ones(sizes[:-2]):
+    if sizes is None or len(sizes) > 4 or not _ones(sizes[:-2]):
+        return None
+    if not same_shape(sizes[-2:], shape[-2:]):
         return None
     value = flow.definition(expr)
     if (rows := call_of(value, "relax.reshape")) is not None:
@@ -129,12 +131,13 @@ def _with_rest(flow: Dataflow, user: Expr, var: Expr, rotation: _Rotation) -> _R
     parts = [_rows_of(flow, part) for part in (rotation.x, fields[1])]
     if None in parts:
         return None
-    (whole, first, middle), (other, start, end) = parts  # type: ignore[misc]
-    length = (shape_of(whole) or [])[2]
+    (whole, first, _), (other, start, end) = parts  # type: ignore[misc]
+    # By its shape: an end may be counted from the array's own.
+    count, length = rotation.count, (shape_of(whole) or [])[2]
     fits = flow.root(whole) == flow.root(other) and static_int(first) == 0
-    if not fits or not same_shape([middle, end], [start, length]):
+    if not fits or not same_shape([count, length], [start, end]):
         return None
-    return _Rotation(whole, middle, rotation.table)
+    return _Rotation(whole, count, rotation.table)
 
 
 def _rows_of(flow: Dataflow, expr: Expr) -> tuple[Expr, Expr, Expr] | None:

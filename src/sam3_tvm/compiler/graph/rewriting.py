@@ -76,12 +76,18 @@ class _Rewriter(PyExprMutator):
         self.known: dict[Hashable, Expr] = {}
 
     def visit_dataflow_block_(self, block: Any) -> Any:
-        self.known = {}
-        return super().visit_dataflow_block_(block)
+        outer, self.known = self.known, {}
+        try:
+            return super().visit_dataflow_block_(block)
+        finally:
+            self.known = outer
 
     def visit_binding_block_(self, block: Any) -> Any:
-        self.known = {}
-        return super().visit_binding_block_(block)
+        outer, self.known = self.known, {}
+        try:
+            return super().visit_binding_block_(block)
+        finally:
+            self.known = outer
 
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
         """Replace the value of a variable that was found."""

@@ -85,10 +85,12 @@ def layer_norm_kernel(target: CpuTarget, n: int, epsilon: float, read_by: Dot = 
         dtype = read_by.a if integers else "uint16" if pairs else "float32"
         y = tensor("y", (m, width), dtype)
         scales = None if integers is None else tensor("scale", (m,))
-        with parallel(ceil_div(m, ROWS)) as task:
+        # Scratch is asked for once for several rows; rows that need none are shared evenly.
+        rows = 1 if integers is None else ROWS
+        with parallel(ceil_div(m, rows)) as task:
             held = None if integers is None else scratch(n)
-            with loop(ROWS) as r:
-                row = bind(task * as_index(ROWS) + r)
+            with loop(rows) as r:
+                row = bind(task * as_index(rows) + r)
                 with when(row < m):
                     row_is = _statistics(n, lanes, lambda c, w: load(x, row, c, lanes=w))
                     scale = bind(_reciprocal_root(row_is.squares, n, epsilon))

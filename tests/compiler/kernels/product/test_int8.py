@@ -7,7 +7,15 @@ import math
 import numpy as np
 import pytest
 import tvm
-from kernel_testing import FIRST_HIGHEST, NATIVE, compiled, empty, quantised
+from kernel_testing import (
+    FIRST_HIGHEST,
+    MULTIPLIES_BFLOAT16,
+    NATIVE,
+    bfloat16_bits,
+    compiled,
+    empty,
+    quantised,
+)
 
 from sam3_tvm.arithmetic import INT8
 from sam3_tvm.compiler.codegen import generate
@@ -15,7 +23,12 @@ from sam3_tvm.compiler.kernels.product import dot
 from sam3_tvm.compiler.kernels.product.dot import DOTS, PLAIN_INTEGERS, dot_for
 from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
 from sam3_tvm.compiler.kernels.product.int8 import OFFSET, largest_depth
-from sam3_tvm.compiler.kernels.product.linear import kernel_name, linear_kernel, linear_layout
+from sam3_tvm.compiler.kernels.product.linear import (
+    Rounded,
+    kernel_name,
+    linear_kernel,
+    linear_layout,
+)
 from sam3_tvm.compiler.kernels.product.quantise import quantise_kernel, quantised_width
 from sam3_tvm.compiler.kernels.product.tile import gemm_tile
 from sam3_tvm.compiler.targets.cpu import CpuTarget
@@ -103,6 +116,38 @@ def test_bias_activation_and_residual_come_after_both_scales():
     sums = (x @ w.T).astype("float64") * scale * x_scale[:, None] + bias
     gelu = 0.5 * sums * np.vectorize(math.erfc)(-sums / math.sqrt(2))
     np.testing.assert_allclose(got, gelu + residual, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.skipif(not MULTIPLIES_BFLOAT16, reason="this CPU doesn't multiply bfloat16")
+def test_a_result_is_rounded_as_it_is_stored():
+    n, k, m = 96, 64, 25
+    one, layout = dot_for(NATIVE, INT8), linear_layout(NATIVE, INT8)
+    rng = np.random.default_rng(5)
+    w, x = rng.integers(-127, 128, (n, k)), rng.integers(-127, 128, (m, k))
+    scale, x_scale = (rng.uniform(1e-4, 1e-3, size).astype("float32") for size in (n, m))
+    offset = [(OFFSET * w.sum(1)).astype("int32")] if one.a_zero else []
+    args = [(x + one.a_zero).astype(one.a), x_scale, layout.array(w.astype("int8")), scale, *offset]
+    epilogue = Epilogue(activation="relu")
+    plain = compiled(linear_kernel(NATIVE, n, k, epilogue, INT8), NATIVE)(*args, empty(m, n))
+    func = linear_kernel(NATIVE, n, k, epilogue, INT8, Rounded(y=True))
+    got = compiled(func, NATIVE)(*args, np.zeros((m, n), "uint16"))
+    np.testing.assert_array_equal(got, bfloat16_bits(plain))
+
+
+def test_a_target_without_bfloat16_rounds_no_result():
+    with pytest.raises(ValueError, match="no bfloat16 on x86-64-v3"):
+        linear_kernel(CpuTarget.parse("x86-64-v3"), 64, 64, Epilogue(), INT8, Rounded(y=True))
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+@pytest.mark.parametrize("target", ["x86-64-v4+avx512vnni+avx512bf16", "aarch64+dotprod+bf16"])
+def test_both_instructions_in_one_kernel_are_generated(target, rounded):
+    target = CpuTarget.parse(target)
+    func = linear_kernel(target, 64, 64, Epilogue(), INT8, Rounded(y=rounded))
+    made = generate(tvm.IRModule({"f": func.with_attr("global_symbol", "f")}), target)
+    text = made.mod.inspect_source("asm")
+    assert "vpdpbusd" in text or "sdot" in text
+    assert ("vcvtneps2bf16" in text or "bfcvtn" in text) == rounded
 
 
 def quantising(k, integers):

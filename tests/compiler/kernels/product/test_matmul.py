@@ -50,6 +50,14 @@ def test_static_sizes(n, k, transposed):
     check("native", MatmulSpec(n, k, transposed), [(2, m, n, k) for m in (1, 8, 12, 32, 193)])
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+def test_rows_of_several_blocks(transposed):
+    # One block has 216 rows at most, and blocks are of nearly equal height.
+    spec = MatmulSpec(None, None, transposed)
+    check("native", spec, [(1, 216, 33, 9), (3, 217, 40, 20), (2, 433, 17, 8), (1, 1000, 5, 7)])
+    check("native", MatmulSpec(70, 20, transposed), [(3, 217, 70, 20), (1, 650, 70, 20)])
+
+
 @pytest.mark.parametrize(("a_batched", "b_batched"), [(False, True), (True, False)])
 def test_a_shared_operand(a_batched, b_batched):
     spec = MatmulSpec(40, None, a_batched=a_batched, b_batched=b_batched)

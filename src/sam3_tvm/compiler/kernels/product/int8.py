@@ -2,7 +2,7 @@
 
 A *word* is 32 bits: four neighbours along K as bytes, or two where a CPU multiplies pairs of 16
 bits. Products and their sums are integers of 32 bits, hence exact: every instruction here gives the
-same result, and an artifact the same masks on whatever CPU of whatever level.
+same result.
 
 ``vpdpbusd`` takes its first operand without a sign. There activations are stored with
 :data:`OFFSET` added, and what that adds to a sum, the offset times the sum of the weights, is taken
