@@ -109,24 +109,6 @@ def test_a_window_serves_neighbours_and_only_prompts_that_are_in_doubt():
     assert [prompts for _, prompts in asked] == [[0, 2]]
 
 
-@pytest.mark.parametrize(
-    ("scores", "made", "looks"),
-    [({80: 0.9, 100: 0.3}, 0.6, 2), ({80: 0.6, 100: 0.3}, None, 2), ({80: 0.1, 100: 0.9}, None, 1)],
-)
-def test_what_a_tile_sees_faintly_is_an_object_if_both_windows_say_so(scores, made, looks):
-    box = (120, 120, 150, 150)
-    faint = seen(box, TILED, 0.3)
-    (found,), asked = look([[faint]], [[(box, scores)]])
-    assert [one.score for one in found] == ([] if made is None else [pytest.approx(made)])
-    # Where the first doesn't see it the second can't make up for that.
-    assert len(asked) == looks
-
-
-def test_what_is_faint_and_too_large_for_a_window_is_gone():
-    (found,), asked = look([[seen((100, 100, 200, 200), TILED, 0.4)]], [[]])
-    assert (found, asked) == ([], [])
-
-
 def test_windows_lie_where_they_cut_the_fewest_things():
     unsure = seen((190, 140, 210, 160), Tile(150, 100, 250, 200), 0.6)
     # To its right, one of another prompt, which a window with it in the middle would cut.

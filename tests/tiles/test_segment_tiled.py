@@ -188,12 +188,4 @@ def test_what_an_edge_makes_a_thing_is_looked_at_again_and_gone():
         *[("whole", 4, 5), ("tiles", 5, 5)],
     ]
     assert [len(one) for one in again] == [0, 0]
-    # What a tile sees faintly may be seen better.
-    assert model.asked[:2] == [((100, 100), texts, 0.2)] * 2
     assert model.asked[2:4] == [((80, 80), ["square"], 0.2), ((100, 100), ["square"], 0.2)]
-
-
-def test_a_picture_of_one_tile_is_asked_for_what_is_above_the_threshold():
-    model = Squares()
-    segment_tiled(model, np.zeros((90, 100, 3), np.uint8), ["dog"], tiling=Tiling(100, 0))
-    assert model.asked == [((90, 100), ["dog"], 0.5)]

@@ -8,8 +8,7 @@ fewest of all things that tiles found, with the object as nearly in the middle a
 
 What was cut and is found in the first window is what the window has. Otherwise the scores of the
 tile and the windows count alike, and one that doesn't find it counts as 0: an object is what has a
-mean above the threshold. What a tile sees only faintly is an object if the windows by themselves,
-both of them, have a mean above it.
+mean above the threshold.
 """
 
 from __future__ import annotations
@@ -27,8 +26,7 @@ from sam3_tvm.tiles.pieces import SAME, Piece, is_inside
 __all__ = ["FAINT", "look_again"]
 
 FAINT = 0.4
-"""Tiles and windows are asked for what has this share of the threshold: what a tile sees so faintly
-may be seen better, and a mean may need it."""
+"""Windows are asked for what has this share of the threshold: a mean may need it."""
 
 # Sides of the windows, in sides of a tile.
 _SIDES = (0.8, 1.0)
@@ -63,27 +61,13 @@ class _Doubted:
     scores: list[float]
     best: Piece | None = None
 
-    def is_open(self, threshold: float) -> bool:
-        """Whether a further window has a say."""
-        if self.piece.score > threshold:
-            return max(self.scores, default=0) <= threshold
-        return self._mean_of_windows(1.0) > threshold
-
-    def _mean_of_windows(self, expected: float = 0.0) -> float:
-        """Of all windows; of those that weren't asked with what is expected of them."""
-        return float(np.mean([*self.scores, *[expected] * (len(_SIDES) - len(self.scores))]))
-
     def settled(self, threshold: float) -> Piece | None:
         """What becomes of it; None for nothing."""
         if not self.scores:
-            # Too large for a window.
-            return self.piece if self.piece.score > threshold else None
-        if self.piece.score <= threshold:
-            score = self._mean_of_windows()
-        elif self.piece.cut and self.scores[0] > threshold:
+            return self.piece  # too large for a window
+        if self.piece.cut and self.scores[0] > threshold:
             return self.best
-        else:
-            score = float(np.mean([self.piece.score, *self.scores]))
+        score = float(np.mean([self.piece.score, *self.scores]))
         seen = self.best if self.piece.cut else self.piece
         return replace(seen, score=score) if seen and score > threshold else None
 
@@ -99,8 +83,7 @@ def look_again(
     """Objects, without those that further looks don't bear out.
 
     Args:
-        objects: of each prompt, as :func:`~sam3_tvm.tiles.pieces.joined` gives them, with what has
-            :data:`FAINT` of the threshold.
+        objects: of each prompt, as :func:`~sam3_tvm.tiles.pieces.joined` gives them.
         ask: called for windows from top to bottom, twice.
         tile: the tiles' side in pixels.
         size: the picture's height and width.
@@ -114,18 +97,17 @@ def look_again(
         if one.cut or one.score < _SURE
     ]
     every.sort(key=lambda one: (one.piece.bounds.y0, one.piece.bounds.x0))
-    seen = [one.bounds for of in objects for one in of if one.score > threshold]
-    things = np.array(seen, np.int64).reshape(-1, 4)
+    things = np.array([one.bounds for of in objects for one in of]).reshape(-1, 4)
     for share in _SIDES:
         side = round(share * tile)
-        open_ = [one for one in every if one.is_open(threshold)]
+        open_ = [one for one in every if max(one.scores, default=0) <= threshold]
         fit = [one for one in open_ if max(one.piece.bounds.size) <= side - 2 * margin]
         windows = _windows(fit, things, side, size, margin)
         for window in sorted(windows, key=lambda window: (window.y0, window.x0)):
             served = windows[window]
-            found = ask(window, sorted({one.prompt for one in served}))
+            seen = ask(window, sorted({one.prompt for one in served}))
             for one in served:
-                _hold(one, found[one.prompt])
+                _hold(one, seen[one.prompt])
     settled = {(one.prompt, one.number): one.settled(threshold) for one in every}
     made = []
     for prompt, of in enumerate(objects):

@@ -177,10 +177,9 @@ class _Looking:
         found: list[list[Piece]] = []
         names: list[tuple[str, str]] = []
         total = len(tiles) + (len(tiles) > 1)
-        share = FAINT if self._tiling.again and len(tiles) > 1 else 1
         for number, tile in enumerate(tiles):
             self._progress("tiles", number, total)
-            results = self._ask(picture.read(tile), share=share)
+            results = self._ask(picture.read(tile))
             found = found or [[] for _ in results]
             names = [(result.text, result.text_read) for result in results]
             for pieces, result in zip(found, results, strict=True):
