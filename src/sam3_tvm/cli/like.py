@@ -129,7 +129,10 @@ def make_exemplars(model: Model, likes: Sequence[LikeBox]) -> list[Exemplar]:
             for name in dict.fromkeys(one.name for one in here):
                 of = [one for one in here if one.name == name]
                 boxes, labels = [one.box for one in of], [one.label for one in of]
-                made.append(model.exemplar(encoded, boxes, labels, name=name))
+                # Views are for what is shown on one picture alone.
+                pictures = {one.picture for one in likes if one.name == name and one.label}
+                views = len(pictures) == 1
+                made.append(model.exemplar(encoded, boxes, labels, name=name, views=views))
         except Sam3Error as error:
             raise UsageError(f"{here[0].typed.partition(' ')[0]} {one_line(f'{error}')}") from error
     return made

@@ -327,11 +327,14 @@ class Model:
         if encoded is None:
             assert read is not None
             encoded = self._encode(*read, "concepts")
-        seen = []
-        meant = prompt.boxes[prompt.labels == 1]
-        rgb = _pixels(encoded) if read is None else read[0]
-        for view, where in views_of(rgb, meant) if views and len(meant) and rgb is not None else ():
-            seen.append((self._encode(view, KeptPicture(view), "concepts"), where))
+        meant, rgb = prompt.boxes[prompt.labels == 1], None
+        if views and len(meant):
+            rgb = _pixels(encoded) if read is None else read[0]
+        # One after the other: each has the features of a picture.
+        seen = (
+            (self._encode(view, KeptPicture(view), "concepts"), where)
+            for view, where in ([] if rgb is None else views_of(rgb, meant))
+        )
         return self._detector.exemplar(encoded, prompt.boxes, prompt.labels, name, seen)
 
     def load_exemplar(self, path: str | os.PathLike[str]) -> Exemplar:

@@ -121,7 +121,8 @@ def _shown(
         left, right = _around((x0 + x1) / 2, side, picture.size[1])
         top, bottom = _around((y0 + y1) / 2, side, picture.size[0])
         rgb = picture.read(Tile(left, top, right, bottom))
-        made.append(model.exemplar(rgb, [[x0 - left, y0 - top, x1 - left, y1 - top]], [label]))
+        box = [x0 - left, y0 - top, x1 - left, y1 - top]
+        made.append(model.exemplar(rgb, [box], [label], views=len(given) == 1))
     return tuple(made)
 
 

@@ -183,6 +183,14 @@ def test_one_example_is_the_best_and_the_mean_of_its_views():
     np.testing.assert_allclose(made[:2], SCORES[:2] * (0.2 + 0.6) / 2, rtol=1e-6)
 
 
+def test_each_view_is_measured_by_what_it_gives_to_itself():
+    less = dataclasses.replace(viewed(0.3, turned=True), own=np.array([0.6], np.float32))
+    example = dataclasses.replace(viewed(0.2), views=(less, viewed(0.4)))
+    made = confirmed(Views(None, None), {}, BOXES, SCORES, [example], 0.5)
+    given = np.minimum(SCORES[:2] / np.mean([1, 0.6, 1]), 1)
+    np.testing.assert_allclose(made[:2], given * (0.3 / 0.6) * 2 / 3, rtol=1e-6)
+
+
 def test_what_gives_more_to_what_is_not_meant_has_no_score():
     where = np.stack([np.stack([AT, AWAY]), np.stack([AT, AWAY])])
     asks = Answers(where, np.array([[0.5, 0.4], [0.5, 0.6]], np.float32))
@@ -228,6 +236,9 @@ def test_an_example_alone_is_seen_mirrored_and_closer(model, pictures, exemplar)
         (prompt,) = build_prompts(
             text, None, None, (1, 1), visual_text=visual, max_boxes=9, like=[like], max_like=9
         )
+        # What is asked back goes by the same views.
+        views = sum(len(one.views) for one in prompt.like)
+        assert views == (len(prompt.tokens) - 1 if prompt.alone and len(like) == 1 else 0)
         return prompt.tokens
 
     assert tokens((exemplar,)) == (exemplar.meant, *(one.tokens for one in exemplar.views))

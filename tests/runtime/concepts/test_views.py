@@ -41,6 +41,19 @@ def test_what_is_seen_closer_has_room_around_all_boxes():
     assert (where[:, :2] + where[:, 2:] / 2).max() < 0.95
 
 
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 5), (2, 40), (100, 100)])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.79, 0.798])
+def test_a_closer_view_is_a_part_that_has_all_of_the_boxes(size, share):
+    height, width = size
+    rgb = np.zeros((height, width, 3), np.uint8)
+    for middle in (0.5, 1 - share / 2, share / 2):
+        for part, where in views(rgb, np.array([[middle, middle, share, share]], np.float32))[1:]:
+            assert part.shape[0] < height
+            assert part.shape[1] < width
+            assert (where[:, :2] - where[:, 2:] / 2).min() > -1e-5
+            assert (where[:, :2] + where[:, 2:] / 2).max() < 1 + 1e-5
+
+
 def test_boxes_that_fill_the_picture_are_not_seen_closer():
     rgb = np.zeros((50, 50, 3), np.uint8)
     assert len(views(rgb, np.array([[0.5, 0.5, 0.9, 0.2]], np.float32))) == 1

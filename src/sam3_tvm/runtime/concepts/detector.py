@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -252,7 +252,7 @@ class ConceptDetector:
         boxes: NDArray[np.float32],
         labels: NDArray[np.int64],
         name: str | None,
-        views: Sequence[tuple[EncodedImage, NDArray[np.float32]]] = (),
+        views: Iterable[tuple[EncodedImage, NDArray[np.float32]]] = (),
     ) -> Exemplar:
         """An example for other pictures; see :meth:`Model.exemplar`.
 

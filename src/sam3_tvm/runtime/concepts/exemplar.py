@@ -30,7 +30,8 @@ _VIEW = "view_{}."
 class Exemplar(PlainValue):
     """Boxes on a picture, as a prompt for any other; :meth:`Model.exemplar` makes one.
 
-    Plain data, a few megabytes at SAM 3's size: it can be pickled, and goes to other processes.
+    Plain data, a few megabytes for each view at SAM 3's size: it can be pickled, and goes to other
+    processes.
 
     Attributes:
         boxes: float32 [N, 4], centre x, centre y, width, height as fractions of the picture.

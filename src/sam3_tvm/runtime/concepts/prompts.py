@@ -126,21 +126,28 @@ def build_prompts(
         made = _prompt(words, *of_boxes[i], *of_points[i], size, max_boxes, max_points or 0)
         alone = phrase is None and not len(made.boxes) + len(made.points)
         _check_like(likes[i], alone, max_like)
-        tokens = _like_tokens(likes[i], alone, max_like)
-        prompts.append(replace(made, like=likes[i], alone=alone, tokens=tokens))
+        examples = _with_views(likes[i], alone, max_like)
+        tokens = _like_tokens(examples, alone)
+        prompts.append(replace(made, like=examples, alone=alone, tokens=tokens))
     return prompts
 
 
-def _like_tokens(like: tuple[Exemplar, ...], alone: bool, most: int) -> tuple[Tokens, ...]:
+def _with_views(like: tuple[Exemplar, ...], alone: bool, most: int) -> tuple[Exemplar, ...]:
+    """Examples as a prompt uses them: with views where one is all that is given, and they fit."""
+    count = sum(mask.shape[1] for _, mask in _like_tokens(like, alone))
+    # Two examples differ more than two views of one do.
+    if alone and sum(one.meant is not None for one in like) == 1 and count <= most:
+        return like
+    return tuple(replace(one, views=()) if one.views else one for one in like)
+
+
+def _like_tokens(like: tuple[Exemplar, ...], alone: bool) -> tuple[Tokens, ...]:
     """What a prompt takes of examples."""
     if not alone:
         return tuple(one.tokens for one in like)
     # What isn't meant, without a phrase that says what is, misleads the detector.
     meant = [one.meant for one in like if one.meant is not None]
-    seen = [*meant, *(view.tokens for one in like for view in one.views)]
-    # Two examples differ more than two views of one do.
-    fit = len(meant) == 1 and sum(mask.shape[1] for _, mask in seen) <= most
-    return tuple(seen if fit else meant)
+    return (*meant, *(view.tokens for one in like for view in one.views))
 
 
 def _check_like(like: tuple[Exemplar, ...], alone: bool, most: int) -> None:

@@ -32,10 +32,13 @@ def views(rgb: NDArray[np.uint8], boxes: NDArray[np.float32]) -> list[View]:
     made = [(np.ascontiguousarray(rgb[:, ::-1]), mirrored)]
     low, high = (boxes[:, :2] - boxes[:, 2:] / 2).min(0), (boxes[:, :2] + boxes[:, 2:] / 2).max(0)
     share = max(_CLOSER, _ROOM * float((high - low).max()))
-    if share < 1:
-        size = np.array([rgb.shape[1], rgb.shape[0]])
-        side = np.maximum(np.round(share * size), 1).astype(int)
-        first = np.round((low + high) / 2 * size - side / 2).astype(int).clip(0, size - side)
+    size = np.array([rgb.shape[1], rgb.shape[0]])
+    # Whole pixels, of which a tiny picture has few: the boxes stay within.
+    begin, end = np.floor(low * size).astype(int), np.ceil(high * size).astype(int)
+    side = np.maximum(np.round(share * size).astype(int), end - begin)
+    if share < 1 and (side < size).all():
+        first = np.round((low + high) / 2 * size - side / 2).astype(int)
+        first = np.minimum(np.maximum(first, end - side), begin).clip(0, size - side)
         (x, y), (width, height) = first, side
         part = np.ascontiguousarray(rgb[y : y + height, x : x + width])
         closer = boxes * np.concatenate([size, size])
