@@ -109,19 +109,6 @@ def test_a_window_serves_neighbours_and_only_prompts_that_are_in_doubt():
     assert [prompts for _, prompts in asked] == [[0, 2]]
 
 
-def test_windows_lie_where_they_cut_the_fewest_things():
-    unsure = seen((190, 140, 210, 160), Tile(150, 100, 250, 200), 0.6)
-    # To its right, one of another prompt, which a window with it in the middle would cut.
-    beside = seen((230, 140, 250, 160), Tile(200, 100, 300, 200), 0.95)
-    box = (190, 140, 210, 160)
-    found, asked = look([[unsure], [beside]], [[(box, {80: 0.9})], []])
-    assert [len(of) for of in found] == [1, 1]
-    ((window, prompts),) = asked
-    assert prompts == [0]
-    assert window.x1 <= 230 or window.x1 >= 250
-    assert (window.y0, window.y1) == (110, 190)
-
-
 def test_two_parts_of_a_thing_become_one():
     other = seen((180, 140, 220, 160), Tile(200, 100, 300, 200), 0.9)
     assert other.cut

@@ -37,7 +37,7 @@ OnceOption = Annotated[
     typer.Option(
         "--once",
         help="With --tile: look at each tile once. By default what a tile cuts, or isn't sure of, "
-        "is looked at again in windows that cut less: on a drawn mosaic half as long again.",
+        "is looked at again with it in the middle, which takes up to half as long again.",
     ),
 ]
 

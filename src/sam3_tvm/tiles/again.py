@@ -1,10 +1,9 @@
-"""What a tile doesn't settle is looked at again, where less is cut.
+"""What a tile doesn't settle is looked at again, with it in the middle.
 
 Tiles show what whole pictures don't: parts of things at their edges, which look like other things,
 and what lies between things. So what no tile sees whole, and what one sees but isn't sure of, is
 looked at again in a window of its own: first in one somewhat smaller than a tile, which has less of
-what lies around, and, unless that finds it, in one of a tile's size. Each lies where it cuts the
-fewest of all things that tiles found, with the object as nearly in the middle as that allows.
+what lies around, and, unless that finds it, in one of a tile's size.
 
 What was cut and is found in the first window is what the window has. Otherwise the scores of the
 tile and the windows count alike, and one that doesn't find it counts as 0: an object is what has a
@@ -17,7 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from sam3_tvm.tiles.layout import Tile
@@ -36,9 +34,6 @@ _SURE = 0.9
 
 # A window that has this share of its side around an object shows it as well as one of its own.
 _AROUND = 1 / 8
-
-# Across and down, a window is tried at so many places.
-_PLACES = 9
 
 Ask = Callable[[Tile, Sequence[int]], Mapping[int, Sequence[Piece]]]
 """A window, and the numbers of prompts, to the pieces of each."""
@@ -97,12 +92,11 @@ def look_again(
         if one.cut or one.score < _SURE
     ]
     every.sort(key=lambda one: (one.piece.bounds.y0, one.piece.bounds.x0))
-    things = np.array([one.bounds for of in objects for one in of]).reshape(-1, 4)
     for share in _SIDES:
         side = round(share * tile)
         open_ = [one for one in every if max(one.scores, default=0) <= threshold]
         fit = [one for one in open_ if max(one.piece.bounds.size) <= side - 2 * margin]
-        windows = _windows(fit, things, side, size, margin)
+        windows = _windows(fit, side, size, margin)
         for window in sorted(windows, key=lambda window: (window.y0, window.x0)):
             served = windows[window]
             seen = ask(window, sorted({one.prompt for one in served}))
@@ -117,11 +111,7 @@ def look_again(
 
 
 def _windows(
-    doubted: Sequence[_Doubted],
-    things: NDArray[np.int64],
-    side: int,
-    size: tuple[int, int],
-    margin: int,
+    doubted: Sequence[_Doubted], side: int, size: tuple[int, int], margin: int
 ) -> dict[Tile, list[_Doubted]]:
     """Windows, and whom each serves: one that has another's object well inside serves both."""
     around = max(margin, round(side * _AROUND))
@@ -133,43 +123,18 @@ def _windows(
                 served.append(one)
                 break
         else:
-            window = _cutting_least(bounds, things, side, size, around)
-            windows.setdefault(window, []).append(one)
+            windows.setdefault(_in_the_middle(bounds, side, size), []).append(one)
     return windows
 
 
-def _cutting_least(
-    bounds: Tile, things: NDArray[np.int64], side: int, size: tuple[int, int], around: int
-) -> Tile:
-    """The window with bounds well inside that cuts the fewest things, and of several the one that
-    has the bounds most nearly in the middle.
+def _in_the_middle(bounds: Tile, side: int, size: tuple[int, int]) -> Tile:
+    def span(first: int, last: int, length: int) -> tuple[int, int]:
+        begin = max(0, min(round((first + last - side) / 2), length - side))
+        return begin, min(length, begin + side)
 
-    Args:
-        bounds: of what is looked at.
-        things: bounds of all that was found, int64 [N, 4].
-        side: of the window.
-        size: the picture's height and width.
-        around: how far the bounds keep from the window's edges, where there is room for it.
-    """
-    height, width = size
-
-    def places(first: int, last: int, length: int) -> NDArray[np.int64]:
-        middle = round((first + last - side) / 2)
-        reach = max(0, first - around - middle)
-        tried = middle + np.round(np.linspace(-reach, reach, _PLACES))
-        return tried.clip(0, max(0, length - side)).astype(np.int64)
-
-    x, y = np.meshgrid(places(bounds.x0, bounds.x1, width), places(bounds.y0, bounds.y1, height))
-    x, y = x.reshape(-1, 1), y.reshape(-1, 1)
-    x0, y0, x1, y1 = things.T
-    seen = (x0 < x + side) & (x1 > x) & (y0 < y + side) & (y1 > y)
-    whole = (x0 >= x) & (x1 <= x + side) & (y0 >= y) & (y1 <= y + side)
-    cut = (seen & ~whole).sum(1)
-    across, down = 2 * x[:, 0] + side, 2 * y[:, 0] + side
-    off = np.hypot(across - bounds.x0 - bounds.x1, down - bounds.y0 - bounds.y1)
-    best = np.lexsort((off, cut))[0]
-    left, top = int(x[best, 0]), int(y[best, 0])
-    return Tile(left, top, min(width, left + side), min(height, top + side))
+    x0, x1 = span(bounds.x0, bounds.x1, size[1])
+    y0, y1 = span(bounds.y0, bounds.y1, size[0])
+    return Tile(x0, y0, x1, y1)
 
 
 def _hold(one: _Doubted, seen: Sequence[Piece]) -> None:

@@ -44,7 +44,7 @@ def segment_tiled(
     """As :meth:`Model.segment`, of a picture that is too large to be seen at once.
 
     Each tile is looked at by itself, and so is the whole picture, for what is larger than a tile.
-    What tiles cut, or aren't sure of, is looked at again where less is cut, for the prompts
+    What tiles cut, or aren't sure of, is looked at again with it in the middle, for the prompts
     that it was found by: :mod:`sam3_tvm.tiles.again`.
 
     Args:
