@@ -178,8 +178,8 @@ def test_one_example_is_the_best_and_the_mean_of_its_views():
     example = dataclasses.replace(viewed(0.2), views=(viewed(0.8, turned=True), viewed(0.4)))
     made = confirmed(asks, {}, BOXES, SCORES, [example], 0.5)
     np.testing.assert_allclose(made[:2], SCORES[:2] * 0.8 * 2 / 3, rtol=1e-6)
-    # Of several each is taken as it is.
-    made = confirmed(asks, {}, BOXES, SCORES, [example, viewed(0.6)], 0.5)
+    # Of several, which prompts take without their views, the mean.
+    made = confirmed(asks, {}, BOXES, SCORES, [viewed(0.2), viewed(0.6)], 0.5)
     np.testing.assert_allclose(made[:2], SCORES[:2] * (0.2 + 0.6) / 2, rtol=1e-6)
 
 

@@ -56,7 +56,6 @@ from sam3_tvm.compiler.kernels.conv.upsampled import (
     ROW_TERMS,
     conv_upsampled_kernel,
     conv_upsampled_name,
-    upsampled_dot,
 )
 from sam3_tvm.compiler.kernels.conv.winograd import conv_winograd_kernel, conv_winograd_name
 from sam3_tvm.compiler.kernels.conv.winograd_plan import winograd_pays
@@ -250,9 +249,7 @@ class _Dispatch:
         kernel = emit.kernel(
             conv_upsampled_name(*given), conv_upsampled_kernel(self.target, *given)
         )
-        layout = conv_layout(
-            self.target, self.arithmetic, upsampled_dot(self.target, depth, self.arithmetic)
-        )
+        layout = self._layout(ConvShape(depth, channels, *pooled))
         operands = [x, *pack_weights(emit, layout, rows)]
         out = (x.ty.shape[0], channels, shape.out_height, shape.out_width)
         return self._call(emit, kernel, operands, chain.residual, out)

@@ -94,7 +94,7 @@ class _Readers:
         layers: dict[Expr, LinearLayer],
         arithmetic: dict[Expr, Arithmetic],
     ) -> None:
-        self.flow = flow
+        self._flow = flow
         self._target = target
         self._made = layers
         self._dots = {
@@ -106,7 +106,7 @@ class _Readers:
         """The instruction of the layers that read a value, where they all have the same and nothing
         else reads it; else None."""
         found: Dot | None = None
-        for user in self.flow.users(value):
+        for user in self._flow.users(value):
             layer, dot = self._dots.get(user, (None, None)) if user is not None else (None, None)
             if layer is None and user is not None and self._is_view(user):
                 dot = self.dot(user)
@@ -134,14 +134,14 @@ class _Readers:
         """The variable and the call of the layer norm that a value is, where nothing but layers of
         one narrow instruction reads it; else None."""
         root = self._source(x)
-        value = self.flow.definition(root)
+        value = self._flow.definition(root)
         dot = self.dot(root) if is_layer_norm(value) else None
         narrow = dot is not None and (dot.pairs or dot.integers)
         return (root, value) if narrow else None
 
     def _is_view(self, var: Expr) -> bool:
         """Whether a value has the rows of another, in other leading axes."""
-        call = call_of(self.flow.definition(var), "relax.reshape")
+        call = call_of(self._flow.definition(var), "relax.reshape")
         if call is None:
             return False
         before, after = shape_of(call.args[0]) or [], shape_of(var) or []
@@ -151,7 +151,7 @@ class _Readers:
     def _source(self, var: Expr) -> Expr:
         """The value that a view is of; others as they are."""
         while self._is_view(var):
-            var = self.flow.definition(var).args[0]
+            var = self._flow.definition(var).args[0]
         return var
 
 

@@ -128,10 +128,10 @@ def _with_rest(flow: Dataflow, user: Expr, var: Expr, rotation: _Rotation) -> _R
     fields = [] if join is None else list(getattr(flow.definition(join.args[0]), "fields", []))
     if join is None or len(fields) != 2 or fields[0] != var or join.attrs.axis not in (2, -2):
         return None
-    parts = [_rows_of(flow, part) for part in (rotation.x, fields[1])]
-    if None in parts:
+    rotated, rest = (_rows_of(flow, part) for part in (rotation.x, fields[1]))
+    if rotated is None or rest is None:
         return None
-    (whole, first, _), (other, start, end) = parts  # type: ignore[misc]
+    (whole, first, _), (other, start, end) = rotated, rest
     # By its shape: an end may be counted from the array's own.
     count, length = rotation.count, (shape_of(whole) or [])[2]
     fits = flow.root(whole) == flow.root(other) and static_int(first) == 0

@@ -86,8 +86,7 @@ def confirmed(
     Returns:
         float32 [Q]; of those that nothing was asked of the share, at most the threshold.
     """
-    alone = sum(one.meant is not None for one in like) == 1
-    views = [(one, *one.views) if alone else (one,) for one in like]
+    views = [(one, *one.views) for one in like]
     measures = np.concatenate([one.own[one.labels == 1] for of in views for one in of])
     measure = np.maximum(measures, _LEAST_MEASURE).mean(dtype=np.float32)
     made: NDArray[np.float32] = np.minimum(scores / measure, np.float32(1))

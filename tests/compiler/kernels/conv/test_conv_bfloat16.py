@@ -19,7 +19,7 @@ from sam3_tvm.arithmetic import BFLOAT16
 from sam3_tvm.compiler.kernels.conv.direct import conv_dot, conv_kernel, conv_transpose_kernel
 from sam3_tvm.compiler.kernels.conv.shape import ConvShape
 from sam3_tvm.compiler.kernels.conv.strips import conv_layout
-from sam3_tvm.compiler.kernels.conv.upsampled import conv_upsampled_kernel, upsampled_dot
+from sam3_tvm.compiler.kernels.conv.upsampled import conv_upsampled_kernel
 from sam3_tvm.compiler.kernels.product import dot
 from sam3_tvm.compiler.kernels.product.dot import FMA, VDPBF16PS
 from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
@@ -81,8 +81,9 @@ def test_a_convolution_over_a_doubled_picture(pairs, channels, out, h, w):
     given = (channels, out, h, w, epilogue, BFLOAT16)
     func = conv_upsampled_kernel(NATIVE, *given)
     kernel = compiled(func, NATIVE)
-    layout = conv_layout(NATIVE, BFLOAT16, upsampled_dot(NATIVE, channels, BFLOAT16))
-    assert layout.pack == 2
+    found = conv_dot(NATIVE, ConvShape(channels, out, h, w), BFLOAT16)
+    assert found.pack == 2
+    layout = conv_layout(NATIVE, BFLOAT16, found)
     rng = np.random.default_rng(channels)
     # Small integers, whose sums and differences bfloat16 holds: nothing is rounded.
     x = rng.integers(-4, 5, (2, channels, h, w)).astype("float32")

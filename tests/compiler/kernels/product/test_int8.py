@@ -9,15 +9,15 @@ import pytest
 import tvm
 from kernel_testing import (
     FIRST_HIGHEST,
-    MULTIPLIES_BFLOAT16,
     NATIVE,
+    PLAIN_PAIRS,
     bfloat16_bits,
     compiled,
     empty,
     quantised,
 )
 
-from sam3_tvm.arithmetic import INT8
+from sam3_tvm.arithmetic import BFLOAT16, INT8
 from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.kernels.product import dot
 from sam3_tvm.compiler.kernels.product.dot import DOTS, PLAIN_INTEGERS, dot_for
@@ -35,6 +35,7 @@ from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 # Those of this CPU's in vectors of its length, and what every CPU can.
 HERE = [d for d in DOTS["int8"] if d.fits(NATIVE)]
+BY_PAIRS = [d for d in (PLAIN_PAIRS, dot_for(NATIVE, BFLOAT16)) if d.pairs]
 ROWS = (0, 1, 2, 7, 8, 11, 12, 13, 31, 32, 33, 47, 48, 96, 97, 201)
 
 
@@ -118,8 +119,9 @@ def test_bias_activation_and_residual_come_after_both_scales():
     np.testing.assert_allclose(got, gelu + residual, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.skipif(not MULTIPLIES_BFLOAT16, reason="this CPU doesn't multiply bfloat16")
-def test_a_result_is_rounded_as_it_is_stored():
+@pytest.mark.parametrize("pairs", BY_PAIRS, ids=lambda d: d.name)
+def test_a_result_is_rounded_as_it_is_stored(pairs, monkeypatch):
+    monkeypatch.setitem(dot.DOTS, "bfloat16", (pairs,))
     n, k, m = 96, 64, 25
     one, layout = dot_for(NATIVE, INT8), linear_layout(NATIVE, INT8)
     rng = np.random.default_rng(5)

@@ -76,7 +76,6 @@ __all__ = [
     "ROW_TERMS",
     "conv_upsampled_kernel",
     "conv_upsampled_name",
-    "upsampled_dot",
 ]
 
 ROW_TERMS = ((1, 1, 1), (1, 0, 0), (0, 0, -1))
@@ -106,12 +105,6 @@ def conv_upsampled_name(
     """What a kernel of :func:`conv_upsampled_kernel` is called."""
     sizes = f"{in_channels}x{out_channels}_{height}x{width}"
     return f"conv_upsampled3x3_{sizes}{epilogue}{name_suffix(arithmetic.weights)}"
-
-
-def upsampled_dot(target: CpuTarget, in_channels: int, arithmetic: Arithmetic) -> Dot:
-    """The instruction that a kernel of :func:`conv_upsampled_kernel` is made of: that of a product
-    of channels, since no pixel of a map meets its neighbours."""
-    return conv_dot(target, ConvShape(in_channels, 1, 1, 1), arithmetic)
 
 
 def _plan(
@@ -170,7 +163,8 @@ def conv_upsampled_kernel(
     rounded after these sums, by row of a panel; int8 has ``scale``, a factor for each row of each
     panel. All else is float32. B is symbolic.
     """
-    dot = upsampled_dot(target, in_channels, arithmetic)
+    # No pixel of a map meets its neighbours: a product of channels, as a 1 x 1 convolution is.
+    dot = conv_dot(target, ConvShape(in_channels, out_channels, height, width), arithmetic)
     plan = _plan(target, out_channels, in_channels // dot.pack, height, width, dot)
     name = conv_upsampled_name(in_channels, out_channels, height, width, epilogue, arithmetic)
 
