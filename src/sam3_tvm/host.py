@@ -12,6 +12,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Container
+from functools import cache
 from pathlib import Path
 
 # NumPy's own detection of instruction sets, which works on every system that the base install
@@ -56,7 +57,13 @@ _FLAGS = {
     "avx512_bf16": ("AVX512BF16", "AVX512F"),
     "avx512_vnni": ("AVX512VNNI", "AVX512F"),
     "avx_vnni": ("AVXVNNI", "AVX2"),
+    "amx_bf16": ("AMXBF16", "AVX512F"),
+    "amx_int8": ("AMXINT8", "AVX512F"),
 }
+# Linux hands the registers of these out to processes that ask (arch_prctl, <asm/prctl.h>): without
+# that the first instruction kills them.
+_ON_REQUEST = {"AMXBF16", "AMXINT8"}
+_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XTILEDATA = 158, 0x1023, 18
 # Of Arm, bits of two entries of the auxiliary vector (Linux, <asm/hwcap.h>), which an emulator has
 # to make anew for each process.
 _HWCAP, _HWCAP2 = 16, 26
@@ -96,6 +103,8 @@ def features() -> frozenset[str]:
     if platform.machine() == "aarch64":
         return frozenset(found | _of_capabilities())
     more = _of_cpuinfo(_read("/proc/cpuinfo"), found)
+    if more & _ON_REQUEST and not _has_tiles():
+        more -= _ON_REQUEST
     return frozenset(found | more | _of_sysctl(_sysctl()))
 
 
@@ -225,6 +234,18 @@ def _of_cpuinfo(text: str, found: Container[str]) -> set[str]:
     listed = _cpuinfo(text).get("flags", "").split()
     known = [_FLAGS[flag] for flag in listed if flag in _FLAGS]
     return {name for name, basis in known if basis in found}
+
+
+@cache
+def _has_tiles() -> bool:
+    """Asks for the tile registers, for all threads of this process, and says whether it has them."""
+    try:
+        call = ctypes.CDLL(None).syscall
+    except (AttributeError, OSError, TypeError):  # no such function, or no such system
+        return False
+    arguments = (_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XTILEDATA)
+    call.argtypes, call.restype = [ctypes.c_long] * 3, ctypes.c_long
+    return bool(call(*arguments) == 0)
 
 
 def _of_capabilities() -> set[str]:

@@ -77,6 +77,7 @@ def layer_norm_kernel(target: CpuTarget, n: int, epsilon: float, read_by: Dot = 
             :func:`~sam3_tvm.compiler.kernels.product.quantise.quantise_kernel` makes of y.
     """
     lanes, pairs, integers = target.lanes, read_by.pairs, read_by.integers
+    read_by = read_by.by_vectors
     with kernel(layer_norm_name(n, read_by), read_by.features, read_by.llvm) as made:
         m = size_var("m")
         x, gamma = tensor("x", (m, n)), tensor("gamma", (n,))

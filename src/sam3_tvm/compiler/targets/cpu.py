@@ -32,6 +32,8 @@ _KIB = 1024
 _MIB = 1024 * _KIB
 
 EXTENSIONS = {
+    "AMXBF16": ("x86-64-v4",),
+    "AMXINT8": ("x86-64-v4",),
     "AVX512BF16": ("x86-64-v4",),
     "AVX512VNNI": ("x86-64-v4",),
     "AVXVNNI": ("x86-64-v3", "x86-64-v4"),
@@ -39,8 +41,10 @@ EXTENSIONS = {
     "I8MM": ("aarch64",),
     "BF16": ("aarch64",),
 }
-"""Features that may be added to a level, and the levels that they can be added to. Targets and LLVM
-name them in small letters."""
+"""Features that may be added to a level, and the levels that they can be added to. Targets name
+them in small letters, and so does LLVM but for :data:`_LLVM`."""
+
+_LLVM = {"AMXBF16": "amx-bf16", "AMXINT8": "amx-int8"}
 
 
 class TargetError(Sam3Error, ValueError):
@@ -203,7 +207,7 @@ class CpuTarget:
             "num-cores": self.cores,
         }
         if self.extensions:
-            options["mattr"] = [f"+{name.lower()}" for name in self.extensions]
+            options["mattr"] = [f"+{_LLVM.get(name, name.lower())}" for name in self.extensions]
         return tvm.target.Target(options)
 
 

@@ -26,6 +26,8 @@ class Tiles:
             half the columns.
         gemm_depth: steps of the reduction between two visits of a block; of pairs of bfloat16 twice
             as many.
+        matrix_rows, matrix_columns, matrix_depth: the same three, in words, where a matrix unit
+            multiplies.
         strassen_rows, strassen_depth: the same where Strassen's algorithm is used.
         task_queries: queries of an attention's task, at most: fewer where caches are smaller.
         block_keys: keys between two looks at the running maximum.
@@ -39,6 +41,9 @@ class Tiles:
     gemm_rows: int = 96
     gemm_columns: int = 256
     gemm_depth: int = 256
+    matrix_rows: int = 192
+    matrix_columns: int = 512
+    matrix_depth: int = 128
     strassen_rows: int = 192
     strassen_depth: int = 512
     task_queries: int = 576

@@ -39,7 +39,7 @@ over pairs needs in :mod:`~sam3_tvm.compiler.kernels.attention.packing`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from tvm import tirx
 
@@ -57,7 +57,7 @@ from sam3_tvm.compiler.kernels.attention.operands import (
     Operand,
     transpose_panel,
 )
-from sam3_tvm.compiler.kernels.attention.packing import Packing
+from sam3_tvm.compiler.kernels.attention.products import Workspace, products_for
 from sam3_tvm.compiler.kernels.emit import (
     Expr,
     accumulators,
@@ -81,7 +81,6 @@ from sam3_tvm.compiler.kernels.emit import (
 )
 from sam3_tvm.compiler.kernels.product.dot import FMA, Dot
 from sam3_tvm.compiler.kernels.product.stored_weights import name_suffix
-from sam3_tvm.compiler.kernels.product.tile import HeldTile, wide_tile
 from sam3_tvm.compiler.kernels.vector_math import exp2_nonpositive, maximum, transposed
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
@@ -174,15 +173,16 @@ class _Attention:
         if spec.head_dim % dot.pack:
             raise ValueError(f"heads of {spec.head_dim} are no whole words of {dot.pack} values")
         self.spec = spec
-        self.dot = dot
-        self.depth = spec.head_dim // dot.pack  # words of a query
-        self.tile = wide_tile(target)
+        self.products = products_for(target, dot, spec.head_dim, spec.value_dim)
+        self.dot = self.products.dot
+        self.depth = self.products.depth
+        self.tile = self.products.tile
         self.lanes = self.tile.lanes
-        self.width = self.tile.columns  # queries of a panel
-        self.packing = Packing(dot, self.lanes)
+        self.width = self.products.width
+        self.packing = self.products.packing
         self.target = target
-        # Keys of a block, whole vectors.
-        self.block = max(1, target.tiles.block_keys // self.lanes) * self.lanes
+        unit = self.products.block_unit
+        self.block = max(1, target.tiles.block_keys // unit) * unit  # keys of a block
 
     def _most_panels(self) -> int:
         """Panels of a task, at most: what lasts a task takes half of the second-level cache."""
@@ -237,16 +237,18 @@ class _Attention:
     def _task(self, here: Expr) -> None:
         """The ``here`` queries from q0 on."""
         spec, width, word = self.spec, self.width, self.dot.word
-        self.queries = scratch(self.most_panels * self.depth * width, word)
-        self.results = scratch(self.most_panels * spec.value_dim * width)
         self.maxima = scratch(self.most_panels * width)
         self.sums = scratch(self.most_panels * width)
-        self.scales = scratch(width)
-        self.scores = scratch(self.block * width)
-        pairs = self.block // self.dot.pack
-        self.weights = self.scores if self.dot.pack == 1 else scratch(pairs * width, word)
-        self.keys = scratch(self.block * self.depth, word)
-        self.values = scratch(pairs * spec.value_dim, word)
+        scores, words = scratch(self.block * width), self.block // self.dot.pack
+        space = self.space = Workspace(
+            queries=scratch(self.most_panels * self.depth * width, word),
+            keys=scratch(self.block * self.depth, word),
+            values=scratch(words * spec.value_dim, word),
+            scores=scores,
+            weights=scores if self.dot.pack == 1 else scratch(words * width, word),
+            scales=scratch(width),
+            results=scratch(self.most_panels * spec.value_dim * width),
+        )
 
         panels = bind(ceil_div(here, width))
         if self.bias is not None:
@@ -255,17 +257,19 @@ class _Attention:
         self._load_queries(panels)
         fill(self.maxima, LOWEST, panels * as_index(width), self.lanes)
         fill(self.sums, 0.0, panels * as_index(width), self.lanes)
-        fill(self.results, 0.0, panels * as_index(spec.value_dim * width), self.lanes)
+        fill(space.results, 0.0, panels * as_index(spec.value_dim * width), self.lanes)
+        self.products.begin()
         with loop(ceil_div(self.lk, self.block)) as block:
             k0 = bind(block * as_index(self.block))
             count = bind(tirx.min(as_index(self.block), self.lk - k0))
             rows = (self.b, self.h, k0, count)
-            self.packing.copy_keys(self.keys, self.k, rows, spec.head_dim)
-            self.packing.copy_values(self.values, self.v, rows, spec.value_dim)
+            self.packing.copy_keys(space.keys, self.k, rows, spec.head_dim)
+            self.products.copy_values(space.values, self.v, rows, self.block)
             if self.bias is not None:
                 self.bias.begin_block(k0, count)
             with loop(panels) as panel:
                 self._block(panel, k0, count)
+        self.products.end()
         self._store_results(here, panels)
 
     def _load_queries(self, panels: Expr) -> None:
@@ -283,23 +287,28 @@ class _Attention:
 
                 return self.packing.words(scaled, word, lanes)
 
-            transpose_panel(self.tile, query, self.depth, self.queries, base)
+            transpose_panel(self.tile, query, self.depth, self.space.queries, base)
 
     def _block(self, panel: Expr, k0: Expr, count: Expr) -> None:
         """One panel of queries against one block of keys."""
-        tile, lanes, width = self.tile, self.lanes, self.width
+        spec, tile, lanes, width = self.spec, self.tile, self.lanes, self.width
         if self.bias is not None:
             self.bias.begin_panel(panel, k0, count)
         (largest,) = accumulators(1, tile.vectors, lanes)
         state = bind(panel * as_index(width))
         for j in range(tile.vectors):
             store(largest, load(self.maxima, state + as_index(j * lanes), lanes=lanes), j)
-        whole = bind(count // as_index(tile.rows))
-        with loop(whole) as t:
-            self._score_tile(tile.rows, panel, k0, t * as_index(tile.rows), largest)
-        done = bind(whole * as_index(tile.rows))
-        with loop(count - done, done) as key:
-            self._score_tile(1, panel, k0, key, largest)
+
+        def finish(key: Expr, j: int, score: Expr) -> Expr:
+            """What is added to a score, which is then compared with the largest."""
+            if self.bias is not None:
+                score = bind(score + self.bias.vector(panel, k0, key, j))
+            if spec.causal is not None:
+                score = bind(self._causal(score, panel, j, k0 + key))
+            store(largest, maximum(largest[as_index(j)], score), j)
+            return score
+
+        self.products.scores(self.space, panel, count, finish)
 
         (sums,) = accumulators(1, tile.vectors, lanes)
         for j in range(tile.vectors):
@@ -308,55 +317,24 @@ class _Attention:
             fallen = load(self.maxima, at, lanes=lanes) - new
             scale = bind(exp2_nonpositive(fallen, lanes, self.target.features))
             store(self.maxima, new, at, lanes=lanes)
-            store(self.scales, scale, j * lanes, lanes=lanes)
+            store(self.space.scales, scale, j * lanes, lanes=lanes)
             store(sums, load(self.sums, at, lanes=lanes) * scale, j)
 
         def weight(key: Expr, j: int) -> Expr:
-            score = load(self.scores, key * as_index(width) + as_index(j * lanes), lanes=lanes)
+            score = load(
+                self.space.scores, key * as_index(width) + as_index(j * lanes), lanes=lanes
+            )
             below = score - largest[as_index(j)]
             return exp2_nonpositive(below, lanes, self.target.features, self.dot.pack > 1)
 
         def add(j: int, weights: Expr) -> None:
             store(sums, sums[as_index(j)] + weights, j)
 
-        self.packing.store_weights(self.weights, count, width, weight, add)
+        self.packing.store_weights(self.space.weights, count, width, weight, add)
         for j in range(tile.vectors):
             store(self.sums, sums[as_index(j)], state + as_index(j * lanes), lanes=lanes)
 
-        with loop(self.spec.value_dim // tile.rows) as t:
-            self._result_tile(tile.rows, panel, t * as_index(tile.rows), count)
-        rest = self.spec.value_dim % tile.rows
-        if rest:
-            self._result_tile(rest, panel, as_index(self.spec.value_dim - rest), count)
-
-    def _score_tile(self, rows: int, panel: Expr, k0: Expr, key0: Expr, largest: Expr) -> None:
-        """Scores of ``rows`` keys from key0 of the block on; ``largest`` takes their maximum."""
-        spec, tile, lanes, width = self.spec, self.tile, self.lanes, self.width
-        key0 = bind(key0)
-        held = HeldTile(replace(tile, rows=rows), self.dot)
-        held.clear()
-        q_panel = bind(panel * as_index(self.depth * width))
-        keys = bind(key0 * as_index(self.depth))
-        held.accumulate(
-            self.depth,
-            a=lambda r, d: load(self.keys, keys + as_index(r * self.depth) + d),
-            b=lambda d, j: load(
-                self.queries, q_panel + d * as_index(width) + as_index(j * lanes), lanes=lanes
-            ),
-        )
-
-        def write(r: int, j: int, score: Expr) -> None:
-            key = key0 + as_index(r)
-            at = key * as_index(width) + as_index(j * lanes)
-            if self.bias is not None:
-                score = score + self.bias.vector(panel, k0, key, j)
-            if spec.causal is not None:
-                score = self._causal(score, panel, j, k0 + key)
-            score = bind(score)
-            store(self.scores, score, at, lanes=lanes)
-            store(largest, maximum(largest[as_index(j)], score), j)
-
-        held.store(write)
+        self.products.results(self.space, panel, count, self.block)
 
     def _causal(self, score: Expr, panel: Expr, vector: int, key: Expr) -> Expr:
         """-inf where the key comes after the query."""
@@ -367,30 +345,6 @@ class _Attention:
         after = queries < (key if self.lanes == 1 else tirx.Broadcast(key, self.lanes))
         return tirx.Select(after, splat(-math.inf, self.lanes), score)
 
-    def _result_tile(self, rows: int, panel: Expr, d0: Expr, count: Expr) -> None:
-        """Add weights times values to ``rows`` components of the panel's result."""
-        spec, tile, lanes, width = self.spec, self.tile, self.lanes, self.width
-        d0 = bind(d0)
-        base = bind((panel * as_index(spec.value_dim) + d0) * as_index(width))
-        held = HeldTile(replace(tile, rows=rows), self.dot)
-
-        def at(r: int, j: int) -> Expr:
-            return base + as_index(r * width + j * lanes)
-
-        def rescaled(r: int, j: int) -> Expr:
-            scale = load(self.scales, j * lanes, lanes=lanes)
-            return load(self.results, at(r, j), lanes=lanes) * scale
-
-        held.load(rescaled)
-        held.accumulate(
-            bind(ceil_div(count, self.dot.pack)),
-            a=lambda r, key: load(self.values, key * as_index(spec.value_dim) + d0 + as_index(r)),
-            b=lambda key, j: load(
-                self.weights, key * as_index(width) + as_index(j * lanes), lanes=lanes
-            ),
-        )
-        held.store(lambda r, j, value: store(self.results, value, at(r, j), lanes=lanes))
-
     def _store_results(self, here: Expr, panels: Expr) -> None:
         """The task's results, divided by their sums and transposed back."""
         spec, tile, lanes = self.spec, self.tile, self.lanes
@@ -400,11 +354,11 @@ class _Attention:
             base = bind(p * as_index(spec.value_dim * self.width) + part * as_index(lanes))
             total = bind(load(self.sums, i0, lanes=lanes))
             # A select, because a row without any visible key has the sum 0.
-            store(self.scales, tirx.Select(total > zero, one / total, zero), 0, lanes=lanes)
+            store(self.space.scales, tirx.Select(total > zero, one / total, zero), 0, lanes=lanes)
 
             def result(d: Expr) -> Expr:
-                value = load(self.results, base + d * as_index(self.width), lanes=lanes)
-                return bind(value * load(self.scales, 0, lanes=lanes))
+                value = load(self.space.results, base + d * as_index(self.width), lanes=lanes)
+                return bind(value * load(self.space.scales, 0, lanes=lanes))
 
             def write(i: int, value: Expr, d: Expr, lanes: int) -> None:
                 row = i0 + as_index(i)
@@ -417,6 +371,6 @@ class _Attention:
                 for i, vector in enumerate(transposed(square, lanes)):
                     write(i, vector, d0, lanes)
             for d in range(spec.value_dim // lanes * lanes, spec.value_dim):
-                store(self.scores, result(as_index(d)), 0, lanes=lanes)
+                store(self.space.scores, result(as_index(d)), 0, lanes=lanes)
                 for i in range(lanes):
-                    write(i, load(self.scores, i), as_index(d), 1)
+                    write(i, load(self.space.scores, i), as_index(d), 1)

@@ -101,7 +101,7 @@ def pointwise_shape(target: CpuTarget, shape: ConvShape) -> ConvShape:
 def conv_dot(target: CpuTarget, shape: ConvShape, arithmetic: Arithmetic) -> Dot:
     """The instruction that a kernel of :func:`conv_kernel` is made of: pairs where input channels
     are pairs and no pixel meets its neighbours."""
-    dot = dot_for(target, arithmetic)
+    dot = dot_for(target, arithmetic).by_vectors
     pointwise = shape.kernel == (1, 1) and shape.dense and shape.in_channels % dot.pack == 0
     return dot if pointwise else FMA
 

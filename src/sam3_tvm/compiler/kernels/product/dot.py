@@ -9,7 +9,7 @@ counted in words.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sam3_tvm.arithmetic import Arithmetic
 from sam3_tvm.compiler.kernels.emit import Expr, ceil_div
@@ -24,13 +24,18 @@ from sam3_tvm.compiler.kernels.product.int8 import (
     SSE_WORDS,
     Integers,
 )
+from sam3_tvm.compiler.kernels.product.matrix import AMX_BF16, AMX_INT8, Matrix
 from sam3_tvm.compiler.targets.cpu import CpuTarget, TargetError
 
 __all__ = [
     "BFDOT",
     "DOTS",
     "FMA",
+    "TDPBF16PS",
+    "TDPBUSD",
     "VDPBF16PS",
+    "VPDPBUSD",
+    "VPDPBUSD_256",
     "Dot",
     "bfloat16_dot",
     "dot_for",
@@ -53,6 +58,8 @@ class Dot:
         multiply_add: ``(sums, word of A in every lane, words of B) -> sums``.
         pairs: how words of two bfloat16 are made; None of other words.
         integers: how integers lie in words; None of other words.
+        matrix: a matrix unit that takes the same words, for kernels that have whole tiles for it;
+            the rest is done by ``multiply_add``.
     """
 
     name: str
@@ -66,6 +73,7 @@ class Dot:
     multiply_add: Callable[[Expr, Expr, Expr], Expr]
     pairs: Pairs | None = None
     integers: Integers | None = None
+    matrix: Matrix | None = None
 
     @property
     def exact_sums(self) -> bool:
@@ -82,17 +90,30 @@ class Dot:
     def fits(self, target: CpuTarget) -> bool:
         """Whether the target has it, in vectors as long as its kernels' are."""
         lanes = None if self.integers is None else self.integers.lanes
-        return lanes in (None, target.lanes) and (self.feature is None or target.has(self.feature))
+        return lanes in (None, target.lanes) and all(map(target.has, self.features))
 
     @property
     def llvm(self) -> str:
         """Definitions that a kernel made of it imports."""
-        return "" if self.pairs is None else self.pairs.llvm
+        return "".join(made.llvm for made in (self.pairs, self.matrix) if made is not None)
 
     @property
     def features(self) -> tuple[str, ...]:
         """Those that a kernel made of it states."""
-        return () if self.feature is None else (self.feature,)
+        both = (self.feature, None if self.matrix is None else self.matrix.feature)
+        return tuple(feature for feature in both if feature is not None)
+
+    def by_matrix(self, depth: Expr | int | None) -> Dot:
+        """The same for a product of ``depth`` words along K: without a matrix unit where these are
+        no whole tiles of it, or not known."""
+        if self.matrix is None or (isinstance(depth, int) and depth % self.matrix.side == 0):
+            return self
+        return self.by_vectors
+
+    @property
+    def by_vectors(self) -> Dot:
+        """The same without a matrix unit."""
+        return self if self.matrix is None else replace(self, matrix=None)
 
     def words(self, k: Expr | int) -> Expr | int:
         """Words that K values take."""
@@ -117,6 +138,9 @@ def bfloat16_dot(name: str, pairs: Pairs, feature: str | None) -> Dot:
 VDPBF16PS = bfloat16_dot("vdpbf16ps", AVX512_BF16, "AVX512BF16")
 """Pairs of bfloat16 in 512 bits: twice the multiply-adds of :data:`FMA`."""
 
+TDPBF16PS = replace(VDPBF16PS, matrix=AMX_BF16)
+"""The same with a matrix unit."""
+
 BFDOT = bfloat16_dot("bfdot", NEON_BF16, "BF16")
 """Pairs of bfloat16 in 128 bits."""
 
@@ -139,8 +163,11 @@ def int8_dot(name: str, integers: Integers, feature: str | None) -> Dot:
 VPDPBUSD = int8_dot("vpdpbusd", AVX512_WORDS_OF_BYTES, "AVX512VNNI")
 """Four bytes a lane in 512 bits: four times the multiply-adds of :data:`FMA`."""
 
+TDPBUSD = replace(VPDPBUSD, matrix=AMX_INT8)
+"""The same with a matrix unit."""
+
 VPDPBUSD_256 = int8_dot("vpdpbusd", AVX_WORDS_OF_BYTES, "AVXVNNI")
-"""The same in 256 bits."""
+"""Four bytes a lane in 256 bits."""
 
 SDOT = int8_dot("sdot", NEON_WORDS_OF_BYTES, "DOTPROD")
 """Four bytes a lane in 128 bits."""
@@ -160,8 +187,8 @@ PLAIN_INTEGERS = int8_dot("integers", PLAIN_WORDS, None)
 
 DOTS: dict[str, tuple[Dot, ...]] = {
     "fma": (FMA,),
-    "bfloat16": (VDPBF16PS, BFDOT, FMA),
-    "int8": (VPDPBUSD, VPDPBUSD_256, SDOT, *VPMADDWD, PLAIN_INTEGERS),
+    "bfloat16": (TDPBF16PS, VDPBF16PS, BFDOT, FMA),
+    "int8": (TDPBUSD, VPDPBUSD, VPDPBUSD_256, SDOT, *VPMADDWD, PLAIN_INTEGERS),
 }
 """What arithmetic names, and the instructions that do it, the best one first."""
 

@@ -56,6 +56,7 @@ from sam3_tvm.compiler.kernels.product.dot import Dot, dot_for
 from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
 from sam3_tvm.compiler.kernels.product.int8 import largest_depth
 from sam3_tvm.compiler.kernels.product.layout import PackedLayout
+from sam3_tvm.compiler.kernels.product.matrix import Place
 from sam3_tvm.compiler.kernels.product.quantise import quantised_width
 from sam3_tvm.compiler.kernels.product.stored_weights import load_wide, name_suffix, scale_argument
 from sam3_tvm.compiler.kernels.product.strassen import (
@@ -154,6 +155,11 @@ class _Weights:
         for j in range(0, width * self.layout.pack, self.line):
             prefetch(self.packed, column // as_index(width), k, j)
 
+    def place(self, column: Expr, k: Expr) -> Place:
+        """Where step k of the panel that starts at a column lies."""
+        index = (column // as_index(self.layout.width), k, as_index(0))
+        return Place(self.packed, index, 4 * self.layout.width)
+
     def panel(self, column: Expr, k0: Expr, steps: Expr) -> Callable[[Expr, int], Expr]:
         """In place, or what :meth:`first_panel` left in scratch; k counts from k0."""
         if self.wide is not None:
@@ -212,17 +218,19 @@ def linear_kernel(
         raise ValueError(f"{k} inputs are no whole words of {dot.pack} values")
     if dot.integers and k > largest_depth():
         raise ValueError(f"sums of {k} products don't fit 32 bits: at most {largest_depth()}")
-    pair_dot = dot_for(target, BFLOAT16) if dot.integers and rounded.y else dot
+    depth = layout.words(k)
+    dot = dot.by_matrix(depth)
+    pair_dot = dot_for(target, BFLOAT16).by_vectors if dot.integers and rounded.y else dot
     if (rounded.x and not dot.pairs) or (rounded.y and not pair_dot.pairs):
         raise ValueError(f"{dot.name} takes or gives no bfloat16 on {target.name}")
-    depth = layout.words(k)
     blocks, halved = _blocks(target, n, depth, dot)
     most_rows = (halved or blocks).rows
     unit = blocks.tile.rows if halved is None else 2 * blocks.tile.rows
     chunks = ceil_div(n, blocks.columns)
     name = kernel_name(n, k, epilogue, arithmetic, rounded)
-    features = dict.fromkeys((*dot.features, *pair_dot.features))
-    with kernel(name, tuple(features), pair_dot.llvm) as made:
+    both = dict.fromkeys((dot, pair_dot))
+    features = dict.fromkeys(feature for one in both for feature in one.features)
+    with kernel(name, tuple(features), "".join(one.llvm for one in both)) as made:
         m = size_var("m")
         if dot.integers is None:
             x, x_scale = tensor("x", (m, k), "uint16" if rounded.x else "float32"), None
@@ -298,7 +306,13 @@ def linear_kernel(
                     wide = scratch(blocks.depth * layout.width, dot.word)
                     weights = replace(weights, wide=wide)
                 first = None if weights.wide is None else weights.first_panel
-                emit_task(blocks, panel=weights.panel, first_panel=first, **common)
+                emit_task(
+                    blocks,
+                    panel=weights.panel,
+                    first_panel=first,
+                    place_b=weights.place,
+                    **common,
+                )
     return made.func
 
 

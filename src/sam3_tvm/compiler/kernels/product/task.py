@@ -40,7 +40,7 @@ of 12 rows and steps of every 16.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tvm import tirx
 
@@ -57,6 +57,7 @@ from sam3_tvm.compiler.kernels.emit import (
     when,
 )
 from sam3_tvm.compiler.kernels.product.dot import FMA, Dot
+from sam3_tvm.compiler.kernels.product.matrix import Matrix, Place
 from sam3_tvm.compiler.kernels.product.tile import (
     STEPS_AHEAD,
     RegisterTile,
@@ -78,12 +79,14 @@ class GemmBlocks:
         rows: rows of C per task, a multiple of the tile's.
         panels: panels of B (tile.columns wide) per task.
         depth: steps of K, a word each, per block, a multiple of the lanes.
+        matrix: what makes a tile of 32 x 32 sums, instead of registers of vectors.
     """
 
     tile: RegisterTile
     rows: int
     panels: int
     depth: int
+    matrix: Matrix | None = None
 
     @property
     def stride(self) -> int:
@@ -106,20 +109,22 @@ def gemm_blocks(
     nothing with float32, half a percent with bytes). A narrow N gets narrow tasks, so that a few
     hundred rows still make work for every core.
     """
-    tile = gemm_tile(target)
-    tiles = target.tiles
+    tile, tiles, matrix = gemm_tile(target), target.tiles, dot.by_matrix(depth).matrix
+    most, wide = tiles.gemm_rows, tiles.gemm_columns
     deepest = tiles.gemm_depth * (1 if dot.pairs is None else 2)
+    if matrix is not None:
+        tile = replace(tile, rows=2 * matrix.side)
+        most, wide, deepest = tiles.matrix_rows, tiles.matrix_columns, tiles.matrix_depth
     depth = deepest if depth is None else max(1, depth)
     per_block = -(-depth // -(-depth // deepest))
     per_block = -(-per_block // tile.lanes) * tile.lanes
-    wide = tiles.gemm_columns
     if columns is not None and columns < 4 * wide:
         wide //= 2
     panels = max(1, wide // tile.columns)
     if columns is not None:
         panels = min(panels, -(-columns // tile.columns))
-    rows = max(1, tiles.gemm_rows // tile.rows) * tile.rows
-    return GemmBlocks(tile, rows, panels, per_block)
+    rows = max(1, most // tile.rows) * tile.rows
+    return GemmBlocks(tile, rows, panels, per_block, matrix)
 
 
 def task_rows(m: Expr, most: int, unit: int) -> Expr:
@@ -149,6 +154,7 @@ def emit_task(
     write: Callable[[Expr, Expr, Expr, int], None],
     first_panel: Callable[[Expr, Expr, Expr], Callable[[Expr, int], Expr]] | None = None,
     prefetch_b: Callable[[Expr, Expr], None] | None = None,
+    place_b: Callable[[Expr, Expr], Place] | None = None,
     dot: Dot = FMA,
 ) -> None:
     """Emit one task: C rows ``0 .. rows - 1`` of its block of at most ``blocks.rows``.
@@ -169,15 +175,17 @@ def emit_task(
             multiply-adds of one tile instead of preceding all of them.
         prefetch_b: ``(column, k)`` prefetches step k of the panel that starts at a column;
             either may lie past the end.
+        place_b: ``(column, k)``, where step k of the panel that starts at a column lies: what a
+            matrix unit reads instead of ``panel``.
         dot: the instruction of a step; K and A are in its words.
     """
-    tile = blocks.tile
+    tile, matrix = blocks.tile, blocks.matrix
     lanes, stride, width = tile.lanes, blocks.stride, tile.columns
     a_block = scratch(blocks.rows * stride, dot.word)
     c_block = scratch(blocks.rows * blocks.columns, dot.sum)
     tiles = bind(ceil_div(rows, tile.rows))
     # What whole tiles leave of the rows is a short one, where that is enough.
-    short = short_tile(tile)
+    short = short_tile(tile) if matrix is None else replace(tile, rows=matrix.side)
     whole = bind((tiles - as_index(1)) * as_index(tile.rows))
     is_short = bind(rows - whole <= as_index(short.rows))
     last_rows = tirx.Select(is_short, as_index(short.rows), as_index(tile.rows))
@@ -197,7 +205,10 @@ def emit_task(
     # Tiles share the prefetching of the next panel, each a run of its steps.
     share = bind(ceil_div(as_index(STEPS_AHEAD), tiles))
     run = bind(as_index(ceil_div(blocks.depth, STEPS_AHEAD)) * share)
-    fill(c_block, 0, panels * as_index(blocks.rows * width), lanes)
+    if matrix is None:
+        fill(c_block, 0, panels * as_index(blocks.rows * width), lanes)
+    else:
+        matrix.begin()
     with loop(ceil_div(depth, blocks.depth)) as block:
         k0 = bind(block * as_index(blocks.depth))
         k_after = bind(k0 + as_index(blocks.depth))
@@ -223,6 +234,17 @@ def emit_task(
                 b: Callable[[Expr, int], Expr],
                 p: Expr = p,
             ) -> None:
+                if matrix is not None:
+                    assert prefetch_b is not None
+                    assert place_b is not None
+                    with loop(run) as n:
+                        prefetch_b(next_column, next_k + t * run + n)
+                    c = Place(c_block, (c_at(p, row0, 0),), 4 * width)
+                    a = Place(a_block, (row0 * as_index(stride),), 4 * stride)
+                    b_at, fresh = place_b(column, k0), tirx.EQ(block, as_index(0))
+                    matrix.multiply_add((shape.rows, width), c, a, b_at, steps, fresh)
+                    return
+
                 def ahead(k: Expr) -> None:
                     assert prefetch_b is not None
                     here = next_k + t * run + k // as_index(STEPS_AHEAD) * share
@@ -252,6 +274,8 @@ def emit_task(
                 row0 = bind(t * as_index(tile.rows))
                 sweep(tile, t + apart, row0, made or panel(column, k0, steps))
 
+    if matrix is not None:
+        matrix.end()
     with loop(rows) as r, loop(panels) as p:
         for j in range(tile.vectors):
             column = bind(first_column + p * as_index(width) + as_index(j * lanes))
