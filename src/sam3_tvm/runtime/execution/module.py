@@ -159,13 +159,15 @@ def load_functions(artifact: Artifact, threads: int | None = None) -> FunctionTa
     """The compiled functions of an artifact, with its weights mapped into memory.
 
     Args:
-        artifact: opened and checked for this machine.
+        artifact: opened.
         threads: how many threads a call computes with; by default the cores available.
 
     Raises:
-        ArtifactError: a library that cannot be loaded or a function that isn't in it.
+        ArtifactError: one for another machine, a library that cannot be loaded, or a function that
+            isn't in it.
         Sam3Error: a number of threads that can't be.
     """
+    artifact.check_host()
     engine = shared_engine(threads)
     machine = Machine(artifact, engine.let_pass)
 
