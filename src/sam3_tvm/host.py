@@ -238,7 +238,7 @@ def _of_cpuinfo(text: str, found: Container[str]) -> set[str]:
 
 @cache
 def _has_tiles() -> bool:
-    """Asks for the tile registers, for all threads of this process, and says whether it has them."""
+    """Asks for tile registers, for all threads of this process; says whether it has them."""
     try:
         call = ctypes.CDLL(None).syscall
     except (AttributeError, OSError, TypeError):  # no such function, or no such system

@@ -38,6 +38,7 @@ from sam3_tvm.compiler.dispatch.depthwise import DispatchDepthwise
 from sam3_tvm.compiler.dispatch.linear import DispatchLinear
 from sam3_tvm.compiler.dispatch.matmul import DispatchMatmul
 from sam3_tvm.compiler.dispatch.norm import DispatchNorm
+from sam3_tvm.compiler.dispatch.readers import AttentionKernels
 from sam3_tvm.compiler.dispatch.rotary import DispatchRotary
 from sam3_tvm.compiler.legalizing import LegalizeInOrder
 from sam3_tvm.compiler.memory.order_sizes import OrderSizes
@@ -103,6 +104,7 @@ def _algebra() -> list[Any]:
 
 def _dispatch(options: Options) -> list[Any]:
     target = options.target
+    attentions: AttentionKernels = {}
     decomposed = [DecomposeLayerNorm()] if options.layer_norm == "decomposed" else []
     return [
         *_algebra(),
@@ -114,13 +116,13 @@ def _dispatch(options: Options) -> list[Any]:
         MergeLinears(),
         # Of what these leave: one product per padded map.
         MovePadding(),
-        DispatchAttention(target),
+        DispatchAttention(target, attentions),
         # What no attention has rotated as it loads it.
         DispatchRotary(target),
         DispatchConv(target),
         DispatchDepthwise(target),
         # Before DispatchMatmul, which would take the products with weights too.
-        DispatchLinear(target),
+        DispatchLinear(target, attentions),
         DispatchMatmul(target),
         DispatchNorm(target),
     ]

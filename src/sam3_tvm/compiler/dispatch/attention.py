@@ -17,6 +17,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from sam3_tvm.compiler.dispatch.readers import AttentionKernels
 from sam3_tvm.compiler.graph.arithmetic import arithmetic_of
 from sam3_tvm.compiler.graph.attention_biases import Choice
 from sam3_tvm.compiler.graph.attention_patterns import AttentionCall, find_attention
@@ -34,24 +35,31 @@ Expr = Any
 @tvm.ir.transform.module_pass(opt_level=0, name="DispatchAttention")
 class DispatchAttention:
     """The pass. Attention in other dtypes than float32, with a window, or with fewer key heads
-    than query heads is left as it is."""
+    than query heads is left as it is.
 
-    def __init__(self, target: CpuTarget) -> None:
+    Args:
+        target: the CPU that the kernels are for.
+        made: gets the kernels.
+    """
+
+    def __init__(self, target: CpuTarget, made: AttentionKernels | None = None) -> None:
         self.target = target
+        self.made = {} if made is None else made
 
     def transform_module(
         self, mod: tvm.IRModule, _ctx: tvm.ir.transform.PassContext
     ) -> tvm.IRModule:
         """Rewrite every Relax function of the module."""
-        return rewrite_bindings(mod, _Dispatcher(self.target).find)
+        return rewrite_bindings(mod, _Dispatcher(self.target, self.made).find)
 
 
 class _Dispatcher:
     """Gives the variables that attentions define their kernels' calls as values; what fed them
     may be left without users."""
 
-    def __init__(self, target: CpuTarget) -> None:
+    def __init__(self, target: CpuTarget, made: AttentionKernels) -> None:
         self.target = target
+        self._made = made
         self._tables: list[Expr] = []
 
     def find(self, func: relax.Function) -> dict[Expr, NewValue]:
@@ -75,6 +83,7 @@ class _Dispatcher:
         if found.sources[0].rotary is not None:
             args.append(self._table(*found.sources[0].rotary))
         kernel = emit.kernel(kernel_name(spec, dot), attention_kernel(self.target, spec, dot))
+        self._made[kernel.name_hint] = (spec, dot)
         shape = shape_of(var) or []
         windows = spec.result.windows
         if windows is None:

@@ -1,27 +1,30 @@
 """Gives every linear layer its kernel: weights packed offline, epilogue fused.
 
 Packing, and rounding to the stored precision, are written as operators on the weight, for
-LiftTransformParams to move to compile time. Between layers that multiply narrow numbers, with
-nothing but those reading what lies between, activations are bfloat16 in memory; and what layer norm
-makes for such layers alone it writes as they take it, rounded or quantised.
+LiftTransformParams to move to compile time. Where a value may be bfloat16 in memory
+(:mod:`~sam3_tvm.compiler.dispatch.readers`), the kernels on both sides get to know: layers, the
+attentions between them, and norms.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any
 
 import tvm
 from tvm import relax
 
-from sam3_tvm.arithmetic import BFLOAT16, Arithmetic
+from sam3_tvm.arithmetic import Arithmetic
+from sam3_tvm.compiler.dispatch.readers import AttentionKernels, Readers
 from sam3_tvm.compiler.dispatch.store_weights import pack_weights
 from sam3_tvm.compiler.graph.arithmetic import arithmetic_of, excepted_by
-from sam3_tvm.compiler.graph.dataflow import Dataflow, call_of, shape_of, static_int
+from sam3_tvm.compiler.graph.dataflow import Dataflow, shape_of
 from sam3_tvm.compiler.graph.linear_patterns import LinearLayer, find_linear_layers
-from sam3_tvm.compiler.graph.norm_patterns import is_layer_norm
 from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
+from sam3_tvm.compiler.kernels.attention.attention import AttentionSpec, attention_kernel
+from sam3_tvm.compiler.kernels.attention.attention import kernel_name as attention_name
 from sam3_tvm.compiler.kernels.norm import layer_norm_kernel, layer_norm_name
 from sam3_tvm.compiler.kernels.product.dot import Dot, dot_for
 from sam3_tvm.compiler.kernels.product.int8 import Integers
@@ -50,10 +53,13 @@ class DispatchLinear:
 
     Args:
         target: the CPU that the kernels are for.
+        attentions: kernels that :class:`~sam3_tvm.compiler.dispatch.attention.DispatchAttention`
+            has made: they are made again where they take or give bfloat16.
     """
 
-    def __init__(self, target: CpuTarget) -> None:
+    def __init__(self, target: CpuTarget, attentions: AttentionKernels | None = None) -> None:
         self.target = target
+        self.attentions = attentions or {}
 
     def transform_module(
         self, mod: tvm.IRModule, _ctx: tvm.ir.transform.PassContext
@@ -70,89 +76,15 @@ class DispatchLinear:
 
         layers = find_linear_layers(flow)
         arithmetic = {var: of_layer(layer) for var, layer in layers.items()}
-        readers = _Readers(flow, self.target, layers, arithmetic)
-        return {
+        readers = Readers(flow, self.target, layers, arithmetic, self.attentions)
+        changed = {
+            var: partial(_attend_again, self.target, flow.definition(var), *made)
+            for var, made in readers.changed_attentions().items()
+        }
+        return changed | {
             var: _Dispatch(self.target, arithmetic[var], layer, readers)
             for var, layer in layers.items()
         }
-
-
-class _Readers:
-    """Which layers read a value, and so how it may lie in memory.
-
-    Args:
-        flow: the function.
-        target: the CPU that it is for.
-        layers: its linear layers, by the variable that each defines.
-        arithmetic: theirs.
-    """
-
-    def __init__(
-        self,
-        flow: Dataflow,
-        target: CpuTarget,
-        layers: dict[Expr, LinearLayer],
-        arithmetic: dict[Expr, Arithmetic],
-    ) -> None:
-        self._flow = flow
-        self._target = target
-        self._made = layers
-        self._dots = {
-            layer.chain[0]: (layer, dot_for(target, arithmetic[var]))
-            for var, layer in layers.items()
-        }
-
-    def dot(self, value: Expr) -> Dot | None:
-        """The instruction of the layers that read a value, where they all have the same and nothing
-        else reads it; else None."""
-        found: Dot | None = None
-        for user in self._flow.users(value):
-            layer, dot = self._dots.get(user, (None, None)) if user is not None else (None, None)
-            if layer is None and user is not None and self._is_view(user):
-                dot = self.dot(user)
-            elif layer is not None and layer.x != value:
-                return None
-            if dot is None or found not in (None, dot):
-                return None
-            found = dot
-        return found
-
-    def rounds(self, var: Expr) -> bool:
-        """Whether a layer's result is bfloat16 in memory: it and all that reads it multiply narrow
-        numbers, on a CPU that rounds to them."""
-        root = self._source(var)
-        if root not in self._made:
-            return False
-        own = self._dots[self._made[root].chain[0]][1]
-        pairs = dot_for(self._target, BFLOAT16).pairs is not None
-        return all(
-            dot is not None and (dot.pairs is not None or (dot.integers is not None and pairs))
-            for dot in (own, self.dot(root))
-        )
-
-    def norm(self, x: Expr) -> tuple[Expr, Expr] | None:
-        """The variable and the call of the layer norm that a value is, where nothing but layers of
-        one narrow instruction reads it; else None."""
-        root = self._source(x)
-        value = self._flow.definition(root)
-        dot = self.dot(root) if is_layer_norm(value) else None
-        narrow = dot is not None and (dot.pairs or dot.integers)
-        return (root, value) if narrow else None
-
-    def _is_view(self, var: Expr) -> bool:
-        """Whether a value has the rows of another, in other leading axes."""
-        call = call_of(self._flow.definition(var), "relax.reshape")
-        if call is None:
-            return False
-        before, after = shape_of(call.args[0]) or [], shape_of(var) or []
-        sizes = [static_int(axes[-1]) if axes else None for axes in (before, after)]
-        return sizes[0] is not None and sizes[0] == sizes[1]
-
-    def _source(self, var: Expr) -> Expr:
-        """The value that a view is of; others as they are."""
-        while self._is_view(var):
-            var = self._flow.definition(var).args[0]
-        return var
 
 
 @dataclass(frozen=True)
@@ -162,7 +94,7 @@ class _Dispatch:
     target: CpuTarget
     arithmetic: Arithmetic
     layer: LinearLayer
-    readers: _Readers
+    readers: Readers
 
     def __call__(self, emit: Emit) -> Expr:
         layer, n = self.layer, self.layer.n
@@ -228,6 +160,15 @@ class _Dispatch:
             return emit(relax.call_tir(emit.kernel(name, made), args, types))
 
         return emit.once((var, "normed"), make)
+
+
+def _attend_again(target: CpuTarget, call: Expr, spec: AttentionSpec, dot: Dot, emit: Emit) -> Expr:
+    """An attention's call with operands or a result that are bfloat16."""
+    name = attention_name(spec, dot)
+    kernel = emit.kernel(name, attention_kernel(target, spec, dot))
+    (made,) = call.ty_args
+    dtype = "uint16" if spec.result.rounded else "float32"
+    return relax.call_tir(kernel, call.args[1], relax.TensorType(made.shape, dtype))
 
 
 def _quantised_types(m: Expr, k: int, integers: Integers) -> list[Any]:

@@ -144,12 +144,17 @@ def kernel_name(spec: AttentionSpec, dot: Dot = FMA) -> str:
         parts.append(bias_name(spec.bias))
     if spec.causal is not None:
         parts.append("causal")
+    if any(layout.rounded for layout in layouts[:3]):
+        parts.append("of_rounded")
+    if spec.result.rounded:
+        parts.append("rounded")
     return "_".join(parts) + name_suffix(dot.a)
 
 
 def attention_kernel(target: CpuTarget, spec: AttentionSpec, dot: Dot = FMA) -> Expr:
-    """The PrimFunc ``(q, k, v, [bias, or its two tables], [rotary], y)``, all float32, with B, Lq
-    and Lk symbolic (and where there are windows, the number of images and the height of a window).
+    """The PrimFunc ``(q, k, v, [bias, or its two tables], [rotary], y)``, all float32 but what a
+    layout says, with B, Lq and Lk symbolic (and where there are windows, the number of images and
+    the height of a window).
 
     Both products are made of ``dot``, all else is float32; head_dim must be whole words of it.
 
@@ -203,7 +208,7 @@ class _Attention:
             def operand(name: str, layout: Layout, rows: Expr, length: Expr, dim: int) -> Operand:
                 windows = layout.windows is not None
                 sizes = (images, rows) if windows else (batch, length)
-                return Operand(name, layout, *sizes, spec.heads, dim)
+                return Operand(name, layout, self.dot.pairs, *sizes, spec.heads, dim)
 
             self.q = operand("q", spec.query, q_rows, self.lq, spec.head_dim)
             self.k = operand("k", spec.key, k_rows, self.lk, spec.head_dim)

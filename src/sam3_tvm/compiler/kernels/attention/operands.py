@@ -36,6 +36,7 @@ from sam3_tvm.compiler.kernels.emit import (
     store,
     tensor,
 )
+from sam3_tvm.compiler.kernels.product.bfloat16 import Pairs, widened
 from sam3_tvm.compiler.kernels.product.tile import RegisterTile
 from sam3_tvm.compiler.kernels.vector_math import transposed
 
@@ -74,6 +75,7 @@ class Layout:
         order: the axes in memory, a permutation of "BLHD" that ends in D.
         slots: how many arrays lie side by side, along an axis of their own before H.
         slot: which of them this one is.
+        rounded: whether it is bfloat16 there, its bits as uint16, instead of float32.
         windows: None, or what B and L count; then order is "BLHD", and memory is
             [images, down, height, across, width, (slots,) H, D].
     """
@@ -82,6 +84,7 @@ class Layout:
     slots: int = 1
     slot: int = 0
     windows: Windows | None = None
+    rounded: bool = False
 
     def __post_init__(self) -> None:
         if self.windows is not None and self.order != "BLHD":
@@ -118,12 +121,15 @@ class Operand:
     Args:
         name: of the argument.
         layout: how it lies in memory.
+        pairs: how values are rounded, for one that is stored so.
         sizes: those that :meth:`Layout.shape` takes.
     """
 
-    def __init__(self, name: str, layout: Layout, *sizes: Expr | int) -> None:
+    def __init__(self, name: str, layout: Layout, pairs: Pairs | None, *sizes: Expr | int) -> None:
         self.layout = layout
-        self.buffer = tensor(name, tuple(layout.shape(*sizes)))
+        self._pairs = pairs
+        dtype = "uint16" if layout.rounded else "float32"
+        self.buffer = tensor(name, tuple(layout.shape(*sizes)), dtype)
         self.rotary: Expr | None = None
         """None, or the table [L, 2, D] that rows are rotated by as they are loaded: for every
         row the cosines, then the sines, those of even components negated."""
@@ -131,13 +137,13 @@ class Operand:
     def load(self, b: Expr, row: Expr, h: Expr, d: Expr, lanes: int) -> Expr:
         """``lanes`` components from d on, rotated if there is a table; more than one begin at
         an even d."""
-        value = load(self.buffer, *self.layout.indices(b, row, h, d), lanes=lanes)
+        value = self._stored(b, row, h, d, lanes)
         if self.rotary is None:
             return value
         value = bind(value)
         if lanes == 1:
             partner = d + as_index(1) - d % as_index(2) * as_index(2)
-            swapped = load(self.buffer, *self.layout.indices(b, row, h, partner))
+            swapped = self._stored(b, row, h, partner, 1)
         else:
             order = [tirx.const(i ^ 1, "int32") for i in range(lanes)]
             swapped = tirx.Shuffle([value], order)
@@ -146,7 +152,14 @@ class Operand:
 
     def store(self, value: Expr, b: Expr, row: Expr, h: Expr, d: Expr, lanes: int) -> None:
         """The inverse of :meth:`load`; never rotated."""
+        if self.layout.rounded:
+            assert self._pairs is not None
+            value = self._pairs.halves(bind(value), lanes)
         store(self.buffer, value, *self.layout.indices(b, row, h, d), lanes=lanes)
+
+    def _stored(self, b: Expr, row: Expr, h: Expr, d: Expr, lanes: int) -> Expr:
+        value = load(self.buffer, *self.layout.indices(b, row, h, d), lanes=lanes)
+        return widened(value, lanes) if self.layout.rounded else value
 
 
 def transpose_panel(

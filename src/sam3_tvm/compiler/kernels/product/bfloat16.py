@@ -27,6 +27,7 @@ __all__ = [
     "NEON_BF16",
     "Pairs",
     "rounding",
+    "widened",
 ]
 
 
@@ -165,6 +166,12 @@ def rounding() -> Expr:
     made = te.create_prim_func([x, y]).without_attr("global_symbol")
     # Opaque: of sizes that vary, which TVM fuses with no sizes that are known.
     return made.with_attrs({"tirx.noalias": True, "op_pattern": OPAQUE})
+
+
+def widened(bits: Expr, lanes: int) -> Expr:
+    """float32 of bfloat16's bits, uint16."""
+    wide = bits.astype(_dtype("uint32", lanes)) << _constant(16, lanes)
+    return tirx.reinterpret(_dtype("float32", lanes), wide)
 
 
 def _words_of_neighbours(first: Expr, second: Expr, lanes: int) -> Expr:
