@@ -59,7 +59,7 @@ class DispatchLinear:
 
     def __init__(self, target: CpuTarget, attentions: AttentionKernels | None = None) -> None:
         self.target = target
-        self.attentions = attentions or {}
+        self.attentions = {} if attentions is None else attentions
 
     def transform_module(
         self, mod: tvm.IRModule, _ctx: tvm.ir.transform.PassContext
