@@ -194,11 +194,14 @@ class _Dispatch:
             if residual is not None:
                 given = (batch, flat.out_channels, flat.height, flat.width)
                 residual = emit(op.reshape(residual, given))
+        by_matrix = conv_dot(self.target, flat, self.arithmetic).matrix is not None
+        if by_matrix and shape.taps > 1:
+            weight = emit(op.permute_dims(weight, [0, 2, 3, 1]))
         rows = emit(op.reshape(weight, (shape.out_channels, -1)))
-        operands = [x, *pack_weights(emit, self._layout(shape), rows)]
+        operands = [x, *pack_weights(emit, self._layout(flat), rows)]
         out = (batch, flat.out_channels, flat.out_height, flat.out_width)
         make, name_of = conv_kernel, conv_name
-        if winograd_pays(self.target, flat):
+        if not by_matrix and winograd_pays(self.target, flat):
             make, name_of = conv_winograd_kernel, conv_winograd_name
         kernel = emit.kernel(
             name_of(flat, chain.epilogue, self.arithmetic),
@@ -249,7 +252,8 @@ class _Dispatch:
         kernel = emit.kernel(
             conv_upsampled_name(*given), conv_upsampled_kernel(self.target, *given)
         )
-        layout = self._layout(ConvShape(depth, channels, *pooled))
+        shape = ConvShape(depth, channels, *pooled)
+        layout = conv_layout(self.target, self.arithmetic, conv_dot(self.target, shape, self.arithmetic).by_vectors)
         operands = [x, *pack_weights(emit, layout, rows)]
         out = (x.ty.shape[0], channels, shape.out_height, shape.out_width)
         return self._call(emit, kernel, operands, chain.residual, out)

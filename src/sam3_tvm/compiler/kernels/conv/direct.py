@@ -24,10 +24,16 @@ float32: most go by Winograd, which saves more, or over a picture of half the si
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from tvm import tirx
 
 from sam3_tvm.arithmetic import FLOAT32, Arithmetic
+from sam3_tvm.compiler.kernels.conv.matrix_strips import (
+    MatrixPlan,
+    emit_by_matrix,
+    plan_by_matrix,
+)
 from sam3_tvm.compiler.kernels.conv.shape import ConvShape
 from sam3_tvm.compiler.kernels.conv.strips import StripPlan, conv_layout, emit_strips, plan_strips
 from sam3_tvm.compiler.kernels.emit import (
@@ -99,11 +105,25 @@ def pointwise_shape(target: CpuTarget, shape: ConvShape) -> ConvShape:
 
 
 def conv_dot(target: CpuTarget, shape: ConvShape, arithmetic: Arithmetic) -> Dot:
-    """The instruction that a kernel of :func:`conv_kernel` is made of: pairs where input channels
-    are pairs and no pixel meets its neighbours."""
-    dot = dot_for(target, arithmetic).by_vectors
-    pointwise = shape.kernel == (1, 1) and shape.dense and shape.in_channels % dot.pack == 0
-    return dot if pointwise else FMA
+    """The instruction that a kernel of :func:`conv_kernel` is made of: a matrix unit's where its
+    tiles are whole, else pairs where input channels are pairs and no pixel meets its neighbours."""
+    dot = dot_for(target, arithmetic)
+    if not shape.dense or shape.in_channels % dot.pack:
+        return FMA
+    if plan_by_matrix(target, dot, *_product(shape, dot)) is not None:
+        return dot
+    return dot.by_vectors if shape.kernel == (1, 1) else FMA
+
+
+def _product(shape: ConvShape, dot: Dot) -> tuple[int, int, tuple[int, int], int, int, int]:
+    """A convolution as the product that plans cut: output channels, words of the reduction, taps,
+    rows and columns of the result, and pixels from a row to the next."""
+    rows, columns = shape.out_height, shape.out_width
+    if not shape.dense:
+        return shape.out_channels, shape.in_channels * shape.taps, (1, 1), rows, columns, columns
+    pitch = shape.width + shape.padding[1] + shape.padding[3]
+    depth = shape.in_channels // dot.pack
+    return shape.out_channels, depth, shape.kernel, rows, columns, pitch
 
 
 def conv_kernel(
@@ -116,17 +136,8 @@ def conv_kernel(
     weights; int8 has ``scale``, a factor for each of ceil(O / r) * r channels. ``residual`` has the
     shape of y. All else is float32. B is symbolic. Groups are not supported.
     """
-    if shape.dense:
-        pitch = shape.width + shape.padding[1] + shape.padding[3]
-        depth, taps = shape.in_channels, shape.kernel
-    else:
-        pitch = shape.out_width
-        depth, taps = shape.in_channels * shape.taps, (1, 1)
     dot = conv_dot(target, shape, arithmetic)
-    rows, columns = shape.out_height, shape.out_width
-    plan = plan_strips(
-        target, shape.out_channels, depth // dot.pack, taps, rows, columns, pitch, dot
-    )
+    plan = _plan(target, dot, *_product(shape, dot))
     fill = _fill_rows if shape.dense else _fill_im2col
     layout = conv_layout(target, arithmetic, dot)
     with kernel(conv_name(shape, epilogue, arithmetic), dot.features, dot.llvm) as made:
@@ -142,7 +153,7 @@ def conv_kernel(
             shift = None if bias is None else bind(load(bias, channel))
             factor = None if scale is None else bind(load(scale, channel))
             with loop(rows) as r:
-                for column, lanes in vectors(plan.columns, plan.tile.lanes):
+                for column, lanes in vectors(plan.columns, plan.lanes):
                     where = (image, channel, row0 + r, column)
                     value = epilogue.apply(
                         load(sums, at + r * as_index(plan.pitch) + column, lanes=lanes),
@@ -153,7 +164,7 @@ def conv_kernel(
                     )
                     store(y, value, *where, lanes=lanes)
 
-        emit_strips(
+        _emit(
             plan,
             batch,
             weight,
@@ -184,8 +195,8 @@ def conv_transpose_kernel(
     shape = ConvShape(in_channels, out_channels, height, width)
     dot = conv_dot(target, shape, arithmetic)
     layout = conv_layout(target, arithmetic, dot)
-    depth = in_channels // dot.pack
-    plan = plan_strips(target, 4 * out_channels, depth, (1, 1), height, width, width, dot)
+    _, *rest = _product(shape, dot)
+    plan = _plan(target, dot, 4 * out_channels, *rest)
     name = conv_transpose_name(in_channels, out_channels, height, width, epilogue, arithmetic)
     with kernel(name, dot.features, dot.llvm) as made:
         batch = size_var("batch")
@@ -210,7 +221,7 @@ def conv_transpose_kernel(
                 ]
                 with loop(rows) as r:
                     row = bind((row0 + r) * as_index(2) + down)
-                    for column, lanes in vectors(plan.columns, plan.tile.lanes):
+                    for column, lanes in vectors(plan.columns, plan.lanes):
                         offset = bind(r * as_index(plan.pitch) + column)
                         pair = []
                         for first, factor in sides:
@@ -229,7 +240,7 @@ def conv_transpose_kernel(
             with when(channel % as_index(2) == as_index(0)):
                 emit()
 
-        emit_strips(
+        _emit(
             plan,
             batch,
             weight,
@@ -239,9 +250,23 @@ def conv_transpose_kernel(
     return made.func
 
 
+def _plan(target: CpuTarget, dot: Dot, *product: Any) -> StripPlan | MatrixPlan:
+    """The cut of a :func:`_product` for an instruction that fits it."""
+    by_matrix = plan_by_matrix(target, dot, *product)
+    return plan_strips(target, *product, dot) if by_matrix is None else by_matrix
+
+
+def _emit(plan: StripPlan | MatrixPlan, *operands: Expr, fill: Any, write: Any) -> None:
+    """Emit the parallel loop over a plan's tasks."""
+    if isinstance(plan, MatrixPlan):
+        emit_by_matrix(plan, *operands, fill=fill, write=write)
+    else:
+        emit_strips(plan, *operands, fill=fill, write=write)
+
+
 def _fill_rows(
     shape: ConvShape,
-    plan: StripPlan,
+    plan: StripPlan | MatrixPlan,
     x: Expr,
     image: Expr,
     k0: Expr,
@@ -253,7 +278,7 @@ def _fill_rows(
     """Rows of channels k0 and on, each with its padding, one after the other; of pairs of channels,
     words."""
     top, left, _, right = shape.padding
-    lanes, dot = plan.tile.lanes, plan.dot
+    lanes, dot = plan.lanes, plan.dot
     zero = tirx.const(0, dot.word)
 
     def value(image: Expr, k: Expr, row: Expr, column: Expr, lanes: int) -> Expr:
@@ -264,7 +289,7 @@ def _fill_rows(
         return dot.pairs.two(low, high, lanes)
 
     with loop(count) as k, loop(rows + as_index(shape.kernel[0] - 1)) as r:
-        at = bind(k * as_index(plan.input_stride) + r * as_index(plan.pitch))
+        at = bind(plan.place(k, r))
         row = bind(row0 + r - as_index(top))
 
         def zeros(first: int, extent: int, at: Expr = at) -> None:

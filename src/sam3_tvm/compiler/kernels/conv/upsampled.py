@@ -165,6 +165,7 @@ def conv_upsampled_kernel(
     """
     # No pixel of a map meets its neighbours: a product of channels, as a 1 x 1 convolution is.
     dot = conv_dot(target, ConvShape(in_channels, out_channels, height, width), arithmetic)
+    dot = dot.by_vectors
     plan = _plan(target, out_channels, in_channels // dot.pack, height, width, dot)
     name = conv_upsampled_name(in_channels, out_channels, height, width, epilogue, arithmetic)
 
