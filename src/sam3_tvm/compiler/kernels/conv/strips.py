@@ -204,8 +204,8 @@ def conv_layout(
     """How a convolution's weights [O, I * taps] are packed: the output channels of a panel are the
     rows of the register tile, so that the scalars of a step lie in one cache line.
 
-    For a matrix unit they are [O, taps * I], and a step of a panel is its 32 channels' next 16 words:
-    two whole tiles.
+    For a matrix unit they are [O, taps * I], and a step of a panel is its 32 channels' next 16
+    words: two whole tiles.
     """
     if dot.matrix is not None:
         side = dot.matrix.side
