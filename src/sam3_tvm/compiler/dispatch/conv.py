@@ -6,10 +6,12 @@ parameters are stored as the function's arithmetic says; others stay in float32.
 
 Handled, in float32 with static channels and spatial sizes and a batch of any kind:
 
-- ``relax.nn.conv2d``: any kernel, stride, padding and dilation, without groups; 3 x 3 of stride 1
-  by Winograd's algorithm where that pays, which depends on its size;
+- ``relax.nn.conv2d``: any kernel, stride, padding and dilation, without groups; by a matrix unit
+  where the arithmetic and the target have one that fits; else 3 x 3 of stride 1 by Winograd's
+  algorithm where that pays, which depends on its size;
 - such a convolution, 3 x 3 with a border of 1, of ``relax.image.resize2d`` to twice the size by
-  the nearest pixel: one kernel, which never makes the larger picture;
+  the nearest pixel: one kernel, which never makes the larger picture, and another for a matrix
+  unit;
 - ``relax.nn.conv2d_transpose``: 2 x 2 with stride 2, without padding;
 - a convolution whose kernel covers its whole input: a matrix product, left to the pass that
   dispatches those (run it afterwards).

@@ -22,9 +22,9 @@ float32: most go by Winograd, which saves more, or over a picture of half the si
 
 Where it has a matrix unit for them, at 15 times the rate of float32, so do all filters whose
 channels, or im2col rows, make whole tiles: cut as
-:mod:`~sam3_tvm.compiler.kernels.conv.matrix_strips` says. The 588 rows of a patch of 14 x 14, padded
-to 608, are copied by vectors whose values lie 14 apart; 1008 x 1008 pixels to 1024 channels take
-4.4 ms on two threads of a Xeon of family 6, model 167, and 31 in float32.
+:mod:`~sam3_tvm.compiler.kernels.conv.matrix_strips` says. The 588 rows of a patch of 14 x 14,
+padded to 608, are copied by vectors whose values lie 14 apart; 1008 x 1008 pixels to 1024 channels
+take 4.4 ms on two threads of a Xeon of family 6, model 167, and 31 in float32.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def conv_kernel(
     shape of y. All else is float32. B is symbolic. Groups are not supported.
     """
     dot = conv_dot(target, shape, arithmetic)
-    plan = _plan(target, dot, *_product(shape, dot))
+    plan = _plan(target, dot, shape)
     fill = fill_rows if shape.dense else fill_im2col
     layout = conv_layout(target, arithmetic, dot)
     with kernel(conv_name(shape, epilogue, arithmetic, dot), dot.features, dot.llvm) as made:
@@ -225,8 +225,7 @@ def conv_transpose_kernel(
     shape = ConvShape(in_channels, out_channels, height, width)
     dot = conv_dot(target, shape, arithmetic)
     layout = conv_layout(target, arithmetic, dot)
-    product = _product(replace(shape, out_channels=4 * out_channels), dot)
-    plan = _plan(target, dot, *product)
+    plan = _plan(target, dot, replace(shape, out_channels=4 * out_channels))
     name = conv_transpose_name(in_channels, out_channels, height, width, epilogue, arithmetic)
     with kernel(name, dot.features, dot.llvm) as made:
         batch = size_var("batch")
@@ -276,10 +275,11 @@ def conv_transpose_kernel(
     return made.func
 
 
-def _plan(target: CpuTarget, dot: Dot, *product: Any) -> StripPlan | MatrixPlan:
-    """The cut of a :func:`_product` for an instruction that fits it."""
+def _plan(target: CpuTarget, dot: Dot, shape: ConvShape) -> StripPlan | MatrixPlan:
+    """The cut of a convolution's product for its :func:`conv_dot`."""
+    product = _product(shape, dot)
     by_matrix = plan_by_matrix(target, dot, *product)
-    return plan_strips(target, *product, dot=dot) if by_matrix is None else by_matrix
+    return plan_strips(target, *product, dot) if by_matrix is None else by_matrix
 
 
 def _emit(plan: StripPlan | MatrixPlan, *operands: Expr, fill: Any, write: Any) -> None:

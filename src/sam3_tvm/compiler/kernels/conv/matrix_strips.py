@@ -188,7 +188,8 @@ def plan_by_matrix(
         pixels = (lines - 1) * pitch + columns
         return -(-pixels // matrix.side) * matrix.side / (lines * columns)
 
-    tallest = 1 if taps[0] + reach[0] > 1 else max(1, min(rows, _PIXELS // pitch))
+    long = min(_PIXELS, longest_line(target, depth))
+    tallest = 1 if taps[0] + reach[0] > 1 else max(1, min(rows, long // pitch))
     lines = min(range(tallest, 0, -1), key=waste)
     wanted = 4 * target.cores
 
