@@ -105,8 +105,8 @@ BFLOAT16 = Arithmetic(
         "layers and convolutions with fewer than 32 outputs are float32: boxes and scores",
         "products of two activations outside attention are float32: the last of a mask",
         "convolutions of larger filters than 1 x 1 multiply and add in float32, but for those over "
-        "a doubled picture: most by Winograd's algorithm, which saves more; their weights are "
-        "bfloat16",
+        "a doubled picture and, where the CPU has a matrix unit, those of whole tiles: most by "
+        "Winograd's algorithm, which saves more; their weights are bfloat16",
     ),
 )
 """Products of bfloat16, added up in float32."""

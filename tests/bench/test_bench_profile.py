@@ -44,6 +44,16 @@ from sam3_tvm.bench.profile import (
             9 * 2 * 64 * 32 * 6 * 7,
         ),
         (
+            "conv3x3_matrix_64x32_12x12_bias_bfloat16",
+            [(1, 64, 12, 12), (1, 18, 1024), (32,), (1, 32, 12, 12)],
+            9 * 64 * 32 * 144,
+        ),
+        (
+            "conv_parities3x3_64x32_6x7_residual_bfloat16",
+            [(2, 64, 6, 7), (4, 8, 1024), (2, 32, 12, 14), (2, 32, 12, 14)],
+            16 * 2 * 64 * 32 * 6 * 7,
+        ),
+        (
             "conv_transpose2x2_96x48_12x12_bias",
             [(1, 96, 12, 12), (24, 96, 8), (48,), (1, 48, 24, 24)],
             4 * 96 * 48 * 144,
@@ -132,6 +142,8 @@ def test_a_profile_sums_to_the_functions_time():
         ("attention_16x64_packed_rotary_bfloat16", "bfloat16"),
         ("conv1x1_1024x256_12x432_bias_bfloat16", "bfloat16"),
         ("conv3x3_winograd_256x256_72x72_bias_bfloat16", "float32"),
+        ("conv3x3_matrix_256x256_72x72_bias_bfloat16", "bfloat16"),
+        ("conv_parities3x3_256x256_72x72_bfloat16", "bfloat16"),
         ("layer_norm_1024", "float32"),
     ],
 )

@@ -5,10 +5,12 @@ arguments say what a kernel had to compute and to move:
 
 - ``linear_KxN...`` of A ``[M, K]``: 2 M K N;
 - ``matmul_KxN...`` of A ``[..., M, K]``: 2 M K N for each product of the batch;
-- ``convHxW_CxD...`` with result ``[..., D, h, w]``: 2 H W C for each of its values;
+- ``convHxW_CxD...``, ``convHxW_matrix_CxD...`` with result ``[..., D, h, w]``: 2 H W C for each of
+  its values;
 - ``conv3x3_winograd_CxD...`` with result ``[B, D, h, w]``: 2 * 36 C D for each tile of 4 x 4
   values; the transforms, some hundredths of that, are not counted;
 - ``conv_upsampled3x3_CxD...`` with result ``[B, D, h, w]``: 2 * 9 C for each four of its values;
+- ``conv_parities3x3_CxD...`` the same: 2 * 4 C for each of its values;
 - ``conv_transposeHxW_CxD...`` of A ``[..., C, h, w]``: 2 H W D for each of its values;
 - ``attention_HxD...`` of q, k, v with result ``[..., E]``: 2 (D + E) for each pair of a query and a
   key in a head.
@@ -136,11 +138,13 @@ def kernel_arithmetic(name: str) -> str:
     """In what a kernel multiplies where the CPU can, by its name: float32, bfloat16 or int8.
 
     ``_w8a8`` and ``_bfloat16`` end the names of those that don't take float32; convolutions of
-    larger filters than 1 x 1 have bfloat16 weights, and products of float32.
+    larger filters than 1 x 1 have bfloat16 weights, and products of float32 but by a matrix unit.
     """
     if name.endswith("_w8a8"):
         return "int8"
-    pairs = re.match(r"linear|matmul|attention|conv1x1|conv_transpose", name)
+    pairs = re.match(
+        r"linear|matmul|attention|conv1x1|conv_transpose|conv_parities|conv\d+x\d+_matrix", name
+    )
     return "bfloat16" if pairs and name.endswith("_bfloat16") else "float32"
 
 
@@ -172,11 +176,13 @@ def kernel_flops(name: str, shapes: Sequence[Shape]) -> int | None:
         return 2 * int(found[1]) * int(found[2]) * last
     if found := re.match(r"conv_upsampled3x3_(\d+)x", name):
         return 2 * 9 * int(found[1]) * last // 4
+    if found := re.match(r"conv_parities3x3_(\d+)x", name):
+        return 2 * 4 * int(found[1]) * last
     if found := re.match(r"conv3x3_winograd_(\d+)x(\d+)", name):
         channels, features = map(int, found.groups())
         batch, _, height, width = shapes[-1]
         return 2 * 36 * channels * features * batch * -(-height // 4) * -(-width // 4)
-    if found := re.match(r"conv(\d+)x(\d+)_(\d+)x(\d+)", name):
+    if found := re.match(r"conv(\d+)x(\d+)_(?:matrix_)?(\d+)x(\d+)", name):
         height, width, channels, _ = map(int, found.groups())
         return 2 * height * width * channels * last
     if (found := re.match(r"attention_(\d+)x(\d+)", name)) and len(shapes) > 2:

@@ -26,3 +26,18 @@ def upsampled_rows(w, r):
     padded = np.pad(products, ((0, -count % r), (0, 0), (0, 0)))
     rows = padded.reshape(-1, r, 9, depth).transpose(0, 2, 1, 3).reshape(-1, depth)
     return rows.astype("float32")
+
+
+def parity_rows(w, r):
+    """Four parities for every r output channels, [ceil(O / r) * 4 r, 4 I], of w [O, I, 3, 3].
+
+    Weight m of the output 2 t + p reads pixel (2 t + p + m - 1) // 2, which is t + p + tap - 1."""
+    count, depth = w.shape[:2]
+    reads = np.zeros((2, 2, 3))
+    for p in range(2):
+        for m in range(3):
+            reads[p, (p + m - 1) // 2 + 1 - p, m] = 1
+    parities = np.einsum("ptm,qsn,okmn->opqtsk", reads, reads, w).reshape(count, 4, 4 * depth)
+    padded = np.pad(parities, ((0, -count % r), (0, 0), (0, 0)))
+    rows = padded.reshape(-1, r, 4, 4 * depth).transpose(0, 2, 1, 3).reshape(-1, 4 * depth)
+    return rows.astype("float32")

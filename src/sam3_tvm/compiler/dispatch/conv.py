@@ -6,10 +6,12 @@ parameters are stored as the function's arithmetic says; others stay in float32.
 
 Handled, in float32 with static channels and spatial sizes and a batch of any kind:
 
-- ``relax.nn.conv2d``: any kernel, stride, padding and dilation, without groups; 3 x 3 of stride 1
-  by Winograd's algorithm where that pays, which depends on its size;
+- ``relax.nn.conv2d``: any kernel, stride, padding and dilation, without groups; by a matrix unit
+  where the arithmetic and the target have one that fits; else 3 x 3 of stride 1 by Winograd's
+  algorithm where that pays, which depends on its size;
 - such a convolution, 3 x 3 with a border of 1, of ``relax.image.resize2d`` to twice the size by
-  the nearest pixel: one kernel, which never makes the larger picture;
+  the nearest pixel: one kernel, which never makes the larger picture, and another for a matrix
+  unit;
 - ``relax.nn.conv2d_transpose``: 2 x 2 with stride 2, without padding;
 - a convolution whose kernel covers its whole input: a matrix product, left to the pass that
   dispatches those (run it afterwards).
@@ -48,6 +50,13 @@ from sam3_tvm.compiler.kernels.conv.direct import (
     conv_transpose_name,
     pointwise_shape,
 )
+from sam3_tvm.compiler.kernels.conv.parities import (
+    PARITIES,
+    conv_parities_kernel,
+    conv_parities_name,
+    parity_plan,
+    parity_terms,
+)
 from sam3_tvm.compiler.kernels.conv.shape import ConvShape
 from sam3_tvm.compiler.kernels.conv.strips import conv_layout
 from sam3_tvm.compiler.kernels.conv.upsampled import (
@@ -56,12 +65,11 @@ from sam3_tvm.compiler.kernels.conv.upsampled import (
     ROW_TERMS,
     conv_upsampled_kernel,
     conv_upsampled_name,
+    upsampled_dot,
 )
 from sam3_tvm.compiler.kernels.conv.winograd import conv_winograd_kernel, conv_winograd_name
 from sam3_tvm.compiler.kernels.conv.winograd_plan import winograd_pays
-from sam3_tvm.compiler.kernels.product.dot import FMA
 from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
-from sam3_tvm.compiler.kernels.product.layout import PackedLayout
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = ["DispatchConv"]
@@ -179,31 +187,30 @@ class _Dispatch:
             return self._product(emit, shape)
         return self._conv(emit, shape)
 
-    def _layout(self, shape: ConvShape | None = None) -> PackedLayout:
-        """How the kernel takes its weights: the direct one of a shape, or any other."""
-        dot = FMA if shape is None else conv_dot(self.target, shape, self.arithmetic)
-        return conv_layout(self.target, self.arithmetic, dot)
-
     def _conv(self, emit: Emit, shape: ConvShape) -> Expr:
         chain, op = self.chain, relax.op
         x, weight = chain.conv.args
         residual, batch = chain.residual, x.ty.shape[0]
-        flat = pointwise_shape(self.target, shape)
+        flat = pointwise_shape(self.target, shape, self.arithmetic)
         if flat != shape:
             x = emit(op.reshape(x, (batch, flat.in_channels, flat.height, flat.width)))
             if residual is not None:
                 given = (batch, flat.out_channels, flat.height, flat.width)
                 residual = emit(op.reshape(residual, given))
+        dot = conv_dot(self.target, flat, self.arithmetic)
+        if dot.matrix is not None and shape.dense and shape.taps > 1:
+            # A tap after the other: a word is two channels of one.
+            weight = emit(op.permute_dims(weight, [0, 2, 3, 1]))
         rows = emit(op.reshape(weight, (shape.out_channels, -1)))
-        operands = [x, *pack_weights(emit, self._layout(shape), rows)]
+        layout = conv_layout(self.target, self.arithmetic, dot)
+        operands = [x, *pack_weights(emit, layout, rows)]
         out = (batch, flat.out_channels, flat.out_height, flat.out_width)
-        make, name_of = conv_kernel, conv_name
-        if winograd_pays(self.target, flat):
-            make, name_of = conv_winograd_kernel, conv_winograd_name
-        kernel = emit.kernel(
-            name_of(flat, chain.epilogue, self.arithmetic),
-            make(self.target, flat, chain.epilogue, self.arithmetic),
-        )
+        name, make = conv_name(flat, chain.epilogue, self.arithmetic, dot), conv_kernel
+        if dot.matrix is None and winograd_pays(self.target, flat):
+            name = conv_winograd_name(flat, chain.epilogue, self.arithmetic)
+            make = conv_winograd_kernel
+        made = make(self.target, flat, chain.epilogue, self.arithmetic)
+        kernel = emit.kernel(name, made)
         call = self._call(emit, kernel, operands, residual, out)
         if flat == shape:
             return call
@@ -222,7 +229,9 @@ class _Dispatch:
         kernel = emit.kernel(
             conv_transpose_name(*given), conv_transpose_kernel(self.target, *given)
         )
-        layout = self._layout(ConvShape(channels, out_channels, height, width))
+        shape = ConvShape(channels, out_channels, height, width)
+        dot = conv_dot(self.target, shape, self.arithmetic)
+        layout = conv_layout(self.target, self.arithmetic, dot)
         operands = [x, *pack_weights(emit, layout, rows)]
         out = (x.ty.shape[0], out_channels, 2 * height, 2 * width)
         return self._call(emit, kernel, operands, None, out)
@@ -230,29 +239,32 @@ class _Dispatch:
     def _conv_upsampled(self, emit: Emit, shape: ConvShape, x: Expr) -> Expr:
         op, chain, weight = relax.op, self.chain, self.chain.conv.args[1]
         channels, depth = shape.out_channels, shape.in_channels
-        r = self._layout().width
+        pooled = (depth, channels, shape.height // 2, shape.width // 2)
+        plan = parity_plan(self.target, *pooled, self.arithmetic)
+        given = (*pooled, chain.epilogue, self.arithmetic)
+        # Each pair of channels has nine weights, and for each product of these sums of them.
+        if plan is None:
+            name, made = conv_upsampled_name(*given), conv_upsampled_kernel(self.target, *given)
+            dot = upsampled_dot(self.target, depth, self.arithmetic)
+            terms, products = np.kron(np.array(ROW_TERMS), np.array(COLUMN_TERMS)).T, PRODUCTS
+        else:
+            name, made = conv_parities_name(*given), conv_parities_kernel(self.target, *given)
+            dot, terms, products = plan.dot, parity_terms(), PARITIES
+        layout = conv_layout(self.target, self.arithmetic, dot)
+        taps, r = terms.shape[1] // products, layout.width
         groups = -(-channels // r)
-        # Each pair of channels has nine weights and gets nine sums of them: a product by 9 x 9.
-        terms = np.kron(np.array(ROW_TERMS), np.array(COLUMN_TERMS)).T.astype("float32")
         weight = emit(op.reshape(weight, (channels * depth, 9)))
-        weight = emit(op.matmul(weight, relax.const(terms)))
-        weight = emit(op.reshape(weight, (channels, depth, PRODUCTS)))
+        weight = emit(op.matmul(weight, relax.const(terms.astype("float32"))))
+        weight = emit(op.reshape(weight, (channels, depth, products * taps)))
         if channels % r:
             missing = groups * r - channels
             weight = emit(op.nn.pad(weight, [0, missing, 0, 0, 0, 0]))
-        weight = emit(op.reshape(weight, (groups, r, depth, PRODUCTS)))
-        weight = emit(op.permute_dims(weight, [0, 3, 1, 2]))
-        count = groups * PRODUCTS * r
-        rows = emit(op.reshape(weight, (count, depth)))
-        pooled = (shape.height // 2, shape.width // 2)
-        given = (depth, channels, *pooled, chain.epilogue, self.arithmetic)
-        kernel = emit.kernel(
-            conv_upsampled_name(*given), conv_upsampled_kernel(self.target, *given)
-        )
-        layout = self._layout(ConvShape(depth, channels, *pooled))
+        weight = emit(op.reshape(weight, (groups, r, depth, products, taps)))
+        weight = emit(op.permute_dims(weight, [0, 3, 1, 4, 2]))
+        rows = emit(op.reshape(weight, (groups * products * r, taps * depth)))
         operands = [x, *pack_weights(emit, layout, rows)]
         out = (x.ty.shape[0], channels, shape.out_height, shape.out_width)
-        return self._call(emit, kernel, operands, chain.residual, out)
+        return self._call(emit, emit.kernel(name, made), operands, chain.residual, out)
 
     def _product(self, emit: Emit, shape: ConvShape) -> Expr:
         """One output pixel: reshape, matmul, and the epilogue as operators."""

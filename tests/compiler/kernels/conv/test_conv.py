@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import tvm
+from conv_testing import convolution
 
 from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.kernels.conv.direct import (
@@ -35,24 +36,6 @@ SHAPES = {
     "strided": ConvShape(3, 20, 28, 31, (3, 3), (2, 2), padding=(1, 1, 1, 1)),
     "dilated": ConvShape(3, 20, 14, 13, (3, 3), (1, 1), (2, 2, 2, 2), (2, 2)),
 }
-
-
-def _conv(x: np.ndarray, w: np.ndarray, shape: ConvShape) -> np.ndarray:
-    """The definition, in float64: one tap after the other."""
-    top, left, bottom, right = shape.padding
-    padded = np.pad(x.astype("float64"), ((0, 0), (0, 0), (top, bottom), (left, right)))
-    out = np.zeros((len(x), shape.out_channels, shape.out_height, shape.out_width))
-    for i in range(shape.kernel[0]):
-        for j in range(shape.kernel[1]):
-            y0, x0 = i * shape.dilation[0], j * shape.dilation[1]
-            seen = padded[
-                :,
-                :,
-                y0 : y0 + shape.stride[0] * (shape.out_height - 1) + 1 : shape.stride[0],
-                x0 : x0 + shape.stride[1] * (shape.out_width - 1) + 1 : shape.stride[1],
-            ]
-            out += np.einsum("bihw,oi->bohw", seen, w[:, :, i, j].astype("float64"))
-    return out
 
 
 def _finish(
@@ -117,7 +100,7 @@ def test_convolution_is_its_definition(name: str, batch: int, epilogue: Epilogue
         *(a for a in (bias, residual) if a is not None),
         out=out,
     )
-    _assert_close(got, _finish(_conv(x, w, shape), bias, epilogue.activation, residual))
+    _assert_close(got, _finish(convolution(x, w, shape), bias, epilogue.activation, residual))
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""Convolutions: direct, transposed, over an upsampled picture, by Winograd's algorithm."""
+"""Convolutions: direct, transposed, over an upsampled picture, by Winograd's, by a matrix unit."""

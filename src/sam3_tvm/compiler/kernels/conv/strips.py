@@ -51,7 +51,7 @@ from sam3_tvm.compiler.kernels.product.stored_weights import widen_panel
 from sam3_tvm.compiler.kernels.product.tile import HeldTile, RegisterTile, wide_tile
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
-__all__ = ["StripPlan", "conv_layout", "emit_strips", "plan_strips"]
+__all__ = ["StripPlan", "conv_layout", "emit_strips", "plan_strips", "skewed"]
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,15 @@ class StripPlan:
         """Tasks that share a strip."""
         return -(-self.panels // self.chunk)
 
+    @property
+    def lanes(self) -> int:
+        """Values of a vector."""
+        return self.tile.lanes
+
+    def place(self, k: Expr, row: Expr) -> Expr:
+        """Where the row of scratch starts that is row ``row`` of input channel ``k``."""
+        return k * as_index(self.input_stride) + row * as_index(self.pitch)
+
     def pixels(self, rows: Expr | int) -> Expr | int:
         """The run of pixels from the first to the last wanted one of some rows."""
         return (rows - 1) * self.pitch + self.columns
@@ -125,13 +134,13 @@ class StripPlan:
     @property
     def sums_stride(self) -> int:
         """From the sums of an output channel to those of the next."""
-        return _skewed(self.tiles * self.tile.columns, self.tile.lanes)
+        return skewed(self.tiles * self.tile.columns, self.tile.lanes)
 
     @property
     def map_stride(self) -> int:
         """From a run of pixels in scratch to the next."""
         reach = (self.taps[0] - 1) * self.pitch + self.taps[1] - 1 + self.reach
-        return _skewed(self.tiles * self.tile.columns + reach, self.tile.lanes)
+        return skewed(self.tiles * self.tile.columns + reach, self.tile.lanes)
 
     @property
     def input_stride(self) -> int:
@@ -139,7 +148,7 @@ class StripPlan:
         return self.maps * self.map_stride
 
 
-def _skewed(extent: int, lanes: int) -> int:
+def skewed(extent: int, lanes: int) -> int:
     """At least ``extent``, whole vectors, and an odd number of them: rows that lie a power of
     two apart would fight for the same cache sets."""
     vectors = -(-extent // lanes)
@@ -193,7 +202,14 @@ def conv_layout(
     target: CpuTarget, arithmetic: Arithmetic = FLOAT32, dot: Dot = FMA
 ) -> PackedLayout:
     """How a convolution's weights [O, I * taps] are packed: the output channels of a panel are the
-    rows of the register tile, so that the scalars of a step lie in one cache line."""
+    rows of the register tile, so that the scalars of a step lie in one cache line.
+
+    For a matrix unit they are [O, taps * I], and a step of a panel is its 32 channels' next 16
+    words: two whole tiles.
+    """
+    if dot.matrix is not None:
+        side = dot.matrix.side
+        return PackedLayout(2 * side, side * dot.pack, arithmetic.weights)
     return PackedLayout(wide_tile(target).rows, dot.pack, arithmetic.weights)
 
 

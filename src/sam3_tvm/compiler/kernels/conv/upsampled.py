@@ -45,8 +45,7 @@ from __future__ import annotations
 from tvm import tirx
 
 from sam3_tvm.arithmetic import FLOAT32, Arithmetic
-from sam3_tvm.compiler.kernels.conv.direct import conv_dot
-from sam3_tvm.compiler.kernels.conv.shape import ConvShape
+from sam3_tvm.compiler.kernels.conv.doubled import store_doubled
 from sam3_tvm.compiler.kernels.conv.strips import StripPlan, conv_layout, emit_strips
 from sam3_tvm.compiler.kernels.emit import (
     Expr,
@@ -57,17 +56,15 @@ from sam3_tvm.compiler.kernels.emit import (
     loop,
     size_var,
     splat,
-    spread,
     store,
     tensor,
     vectors,
     when,
 )
-from sam3_tvm.compiler.kernels.product.dot import Dot
+from sam3_tvm.compiler.kernels.product.dot import FMA, Dot, dot_for
 from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
 from sam3_tvm.compiler.kernels.product.stored_weights import name_suffix, scale_argument
 from sam3_tvm.compiler.kernels.product.tile import wide_tile
-from sam3_tvm.compiler.kernels.vector_math import interleaved
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = [
@@ -76,6 +73,7 @@ __all__ = [
     "ROW_TERMS",
     "conv_upsampled_kernel",
     "conv_upsampled_name",
+    "upsampled_dot",
 ]
 
 ROW_TERMS = ((1, 1, 1), (1, 0, 0), (0, 0, -1))
@@ -105,6 +103,13 @@ def conv_upsampled_name(
     """What a kernel of :func:`conv_upsampled_kernel` is called."""
     sizes = f"{in_channels}x{out_channels}_{height}x{width}"
     return f"conv_upsampled3x3_{sizes}{epilogue}{name_suffix(arithmetic.weights)}"
+
+
+def upsampled_dot(target: CpuTarget, in_channels: int, arithmetic: Arithmetic) -> Dot:
+    """The instruction that a kernel of :func:`conv_upsampled_kernel` is made of: pairs where input
+    channels are pairs."""
+    dot = dot_for(target, arithmetic).by_vectors
+    return FMA if in_channels % dot.pack else dot
 
 
 def _plan(
@@ -163,8 +168,7 @@ def conv_upsampled_kernel(
     rounded after these sums, by row of a panel; int8 has ``scale``, a factor for each row of each
     panel. All else is float32. B is symbolic.
     """
-    # No pixel of a map meets its neighbours: a product of channels, as a 1 x 1 convolution is.
-    dot = conv_dot(target, ConvShape(in_channels, out_channels, height, width), arithmetic)
+    dot = upsampled_dot(target, in_channels, arithmetic)
     plan = _plan(target, out_channels, in_channels // dot.pack, height, width, dot)
     name = conv_upsampled_name(in_channels, out_channels, height, width, epilogue, arithmetic)
 
@@ -202,20 +206,8 @@ def conv_upsampled_kernel(
                         quads = _combine(plan, sums, offset, factors, lanes)
                         for down, pair in enumerate(quads):
                             out_row = bind((row0 + line) * as_index(2) + as_index(down))
-                            for mixed, side, width2 in interleaved(pair, lanes):
-                                here = (
-                                    image,
-                                    channel,
-                                    out_row,
-                                    column * as_index(2) + as_index(side),
-                                )
-                                other = None
-                                if residual is not None:
-                                    other = load(residual, *here, lanes=width2)
-                                mixed = epilogue.apply(
-                                    mixed, width2, bias=spread(shift, width2), residual=other
-                                )
-                                store(y, mixed, *here, lanes=width2)
+                            here = (image, channel, out_row, column)
+                            store_doubled(y, pair, lanes, here, epilogue, shift, residual)
 
             # The first panel of a group writes for all nine.
             wanted = row // as_index(r) % as_index(PRODUCTS) == as_index(0)

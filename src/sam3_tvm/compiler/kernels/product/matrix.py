@@ -41,11 +41,14 @@ class Place:
         buffer: a buffer.
         at: indices of the first row's first value.
         stride: distance of rows, in bytes.
+        step: of A, bytes from the first 16 words of a row to the next; by default they follow each
+            other. In tiles of their own, 32 rows of 16 words, A is read front to back.
     """
 
     buffer: Expr
     at: tuple[Expr, ...]
     stride: int
+    step: int = 4 * _SIDE
 
     def arguments(self) -> tuple[Expr, Expr]:
         """Address and stride, as an imported function takes them."""
@@ -91,9 +94,16 @@ class Matrix:
         T.evaluate(tirx.call_extern("void", "sam3_amx_end"))
 
     def multiply_add(
-        self, shape: tuple[int, int], c: Place, a: Place, b: Place, steps: Expr, fresh: Expr
+        self,
+        shape: tuple[int, int],
+        c: Place,
+        a: Place,
+        b: Place,
+        steps: Expr,
+        fresh: Expr,
+        runs: tuple[int, int, int] = (1, 0, 0),
     ) -> None:
-        """Emit ``C = A B`` or ``C += A B``.
+        """Emit ``C = A B`` or ``C += A B``, or the sum of several such products.
 
         Args:
             shape: rows and columns of C, 16 or 32 each.
@@ -102,12 +112,14 @@ class Matrix:
             b: words of K, one row for each.
             steps: words of K, a whole number of 16.
             fresh: whether sums start at zero.
+            runs: how many products, and the bytes from one's A and B to the next one's.
         """
         rows, columns = (size // _SIDE for size in shape)
         name = _name(self.instruction, rows, columns)
         places = (value for place in (c, a, b) for value in place.arguments())
         flags = (steps.astype("int32"), fresh.astype("int32"))
-        T.evaluate(tirx.call_extern("void", name, *places, *flags))
+        fixed = (tirx.const(value, "int32") for value in (a.step, *runs))
+        T.evaluate(tirx.call_extern("void", name, *places, *flags, *fixed))
 
 
 AMX_BF16 = Matrix("tdpbf16ps", "AMXBF16")
@@ -191,7 +203,7 @@ def _product(instruction: str, rows: int, columns: int) -> str:
     distances = indented([f"%ad{i} = mul i64 %as, {_SIDE * i}" for i in range(rows)])
     return f"""
 define void @{_name(instruction, rows, columns)}(ptr %c, i32 %cs.i, ptr %a, i32 %as.i, ptr %b,
-    i32 %bs.i, i32 %steps, i32 %fresh) alwaysinline {{
+    i32 %bs.i, i32 %steps, i32 %fresh, i32 %ak, i32 %runs, i32 %a.far, i32 %b.far) alwaysinline {{
 entry:
   %cs = sext i32 %cs.i to i64
   %as = sext i32 %as.i to i64
@@ -203,23 +215,34 @@ entry:
   br i1 %is.fresh, label %zero, label %load
 zero:
 {over_sums("tilezero(i8 {t})")}
-  br label %loop
+  br label %run
 load:
 {over_sums("tileloadd64(i8 {t}, ptr {at}, i64 %cs)")}
-  br label %loop
+  br label %run
+run:
+  %n = phi i32 [ 0, %zero ], [ 0, %load ], [ %n.next, %ran ]
+  %a.n = phi ptr [ %a, %zero ], [ %a, %load ], [ %a.n.next, %ran ]
+  %b.n = phi ptr [ %b, %zero ], [ %b, %load ], [ %b.n.next, %ran ]
+  %more.runs = icmp slt i32 %n, %runs
+  br i1 %more.runs, label %loop, label %done
 loop:
-  %k = phi i32 [ 0, %zero ], [ 0, %load ], [ %k.next, %body ]
-  %a.k = phi ptr [ %a, %zero ], [ %a, %load ], [ %a.next, %body ]
-  %b.k = phi ptr [ %b, %zero ], [ %b, %load ], [ %b.next, %body ]
+  %k = phi i32 [ 0, %run ], [ %k.next, %body ]
+  %a.k = phi ptr [ %a.n, %run ], [ %a.next, %body ]
+  %b.k = phi ptr [ %b.n, %run ], [ %b.next, %body ]
   %more = icmp slt i32 %k, %steps
-  br i1 %more, label %body, label %done
+  br i1 %more, label %body, label %ran
 body:
 {indented(b_loads[:2] + a_loads[:2] + b_loads[2:] + a_loads[2:])}
 {over_sums(instruction + "(i8 {t}, i8 {a}, i8 {b})")}
   %k.next = add i32 %k, {_SIDE}
-  %a.next = getelementptr i8, ptr %a.k, i64 {_SIDE * 4}
+  %a.next = getelementptr i8, ptr %a.k, i32 %ak
   %b.next = getelementptr i8, ptr %b.k, i64 %step
   br label %loop
+ran:
+  %n.next = add i32 %n, 1
+  %a.n.next = getelementptr i8, ptr %a.n, i32 %a.far
+  %b.n.next = getelementptr i8, ptr %b.n, i32 %b.far
+  br label %run
 done:
 {over_sums("tilestored64(i8 {t}, ptr {at}, i64 %cs)")}
   ret void
