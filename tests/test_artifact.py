@@ -12,6 +12,7 @@ import pytest
 from sam3_tvm import artifact
 from sam3_tvm.artifact import ArtifactError
 from sam3_tvm.binary import Binary
+from sam3_tvm.runtime.execution.module import load_functions
 
 sys.path.insert(0, str(Path(__file__).parent / "runtime"))
 import toy
@@ -118,6 +119,43 @@ class TestHost:
         with pytest.raises(ArtifactError, match=says) as caught:
             self.check(**change)
         assert "sam3-tvm compile" in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("lacking", "both"),
+        [
+            ({"AMXBF16"}, "x86-64-v4+avx512bf16"),
+            ({"AMXBF16", "AVX512BF16"}, "x86-64-v4"),
+            ({"AMXBF16", "AVX512F"}, None),
+        ],
+    )
+    def test_a_target_for_both_machines_is_named_where_there_is_one(self, lacking, both):
+        needed = {"AVX2", "AVX512F", "AMXBF16", "AVX512BF16"}
+        self.target = artifact.Target(
+            "llvm",
+            "x86-64-v4+amxbf16+avx512bf16",
+            "x86-64-v4",
+            "x86_64-unknown-linux-gnu",
+            tuple(sorted(needed)),
+        )
+        with pytest.raises(ArtifactError, match="this CPU lacks AMXBF16") as caught:
+            self.check(features=needed - lacking)
+        assert ("for both machines" in str(caught.value)) is (both is not None)
+        assert both is None or f"--target {both} for both machines" in str(caught.value)
+
+    def test_tiles_that_the_system_refuses_are_told_from_a_cpu_without(self, made, monkeypatch):
+        target = dataclasses.replace(made.manifest.target, cpu_features=("AMXBF16",))
+        opened = dataclasses.replace(
+            made, manifest=dataclasses.replace(made.manifest, target=target)
+        )
+        monkeypatch.setattr(artifact.host, "features", lambda: frozenset({"AVX2"}))
+        for refused, says in (
+            (frozenset({"AMXBF16"}), "the system grants this process no tile registers, so no "),
+            (frozenset(), "this CPU lacks "),
+        ):
+            monkeypatch.setattr(artifact.host, "refused_features", lambda refused=refused: refused)
+            for refuse in (opened.check_host, lambda: load_functions(opened)):
+                with pytest.raises(ArtifactError, match=f"{says}AMXBF16; compile it again"):
+                    refuse()
 
     def test_this_machine_is_detected(self, made):
         made.check_host()

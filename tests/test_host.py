@@ -30,6 +30,71 @@ def test_features_beyond_levels_come_from_the_system():
     assert host._of_cpuinfo("", {"AVX2"}) == host._of_sysctl("") == set()
 
 
+TILES = X86.replace("avx_vnni", "amx_tile amx_bf16 amx_int8")
+WITH_AVX512 = {"AVX2": True, "AVX512F": True}
+
+
+class Kernel:
+    """Linux, which grants tile registers or doesn't, and counts who asks."""
+
+    def __init__(self, monkeypatch, cpuinfo, answer):
+        self.asked = []
+        monkeypatch.setattr(host.platform, "machine", lambda: "x86_64")
+        monkeypatch.setattr(host, "_read", {"/proc/cpuinfo": cpuinfo}.__getitem__)
+        monkeypatch.setattr(host, "__cpu_features__", WITH_AVX512)
+        monkeypatch.setattr(host, "_sysctl", lambda: "")
+        host._has_tiles.cache_clear()
+
+        def syscall(*arguments):
+            self.asked.append(arguments)
+            return answer
+
+        monkeypatch.setattr(host.ctypes, "CDLL", lambda name: SimpleNamespace(syscall=syscall))
+
+
+@pytest.fixture
+def kernel(monkeypatch):
+    with monkeypatch.context() as patch:
+        yield lambda *arguments: Kernel(patch, *arguments)
+    host._has_tiles.cache_clear()
+
+
+AMX = {"AMXBF16", "AMXINT8"}
+
+
+def test_tiles_are_a_feature_where_the_system_grants_their_registers(kernel):
+    linux = kernel(TILES, 0)
+    assert host.features() == {*WITH_AVX512, "AVX512BF16", "AVX512VNNI"} | AMX
+    assert host.multiplies_in_tiles()
+    assert not host.refused_features()
+    # arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA), once for all threads.
+    assert linux.asked == [(158, 0x1023, 18)]
+
+
+def test_tiles_that_the_system_refuses_are_no_feature(kernel):
+    linux = kernel(TILES, -1)
+    assert host.features() == {*WITH_AVX512, "AVX512BF16", "AVX512VNNI"}
+    assert not host.multiplies_in_tiles()
+    assert host.multiplies_bfloat16()
+    assert host.refused_features() == AMX
+    assert len(linux.asked) == 1
+
+
+@pytest.mark.parametrize("cpuinfo", [X86, ""])
+def test_nobody_asks_for_tiles_that_the_cpu_lacks(kernel, cpuinfo):
+    linux = kernel(cpuinfo, 0)
+    assert not host.features() & AMX
+    assert not host.refused_features()
+    assert not linux.asked
+
+
+def test_a_system_that_knows_no_such_call_grants_no_tiles(kernel, monkeypatch):
+    kernel(TILES, 0)
+    monkeypatch.setattr(host.ctypes, "CDLL", lambda name: SimpleNamespace())
+    assert not host.features() & AMX
+    assert host.refused_features() == AMX
+
+
 def test_flags_of_another_cpu_are_not_believed():
     # Emulators of user programs show the machine that they run on.
     assert host._of_cpuinfo(X86, {"AVX2"}) == {"AVXVNNI"}

@@ -23,6 +23,7 @@ __all__ = [
 
 _FEWEST_OUTPUTS = 32
 _FEWEST_BYTES = 64
+_FEWEST_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Arithmetic:
     Attributes:
         name: as manifests spell it.
         weights: dtype in which the weights of linear layers and convolutions are stored. int8 is
-            symmetric, with a float32 scale per output channel.
+            symmetric, with a float32 scale per output channel. See :meth:`of_table`, too.
         activations: dtype in which products take what they multiply by weights; float32 on CPUs
             that have no instruction for it.
         sums: dtype in which products are added up.
@@ -75,6 +76,13 @@ class Arithmetic:
         rest = self.besides
         return FLOAT32 if rest is BFLOAT16 and outputs < _FEWEST_OUTPUTS else rest
 
+    def of_table(self, rows: int) -> str:
+        """The precision of a table that rows are looked up in: that of weights, but no int8, whose
+        steps would be as wide as a row's largest value asks for. Small ones are float32."""
+        if rows < _FEWEST_ROWS:
+            return "float32"
+        return "bfloat16" if self.besides.weights == "int8" else self.besides.weights
+
     @property
     def besides(self) -> Arithmetic:
         """The scheme of convolutions and attention, and of layers that it excepts."""
@@ -86,7 +94,8 @@ class Arithmetic:
 
 _NARROW = (
     "weights that a call brings are float32: they are known too late to be rounded",
-    "biases, norms and tables are float32: they are few",
+    "biases, norms and tables are float32: they are few; the table of tokens is as weights are, "
+    "and bfloat16 beside int8",
 )
 
 FLOAT32 = Arithmetic("float32", "float32")

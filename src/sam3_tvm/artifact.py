@@ -359,12 +359,20 @@ def check_host(
         raise ArtifactError(
             f"{artifact}: built for {built.system}, and this is {running}; {advice}"
         )
+    refused: Collection[str] = ()
     if features is None:
-        features = host.features()
+        features, refused = host.features(), host.refused_features()
     if lacking := [f for f in target.cpu_features if f not in features]:
+        names = target.level.split("+")
+        dropped = [name for name in names[1:] if name.upper() in lacking]
+        if len(dropped) == len(lacking):
+            both = "+".join(name for name in names if name not in dropped)
+            advice += f", or with --target {both} for both machines"
+        without = "this CPU lacks"
+        if set(lacking) <= set(refused):
+            without = "the system grants this process no tile registers, so no"
         raise ArtifactError(
-            f"{artifact}: built for {target.level}, and this CPU lacks {', '.join(lacking)}; "
-            f"{advice}"
+            f"{artifact}: built for {target.level}, and {without} {', '.join(lacking)}; {advice}"
         )
 
 

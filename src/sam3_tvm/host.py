@@ -32,9 +32,11 @@ __all__ = [
     "level_of",
     "memory_bytes",
     "multiplies_bfloat16",
+    "multiplies_in_tiles",
     "multiplies_int8",
     "peak_bytes",
     "physical_cores",
+    "refused_features",
     "resident_bytes",
 ]
 
@@ -108,6 +110,16 @@ def features() -> frozenset[str]:
     return frozenset(found | more | _of_sysctl(_sysctl()))
 
 
+def refused_features() -> frozenset[str]:
+    """What the CPU has and the system doesn't grant this process: AMX's, whose registers Linux may
+    refuse, or an older one doesn't know. Not among :func:`features`."""
+    if platform.machine() == "aarch64":
+        return frozenset()
+    basis = {name for name, there in __cpu_features__.items() if there}
+    tiled = _of_cpuinfo(_read("/proc/cpuinfo"), basis) & _ON_REQUEST
+    return frozenset(tiled if tiled and not _has_tiles() else ())
+
+
 def level_of(machine: str, present: Container[str]) -> str | None:
     """The highest level that a machine has every instruction of; None if it has none's.
 
@@ -131,6 +143,12 @@ def level_of(machine: str, present: Container[str]) -> str | None:
 def multiplies_bfloat16() -> bool:
     """Whether the CPU has instructions that multiply bfloat16 and add in float32."""
     return not features().isdisjoint({"AVX512BF16", "BF16"})
+
+
+def multiplies_in_tiles() -> bool:
+    """Whether it has instructions that multiply tiles of bfloat16, several times as many at once,
+    and the system lets this process use them."""
+    return {"AMXBF16", "AVX512BF16"} <= features()
 
 
 def multiplies_int8() -> bool:

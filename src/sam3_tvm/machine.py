@@ -26,6 +26,8 @@ class Machine:
         level: the highest level of CPU targets whose instructions it has.
         bfloat16: whether it multiplies bfloat16, faster than float32.
         int8: whether it multiplies int8, faster than either.
+        tiles: whether it multiplies bfloat16 in tiles (AMX), faster than in vectors.
+        refused: features that the CPU has and the system doesn't grant, in alphabetical order.
         cores: CPUs that this process may use.
         memory_bytes: physical memory, None where the system does not tell.
     """
@@ -36,6 +38,8 @@ class Machine:
     level: str
     bfloat16: bool
     int8: bool
+    tiles: bool
+    refused: tuple[str, ...]
     cores: int
     memory_bytes: int | None
 
@@ -75,6 +79,8 @@ def describe() -> Machine:
         level=cpu_level(platform.machine(), host.features()),
         bfloat16=host.multiplies_bfloat16(),
         int8=host.multiplies_int8(),
+        tiles=host.multiplies_in_tiles(),
+        refused=tuple(sorted(host.refused_features())),
         cores=host.cores(),
         memory_bytes=host.memory_bytes(),
     )

@@ -41,9 +41,9 @@ def test_ours_and_pytorch_are_compared_and_timed_in_every_part(tiny_artifact, tm
         assert len(timing["seconds"]) >= 2
         assert min(timing["seconds"]) > 0
     # Before the first turn, and after each of two engines in two turns.
-    peaks = {p["arithmetic"]: p for p in data["peaks"]}
-    assert len(peaks["float32"]["rates"]) == 5
-    for peak in peaks.values():
+    assert {"float32", "bfloat16", "int8"} == {p["arithmetic"] for p in data["peaks"]}
+    assert len(data["peaks"][0]["rates"]) == 5
+    for peak in data["peaks"]:
         assert len(peak["rates"]) == (5 if peak["instruction"] else 0)
     prompts = {t["part"]: t for t in data["prompts"]}
     assert list(prompts) == list(PROMPT_ROWS)
@@ -249,6 +249,10 @@ def test_the_profile_shows_kernels_with_their_rates(tiny_artifact, tmp_path):
     assert "between them" in result.stdout
     data = json.loads(output.read_text())
     (found,) = data["functions"]
+    assert data["held_to"]["float32"] == "FMA"
+    assert data["peaks"] == {k: data["instructions"][name] for k, name in data["held_to"].items()}
+    if len(data["instructions"]) > len(data["held_to"]):
+        assert "'of peak' holds float32 to that of FMA, " in result.stdout
     assert found["function"] == "scoring"
     assert 0 < found["share_of_peak"] < 1
     assert [p.name for p in tmp_path.iterdir()] == ["profile.json"]

@@ -13,6 +13,7 @@ from sam3_tvm.bench.peak import (
     chains,
     find_instructions,
     func_name,
+    held_to,
     operands,
     peak_kernel,
 )
@@ -23,9 +24,7 @@ FMA = INSTRUCTIONS[0]
 
 
 def chosen(target: CpuTarget, arithmetic: str) -> Instruction:
-    found = find_instructions(target)[arithmetic]
-    assert found is not None
-    return found
+    return find_instructions(target)[arithmetic][0]
 
 
 def build(target: CpuTarget, instruction: Instruction, tasks: int, steps: int):
@@ -74,6 +73,26 @@ def test_every_chain_adds_bytes_where_the_cpu_has_them_in_short_vectors():
     added_by_ones("x86-64-v3+avxvnni", "int8", 5)
 
 
+@pytest.mark.parametrize("steps", [0, 1, 5])
+@pytest.mark.parametrize(
+    ("level", "arithmetic"),
+    [
+        pytest.param("avx512bf16+amxbf16", "bfloat16", marks=pytest.mark.cpu("AMXBF16")),
+        pytest.param("avx512vnni+amxint8", "int8", marks=pytest.mark.cpu("AMXINT8")),
+    ],
+)
+def test_every_chain_adds_tiles_where_the_cpu_has_them(level, arithmetic, steps):
+    target = CpuTarget.parse(f"x86-64-v4+{level}")
+    one = chosen(target, arithmetic)
+    assert (one.dot.matrix is not None, one.width(target), chains(target, one)) == (True, 256, 4)
+    out = tvm.runtime.tensor(np.full((2, 1024), 7, one.dot.sum))
+    run = build(target, one, 2, steps)[func_name(one)]
+    run(tvm.runtime.tensor(operands(one, 256)), out)
+    np.testing.assert_array_equal(out.numpy(), np.full((2, 1024), steps * 16 * one.dot.pack))
+    # As many as the rate counts: a multiplication and an addition for each.
+    assert one.operations(target) == 2 * 256 * 16 * one.dot.pack
+
+
 @pytest.mark.parametrize(
     ("level", "arithmetic", "register", "instruction"),
     [
@@ -84,6 +103,8 @@ def test_every_chain_adds_bytes_where_the_cpu_has_them_in_short_vectors():
         ("x86-64-v4+avx512vnni", "int8", "zmm", "vpdpbusd"),
         ("x86-64-v3+avxvnni", "int8", "ymm", "vpdpbusd"),
         ("x86-64-v4+avxvnni", "int8", "ymm", "vpdpbusd"),
+        ("x86-64-v4+avx512bf16+amxbf16", "bfloat16", "tmm", "tdpbf16ps"),
+        ("x86-64-v4+avx512vnni+amxint8", "int8", "tmm", "tdpbusd"),
     ],
 )
 def test_the_loop_is_one_instruction_in_registers(level, arithmetic, register, instruction):
@@ -96,25 +117,49 @@ def test_the_loop_is_one_instruction_in_registers(level, arithmetic, register, i
     # A chain that were spilled would be loaded for its instruction.
     assert not [line for line in found if "(%rsp)" in line or "[sp" in line]
     # What is given as LLVM's text is inlined.
-    assert "sam3_bf16" not in assembly
+    assert "sam3_" not in assembly
 
 
-def test_what_a_cpu_has_no_instruction_for_is_known():
-    names = {
-        level: {
-            kind: one and one.name
-            for kind, one in find_instructions(CpuTarget.parse(level)).items()
-        }
-        for level in ("x86-64-v3", "x86-64-v4+avx512bf16+avx512vnni")
-    }
-    assert names == {
-        "x86-64-v3": {"float32": "FMA", "bfloat16": None, "int8": None},
-        "x86-64-v4+avx512bf16+avx512vnni": {
-            "float32": "FMA",
-            "bfloat16": "vdpbf16ps",
-            "int8": "vpdpbusd",
-        },
-    }
+NAMES = {
+    "x86-64-v3": {"float32": ["FMA"], "bfloat16": [], "int8": []},
+    "x86-64-v4+avx512bf16+avx512vnni": {
+        "float32": ["FMA"],
+        "bfloat16": ["vdpbf16ps"],
+        "int8": ["vpdpbusd"],
+    },
+    "x86-64-v4+amxbf16+amxint8+avx512bf16+avx512vnni+avxvnni": {
+        "float32": ["FMA"],
+        "bfloat16": ["tdpbf16ps", "vdpbf16ps"],
+        "int8": ["tdpbusd", "vpdpbusd"],
+    },
+}
+
+
+@pytest.mark.parametrize("level", NAMES)
+def test_what_a_cpu_has_instructions_for_is_known_and_the_widest_comes_first(level):
+    found = find_instructions(CpuTarget.parse(level))
+    assert {kind: [one.name for one in ones] for kind, ones in found.items()} == NAMES[level]
+
+
+@pytest.mark.parametrize(
+    ("artifact", "held"),
+    [
+        ("x86-64-v4+amxbf16+avx512bf16", ("tdpbf16ps", "tdpbusd")),
+        ("x86-64-v4+avx512bf16+avx512vnni", ("vdpbf16ps", "vpdpbusd")),
+        # What multiplies bytes by other means, to what this CPU could.
+        ("x86-64-v3", ("tdpbf16ps", "tdpbusd")),
+    ],
+)
+def test_code_is_held_to_the_widest_instruction_that_it_may_use(artifact, held):
+    found = find_instructions(CpuTarget.parse("x86-64-v4+amxbf16+amxint8+avx512bf16+avx512vnni"))
+    chosen = held_to(found, CpuTarget.parse(artifact).features)
+    assert tuple(chosen[kind].name for kind in ("bfloat16", "int8")) == held
+    assert chosen["float32"] is FMA
+
+
+def test_code_is_held_to_no_peak_that_the_cpu_lacks():
+    found = find_instructions(CpuTarget.parse("x86-64-v3"))
+    assert list(held_to(found, {"AVX512BF16"})) == ["float32"]
 
 
 def test_the_widest_instruction_is_taken():

@@ -9,6 +9,7 @@ import pytest
 
 from sam3_tvm.bench.exactness import Error
 from sam3_tvm.bench.parts import PROMPT_ROWS
+from sam3_tvm.bench.report import PeakRates
 from sam3_tvm.bench.writing import (
     duration,
     headline,
@@ -155,6 +156,17 @@ def test_every_peak_is_told_and_what_the_cpu_lacks(report):
         "int8: this CPU has no instruction for products of it",
     ]
     assert "measured peak FMA 200 GFLOP/s, vdpbf16ps 400 GFLOP/s" in headline(report)
+
+
+def test_several_instructions_of_one_kind_share_a_line(report):
+    report.peaks.insert(1, PeakRates("bfloat16", "tdpbf16ps", [5900e9]))
+    assert peak_lines(report)[1] == (
+        "bfloat16: tdpbf16ps, 5900 GFLOP/s (5900 to 5900 in 1 measurements); "
+        "vdpbf16ps, 400 GFLOP/s (400 to 400 in 1 measurements)"
+    )
+    # Shares are of the first.
+    assert report.peak("bfloat16") == 5900e9
+    assert "tdpbf16ps 5900 GFLOP/s, vdpbf16ps 400 GFLOP/s" in headline(report)
 
 
 def test_prompts_that_were_not_timed_say_why(report):

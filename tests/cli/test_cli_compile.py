@@ -110,7 +110,8 @@ def test_what_was_calibrated_is_said(cli, folder, monkeypatch):
     ("features", "told", "silent"),
     [
         ({"AVX512BF16", "AVX512VNNI"}, ("--compute bfloat16", "--compute int8"), ()),
-        ({"AVX512BF16"}, ("--compute bfloat16",), ("int8",)),
+        ({"AVX512BF16"}, ("--compute bfloat16", "0.6 of the time"), ("int8",)),
+        ({"AVX512BF16", "AMXBF16", "AVX512VNNI"}, ("--compute bfloat16", "a third"), ("int8",)),
     ],
 )
 def test_what_the_cpu_could_do_is_said(monkeypatch, features, told, silent):

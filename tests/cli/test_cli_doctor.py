@@ -43,6 +43,25 @@ def test_doctor_says_what_the_cpu_multiplies(cli, monkeypatch, features, bfloat1
     assert (machine["bfloat16"], machine["int8"]) == (bfloat16, int8)
 
 
+def test_doctor_says_what_tiles_bring(cli, monkeypatch):
+    monkeypatch.setattr(host, "refused_features", frozenset)
+    for features, there in (({"AVX512BF16", "AMXBF16"}, True), ({"AVX512BF16"}, False)):
+        monkeypatch.setattr(host, "features", lambda features=features: frozenset(features))
+        said = " ".join(cli("doctor", "--quick").stdout.split())
+        assert ("in tiles (AMX)" in said) is there
+        assert "grants no tile registers" not in said
+        machine = json.loads(cli("doctor", "--quick", "--json").stdout)["machine"]
+        assert (machine["tiles"], machine["refused"]) == (there, [])
+
+
+def test_doctor_says_that_the_system_refuses_tiles(cli, monkeypatch):
+    monkeypatch.setattr(host, "refused_features", lambda: frozenset({"AMXINT8", "AMXBF16"}))
+    said = " ".join(cli("doctor", "--quick").stdout.split())
+    assert "AMXBF16, AMXINT8: this CPU has it, but the system grants no tile registers" in said
+    machine = json.loads(cli("doctor", "--quick", "--json").stdout)["machine"]
+    assert machine["refused"] == ["AMXBF16", "AMXINT8"]
+
+
 @pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc")
 def test_doctor_shows_the_compiler_with_its_options(cli, monkeypatch):
     monkeypatch.setenv("CXX", "gcc -O2")

@@ -54,7 +54,7 @@ class PartInfo:
 
 @dataclass
 class PeakRates:
-    """The machine's peak in one kind of arithmetic.
+    """The machine's peak in one kind of arithmetic, by one instruction.
 
     Attributes:
         arithmetic: dtype of what is multiplied.
@@ -141,7 +141,7 @@ class BenchReport:
         date: when, UTC.
         machine: where.
         threads, rounds, seed: how.
-        peaks: the machine's, by kind of arithmetic.
+        peaks: the machine's; of each kind of arithmetic by its widest instruction first.
         parts, engines, timings: the findings. Our engines come first.
         prompts: several prompts on one picture through our runtime's interface, by the names of
             :data:`parts.PROMPT_ROWS`; empty if not measured.
@@ -231,7 +231,8 @@ class BenchReport:
         return found
 
     def peak(self, arithmetic: str) -> float:
-        """The machine's in a kind of arithmetic, operations a second; NaN if it wasn't measured."""
+        """The machine's in a kind of arithmetic, by its widest instruction, operations a second;
+        NaN if it wasn't measured."""
         found = (p.median for p in self.peaks if p.arithmetic == arithmetic)
         return next(found, float("nan"))
 

@@ -261,13 +261,17 @@ class Run:
     def _peaks(self, report: BenchReport) -> Iterator[Callable[[], None]]:
         """What measures the machine's peaks, into the report."""
         worker = self._worker({"role": "peak", "threads": self.plan.threads})
-        report.peaks = [PeakRates(*found) for found in worker.hello["instructions"].items()]
+        report.peaks = [
+            PeakRates(kind, name)
+            for kind, names in worker.hello["instructions"].items()
+            for name in names or [None]
+        ]
 
         def measure() -> None:
             rates = worker.ask("time")["rates"]
             for peak in report.peaks:
-                if peak.arithmetic in rates:
-                    peak.rates.append(rates[peak.arithmetic])
+                if peak.instruction in rates:
+                    peak.rates.append(rates[peak.instruction])
 
         try:
             yield measure

@@ -95,10 +95,10 @@ def _serve_peak(job: dict[str, Any], answer: Callable[[dict[str, Any]], None]) -
     from sam3_tvm.compiler.targets.cpu import CpuTarget
 
     found = find_instructions(CpuTarget.native())
-    peaks = {kind: Peak(job["threads"], one) for kind, one in found.items() if one is not None}
-    answer({"instructions": {kind: one and one.name for kind, one in found.items()}})
+    peaks = {one.name: Peak(job["threads"], one) for ones in found.values() for one in ones}
+    answer({"instructions": {kind: [one.name for one in ones] for kind, ones in found.items()}})
     for _ in _orders():
-        answer({"rates": {kind: peak.rate() for kind, peak in peaks.items()}})
+        answer({"rates": {name: peak.rate() for name, peak in peaks.items()}})
 
 
 if __name__ == "__main__":

@@ -143,18 +143,20 @@ def headline(report: BenchReport) -> str:
 
 
 def peak_lines(report: BenchReport) -> list[str]:
-    """A sentence on each kind of arithmetic: its peak, or that this CPU has no instruction."""
-    told = []
+    """A sentence on each kind of arithmetic: its peak, by every instruction that was measured, or
+    that this CPU has none."""
+    told: dict[str, list[str]] = {}
     for peak in report.peaks:
+        sentences = told.setdefault(peak.arithmetic, [])
         if not peak.rates:
-            told.append(f"{peak.arithmetic}: this CPU has no instruction for products of it")
+            sentences.append("this CPU has no instruction for products of it")
             continue
         low, high = min(peak.rates) / 1e9, max(peak.rates) / 1e9
-        told.append(
-            f"{peak.arithmetic}: {peak.instruction}, {peak.median / 1e9:.0f} "
+        sentences.append(
+            f"{peak.instruction}, {peak.median / 1e9:.0f} "
             f"{_unit(peak.arithmetic)} ({low:.0f} to {high:.0f} in {len(peak.rates)} measurements)"
         )
-    return told
+    return [f"{arithmetic}: {'; '.join(sentences)}" for arithmetic, sentences in told.items()]
 
 
 def _unit(arithmetic: str) -> str:
@@ -310,9 +312,10 @@ def _notes(report: BenchReport) -> list[str]:
         "GFLOP/s is for what PyTorch's graph computes in products, convolutions and attention, a "
         "multiply-add as two; an engine that finds a shorter way to the same result shows a "
         "higher rate. The share is of the peak in the kind of arithmetic that the engine says it "
-        "takes most products in; a peak is that of register-to-register instructions, measured "
-        "between the turns. Load is from the start of the process until it could be called. Peak "
-        "memory is the operating system's count for the process, mapped weights included.",
+        "takes most products in, by the widest instruction that this CPU has for it; a peak is "
+        "that of register-to-register instructions, measured between the turns. Load is from the "
+        "start of the process until it could be called. Peak memory is the operating system's "
+        "count for the process, mapped weights included.",
     ]
     if any(len(p.functions) > 1 for p in report.parts):
         notes.append(

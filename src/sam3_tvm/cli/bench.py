@@ -253,34 +253,40 @@ def _profile(
     as_json: bool,
 ) -> None:
     with needed("compile", "profiling"):
-        from sam3_tvm.bench.peak import Peak, find_instructions
+        from sam3_tvm import artifact as artifacts
+        from sam3_tvm.bench.peak import Peak, find_instructions, held_to
         from sam3_tvm.bench.profile import profile
         from sam3_tvm.compiler.targets.cpu import CpuTarget
     from sam3_tvm.runtime.execution.engine import checked_threads
 
     count = checked_threads(threads)
     found = find_instructions(CpuTarget.native())
-    meters = {kind: Peak(count, one) for kind, one in found.items() if one is not None}
-    before = {kind: meter.rate() for kind, meter in meters.items()}
+    meters = {one.name: Peak(count, one) for ones in found.values() for one in ones}
+    before = {name: meter.rate() for name, meter in meters.items()}
     with reporting() as progress:
         progress("run every function twice", 0, 1)
         profiles = profile(path, functions, count, seed)
         progress("done", 1, 1)
     # A machine that is shared, or hot, changes meanwhile.
-    peaks = {kind: (before[kind] + meter.rate()) / 2 for kind, meter in meters.items()}
+    rates = {name: (before[name] + meter.rate()) / 2 for name, meter in meters.items()}
+    chosen = held_to(found, artifacts.open(path).manifest.target.cpu_features)
+    peaks = {kind: rates[one.name] for kind, one in chosen.items()}
     document = {
         "artifact": f"{path}",
         "threads": count,
+        "instructions": rates,
+        "held_to": {kind: one.name for kind, one in chosen.items()},
         "peaks": peaks,
         "functions": [one.to_json(peaks) for one in profiles],
     }
     if as_json:
         say_json(document)
     else:
-        measured = ", ".join(
-            f"{one.name} {peaks[kind] / 1e9:.0f}" for kind, one in found.items() if one is not None
-        )
+        measured = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in rates.items())
         say(f"{count} threads, measured peaks in GFLOP/s: {measured}")
+        if any(len(ones) > 1 for ones in found.values()):
+            held = ", ".join(f"{kind} to that of {one.name}" for kind, one in chosen.items())
+            say(f"'of peak' holds {held}: what this artifact may use")
         for one in profiles:
             _print_profile(one, peaks)
         _print_totals(profiles, peaks)

@@ -87,10 +87,10 @@ def command(
         Compute,
         typer.Option(
             help="The arithmetic of products. bfloat16 halves the artifact and the memory, for "
-            "scores and outlines that differ a little. CPUs with AVX512_BF16 (doctor says) "
-            "multiply it; for others weights are stored so, and products stay in float32. int8 is "
-            "for the large linear layers, with the rest as in bfloat16: less than half of the "
-            "memory; evaluate says what it costs."
+            "scores and outlines that differ a little. CPUs with AVX512_BF16 or AMX (doctor "
+            "says) multiply it; for others weights are stored so, and products stay in float32. "
+            "int8 is for the large linear layers, with the rest as in bfloat16: less than half of "
+            "the memory; evaluate says what it costs."
         ),
     ] = Compute.float32,
     weights: Annotated[
@@ -243,14 +243,19 @@ def _next(report: CompileReport) -> str:
 
 def _faster_here() -> str | None:
     """What this CPU could do instead of float32; None where nothing is faster."""
-    from sam3_tvm.host import multiplies_bfloat16, multiplies_int8
+    from sam3_tvm.host import multiplies_bfloat16, multiplies_in_tiles, multiplies_int8
 
     if not multiplies_bfloat16():
         return None
-    # Of float32's time at SAM 3's size on a Zen 4: 0.57 and 0.35 (docs/benchmarks.md).
-    eight = ", --compute int8 in about 0.4" if multiplies_int8() else ""
+    # Of float32's time at SAM 3's size: on a Zen 4 0.57 and 0.35, on a Xeon with AMX a third
+    # (docs/benchmarks.md).
+    if multiplies_in_tiles():
+        part, eight = "a third", ""
+    else:
+        part = "0.6"
+        eight = ", --compute int8 in about 0.4" if multiplies_int8() else ""
     return (
-        "this CPU could do more: --compute bfloat16 encodes a picture in about 0.6 of the time"
+        f"this CPU could do more: --compute bfloat16 encodes a picture in about {part} of the time"
         f"{eight}, with less memory; sam3-tvm evaluate says what that costs"
     )
 

@@ -144,18 +144,38 @@ def _machine_table(here: Machine, linker: str | None) -> Table:
         "system": f"{here.system}, Python {here.python}",
         "CPU": here.cpu,
         "CPU level": here.level,
-        "bfloat16": "multiplied by this CPU: compile --compute bfloat16 uses it"
-        if here.bfloat16
-        else "not multiplied by this CPU: compile --compute bfloat16 saves memory here, no time",
+        "bfloat16": _bfloat16(here),
         "int8": "multiplied by this CPU: compile --compute int8 uses it"
         if here.int8
         else "no instruction of its own here: compile --compute int8 makes do with others",
+        **_refusal(here),
         "cores": f"{here.cores}",
         "memory": memory,
         "C compiler": linker or "none that links",
     }.items():
         rows.add_row(name, value)
     return rows
+
+
+def _bfloat16(here: Machine) -> str:
+    """What bfloat16 brings on a machine."""
+    if here.tiles:
+        # Two cores of such a Xeon, SAM 3's size (docs/benchmarks.md).
+        return (
+            "multiplied by this CPU in tiles (AMX): compile --compute bfloat16 uses it, and "
+            "encodes a picture in about a third of float32's time"
+        )
+    if here.bfloat16:
+        return "multiplied by this CPU: compile --compute bfloat16 uses it"
+    return "not multiplied by this CPU: compile --compute bfloat16 saves memory here, no time"
+
+
+def _refusal(here: Machine) -> dict[str, str]:
+    """A row of what the system doesn't grant, where there is anything."""
+    if not here.refused:
+        return {}
+    names = ", ".join(here.refused)
+    return {"refused": f"{names}: this CPU has it, but the system grants no tile registers"}
 
 
 def _package_table(found: Sequence[Package]) -> Table:

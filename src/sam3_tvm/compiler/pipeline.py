@@ -40,6 +40,7 @@ from sam3_tvm.compiler.dispatch.matmul import DispatchMatmul
 from sam3_tvm.compiler.dispatch.norm import DispatchNorm
 from sam3_tvm.compiler.dispatch.readers import AttentionKernels
 from sam3_tvm.compiler.dispatch.rotary import DispatchRotary
+from sam3_tvm.compiler.dispatch.rows import DispatchRows
 from sam3_tvm.compiler.legalizing import LegalizeInOrder
 from sam3_tvm.compiler.memory.order_sizes import OrderSizes
 from sam3_tvm.compiler.memory.plan_workspace import KillUnplanned, PlanWorkspace
@@ -125,6 +126,7 @@ def _dispatch(options: Options) -> list[Any]:
         DispatchLinear(target, attentions),
         DispatchMatmul(target),
         DispatchNorm(target),
+        DispatchRows(target),
     ]
 
 

@@ -23,6 +23,7 @@ from sam3_tvm.compiler.kernels.product.matmul import MatmulSpec, matmul_kernel
 from sam3_tvm.compiler.kernels.product.quantise import quantise_kernel
 from sam3_tvm.compiler.kernels.product.stored_weights import widens
 from sam3_tvm.compiler.kernels.rotary import rotary_kernel
+from sam3_tvm.compiler.kernels.rows import rows_kernel
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 pytestmark = pytest.mark.slow
@@ -67,6 +68,7 @@ WITHOUT = {
     "quantise": lambda t: quantise_kernel(t, 100, dot_for(t, INT8).integers, rounded=True),
     "upsampled_in_pairs": lambda t: conv_upsampled_kernel(t, 34, 11, 6, 50, BEFORE, BFLOAT16),
     "rotary": lambda t: rotary_kernel(t, 7, 34),
+    "rows": lambda t: rows_kernel(t, 300, 37, "bfloat16", "int64"),
     "group_norm": lambda t: group_norm_kernel(t, 12, 4, 35, 1e-5, True),
 }
 

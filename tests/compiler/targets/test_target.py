@@ -112,7 +112,10 @@ def test_a_level_is_for_linux_unless_it_says_otherwise(text, system, machine, tm
         ("-macos", "unknown CPU target"),
         ("native-macos", "unknown CPU target"),
         ("x86-64-v3+avx512bf16", "unknown feature 'avx512bf16' .* of: avxvnni"),
-        ("x86-64-v4+AVX512BF16", "unknown feature 'AVX512BF16' .* of: amxbf16, amxint8, avx512bf16, avx512vnni"),
+        (
+            "x86-64-v4+AVX512BF16",
+            "unknown feature 'AVX512BF16' .* of: amxbf16, amxint8, avx512bf16, avx512vnni",
+        ),
         ("x86-64-v4+", "unknown feature ''"),
         ("x86-64-v2+avxvnni", "of: none"),
         ("native+avxvnni", "unknown CPU target"),

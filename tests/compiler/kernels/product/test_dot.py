@@ -9,7 +9,16 @@ from kernel_testing import LEVELS
 
 from sam3_tvm.arithmetic import BFLOAT16, FLOAT32, INT8, SCHEMES
 from sam3_tvm.compiler.kernels.product import dot
-from sam3_tvm.compiler.kernels.product.dot import BFDOT, DOTS, FMA, VDPBF16PS, dot_for
+from sam3_tvm.compiler.kernels.product.dot import (
+    BFDOT,
+    DOTS,
+    FMA,
+    TDPBF16PS,
+    TDPBUSD,
+    VDPBF16PS,
+    VPDPBUSD,
+    dot_for,
+)
 from sam3_tvm.compiler.targets.cpu import CpuTarget, TargetError
 
 FLOATS = [scheme for scheme in SCHEMES.values() if scheme.sums == "float32"]
@@ -33,6 +42,40 @@ def test_bfloat16_is_multiplied_in_pairs_where_the_target_may(target, dot):
     assert target.features.issuperset(dot.features)
     assert dot.pairs.lanes == target.lanes
     assert dot_for(target, FLOAT32) is FMA
+
+
+TILED = [
+    ("x86-64-v4+avx512bf16+amxbf16", BFLOAT16, TDPBF16PS, VDPBF16PS, ("AVX512BF16", "AMXBF16")),
+    ("x86-64-v4+avx512vnni+amxint8", INT8, TDPBUSD, VPDPBUSD, ("AVX512VNNI", "AMXINT8")),
+]
+
+
+@pytest.mark.parametrize(("target", "scheme", "tiled", "vectors", "features"), TILED)
+def test_a_matrix_unit_is_taken_where_the_target_has_it(target, scheme, tiled, vectors, features):
+    target = CpuTarget.parse(target)
+    found = dot_for(target, scheme)
+    assert found is tiled
+    assert found.features == features
+    assert target.features.issuperset(features)
+    for one in features:
+        lacking = replace(target, features=target.features - {one})
+        assert (dot_for(lacking, scheme) is vectors) is (one != vectors.feature)
+        assert dot_for(lacking, scheme).matrix is None
+
+
+@pytest.mark.parametrize(("target", "scheme", "tiled", "vectors", "features"), TILED)
+def test_only_whole_tiles_along_k_are_taken_by_a_matrix_unit(
+    target, scheme, tiled, vectors, features
+):
+    assert [tiled.by_matrix(depth) is tiled for depth in (0, 16, 496)] == [True] * 3
+    for depth in (1, 15, 17, 504, None):
+        left = tiled.by_matrix(depth)
+        assert left == tiled.by_vectors == vectors
+        assert left.features == features[:1]
+        assert left.llvm == vectors.llvm
+        assert "amx" in tiled.llvm
+        assert "amx" not in left.llvm
+    assert vectors.by_matrix(16) is vectors
 
 
 @pytest.mark.parametrize(
