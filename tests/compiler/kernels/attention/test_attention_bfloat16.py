@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from kernel_testing import (
@@ -10,6 +12,7 @@ from kernel_testing import (
     NATIVE_PAIRS,
     PLAIN_PAIRS,
     as_bfloat16,
+    bfloat16_bits,
     compiled,
     empty,
 )
@@ -120,3 +123,31 @@ VDP = dot_for(CpuTarget.parse("x86-64-v4+avx512bf16"), BFLOAT16)
 def test_heads_of_an_odd_size_are_no_pairs():
     with pytest.raises(ValueError, match="heads of 3 are no whole words of 2 values"):
         attention_kernel(CpuTarget.parse("x86-64-v4+avx512bf16"), AttentionSpec(1, 3, 3, 1.0), VDP)
+
+
+@pytest.mark.parametrize("dot", DOTS)
+@pytest.mark.parametrize(("dim", "value_dim"), [(8, 12), (64, 32)])
+@pytest.mark.parametrize("which", [(0,), (1, 2), (3,), (0, 1, 2, 3)])
+def test_what_is_bfloat16_in_memory_gives_the_same_bits(dot, dim, value_dim, which):
+    plain = AttentionSpec(2, dim, value_dim, dim**-0.5)
+    names = ("query", "key", "value", "result")
+    layouts = {names[i]: Layout(rounded=True) for i in which}
+    kernel, rounding = (
+        compiled(attention_kernel(NATIVE, spec, dot), NATIVE)
+        for spec in (plain, replace(plain, **layouts))
+    )
+    rng = np.random.default_rng(dim)
+    for b, n, m in [(1, 1, 1), (2, 33, 130), (1, 50, 257)]:
+        exact = operands(rng, b, n, m, 2, dim, value_dim)
+        given = [as_bfloat16(x).astype("float32") for x in exact]
+        want = kernel(*given, empty(b, n, 2, value_dim))
+        stored = [bfloat16_bits(x) if i in which else x for i, x in enumerate(given)]
+        result = empty(b, n, 2, value_dim)
+        if 3 in which:
+            result, want = result.astype("uint16"), bfloat16_bits(want)
+        np.testing.assert_array_equal(rounding(*stored, result), want)
+
+
+def test_names_say_what_is_bfloat16_in_memory():
+    spec = AttentionSpec(2, 8, 8, 1.0, value=Layout(rounded=True), result=Layout(rounded=True))
+    assert kernel_name(spec, VDP) == "attention_2x8_of_rounded_rounded_bfloat16"
