@@ -11,6 +11,7 @@ import tvm
 from kernel_testing import (
     MULTIPLIES_BFLOAT16,
     NATIVE,
+    NATIVE_PAIRS,
     PLAIN_PAIRS,
     as_bfloat16,
     bfloat16_bits,
@@ -30,12 +31,17 @@ from sam3_tvm.compiler.kernels.product.tile import gemm_tile, wide_tile
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 
-@pytest.fixture(params=["plain", "widened", "native"])
+@pytest.fixture(params=["plain", "widened", "native", "native vectors"])
 def kind(request, monkeypatch):
-    """By pairs in plain arithmetic, by float32 with widened weights, or by what this CPU has."""
-    if request.param == "native":
+    """By pairs in plain arithmetic, by float32 with widened weights, or by what this CPU has, also
+    without its matrix unit."""
+    if request.param.startswith("native"):
         if not MULTIPLIES_BFLOAT16:
             pytest.skip("this CPU doesn't multiply bfloat16")
+        if request.param == "native vectors":
+            if NATIVE_PAIRS.matrix is None:
+                pytest.skip("this CPU has nothing but vectors")
+            monkeypatch.setitem(dot.DOTS, "bfloat16", (NATIVE_PAIRS.by_vectors,))
     elif request.param == "plain":
         monkeypatch.setitem(dot.DOTS, "bfloat16", (PLAIN_PAIRS,))
     else:
@@ -55,7 +61,10 @@ def test_rounding_is_to_nearest_even_and_keeps_what_is_no_number():
     np.testing.assert_array_equal(got, bfloat16_bits(values))
 
 
-@pytest.mark.parametrize(("n", "k"), [(1, 2), (33, 34), (64, 512), (129, 1032)])
+# Inputs of a matrix unit are whole tiles of 16 words: 32, 352 and 512 are; 2, 34 and 1032 aren't.
+@pytest.mark.parametrize(
+    ("n", "k"), [(1, 2), (1, 32), (33, 34), (64, 512), (129, 1032), (545, 352)]
+)
 def test_a_layer_multiplies_rounded_values_and_adds_in_float32(kind, n, k):
     epilogue = Epilogue(bias=True, activation="relu", residual="after")
     kernel = compiled(linear_kernel(NATIVE, n, k, epilogue, BFLOAT16), NATIVE)
@@ -64,7 +73,7 @@ def test_a_layer_multiplies_rounded_values_and_adds_in_float32(kind, n, k):
     w = rng.standard_normal((n, k), dtype="float32") / np.float32(math.sqrt(k))
     bias = rng.standard_normal(n, dtype="float32")
     packed = layout.array(bfloat16_bits(w))
-    for m in (0, 1, 11, 97):
+    for m in (0, 1, 11, 16, 17, 97, 201):
         x = rng.standard_normal((m, k), dtype="float32")
         residual = rng.standard_normal((m, n), dtype="float32")
         taken = x if kind == "widened" else as_bfloat16(x)

@@ -36,7 +36,11 @@ from sam3_tvm.compiler.targets.cpu import CpuTarget
 # Those of this CPU's in vectors of its length, and what every CPU can.
 HERE = [d for d in DOTS["int8"] if d.fits(NATIVE)]
 BY_PAIRS = [d for d in (PLAIN_PAIRS, dot_for(NATIVE, BFLOAT16)) if d.pairs]
-ROWS = (0, 1, 2, 7, 8, 11, 12, 13, 31, 32, 33, 47, 48, 96, 97, 201)
+ROWS = (0, 1, 2, 7, 8, 11, 12, 13, 16, 17, 31, 32, 33, 47, 48, 49, 96, 97, 201)
+# Outputs and inputs. A matrix unit takes whole tiles of 16 words: of the first ones a part, of the
+# others all, in one block of K or several, in one task of columns or several.
+SIZES = [(1, 1), (2, 3), (31, 17), (129, 40), (300, 1000)]
+TILED = [(1, 64), (4, 256), (129, 512), (300, 1024), (545, 704)]
 
 
 def check(target, rows, n, k, epilogue=Epilogue(), extreme=False):  # noqa: B008 - frozen
@@ -74,8 +78,13 @@ def check(target, rows, n, k, epilogue=Epilogue(), extreme=False):  # noqa: B008
         np.testing.assert_array_equal(got, want)
 
 
-@pytest.mark.parametrize("one", HERE, ids=lambda d: f"{d.name}-{d.a}")
-@pytest.mark.parametrize(("n", "k"), [(1, 1), (2, 3), (4, 256), (31, 17), (129, 40), (300, 1000)])
+def name(one):
+    """Of an instruction, in a test's name."""
+    return f"{one.name}-{one.a}" if one.matrix is None else one.matrix.instruction
+
+
+@pytest.mark.parametrize("one", HERE, ids=name)
+@pytest.mark.parametrize(("n", "k"), SIZES + TILED)
 def test_sums_are_exact_at_awkward_sizes(n, k, one, monkeypatch):
     monkeypatch.setitem(dot.DOTS, "int8", (one,))
     check(NATIVE, ROWS, n, k)
@@ -86,7 +95,7 @@ def test_every_level_that_runs_here(level):
     check(CpuTarget.parse(level), ROWS, 33, 258, Epilogue(bias=True, residual="after"))
 
 
-@pytest.mark.parametrize("one", HERE, ids=lambda d: f"{d.name}-{d.a}")
+@pytest.mark.parametrize("one", HERE, ids=name)
 def test_layers_that_strassen_takes_are_as_exact(one, monkeypatch):
     monkeypatch.setitem(dot.DOTS, "int8", (one,))
     script = linear_kernel(NATIVE, 512, 512, Epilogue(), INT8).script()
@@ -94,7 +103,9 @@ def test_layers_that_strassen_takes_are_as_exact(one, monkeypatch):
     check(NATIVE, (1, 95, 96, 97, 192, 400), 512, 512)
 
 
-def test_the_largest_sums_fit():
+@pytest.mark.parametrize("one", HERE, ids=name)
+def test_the_largest_sums_fit(one, monkeypatch):
+    monkeypatch.setitem(dot.DOTS, "int8", (one,))
     # Sums of quarters double both factors; vpdpbusd's are up to 255.
     check(NATIVE, (1, 192), 512, 4736, extreme=True)
     assert largest_depth() > 66_000
