@@ -4,7 +4,7 @@ Both have queries across the lanes, [keys, words] x [words, queries] and [compon
 x [words of keys, queries]. Register tiles broadcast the left operand, and finish a score while it
 is in a register. A matrix unit (:mod:`~sam3_tvm.compiler.kernels.product.matrix`) takes tiles of
 both: values are stored transposed for it, panels are 32 queries, and the last words of a block are
-whole tiles, in which keys past the end repeat the last one and have the weight 0.
+whole tiles, in which keys past the end have values and weights of 0.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from sam3_tvm.compiler.kernels.emit import (
     ceil_div,
     load,
     loop,
+    splat,
     store,
 )
 from sam3_tvm.compiler.kernels.product.dot import Dot
@@ -237,8 +238,9 @@ class _ByMatrix(Products):
             word, d = bind(t * side), bind(v * side)
 
             def value(index: int, word: Expr = word, d: Expr = d) -> Expr:
-                row = tirx.min(first + word * as_index(2) + as_index(index), last)
-                return operand.load(b, row, h, d, self.tile.lanes)
+                row = bind(first + word * as_index(2) + as_index(index))
+                there = operand.load(b, tirx.min(row, last), h, d, self.tile.lanes)
+                return tirx.Select(row <= last, there, splat(0.0, self.tile.lanes))
 
             square = [
                 bind(pairs.two(bind(value(2 * i)), bind(value(2 * i + 1)), self.tile.lanes))
