@@ -144,6 +144,8 @@ def test_a_profile_sums_to_the_functions_time():
         ("conv3x3_winograd_256x256_72x72_bias_bfloat16", "float32"),
         ("conv3x3_matrix_256x256_72x72_bias_bfloat16", "bfloat16"),
         ("conv_parities3x3_256x256_72x72_bfloat16", "bfloat16"),
+        ("attention_8x32_packed_of_rounded_rounded_bfloat161", "bfloat16"),
+        ("linear_256x8_w8a82", "int8"),
         ("layer_norm_1024", "float32"),
     ],
 )

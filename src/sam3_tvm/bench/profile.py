@@ -139,13 +139,17 @@ def kernel_arithmetic(name: str) -> str:
 
     ``_w8a8`` and ``_bfloat16`` end the names of those that don't take float32; convolutions of
     larger filters than 1 x 1 have bfloat16 weights, and products of float32 but by a matrix unit.
+    A number behind these tells kernels of one name apart.
     """
-    if name.endswith("_w8a8"):
+    kind = re.search(r"_(w8a8|bfloat16)\d*$", name)
+    if kind is None:
+        return "float32"
+    if kind[1] == "w8a8":
         return "int8"
     pairs = re.match(
         r"linear|matmul|attention|conv1x1|conv_transpose|conv_parities|conv\d+x\d+_matrix", name
     )
-    return "bfloat16" if pairs and name.endswith("_bfloat16") else "float32"
+    return "bfloat16" if pairs else "float32"
 
 
 def _peak_of(name: str, peaks: Mapping[str, float]) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -81,12 +82,19 @@ def test_a_convolution(name, epilogue):
         assert_close(kernel(x, packed(shape, weight), *more, empty(*out)), want)
 
 
+ACTIVATIONS = {
+    "relu": lambda x: np.maximum(x, 0),
+    "gelu": lambda x: x / 2 * (1 + np.vectorize(math.erf, otypes=[float])(x / math.sqrt(2))),
+}
+
+
 @has_tiles
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize(
     ("channels", "out", "h", "w"), [(32, 17, 6, 11), (320, 40, 3, 70), (64, 1, 1, 1)]
 )
-def test_a_transposed_convolution(channels, out, h, w):
-    given = (channels, out, h, w, Epilogue(True, "relu"), BFLOAT16)
+def test_a_transposed_convolution(channels, out, h, w, activation):
+    given = (channels, out, h, w, Epilogue(True, activation), BFLOAT16)
     kernel = compiled(conv_transpose_kernel(NATIVE, *given), NATIVE)
     normal = np.random.default_rng(0).standard_normal
     weight, bias = normal((channels, out, 2, 2), dtype="float32"), normal(out, dtype="float32")
@@ -98,7 +106,7 @@ def test_a_transposed_convolution(channels, out, h, w):
         got = kernel(
             x, packed(ConvShape(channels, out, h, w), rows), bias, empty(batch, out, 2 * h, 2 * w)
         )
-        assert_close(got, np.maximum(want, 0))
+        assert_close(got, ACTIVATIONS[activation](want))
 
 
 @has_tiles
