@@ -76,10 +76,11 @@ class Arithmetic:
         rest = self.besides
         return FLOAT32 if rest is BFLOAT16 and outputs < _FEWEST_OUTPUTS else rest
 
-    def of_table(self, rows: int) -> str:
+    def of_table(self, rows: int, columns: int) -> str:
         """The precision of a table that rows are looked up in: that of weights, but no int8, whose
-        steps would be as wide as a row's largest value asks for. Small ones are float32."""
-        if rows < _FEWEST_ROWS:
+        steps would be as wide as a row's largest value asks for. Small ones are float32, and those
+        of few columns, which may be places in a picture."""
+        if rows < _FEWEST_ROWS or columns < _FEWEST_BYTES:
             return "float32"
         return "bfloat16" if self.besides.weights == "int8" else self.besides.weights
 
@@ -109,7 +110,8 @@ BFLOAT16 = Arithmetic(
     exceptions=(
         *_NARROW,
         "inputs, outputs and what goes from block to block are float32: sums of many layers; what "
-        "layers alone read of a layer or a norm is rounded where it is written",
+        "layers alone read of a layer, an attention or a norm, and attentions alone of a layer, is "
+        "rounded where it is written",
         "norms, softmax, activations and rotary positions are float32: they are few operations",
         "layers and convolutions with fewer than 32 outputs are float32: boxes and scores",
         "products of two activations outside attention are float32: the last of a mask",
@@ -129,8 +131,8 @@ INT8 = Arithmetic(
     exceptions=(
         *_NARROW,
         "layers with fewer than 64 inputs or outputs are bfloat16 or float32: they cost little",
-        "convolutions and both products of attention are as in bfloat16; so is what a layer hands "
-        "to layers alone, before it is quantised, where the CPU rounds to bfloat16",
+        "convolutions and both products of attention are as in bfloat16; so is what a layer or an "
+        "attention hands to layers alone, before it is quantised, where the CPU rounds to bfloat16",
         "so are all functions but the encoders' and memory attention's: boxes, scores and masks",
     ),
     rest="bfloat16",

@@ -368,11 +368,15 @@ def check_host(
         if len(dropped) == len(lacking):
             both = "+".join(name for name in names if name not in dropped)
             advice += f", or with --target {both} for both machines"
-        without = "this CPU lacks"
-        if set(lacking) <= set(refused):
-            without = "the system grants this process no tile registers, so no"
+        withheld = [f for f in lacking if f in refused]
+        missing = [f for f in lacking if f not in refused]
+        says = [f"this CPU lacks {', '.join(missing)}"] if missing else []
+        if withheld:
+            says.append(
+                f"the system grants this process no tile registers, so no {', '.join(withheld)}"
+            )
         raise ArtifactError(
-            f"{artifact}: built for {target.level}, and {without} {', '.join(lacking)}; {advice}"
+            f"{artifact}: built for {target.level}, and {'; '.join(says)}; {advice}"
         )
 
 

@@ -138,7 +138,8 @@ def kernel_arithmetic(name: str) -> str:
     """In what a kernel multiplies where the CPU can, by its name: float32, bfloat16 or int8.
 
     ``_w8a8`` and ``_bfloat16`` end the names of those that don't take float32; convolutions of
-    larger filters than 1 x 1 have bfloat16 weights, and products of float32 but by a matrix unit.
+    larger filters than 1 x 1 have bfloat16 weights, and products of float32 but over a doubled
+    picture or by a matrix unit.
     A number behind these tells kernels of one name apart.
     """
     kind = re.search(r"_(w8a8|bfloat16)\d*$", name)
@@ -147,7 +148,7 @@ def kernel_arithmetic(name: str) -> str:
     if kind[1] == "w8a8":
         return "int8"
     pairs = re.match(
-        r"linear|matmul|attention|conv1x1|conv_transpose|conv_parities|conv\d+x\d+_matrix", name
+        r"linear|matmul|attention|conv(1x1|_transpose|_parities|_upsampled|\d+x\d+_matrix)", name
     )
     return "bfloat16" if pairs else "float32"
 

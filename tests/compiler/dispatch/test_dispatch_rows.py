@@ -15,7 +15,7 @@ from sam3_tvm.compiler.graph.arithmetic import with_arithmetic
 from sam3_tvm.compiler.memory.weights import lift_params
 
 IDS = [("ids", ("b", 5), "int64")]
-TABLE = [("table", (300, 37))]
+TABLE = [("table", (300, 72))]
 
 
 def looked_up(emit, ids, table):
@@ -39,9 +39,9 @@ def dispatched(mod, scheme=BFLOAT16):
 )
 def test_a_large_table_is_stored_as_the_scheme_says(scheme, precision, rounded):
     after = dispatched(build(IDS, TABLE, looked_up), scheme)
-    assert kernels(after)[-1] == f"rows_300x37_{precision}"
+    assert kernels(after)[-1] == f"rows_300x72_{precision}"
     assert "take" not in operators(after)
-    (table,) = randoms((300, 37))
+    (table,) = randoms((300, 72))
     ids = np.random.default_rng(1).integers(-2, 302, (3, 5))
     got = run(after, ids, table)
     wanted = -rounded(table).astype("float32")[np.clip(ids, 0, 299)]
@@ -51,8 +51,8 @@ def test_a_large_table_is_stored_as_the_scheme_says(scheme, precision, rounded):
 def test_only_the_narrow_table_is_kept():
     mod, transform = lift_params(dispatched(build(IDS, TABLE, looked_up)), ["main"])
     (stored,) = transform["main_transform_params"].ret_ty.fields
-    assert (stored.dtype, [int(d) for d in stored.shape.values]) == ("uint16", [300, 37])
-    assert kernels(mod) == ["rows_300x37_bfloat16"]
+    assert (stored.dtype, [int(d) for d in stored.shape.values]) == ("uint16", [300, 72])
+    assert kernels(mod) == ["rows_300x72_bfloat16"]
 
 
 def test_float32_stays():
@@ -62,13 +62,23 @@ def test_float32_stays():
 @pytest.mark.parametrize(
     ("params", "body"),
     [
-        ([("table", (255, 37))], looked_up),
-        ([("table", (300, 37, 2))], looked_up),
+        ([("table", (255, 72))], looked_up),
+        ([("table", (300, 4))], looked_up),
+        ([("table", (300, 72, 2))], looked_up),
+        (TABLE, lambda emit, ids, t: looked_up(emit, ids, emit(R.abs(t)))),
         (TABLE, lambda emit, ids, t: emit(R.take(t, ids, axis=1, mode="clip"))),
         (TABLE, lambda emit, ids, t: R.add(emit(looked_up(emit, ids, t)), emit(R.mean(t)))),
         (TABLE, lambda emit, ids, t: emit(R.take(t, ids, axis=0, mode="wrap"))),
     ],
-    ids=["small", "of three axes", "along the second", "read as a whole", "of wrapped indices"],
+    ids=[
+        "small",
+        "of places",
+        "of three axes",
+        "computed",
+        "along the second",
+        "read as a whole",
+        "of wrapped indices",
+    ],
 )
 def test_others_stay(params, body):
     after = dispatched(build(IDS, params, body))

@@ -65,6 +65,11 @@ def expected(x, *weights):
     return as_bfloat16(y) @ as_bfloat16(weights[3]).T
 
 
+def relative(got, want):
+    """The rms error over the rms value."""
+    return np.sqrt(np.mean((got - want) ** 2) / np.mean(want**2))
+
+
 def names(mod):
     return [n for n in kernels(mod) if n.startswith(("linear", "attention"))]
 
@@ -82,11 +87,10 @@ def test_an_attention_reads_and_gives_what_its_layers_round():
         "linear_64x64_of_rounded_bfloat",
     ]
     arrays = operands()
-    got, want = run(after, *arrays), expected(*arrays)
-    assert np.sqrt(np.mean((got - want) ** 2) / np.mean(want**2)) < 4e-3
+    assert relative(run(after, *arrays), expected(*arrays)) < 4e-3
 
 
-def test_the_same_numbers_come_without_rows():
+def test_no_rows_give_none():
     after = dispatched(block())
     x, *weights = operands()
     assert run(after, x[:, :0], *weights).shape == (2, 0, WIDTH)
@@ -95,7 +99,7 @@ def test_the_same_numbers_come_without_rows():
 @pytest.mark.parametrize("which", range(4))
 def test_what_something_else_reads_too_stays_float32(which):
     def also(emit, result, values):
-        return R.add(result, emit(R.negative(values[which])))
+        return R.concat([result, values[which]], axis=-1)
 
     after = dispatched(block(also))
     made = [n.rstrip("_0123456789") for n in names(after)]
@@ -103,7 +107,38 @@ def test_what_something_else_reads_too_stays_float32(which):
     assert made[:3] == rounded
     assert made[3] == "attention_2x32_of_rounded" + ("" if which == 3 else "_rounded") + "_bfloat"
     x, *weights = operands()
-    assert np.isfinite(run(after, x, *weights)).all()
+    result, value = np.split(run(after, x, *weights), 2, axis=-1)
+    assert relative(result, expected(x, *weights)) < 4e-3
+    if which < 3:
+        assert relative(value, as_bfloat16(x) @ as_bfloat16(weights[which]).T) < 1e-5
+
+
+@pytest.mark.parametrize("other", ["layer", "attention"])
+def test_a_value_of_two_readers_is_bfloat16_if_both_attend(other):
+    def body(emit, x, w, v, o, p):
+        b, n = x.ty.shape.values[:2]
+        shared, value = layer(emit, x, w), layer(emit, x, v)
+        heads, values = (emit(R.reshape(t, (b, n, HEADS, SIZE))) for t in (shared, value))
+        first = emit(R.nn.attention(heads, heads, values, scale=0.25))
+        joined = layer(emit, emit(R.reshape(first, (b, n, WIDTH))), o)
+        if other == "layer":
+            return R.add(joined, layer(emit, shared, p))
+        second = emit(R.nn.attention(heads, values, values, scale=0.25))
+        return R.add(joined, layer(emit, emit(R.reshape(second, (b, n, WIDTH))), p))
+
+    mod = build([("x", ("b", "n", WIDTH))], [(name, (WIDTH, WIDTH)) for name in "wvop"], body)
+    after = dispatched(mod)
+    made = [n.rstrip("_0123456789") for n in names(after)]
+    assert made[0] == f"linear_64x64{'_rounded' if other == 'attention' else ''}_bfloat"
+    assert made[1] == "linear_64x64_rounded_bfloat"
+    x, w, v, o, p = operands()
+    got = run(after, x, w, v, o, p)
+    want = expected(x, w, w, v, o)
+    if other == "layer":
+        want = want + as_bfloat16(as_bfloat16(x) @ as_bfloat16(w).T) @ as_bfloat16(p).T
+    else:
+        want = want + expected(x, w, v, v, p)
+    assert relative(got, want) < 5e-3
 
 
 def test_what_a_bias_is_made_of_stays_float32():
@@ -123,8 +158,7 @@ def test_int8_layers_give_an_attention_bfloat16_and_quantise_what_it_gives():
         "linear_64x64_w8a",
     ]
     arrays = operands()
-    got, want = run(after, *arrays), expected(*arrays)
-    assert np.sqrt(np.mean((got - want) ** 2) / np.mean(want**2)) < 4e-2
+    assert relative(run(after, *arrays), expected(*arrays)) < 4e-2
 
 
 def test_without_pairs_nothing_is_rounded(monkeypatch):

@@ -88,3 +88,26 @@ def test_every_kernel_compiles(level):
     mod = tvm.IRModule({k: f.with_attr("global_symbol", k) for k, f in functions.items()})
     code = generate(mod, target).mod.inspect_source("asm")
     assert all(f"{name}:" in code for name in functions)
+
+
+TILES = "x86-64-v4+amxbf16+amxint8+avx512bf16+avx512vnni"
+BY_TILES = {
+    "linear": lambda t: linear_kernel(t, 100, 128, AFTER, BFLOAT16),
+    "linear_of_bytes": lambda t: linear_kernel(t, 100, 128, AFTER, INT8),
+    "attention": lambda t: attention_kernel(
+        t,
+        AttentionSpec(2, 32, 48, 1.0, bias=(True, True, True, True), causal="TopLeft"),
+        dot_for(t, BFLOAT16),
+    ),
+    "conv": lambda t: conv_kernel(t, ConvShape(64, 17, 9, 23, (1, 1)), BEFORE, BFLOAT16),
+}
+
+
+@pytest.mark.parametrize("name", BY_TILES)
+def test_kernels_of_whole_tiles_compile_for_a_matrix_unit(name):
+    target = CpuTarget.parse(TILES)
+    func = BY_TILES[name](target).with_attr("global_symbol", name)
+    code = generate(tvm.IRModule({name: func}), target).mod.inspect_source("asm")
+    assert ("tdpbusd" if name == "linear_of_bytes" else "tdpbf16ps") in code
+    assert "ldtilecfg" in code
+    assert "tilerelease" in code

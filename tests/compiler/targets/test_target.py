@@ -116,6 +116,7 @@ def test_a_level_is_for_linux_unless_it_says_otherwise(text, system, machine, tm
             "x86-64-v4+AVX512BF16",
             "unknown feature 'AVX512BF16' .* of: amxbf16, amxint8, avx512bf16, avx512vnni",
         ),
+        ("x86-64-v4-windows+amxbf16", "asks Linux alone .* leave it out for windows"),
         ("x86-64-v4+", "unknown feature ''"),
         ("x86-64-v2+avxvnni", "of: none"),
         ("native+avxvnni", "unknown CPU target"),

@@ -2,7 +2,7 @@
 
 Kernels that multiply narrow numbers round what they read. Where nothing else reads a value, the
 kernel that makes it rounds it instead: once, and half the bytes. Such values are results of linear
-layers and of attentions, which are read by either, and of layer norms, which are read by layers.
+layers, which layers or attentions read, and of attentions and layer norms, which layers read.
 
 What an attention reads is rounded twice then: queries before they are scaled, and both before they
 are rotated.

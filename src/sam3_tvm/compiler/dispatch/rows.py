@@ -1,9 +1,10 @@
 """Rows that a call looks up in a large table come from one that is stored as the function's
 arithmetic says, and are widened as they are read.
 
-Handled is ``relax.take`` along the first of two axes, of a float32 table that depends on parameters
-alone, where nothing but such calls reads the table: of SAM 3 the text encoder's table of tokens.
-Runs before weights leave their functions.
+Handled is ``relax.take`` (of indices that are clipped, or are said to be good) along the first of
+two axes, of a float32 table that is a parameter, where nothing but such calls reads it: of SAM 3
+the text encoder's table of tokens. Constants stay as they are: they may be masks or places, which
+rounding changes. Runs before weights leave their functions.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class DispatchRows:
             shape = _table_shape(flow, binding.value)
             if shape is None:
                 continue
-            precision = arithmetic.of_table(shape[0])
+            precision = arithmetic.of_table(*shape)
             if precision != "float32":
                 found[binding.var] = _Rows(self.target, binding.value, shape, precision)
         return found
@@ -69,6 +70,8 @@ def _table_shape(flow: Dataflow, value: Expr) -> tuple[int, int] | None:
     if call is None or not flow.is_offline(call.args[0]) or flow.is_offline(call.args[1]):
         return None
     table, indices = call.args
+    if not isinstance(flow.definition(table), relax.Var):
+        return None
     for user in flow.users(table):
         reader = None if user is None else _look_up(flow.definition(user))
         if reader is None or reader.args[0] != table:

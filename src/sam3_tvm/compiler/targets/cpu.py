@@ -124,6 +124,11 @@ class CpuTarget:
                 f"unknown feature {unknown[0]!r} of CPU target {text!r}; "
                 f"{level} may be followed by +FEATURE, of: {accepted}"
             )
+        if ending and (ungranted := [name for name in added if known[name] in _LLVM]):
+            raise TargetError(
+                f"feature {ungranted[0]!r} of CPU target {text!r}: the runtime asks Linux alone "
+                f"for the registers that it needs; leave it out for {ending[1:]}"
+            )
         target = replace(_LEVELS[level], triple=_triple(level, _ENDINGS.get(ending, "Linux")))
         return target.extended(known[name] for name in added)
 

@@ -8,7 +8,9 @@ Scores are computed transposed, keys down and queries across the lanes. That has
 a CPU. Maximum, sum and rescaling are lane by lane, so nothing is ever reduced across a vector.
 Keys and values enter both products as the broadcast operand, so neither is transposed or
 packed; only the queries are transposed, once per task, for all the keys. And a block may end
-at any key: no score is computed that would have to be masked away.
+at any key: no score is computed that would have to be masked away. (A matrix unit takes other
+copies and whole tiles: :mod:`~sam3_tvm.compiler.kernels.attention.products`. What follows is of
+register tiles.)
 
 A task is one head of one batch entry and up to 576 queries, in panels of one register tile's
 width (48 queries on AVX-512, 24 on AVX2). Per block of 192 keys (head size 64, AVX-512):

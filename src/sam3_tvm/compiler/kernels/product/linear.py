@@ -7,7 +7,8 @@ Blocking, registers and bytes moved are those of :mod:`~sam3_tvm.compiler.kernel
 tasks are blocks of at most 96 rows x 128 or 256 columns, columns varying fastest, so that a
 thread's consecutive tasks read the same rows of x. Blocks of rows are equally tall. Where K and N
 are large, they are blocks of at most 192 rows and go by Strassen's algorithm
-(:mod:`~sam3_tvm.compiler.kernels.product.strassen`), unless they have fewer than 96.
+(:mod:`~sam3_tvm.compiler.kernels.product.strassen`), unless they have fewer than 96. A matrix unit
+takes blocks of 192 rows x 512 columns.
 
 The epilogue works on sums that lie in L2 and are read there once: bias, GELU (15 operations a
 vector, 3 % of K = 1024's FMAs at most) or ReLU, and a residual cost no pass over memory.

@@ -35,6 +35,9 @@ are: the CPU's own prefetchers follow them. Each tile taking some steps of every
 stream to follow, and was slower than no prefetch at all. On one core of a Zen 4, B in memory,
 K x N of 1024 x 3072 and 4096 x 1024: 102 to 106 GFLOP/s, 1.26 to 1.31 times as fast as with tiles
 of 12 rows and steps of every 16.
+
+Where a matrix unit multiplies (:mod:`~sam3_tvm.compiler.kernels.product.matrix`) the order is the
+same, with tiles of 32 x 32 and blocks of its own sizes.
 """
 
 from __future__ import annotations
@@ -76,7 +79,7 @@ class GemmBlocks:
 
     Attributes:
         tile: the register tile.
-        rows: rows of C per task, a multiple of the tile's.
+        rows: rows of C per task, a multiple of the tile's, at most.
         panels: panels of B (tile.columns wide) per task.
         depth: steps of K, a word each, per block, a multiple of the lanes.
         matrix: what makes a tile of 32 x 32 sums, instead of registers of vectors.
