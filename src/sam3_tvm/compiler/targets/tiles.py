@@ -1,7 +1,7 @@
 """The sizes that kernels are cut by, where these are for measuring to decide.
 
-What registers allow follows from the instruction set, and is in ``kernels/product/tile.py``. How large
-blocks are follows from caches, memory and how CPUs fetch ahead, of which the kernels' files
+What registers allow follows from the instruction set, and is in ``kernels/product/tile.py``. How
+large blocks are follows from caches, memory and how CPUs fetch ahead, of which the kernels' files
 have a model; the sizes here are its results, and :mod:`sam3_tvm.tune` looks around them, but for
 those of a matrix unit, which were timed by hand. A kernel rounds them to what its register tile
 takes.

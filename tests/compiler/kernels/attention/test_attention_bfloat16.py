@@ -24,7 +24,7 @@ from sam3_tvm.compiler.kernels.attention.attention import (
     kernel_name,
 )
 from sam3_tvm.compiler.kernels.attention.operands import Layout
-from sam3_tvm.compiler.kernels.product.dot import dot_for
+from sam3_tvm.compiler.kernels.product.dot import TDPBF16PS, dot_for
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 # Beside float64 of what isn't rounded: queries, keys, values and weights each by up to 2^-8 of
@@ -34,19 +34,13 @@ TOLERANCE = 0.01
 DOTS = [
     pytest.param(PLAIN_PAIRS, id="plain"),
     pytest.param(
-        NATIVE_PAIRS,
+        NATIVE_PAIRS.by_vectors,
         marks=pytest.mark.skipif(
             not MULTIPLIES_BFLOAT16, reason="this CPU doesn't multiply bfloat16"
         ),
         id="native",
     ),
-    pytest.param(
-        NATIVE_PAIRS.by_vectors,
-        marks=pytest.mark.skipif(
-            NATIVE_PAIRS.matrix is None, reason="this CPU has no matrix unit, or 'native' is that"
-        ),
-        id="native vectors",
-    ),
+    pytest.param(TDPBF16PS, marks=pytest.mark.cpu(*TDPBF16PS.features), id="tiles"),
 ]
 # Of a head and of its values. A matrix unit takes whole tiles: heads of a multiple of 32, values of
 # a multiple of 16.

@@ -20,7 +20,7 @@ from kernel_testing import (
 from sam3_tvm.arithmetic import BFLOAT16, INT8
 from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.kernels.product import dot
-from sam3_tvm.compiler.kernels.product.dot import DOTS, PLAIN_INTEGERS, dot_for
+from sam3_tvm.compiler.kernels.product.dot import DOTS, PLAIN_INTEGERS, TDPBUSD, dot_for
 from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
 from sam3_tvm.compiler.kernels.product.int8 import OFFSET, largest_depth
 from sam3_tvm.compiler.kernels.product.linear import (
@@ -34,7 +34,10 @@ from sam3_tvm.compiler.kernels.product.tile import gemm_tile
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 # Those of this CPU's in vectors of its length, and what every CPU can.
-HERE = [d for d in DOTS["int8"] if d.fits(NATIVE)]
+HERE = [
+    *(d for d in DOTS["int8"] if d is not TDPBUSD and d.fits(NATIVE)),
+    pytest.param(TDPBUSD, marks=pytest.mark.cpu(*TDPBUSD.features), id="tdpbusd"),
+]
 BY_PAIRS = [d for d in (PLAIN_PAIRS, dot_for(NATIVE, BFLOAT16)) if d.pairs]
 ROWS = (0, 1, 2, 7, 8, 11, 12, 13, 16, 17, 31, 32, 33, 47, 48, 49, 96, 97, 201)
 # Outputs and inputs. A matrix unit takes whole tiles of 16 words: of the first ones a part, of the
