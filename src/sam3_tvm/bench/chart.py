@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def figure(report: BenchReport) -> Any:
     made.text(
         0.012,
         1 - 0.63 / inches,
-        headline(report),
+        textwrap.fill(headline(report), 140),
         size=10.5,
         color=_FAINT,
         va="top",
