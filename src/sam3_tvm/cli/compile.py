@@ -247,13 +247,10 @@ def _faster_here() -> str | None:
 
     if not multiplies_bfloat16():
         return None
-    # Of float32's time at SAM 3's size: on a Zen 4 0.57 and 0.35, on a Xeon with AMX a third
+    # Of float32's time at SAM 3's size: on a Zen 4 0.57 and 0.35, on a Xeon with AMX 0.20 and 0.13
     # (docs/benchmarks.md).
-    if multiplies_in_tiles():
-        part, eight = "a third", ""
-    else:
-        part = "0.6"
-        eight = ", --compute int8 in about 0.4" if multiplies_int8() else ""
+    part, rest = ("0.2", "0.13") if multiplies_in_tiles() else ("0.6", "0.4")
+    eight = f", --compute int8 in about {rest}" if multiplies_int8() else ""
     return (
         f"this CPU could do more: --compute bfloat16 encodes a picture in about {part} of the time"
         f"{eight}, with less memory; sam3-tvm evaluate says what that costs"

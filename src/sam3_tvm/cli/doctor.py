@@ -163,7 +163,7 @@ def _bfloat16(here: Machine) -> str:
         # Two cores of such a Xeon, SAM 3's size (docs/benchmarks.md).
         return (
             "multiplied by this CPU in tiles (AMX): compile --compute bfloat16 uses it, and "
-            "encodes a picture in about a third of float32's time"
+            "encodes a picture in about a fifth of float32's time"
         )
     if here.bfloat16:
         return "multiplied by this CPU: compile --compute bfloat16 uses it"
