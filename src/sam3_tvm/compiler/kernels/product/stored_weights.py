@@ -24,9 +24,8 @@ and LLVM would call a library function for every value: :func:`widens` says so.
 
 from __future__ import annotations
 
-from tvm import tirx
-
 from sam3_tvm.compiler.kernels.emit import Expr, as_index, load, loop, store, tensor
+from sam3_tvm.compiler.kernels.product.bfloat16 import widened
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
 __all__ = [
@@ -64,15 +63,10 @@ def scale_argument(precision: str, channels: int) -> Expr | None:
 
 def load_wide(buffer: Expr, *indices: Expr | int, lanes: int) -> Expr:
     """:func:`~sam3_tvm.compiler.kernels.emit.load`, converted to float32."""
-    suffix = "" if lanes == 1 else f"x{lanes}"
     value = load(buffer, *indices, lanes=lanes)
-    if str(buffer.dtype) != STORED["bfloat16"]:
-        return value.astype(f"float32{suffix}")
-    sixteen = tirx.const(16, "uint32")
-    bits = value.astype(f"uint32{suffix}") << (
-        sixteen if lanes == 1 else tirx.Broadcast(sixteen, lanes)
-    )
-    return tirx.reinterpret(f"float32{suffix}", bits)
+    if str(buffer.dtype) == STORED["bfloat16"]:
+        return widened(value, lanes)
+    return value.astype("float32" if lanes == 1 else f"float32x{lanes}")
 
 
 def widen_panel(
