@@ -24,28 +24,28 @@ from sam3_tvm.compiler.codegen import generate
 from sam3_tvm.compiler.kernels.attention.attention import AttentionSpec, attention_kernel
 from sam3_tvm.compiler.kernels.product import dot
 from sam3_tvm.compiler.kernels.product.bfloat16 import rounding
-from sam3_tvm.compiler.kernels.product.dot import FMA, dot_for
+from sam3_tvm.compiler.kernels.product.dot import FMA, TDPBF16PS, dot_for
 from sam3_tvm.compiler.kernels.product.epilogue import Epilogue
 from sam3_tvm.compiler.kernels.product.linear import Rounded, linear_kernel, linear_layout
 from sam3_tvm.compiler.kernels.product.tile import gemm_tile, wide_tile
 from sam3_tvm.compiler.targets.cpu import CpuTarget
 
+TILES = pytest.param("tiles", marks=pytest.mark.cpu(*TDPBF16PS.features))
 
-@pytest.fixture(params=["plain", "widened", "native", "native vectors"])
+
+@pytest.fixture(params=["plain", "widened", "native", TILES])
 def kind(request, monkeypatch):
-    """By pairs in plain arithmetic, by float32 with widened weights, or by what this CPU has, also
-    without its matrix unit."""
-    if request.param.startswith("native"):
-        if not MULTIPLIES_BFLOAT16:
-            pytest.skip("this CPU doesn't multiply bfloat16")
-        if request.param == "native vectors":
-            if NATIVE_PAIRS.matrix is None:
-                pytest.skip("this CPU has nothing but vectors")
-            monkeypatch.setitem(dot.DOTS, "bfloat16", (NATIVE_PAIRS.by_vectors,))
-    elif request.param == "plain":
-        monkeypatch.setitem(dot.DOTS, "bfloat16", (PLAIN_PAIRS,))
-    else:
-        monkeypatch.setitem(dot.DOTS, "bfloat16", (FMA,))
+    """By pairs in plain arithmetic, by float32 with widened weights, by vectors of what this CPU
+    has, or by its matrix unit."""
+    if request.param == "native" and not MULTIPLIES_BFLOAT16:
+        pytest.skip("this CPU doesn't multiply bfloat16")
+    dots = {
+        "plain": PLAIN_PAIRS,
+        "widened": FMA,
+        "native": NATIVE_PAIRS.by_vectors,
+        "tiles": TDPBF16PS,
+    }
+    monkeypatch.setitem(dot.DOTS, "bfloat16", (dots[request.param],))
     return request.param
 
 
