@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 pytest.importorskip("fastapi")
 
-from sam3_tvm.serve.answers import Form, chosen_form
+from sam3_tvm.runtime import ClickResult
+from sam3_tvm.runtime.pictures.masks import LazyMasks
+from sam3_tvm.serve.answers import Form, chosen_form, click_answer
 from sam3_tvm.serve.problems import Problem
 
 
@@ -35,3 +38,10 @@ def test_nothing_that_is_sent_is_accepted(accept):
     with pytest.raises(Problem, match="image/png") as told:
         chosen_form(accept)
     assert told.value.status_code == 406
+
+
+def test_what_is_no_json_is_not_sent():
+    masks = LazyMasks((4, 4), None, made=np.zeros((1, 4, 4), bool))
+    result = ClickResult(None, np.array([0.5], np.float32), float("nan"), masks)
+    with pytest.raises(ValueError, match="JSON compliant"):
+        click_answer(result, Form.RUNS, False, False)

@@ -160,7 +160,8 @@ def logits_from(text: str, side: int) -> NDArray[np.float32]:
 
 
 def _json(data: Any) -> bytes:
-    return json.dumps(data, separators=(",", ":")).encode()
+    # Without NaN, which is no JSON: better a fault than what nobody can read.
+    return json.dumps(data, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _feature(mask: NDArray[np.bool_], properties: dict[str, Any]) -> dict[str, Any]:

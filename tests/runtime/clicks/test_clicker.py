@@ -187,6 +187,15 @@ def test_clicks_that_cannot_be_are_refused_in_one_line(model, picture, functions
     assert functions.calls["vision_encoder"] == 0
 
 
+def test_logits_of_which_no_numbers_come_are_refused(model, picture):
+    # Each is finite, their sum is not.
+    large = np.full((8, 8), 3e38, np.float32)
+    refused = pytest.raises(PromptError, match="mask has logits too large to compute with")
+    with np.errstate(over="ignore"), refused:
+        model.click(picture, [[20, 10]], mask=large)
+    assert np.isfinite(model.click(picture, [[20, 10]], mask=large / 1e30).logits).all()
+
+
 def test_an_artifact_without_clicks_says_how_to_get_one(toy_artifact, picture):
     model = toy.make_model(toy_artifact, toy.ToyFunctions())
     with pytest.raises(PromptError, match="--tasks concepts,clicks"):

@@ -28,6 +28,19 @@ __all__ = ["ClickResult", "Clicker", "choose_masks"]
 _ON, _BESIDE = (60, 200, 90), (220, 50, 50)
 
 
+def _check_finite(*found: float | NDArray[np.float32]) -> None:
+    """Refuse what came of logits that no answer has: numbers beyond what the functions compute in.
+
+    Raises:
+        PromptError: not all of it is finite.
+    """
+    if not all(np.isfinite(one).all() for one in found):
+        raise PromptError(
+            "mask has logits too large to compute with: it takes those of an earlier answer as "
+            "they came"
+        )
+
+
 def choose_masks(
     masks: NDArray[np.float32],
     iou: NDArray[np.float32],
@@ -224,6 +237,9 @@ class Clicker:
         One object at a time: its few tokens look at the whole picture, so that a batch would
         take more to repeat the picture's features than it saves. And each gets the masks that it
         would get alone, whatever the number of the others' clicks.
+
+        Raises:
+            PromptError: a mask of logits so large that nothing comes of them.
         """
         rules = self._manifest.clicks
         assert rules is not None, "build refuses clicks then"
@@ -234,6 +250,8 @@ class Clicker:
             masks, iou, logit, *_ = self._on_image("click_decoder", features, sparse, dense)
             (chosen,), (scores,) = choose_masks(masks, iou, multimask, rules)
             score = float(sigmoid(logit.astype(np.float64))[0, 0])
+            if click.mask is not None:
+                _check_finite(score, scores, chosen)
             found = LazyMasks(size, chosen, self._resize)
             results.append(ClickResult(click, scores, score, found, picture))
         return results
