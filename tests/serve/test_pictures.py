@@ -120,6 +120,13 @@ def test_outlines_are_geojson_in_pixels(client, picture):
     assert first["properties"] == {"text": "dog", "score": pytest.approx(0.9), "area": 24}
 
 
+def test_accept_in_several_lines_is_one_list(client, picture):
+    headers = [("Accept", "text/html"), ("Accept", "image/png")]
+    for route, asked in ("segment", {"phrases": ["dog"]}), ("click", {"points": [[5, 5]]}):
+        answer = client.post(f"{picture}/{route}", json=asked, headers=headers)
+        assert answer.headers["content-type"] == "image/png"
+
+
 def test_a_png_has_each_objects_number_in_its_pixels_the_best_on_top(client, picture):
     headers = {"Accept": "image/png"}
     asked = {"phrases": ["dog", "cat"]}

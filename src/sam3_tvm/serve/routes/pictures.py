@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from sam3_tvm.serve.answers import Form, chosen_form
 from sam3_tvm.serve.forms import AskClick, AskSegment, ClickAnswer, PictureAnswer, SegmentAnswer
@@ -17,8 +17,6 @@ from sam3_tvm.serve.turns import Kind
 __all__ = ["router"]
 
 router = APIRouter(prefix="/v1/images", tags=["pictures"])
-
-Accept = Annotated[str | None, Header(description="Which form masks are sent in.")]
 
 _FORMS: dict[str, Any] = {
     Form.OUTLINES.value: {"schema": {"type": "object"}},
@@ -82,7 +80,6 @@ async def segment(
     asked: AskSegment,
     request: Request,
     service: ServiceOf,
-    accept: Accept = None,
 ) -> Response:
     """Every object of each phrase, best first.
 
@@ -90,7 +87,7 @@ async def segment(
     pixels, in pixels. `image/png`: each object's number in its pixels, or with `draw` the picture
     with what was found on it.
     """
-    form = chosen_form(accept)
+    form = _form(request)
     with service.turns.place(Kind.PROMPT):
         work = service.segment(name, asked, form)
         content = await answered(request, work, service.limits.seconds)
@@ -111,18 +108,23 @@ async def click(
     asked: AskClick,
     request: Request,
     service: ServiceOf,
-    accept: Accept = None,
 ) -> Response:
     """The masks that the clicks could mean; they pass ahead of all other requests.
 
     `application/json`: run lengths as in COCO. `application/geo+json`: outlines along the edges of
     pixels, in pixels. `image/png`: the best mask, or with `draw` the picture with it.
     """
-    form = chosen_form(accept)
+    form = _form(request)
     with service.turns.place(Kind.CLICK):
         work = service.click(name, asked, form)
         content = await answered(request, work, service.limits.seconds)
     return _sent(content, form)
+
+
+def _form(request: Request) -> Form:
+    """Which form masks are sent in."""
+    # Lines of one name are one list, RFC 9110, 5.3.
+    return chosen_form(", ".join(request.headers.getlist("accept")))
 
 
 def _about(stored: Stored) -> PictureAnswer:
