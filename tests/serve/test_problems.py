@@ -48,7 +48,8 @@ def test_too_little_memory_is_a_matter_of_time(client, model, picture):
     [
         (b"{", 400, "the body is no JSON"),
         (b"\xff", 400, "the body is no JSON (not UTF-8"),
-        (b"[" * 100_000, 400, "the body is no JSON (not UTF-8, or nested"),
+        (b"[" * 100_000, 400, "the body is no JSON (not UTF-8, nested"),
+        (b'{"threshold": ' + b"1" * 5000 + b"}", 400, "or a number of too many digits"),
         (b"[]", 422, "JSON object"),
         (b'{"threshold": NaN, "phrases": ["x"]}', 422, "threshold: "),
         (b'{"threshold": 1e999, "phrases": ["x"]}', 422, "threshold: "),

@@ -43,6 +43,11 @@ def test_a_signal_lets_what_runs_be_answered_and_nothing_else_in(file, number):
         assert "$id/segment" in segment
         assert page == f"or open {url} in a browser\n"
         answers: list[int] = []
+        broken = urllib.request.Request(
+            f"{url}/v1/images", b"no form", {"Content-Type": "multipart/form-data; boundary=x"}
+        )
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            urllib.request.urlopen(broken, timeout=30)
 
         def send() -> None:
             with urllib.request.urlopen(f"{url}/v1/images", file(), timeout=30) as answer:

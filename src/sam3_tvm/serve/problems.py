@@ -72,8 +72,12 @@ def as_problem(error: Exception) -> Problem:
     if isinstance(error, Sam3Error):
         return Problem(422, f"{error}")
     if isinstance(error, HTTPException):
-        if isinstance(error.__cause__, (UnicodeError, RecursionError)):  # of FastAPI's reading JSON
-            return Problem(400, "the body is no JSON (not UTF-8, or nested too deeply)")
+        if isinstance(error.__cause__, (ValueError, RecursionError)):  # of FastAPI's reading JSON
+            return Problem(
+                400,
+                "the body is no JSON (not UTF-8, nested too deeply, or a number of too many "
+                "digits)",
+            )
         return Problem(error.status_code, f"{error.detail}", headers=error.headers)
     if isinstance(error, MemoryError):
         return Problem(503, "not enough memory for this now", retry_after=10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 import warnings
@@ -72,6 +73,8 @@ def serve(
     Raises:
         Exception: what ``load`` raises.
     """
+    # A broken form is its client's, who is told.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     # Answers say what was read of a phrase.
     warnings.filterwarnings("ignore", category=PhraseWarning)
     # The library's own limit, which is Pillow's for the process.
