@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import threading
 import zipfile
 
 import numpy as np
@@ -13,6 +15,10 @@ from pycocotools import mask as coco
 
 from sam3_tvm.annotate import FORMATS, AnnotatedObject, AnnotatedPicture, Contents, Listed
 from sam3_tvm.serve import Limits
+from sam3_tvm.serve.exports import ExportFormat, exported
+from sam3_tvm.serve.forms import AskExport
+from sam3_tvm.serve.problems import ClientLeft
+from tests.serve.conftest import Asked, until
 
 HEIGHT, WIDTH = 12, 20
 
@@ -122,6 +128,46 @@ def test_boxes_are_cut_at_the_edges_of_the_picture(client, wide):
     one = entry(ring(1, 2), bbox=[-1, 2, wide + 1, wide * 1.5])
     found = client.post("/v1/export/coco", json=asked(one)).json()["annotations"][0]
     assert found["bbox"] == [0, 2, min(wide, WIDTH), HEIGHT - 2]
+
+
+@pytest.mark.parametrize("form", ExportFormat)
+@pytest.mark.parametrize("after", [1, 3])
+def test_an_export_that_nobody_waits_for_ends_between_two_objects(form, after):
+    left = iter([False] * after)
+
+    def stopped() -> bool:
+        return next(left, True)
+
+    with pytest.raises(ClientLeft):
+        exported(AskExport.model_validate(TWO), form, 1000, stopped)
+
+
+def test_an_export_is_given_up_when_its_client_goes_or_takes_too_long(on_loop, monkeypatch):
+    ended: list[bool] = []
+    over = threading.Event()
+
+    def slow(asked, form, most, stopped):
+        over.wait(20)
+        ended.append(stopped())
+        return b""
+
+    monkeypatch.setattr("sam3_tvm.serve.service.exported", slow)
+    body = json.dumps(TWO).encode()
+
+    async def check(app) -> None:
+        try:
+            leaves, stays = (Asked(app, "/v1/export/coco", body) for _ in range(2))
+            await until(lambda: app.state.service.exporting._places == 2)
+            more = Asked(app, "/v1/export/coco", body)
+            await more.task
+            leaves.left.set()
+            await asyncio.gather(leaves.task, stays.task)
+        finally:
+            over.set()
+        assert (leaves.status, stays.status, more.status) == (499, 503, 429)
+
+    on_loop(check, Limits(waiting=2, seconds=0.5))
+    assert ended == [True, True]
 
 
 def test_another_format_is_none(client):

@@ -14,8 +14,9 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from sam3_tvm.runtime.video.open import open_frames
+from sam3_tvm.serve import Limits
 from sam3_tvm.serve.problems import ClientLeft
-from tests.serve.conftest import Asked
+from tests.serve.conftest import Asked, until
 
 
 @pytest.fixture
@@ -100,6 +101,45 @@ def test_how_long_a_picture_takes_is_told(client, file):
     assert client.get("/v1").json()["kinds"]["encode"]["seconds"] > 0
 
 
+def test_frames_whose_clients_left_are_not_read_and_let_pictures_come(
+    on_loop, monkeypatch, film_file, file
+):
+    begun, over = threading.Semaphore(0), threading.Event()
+    reads: list[int] = []
+
+    def slow(film, index):
+        reads.append(index)
+        begun.release()
+        over.wait(20)
+        return b""
+
+    monkeypatch.setattr("sam3_tvm.serve.service.frame_jpeg", slow)
+
+    async def check(app) -> None:
+        film = Asked(app, "/v1/videos", film_file)
+        await film.task
+        path = film.headers[b"location"].decode()
+        try:
+            asked = [Asked(app, f"{path}/frames/{n}", b"", "GET") for n in range(31)]
+            await asyncio.to_thread(begun.acquire)
+            await asyncio.to_thread(begun.acquire)
+            picture = Asked(app, "/v1/images", file())
+            await asyncio.wait_for(picture.task, 10)
+            assert picture.status == 201
+            more = Asked(app, f"{path}/frames/0", b"", "GET")
+            await more.task
+            assert more.status == 429
+            assert int(more.headers[b"retry-after"]) >= 1
+            for one in asked:
+                one.left.set()
+            await asyncio.gather(*(one.task for one in asked))
+        finally:
+            over.set()
+
+    on_loop(check, Limits(waiting=31))
+    assert len(reads) == 2
+
+
 def test_films_that_are_drawn_let_pictures_come_and_end_with_the_server(
     on_loop, monkeypatch, film_file, file
 ):
@@ -118,6 +158,7 @@ def test_films_that_are_drawn_let_pictures_come_and_end_with_the_server(
         await film.task
         draw = f"{film.headers[b'location'].decode()}/draw"
         drawn = [Asked(app, draw, b"") for _ in range(40)]
+        await until(lambda: sum(one.status == 429 for one in drawn) == 32)
         try:
             await asyncio.to_thread(begun.acquire)
             picture = Asked(app, "/v1/images", file())

@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,9 +18,11 @@ from sam3_tvm.errors import one_line
 from sam3_tvm.runtime.pictures.runs import window_of_runs
 from sam3_tvm.serve.answers import numbered_png
 from sam3_tvm.serve.forms import AskExport, Exported
-from sam3_tvm.serve.problems import Problem
+from sam3_tvm.serve.problems import ClientLeft, Problem
 
 __all__ = ["ExportFormat", "exported"]
+
+_T = TypeVar("_T")
 
 
 class ExportFormat(Enum):
@@ -46,13 +49,19 @@ _MEDIA_TYPES = {
 }
 
 
-def exported(asked: AskExport, form: ExportFormat, most_pixels: int) -> bytes:
+def exported(
+    asked: AskExport,
+    form: ExportFormat,
+    most_pixels: int,
+    stopped: Callable[[], bool],
+) -> bytes:
     """A file with the objects.
 
     Args:
         asked: the objects of one picture.
         form: the format.
         most_pixels: that a picture may have.
+        stopped: whether nobody waits for it any more; asked between objects.
 
     Returns:
         COCO's ``annotations.json``; the lines of YOLO's label file for segmentation, or a ZIP of
@@ -62,6 +71,7 @@ def exported(asked: AskExport, form: ExportFormat, most_pixels: int) -> bytes:
     Raises:
         Problem: what is no mask of such a picture (422), or more objects than a PNG has numbers
             for (406).
+        ClientLeft: nobody waits.
     """
     size = (asked.height, asked.width)
     if size[0] * size[1] > most_pixels:
@@ -69,14 +79,38 @@ def exported(asked: AskExport, form: ExportFormat, most_pixels: int) -> bytes:
             413,
             f"{size[1]} x {size[0]} px are more than the {most_pixels:,} pixels that are taken",
         )
-    objects = tuple(_object(one, n, size) for n, one in enumerate(asked.objects, 1))
+    given = enumerate(_Wanted(asked.objects, stopped), 1)
+    objects = _Wanted((_object(one, n, size) for n, one in given), stopped)
     if form is ExportFormat.PNG:
         return numbered_png((one.mask(size) for one in objects), len(objects), size)
     name = _name(asked.file_name)
     picture = AnnotatedPicture(
-        name, name, size, 0, 0, asked.sha256 or "", tuple(one for one in objects if one.area)
+        name,
+        name,
+        size,
+        0,
+        0,
+        asked.sha256 or "",
+        _Wanted((one for one in objects if one.area), stopped),
     )
     return _WRITERS[form](_Picture(picture))
+
+
+class _Wanted(tuple[_T, ...]):
+    """Goes from one to the next only while somebody waits for what comes of them."""
+
+    _stopped: Callable[[], bool]
+
+    def __new__(cls, given: Iterable[_T], stopped: Callable[[], bool]) -> _Wanted[_T]:
+        made = super().__new__(cls, given)
+        made._stopped = stopped
+        return made
+
+    def __iter__(self) -> Iterator[_T]:
+        for one in super().__iter__():
+            if self._stopped():
+                raise ClientLeft
+            yield one
 
 
 @dataclass(frozen=True)

@@ -6,21 +6,22 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import BinaryIO
 
 import numpy as np
 
 from sam3_tvm.runtime import Exemplar, Model
 from sam3_tvm.serve.answers import Form, click_answer, logits_from, segment_answer
+from sam3_tvm.serve.aside import Aside
 from sam3_tvm.serve.encodings import Encodings
+from sam3_tvm.serve.exports import ExportFormat, exported
 from sam3_tvm.serve.films import Film, Films
 from sam3_tvm.serve.following import Following
-from sam3_tvm.serve.forms import AskClick, AskSegment, AskTrack, Like, signed
+from sam3_tvm.serve.forms import AskClick, AskExport, AskSegment, AskTrack, Like, signed
 from sam3_tvm.serve.limits import Limits
 from sam3_tvm.serve.metrics import Metrics
 from sam3_tvm.serve.problems import Problem
-from sam3_tvm.serve.showing import drawn_film
+from sam3_tvm.serve.showing import drawn_film, frame_jpeg
 from sam3_tvm.serve.store import Store, Stored
 from sam3_tvm.serve.turns import Kind, Turns
 
@@ -40,6 +41,9 @@ class Service:
         store: encoded pictures.
         encodings: how they come there.
         films: that clients sent.
+        drawing: of films, beside the turns.
+        showing: of single frames, likewise.
+        exporting: of results, likewise.
         draining: whether the server is about to end.
     """
 
@@ -63,10 +67,10 @@ class Service:
         self._film_threads = ThreadPoolExecutor(
             limits.films_followed, thread_name_prefix="sam3-tvm-film"
         )
-        # Apart from asyncio's own: some long films there would let pictures wait.
-        self._draw_threads = ThreadPoolExecutor(
-            limits.films_followed, thread_name_prefix="sam3-tvm-draw"
-        )
+        # The lines of each film that waits to be drawn are in memory.
+        self.drawing = Aside("draw", limits.films_followed, limits.films)
+        self.showing = Aside("show", limits.films_followed, limits.waiting)
+        self.exporting = Aside("export", 2, limits.waiting)
 
     @property
     def model(self) -> Model:
@@ -188,18 +192,26 @@ class Service:
 
         Cancelled, it ends after the frame at hand.
         """
-        stopped = asyncio.Event()  # the thread only looks at it
-        call = partial(drawn_film, film, lines, self.films, stopped.is_set)
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._draw_threads, call)
-        finally:
-            stopped.set()
+        return await self.drawing.run(lambda stopped: drawn_film(film, lines, self.films, stopped))
+
+    async def show(self, film: Film, index: int) -> bytes:
+        """A frame of a film; see :func:`frame_jpeg`."""
+        return await self.showing.run(lambda stopped: frame_jpeg(film, index))
+
+    async def export(self, asked: AskExport, form: ExportFormat) -> bytes:
+        """Results in a dataset's format; see :func:`exported`.
+
+        Cancelled, it ends after the object at hand.
+        """
+        most = self.limits.pixels
+        return await self.exporting.run(lambda stopped: exported(asked, form, most, stopped))
 
     async def close(self) -> None:
         """End what runs, after the call at hand, and remove what is on the disk."""
         self.draining = True
-        films = (self._film_threads.shutdown, self._draw_threads.shutdown)
-        for threads in (*films, self.encodings.close, self.turns.close):
+        aside = (self.drawing.close, self.showing.close, self.exporting.close)
+        ends = (self._film_threads.shutdown, *aside, self.encodings.close, self.turns.close)
+        for threads in ends:
             await asyncio.to_thread(threads)
         self.films.close()
 

@@ -17,7 +17,6 @@ from sam3_tvm.serve.forms import AskTrack, VideoAnswer
 from sam3_tvm.serve.presence import answered
 from sam3_tvm.serve.receiving import FILE_BODY, save_file
 from sam3_tvm.serve.routes.common import ServiceOf, VideoId, problems
-from sam3_tvm.serve.showing import frame_jpeg
 from sam3_tvm.serve.turns import Kind
 
 __all__ = ["router"]
@@ -94,14 +93,17 @@ async def track(
     "/{id}/frames/{index}",
     summary="A frame of a film",
     response_class=Response,
-    responses={200: {"content": {"image/jpeg": {}}}, **problems(401, 404, 422)},
+    responses={200: {"content": {"image/jpeg": {}}}, **problems(401, 404, 422, 429, 503)},
 )
 async def frame(
-    name: VideoId, index: Annotated[int, Path(ge=0, le=1_000_000_000)], service: ServiceOf
+    name: VideoId,
+    index: Annotated[int, Path(ge=0, le=1_000_000_000)],
+    request: Request,
+    service: ServiceOf,
 ) -> Response:
     """As a JPEG, counted from 0: what is shown to who clicks on it."""
-    with service.films.held(name) as film:
-        made = await asyncio.to_thread(frame_jpeg, film, index)
+    with service.films.held(name) as film, service.showing.place():
+        made = await answered(request, service.show(film, index), service.limits.seconds)
     # The id is never another film's.
     headers = {"Cache-Control": "private, max-age=3600, immutable"}
     return Response(made, media_type="image/jpeg", headers=headers)
@@ -114,13 +116,13 @@ async def frame(
     openapi_extra={"requestBody": {"required": True, "content": {LINES: {}}}},
     responses={
         200: {"content": {"video/mp4": {}}},
-        **problems(401, 404, 408, 413, 415, 422, 503, 507),
+        **problems(401, 404, 408, 413, 415, 422, 429, 503, 507),
     },
 )
 async def draw(name: VideoId, request: Request, service: ServiceOf) -> StreamingResponse:
     """Lines that `track` gave, or those of them that somebody chose, as `sam3-tvm track -o
     NAME.mp4` draws them."""
-    with service.films.held(name) as film:
+    with service.films.held(name) as film, service.drawing.place():
         lines = (await request.body()).splitlines()
         file = await answered(request, service.draw(film, lines), service.limits.seconds)
     return StreamingResponse(
