@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
+
+import numpy as np
 import pytest
 
-from sam3_tvm.serve.forms import AskClick, AskSegment, AskTrack
+pytest.importorskip("fastapi")
+
+from PIL import Image
+
+from sam3_tvm.runtime.pictures.runs import are_runs
+from sam3_tvm.serve import forms
+from sam3_tvm.serve.forms import EXAMPLE_LINE, EXAMPLE_PNG, TrackLine
+from sam3_tvm.serve.label_studio import routes as label_studio
+from sam3_tvm.serve.label_studio.sources import Sources
+from sam3_tvm.serve.routes import cvat
 
 
 def test_problems_are_described_as_what_they_are_sent_as(client):
@@ -28,7 +42,34 @@ def test_ids_are_called_so_in_paths_and_faults(client):
         assert client.get(path).json()["detail"].startswith("id: ")
 
 
-@pytest.mark.parametrize("form", [AskClick, AskSegment, AskTrack])
-def test_examples_are_valid(form):
-    for example in form.model_config["json_schema_extra"]["examples"]:
-        form.model_validate(example)
+def test_every_question_and_answer_has_an_example_that_is_valid(serving):
+    with serving(labels=Sources()) as client:
+        described = client.get("/openapi.json").json()
+    said = [
+        content["schema"]["$ref"].rpartition("/")[2]
+        for path in described["paths"].values()
+        for operation in path.values()
+        for one in [operation.get("requestBody", {}), *operation["responses"].values()]
+        for content in one.get("content", {}).values()
+        if "$ref" in content.get("schema", {})
+    ]
+    assert {"AskSegment", "AskPredict", "AskInteract", "ClickAnswer", "ProblemAnswer"} <= {*said}
+    places = (forms, cvat, label_studio)
+    for name in {*said}:
+        (form,) = (getattr(place, name) for place in places if hasattr(place, name))
+        examples = described["components"]["schemas"][name]["examples"]
+        assert examples
+        for example in examples:
+            form.model_validate_json(json.dumps(example))
+
+
+def test_examples_are_what_they_are_said_to_be(client):
+    line = TrackLine.model_validate_json(EXAMPLE_LINE)
+    assert are_runs(line.objects[0].segmentation.counts, (8, 8))
+    image = Image.open(io.BytesIO(base64.b64decode(EXAMPLE_PNG)))
+    assert np.asarray(image).shape == (2, 2, 3)
+    described = client.get("/openapi.json").json()["paths"]
+    for path, lines in ("track", "responses"), ("draw", "requestBody"):
+        said = described[f"/v1/videos/{{id}}/{path}"]["post"][lines]
+        content = said["200"]["content"] if lines == "responses" else said["content"]
+        assert content["application/x-ndjson"]["example"] == EXAMPLE_LINE

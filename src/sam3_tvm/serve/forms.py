@@ -6,6 +6,7 @@ checks, and says in its own words.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sam3_tvm.runtime.pictures.runs import are_runs
 
 __all__ = [
+    "EXAMPLE_LINE",
+    "EXAMPLE_PNG",
     "AskClick",
     "AskExport",
     "AskSegment",
@@ -222,6 +225,15 @@ class AskTrack(_Asked):
     )
 
 
+def _example(**named: Any) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [named]})
+
+
+# A square of 4 x 4 px at the corner of a picture of 8 x 8.
+_SQUARE = {"size": [8, 8], "counts": "04400000P1"}
+_MASK = {"segmentation": _SQUARE, "bbox": [0, 0, 4, 4], "area": 16, "score": 0.93}
+
+
 class PictureAnswer(BaseModel):
     """A picture that is kept, encoded."""
 
@@ -229,6 +241,8 @@ class PictureAnswer(BaseModel):
     width: int
     height: int
     bytes: int = Field(description="Memory that it takes.")
+
+    model_config = _example(id="de10f56a" * 8, width=384, height=384, bytes=3358720)
 
 
 class VideoAnswer(BaseModel):
@@ -239,6 +253,8 @@ class VideoAnswer(BaseModel):
     height: int
     frames: int | None = Field(description="As many as the file says that it has.")
     fps: float | None
+
+    model_config = _example(id="debf12d6" * 4, width=192, height=192, frames=48, fps=12)
 
 
 class RunLengths(_Strict):
@@ -277,6 +293,12 @@ class SegmentAnswer(BaseModel):
     height: int
     results: list[PhraseAnswer]
 
+    model_config = _example(
+        width=8,
+        height=8,
+        results=[{"text": "green square", "text_read": "green square", "objects": [_MASK]}],
+    )
+
 
 class ClickAnswer(BaseModel):
     """The masks that answer clicks; a score is the predicted intersection over union."""
@@ -287,6 +309,8 @@ class ClickAnswer(BaseModel):
     best: int = Field(description="Which of the masks has the highest score.")
     masks: list[MaskAnswer]
 
+    model_config = _example(width=8, height=8, object_score=0.99, best=0, masks=[_MASK])
+
 
 class ProblemAnswer(BaseModel):
     """What is wrong, as of RFC 9457."""
@@ -296,6 +320,13 @@ class ProblemAnswer(BaseModel):
     status: int
     detail: str = Field(description="One line.")
     errors: list[dict[str, Any]] | None = None
+
+    model_config = _example(
+        type="about:blank",
+        title="Unprocessable Content",
+        status=422,
+        detail="point (11118, 78) lies outside the picture of 384 x 384 px",
+    )
 
 
 class Working(BaseModel):
@@ -312,6 +343,13 @@ class Info(BaseModel):
     tasks: list[str] = Field(description="What the artifact is for.")
     kinds: dict[str, Working] = Field(description="By click, segment, encode (a picture), frame.")
     limits: dict[str, int | float] = Field(description="What is taken; see `sam3-tvm serve`.")
+
+    model_config = _example(
+        version="0.1.0",
+        tasks=["concepts", "clicks", "video"],
+        kinds={"encode": {"seconds": 9.7, "under_way": 1}},
+        limits={"prompts": 64},
+    )
 
 
 class Exported(_Asked):
@@ -340,6 +378,13 @@ class AskExport(_Asked):
     )
     objects: list[Exported] = Field(max_length=10_000)
 
+    model_config = _example(
+        width=8,
+        height=8,
+        file_name="photo.jpg",
+        objects=[{"category": "square", "score": 0.93, "segmentation": _SQUARE}],
+    )
+
 
 class Followed(_Strict):
     """An object on a frame."""
@@ -357,10 +402,31 @@ class TrackLine(_Strict):
     objects: list[Followed] = Field(max_length=_MOST)
 
 
+EXAMPLE_LINE = (
+    json.dumps(
+        {
+            "frame": 0,
+            "time": 0.0,
+            "objects": [{"id": 1, "phrase": "square", "score": 0.93, "segmentation": _SQUARE}],
+        }
+    )
+    + "\n"
+)
+"""A line of those that following a film gives, for examples."""
+
+EXAMPLE_PNG = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAFklEQVR42mPUWBDAwMDAxMDAwMDAAAANIgEcdHmQiwAAAABJ"
+    "RU5ErkJggg=="
+)
+"""A picture of 2 x 2 px in base64, for examples."""
+
+
 class Health(BaseModel):
     """How the server is."""
 
     status: str
+
+    model_config = _example(status="ok")
 
 
 def signed(

@@ -6,8 +6,9 @@ from importlib import metadata
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from sam3_tvm.serve.forms import EXAMPLE_PNG
 from sam3_tvm.serve.label_studio.predicting import predicted, version
 from sam3_tvm.serve.label_studio.sources import Sources
 from sam3_tvm.serve.presence import answered
@@ -26,6 +27,8 @@ class AskSetup(BaseModel):
     """What Label Studio sends when a project connects; its token and host are not used."""
 
     label_schema: str = Field(alias="schema", default="")
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"schema": "<View></View>"}]})
 
 
 class Task(BaseModel):
@@ -49,6 +52,19 @@ class AskPredict(BaseModel):
     tasks: list[Task] = Field(max_length=1024)
     label_config: str = Field(max_length=1 << 20)
     params: Params = Params()
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "tasks": [{"id": 1, "data": {"image": f"data:image/png;base64,{EXAMPLE_PNG}"}}],
+                    "label_config": '<View><Image name="image" value="$image"/>'
+                    '<BrushLabels name="brush" toName="image"><Label value="Dog"/></BrushLabels>'
+                    "</View>",
+                }
+            ]
+        }
+    )
 
 
 def _sources(request: Request) -> Sources:

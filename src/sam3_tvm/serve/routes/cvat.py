@@ -6,10 +6,10 @@ import base64
 from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from sam3_tvm.labels.cvat.masks import encode
-from sam3_tvm.serve.forms import Point, Points, signed
+from sam3_tvm.serve.forms import EXAMPLE_PNG, Point, Points, signed
 from sam3_tvm.serve.presence import answered
 from sam3_tvm.serve.problems import Problem
 from sam3_tvm.serve.routes.common import ServiceOf, problems
@@ -34,6 +34,12 @@ class AskInteract(BaseModel):
         description="Two corners of a box around it, or nothing.", default=None
     )
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"image": EXAMPLE_PNG, "pos_points": [[1, 1]], "neg_points": []}]
+        }
+    )
+
 
 class Confidence(BaseModel):
     """CVAT's attribute 0: how sure an interactor is."""
@@ -55,6 +61,23 @@ class InteractAnswer(BaseModel):
 
     shapes: list[Shape]
     mask: list[list[int]] = Field(description="Rows of the picture, 1 on the object.")
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "shapes": [
+                        {
+                            "type": "mask",
+                            "points": [0, 4, 0, 0, 1, 1],
+                            "attributes": [{"spec_id": 0, "value": "0.9312"}],
+                        }
+                    ],
+                    "mask": [[1, 1], [1, 1]],
+                }
+            ]
+        }
+    )
 
 
 @router.post(

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from sam3_tvm.serve.films import Film
 from sam3_tvm.serve.following import Following
-from sam3_tvm.serve.forms import AskTrack, VideoAnswer
+from sam3_tvm.serve.forms import EXAMPLE_LINE, AskTrack, VideoAnswer
 from sam3_tvm.serve.presence import answered
 from sam3_tvm.serve.receiving import FILE_BODY, save_file
 from sam3_tvm.serve.routes.common import ServiceOf, VideoId, problems
@@ -68,7 +68,7 @@ async def forget(name: VideoId, service: ServiceOf) -> None:
     responses={
         200: {
             "description": "A line of JSON per frame, as each is done.",
-            "content": {LINES: {"schema": {"type": "string"}}},
+            "content": {LINES: {"schema": {"type": "string"}, "example": EXAMPLE_LINE}},
         },
         **problems(400, 401, 404, 408, 413, 415, 422, 429, 503, 507),
     },
@@ -113,7 +113,9 @@ async def frame(
     "/{id}/draw",
     summary="A film with what was found drawn on it",
     response_class=Response,
-    openapi_extra={"requestBody": {"required": True, "content": {LINES: {}}}},
+    openapi_extra={
+        "requestBody": {"required": True, "content": {LINES: {"example": EXAMPLE_LINE}}}
+    },
     responses={
         200: {"content": {"video/mp4": {}}},
         **problems(401, 404, 408, 413, 415, 422, 429, 503, 507),
