@@ -133,10 +133,12 @@ INT8 = Arithmetic(
         "layers with fewer than 64 inputs or outputs are bfloat16 or float32: they cost little",
         "convolutions and both products of attention are as in bfloat16; so is what a layer or an "
         "attention hands to layers alone, before it is quantised, where the CPU rounds to bfloat16",
-        "so are all functions but the encoders' and memory attention's: boxes, scores and masks",
+        "so are all functions but the vision and the text encoder and memory attention: boxes, "
+        "scores and masks; DETR's encoder would take 2 % less of a prompt's time for four times its "
+        "error, which DETR's decoder enlarges",
     ),
     rest="bfloat16",
-    functions=frozenset(("vision_encoder", "text_encoder", "detr_encoder", "memory_attention")),
+    functions=frozenset(("vision_encoder", "text_encoder", "memory_attention")),
 )
 """Products of int8 in linear layers, added up as integers, hence exactly. Weights are in units of
 their output channel, activations of their row (a token): both symmetric, no calibration."""

@@ -13,7 +13,7 @@ from sam3_tvm.arithmetic import INT8
 from sam3_tvm.sensitivity.functions import Error, Layer, ReferenceFunctions, Trial
 from sam3_tvm.sources.sampling import example_sizes, sample_inputs
 
-FUNCTIONS = ("vision_encoder", "text_encoder", "detr_encoder", "memory_attention")
+FUNCTIONS = ("vision_encoder", "text_encoder", "memory_attention")
 
 
 def given(source, name, seed=0):

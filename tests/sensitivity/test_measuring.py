@@ -27,7 +27,6 @@ def test_every_layer_of_that_name_has_a_row_and_every_function_a_total(report):
     assert [row.function for row in report.totals] == [
         "vision_encoder",
         "text_encoder",
-        "detr_encoder",
         "memory_attention",
     ]
     assert {row.layer for row in report.totals} == {ALL}

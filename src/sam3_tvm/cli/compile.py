@@ -247,9 +247,9 @@ def _faster_here() -> str | None:
 
     if not multiplies_bfloat16():
         return None
-    # Of float32's time at SAM 3's size: on a Zen 4 0.57 and 0.35, on a Xeon with AMX 0.20 and 0.13
+    # Of float32's time at SAM 3's size: on a Zen 4 0.57 and 0.35, on a Xeon with AMX 0.21 and 0.14
     # (docs/benchmarks.md).
-    part, rest = ("0.2", "0.13") if multiplies_in_tiles() else ("0.6", "0.4")
+    part, rest = ("0.2", "0.14") if multiplies_in_tiles() else ("0.6", "0.4")
     eight = f", --compute int8 in about {rest}" if multiplies_int8() else ""
     return (
         f"this CPU could do more: --compute bfloat16 encodes a picture in about {part} of the time"
