@@ -35,21 +35,23 @@ def pictures(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", ["text_encoder", "detr_encoder"])
-def test_smoothing_leaves_what_a_function_computes(pictures, name):
-    source = open_source("random:tiny", ["concepts"])
+@pytest.mark.parametrize(
+    ("name", "norm"), [("text_encoder", ".layer_norm2."), ("memory_attention", ".layer_norm3.")]
+)
+def test_smoothing_leaves_what_a_function_computes(pictures, name, norm):
+    source = open_source("random:tiny")
     component = abi(source.sizes)[name]
     mod, params = import_component(source, component, INT8)
     before = {key: tensor.numpy().copy() for key, tensor in params.items()}
     calibrating = Calibrating.of(INT8, pictures, ("dog",), 1.0)
     # Factors that are far from 1 whatever the pictures say: the last channel sticks out.
     for key in params:
-        if ".layer_norm2." in key:
+        if norm in key:
             with torch.no_grad():
                 dict(source.component(name).named_parameters())[key][-1] *= 100
             params[key].numpy()[...] = dict(source.component(name).named_parameters())[key].detach()
     said = calibrating.apply(source, mod, {name: params}, silent)
-    assert any(".layer_norm2." in norm for norm in said.smoothed[name])
+    assert any(norm in smoothed for smoothed in said.smoothed[name])
     changed = {k for k, tensor in params.items() if not np.array_equal(tensor.numpy(), before[k])}
     assert {k.rpartition(".")[2] for k in changed} == {"weight", "bias"}
     assert not any(k.endswith("bias") and "norm" not in k for k in changed)

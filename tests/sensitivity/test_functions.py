@@ -43,7 +43,7 @@ def test_layers_are_those_that_the_compiler_multiplies_in_int8(tiny_source, reco
 
     reference, inputs = recorded
     options = pipeline.Options(CpuTarget.native())
-    for name in ("text_encoder", "detr_encoder"):
+    for name in ("text_encoder", "memory_attention"):
         mod, params = import_component(tiny_source, abi(tiny_source.sizes)[name], INT8)
         mod = pipeline.run_phase(mod, pipeline.CANONICAL, options)
         compiled = Counter(
@@ -66,9 +66,9 @@ def test_layers_that_read_the_same_rows_are_one(recorded):
     reference, _ = recorded
     names = [layer.name for layer in reference.layers]
     assert "vision_encoder.backbone.layers.0.attention.{q_proj,k_proj,v_proj}" in names
-    # Queries and keys have positions added, values don't.
-    assert "detr_encoder.layers.0.self_attn.{q_proj,k_proj}" in names
-    assert "detr_encoder.layers.0.self_attn.v_proj" in names
+    # Keys of memories have positions added, values don't.
+    assert "memory_attention.layers.0.cross_attn_image.k_proj" in names
+    assert "memory_attention.layers.0.cross_attn_image.v_proj" in names
     merged = next(layer for layer in reference.layers if "q_proj,k_proj,v_proj" in layer.name)
     assert (merged.inputs, merged.outputs) == (96, 288)
     assert Layer("f", ("a.b.weight", "c.weight"), 1, 2).name == "{a.b,c}"
