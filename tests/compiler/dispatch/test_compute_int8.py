@@ -185,7 +185,7 @@ def test_a_layer_in_float32_gives_narrow_ones_float32(scheme, k, hidden, n, monk
 
 def test_functions_of_scores_and_masks_are_as_in_bfloat16():
     assert INT8.of_function("vision_encoder") is INT8
-    for name in ("detr_decoder", "scoring", "mask_decoder", "click_decoder", "memory_encoder"):
+    for name in ("detr_encoder", "detr_decoder", "scoring", "mask_decoder", "memory_encoder"):
         assert INT8.of_function(name) is BFLOAT16
     assert BFLOAT16.of_function("scoring") is BFLOAT16
 
