@@ -62,7 +62,7 @@ def test_ours_and_pytorch_are_compared_and_timed_in_every_part(tiny_artifact, tm
     assert all(e["load_seconds"][0] > 0 for e in data["engines"])
     assert output.with_suffix(".md").read_text().startswith("# Benchmark: random:tiny")
     assert "One prompt, after the encoders" in result.stdout
-    assert "ours is " in result.stdout
+    assert "ours: " in result.stdout
 
 
 def test_several_artifacts_are_measured_in_one_run_and_told_apart(tiny_artifact, tmp_path):

@@ -202,7 +202,7 @@ def _print_report(report: BenchReport) -> None:
             rows.add_row(report.title(t.engine), *figures, *[""] * (len(columns) - len(figures)))
         show(f"{part.title} ({part.flops / 1e9:.3g} GFLOP)", rows)
         for told in verdicts(report, part):
-            say(("" if len(report.ours) > 1 else "ours is ") + "; ".join(told))
+            say(("" if len(report.ours) > 1 else "ours: ") + "; ".join(told))
         say("")
     dead = {e.name for e in report.engines if e.failed is not None}
     for t in report.timings:
