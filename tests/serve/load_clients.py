@@ -24,7 +24,7 @@ PICTURES = ("hexagons.jpg", "stars.jpg", "outlines.jpg")
 PHRASES = (["green hexagon"], ["red star", "hexagon"], ["blue outline"], ["star"])
 TRACKS = (
     {"phrases": ["red star"], "frames": 6},
-    {"objects": [{"id": 1, "points": [[96, 96]]}], "frames": 5},
+    {"objects": [{"id": 1, "points": [[37, 72]]}], "frames": 5},
 )
 ACCEPTS = ("application/json", "image/png", "application/geo+json")
 
