@@ -120,9 +120,15 @@ def test_the_workflow_does_what_continuous_integration_runs():
     assert "has not run" in text.partition("name:")[0]
     jobs = yaml.safe_load(text)["jobs"]
     assert jobs["ci"]["steps"][-1] == {"run": "bash .ci/run"}
-    runners = [row["runner"] for row in jobs["ci"]["strategy"]["matrix"]["include"]]
+    rows = jobs["ci"]["strategy"]["matrix"]["include"]
+    runners = [row["runner"] for row in rows]
     assert {runner.partition("-")[0] for runner in runners} == {"ubuntu", "macos"}
     assert any(runner.endswith("-arm") for runner in runners)
+    # In one row what needs a browser isn't skipped.
+    assert [row["require"] for row in rows if "require" in row] == ["chromium"]
+    assert jobs["ci"]["env"]["SAM3_TVM_REQUIRE"] == "${{ matrix.require }}"
+    (install,) = (step for step in jobs["ci"]["steps"] if "playwright" in step.get("run", ""))
+    assert install["if"] == "matrix.require == 'chromium'"
     ran = "\n".join(step.get("run", "") for step in jobs["windows"]["steps"])
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for tool in (

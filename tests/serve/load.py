@@ -1,188 +1,60 @@
 """Load on a server of one's own, on this machine: ``python tests/serve/load.py ARTIFACT``.
 
-Clients send new and known pictures, phrases, clicks, bad input, and some hang up. Every answer is
-held against the library's; times are printed by kind. Bounded by requests and by seconds.
+Clients send new and known pictures, phrases, clicks, films and bad input, and some hang up. Every
+answer is held against the library's; times are printed by kind. Bounded by requests and by seconds.
+
+It ends with 1, and a line for each fault, where an answer is lost or has another status or other
+bytes than it should; where not all was asked in time; where clicks wait longer for their turns than
+encodings; where the server's memory grows; and where something is under way when nobody asks any
+more.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import hashlib
-import io
-import json
 import os
-import random
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter, defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
 import numpy as np
-from PIL import Image
+from load_checks import Counted, answer_faults, count_faults, memory_faults, order_faults, tenths
+from load_clients import Load
 
 import sam3_tvm
-from sam3_tvm.serve.answers import Form, click_answer, segment_answer
 
-ROOT = Path(__file__).parents[2]
-PICTURES = ("hexagons.jpg", "stars.jpg", "outlines.jpg")
-PHRASES = (["green hexagon"], ["red star", "hexagon"], ["blue outline"], ["star"])
+# How often memory is measured in a run, at most.
+_MEASURED = 200
 
-# Out of a hundred requests.
-MIX = {"new": 15, "known": 10, "segment": 32, "click": 32, "bad": 6, "leave": 5}
+# Pictures beyond the queue that come at a time.
+_BEYOND = 8
 
-BAD = (
-    ("POST", "/v1/images", b"no picture", 422),
-    ("POST", "/v1/images", b"", 422),
-    ("POST", "/v1/images/{id}/click", b'{"points": [[99999, 1]]}', 422),
-    ("POST", "/v1/images/{id}/segment", b"{", 400),
-    ("POST", "/v1/images/{id}/segment", b'{"phrases": []}', 422),
-    ("POST", "/v1/images/" + "0" * 64 + "/click", b'{"points": [[1, 1]]}', 404),
-    ("GET", "/v1/nothing", b"", 404),
-)
+# Seconds in which the server comes to rest when nobody asks any more.
+_REST = 60
 
 
-class Load:
-    """One run.
+@dataclass
+class Ran:
+    """What a run was, beside the answers.
 
-    Args:
-        url: of the server.
-        process: the server's id.
-        requests: all of them together.
-        seconds: after which no more are begun.
-        seed: of what is asked.
+    Attributes:
+        seconds: that it took.
+        answers: in it.
+        before, after: what the server had counted.
+        memory: of the server, bytes.
     """
 
-    def __init__(self, url: str, process: int, requests: int, seconds: float, seed: int) -> None:
-        self.url = url
-        self.process = process
-        self.left = requests
-        self.every = max(1, requests // 10)
-        self.end = time.monotonic() + seconds
-        self.random = random.Random(seed)
-        self.known = [variant(n, seed=0) for n in range(12)]
-        self.seconds: dict[str, list[float]] = defaultdict(list)
-        self.statuses: dict[str, Counter[int]] = defaultdict(Counter)
-        self.answers: dict[tuple[int, str, str], set[bytes]] = defaultdict(set)
-        self.memory: list[int] = []
-        self.faults: list[str] = []
-        self.number = 0
-
-    async def client(self) -> None:
-        """Ask until all has been asked."""
-        async with httpx2.AsyncClient(base_url=self.url, timeout=120) as client:
-            while self.left > 0 and time.monotonic() < self.end:
-                self.left -= 1
-                self.number += 1
-                if self.number % self.every == 0:
-                    self.memory.append(_resident(self.process))
-                (kind,) = self.random.choices([*MIX], [*MIX.values()])
-                await getattr(self, f"_{kind}")(client)
-
-    async def _ask(self, client, kind: str, method: str, path: str, content: bytes, **more):
-        """An answer; one that is told to come later does."""
-        for _ in range(20):
-            begun = time.perf_counter()
-            answer = await client.request(method, path, content=content, **more)
-            self.statuses[kind][answer.status_code] += 1
-            if answer.status_code != 429:
-                self.seconds[kind].append(time.perf_counter() - begun)
-                return answer
-            await asyncio.sleep(float(answer.headers["retry-after"]))
-        raise RuntimeError("refused twenty times")
-
-    async def _send(self, client, kind: str, data: bytes) -> str:
-        answer = await self._ask(client, kind, "POST", "/v1/images", data)
-        name = hashlib.sha256(data).hexdigest()
-        if answer.status_code not in (200, 201) or answer.json()["id"] != name:
-            self.faults.append(f"{kind}: {answer.status_code} {answer.text[:200]}")
-        return name
-
-    async def _new(self, client) -> None:
-        self.number += 1
-        await self._send(client, "new", variant(self.number, seed=1))
-
-    async def _known(self, client) -> None:
-        await self._send(client, "known", self.random.choice(self.known))
-
-    async def _segment(self, client) -> None:
-        asked = {"phrases": self.random.choice(PHRASES)}
-        await self._about(client, "segment", asked)
-
-    async def _click(self, client) -> None:
-        point = [self.random.choice([60, 120, 200]), self.random.choice([50, 100, 150])]
-        await self._about(client, "click", {"points": [point]})
-
-    async def _about(self, client, route: str, asked: dict) -> None:
-        which = self.random.randrange(len(self.known))
-        data = self.known[which]
-        path = f"/v1/images/{hashlib.sha256(data).hexdigest()}/{route}"
-        content, headers = json.dumps(asked).encode(), {"Content-Type": "application/json"}
-        for _ in range(20):
-            answer = await self._ask(client, route, "POST", path, content, headers=headers)
-            if answer.status_code != 404:
-                break
-            await self._send(client, "again", data)  # it made room for others
-        if answer.status_code != 200:
-            self.faults.append(f"{route}: {answer.status_code} {answer.text[:200]}")
-        self.answers[which, route, json.dumps(asked)].add(answer.content)
-
-    async def _bad(self, client) -> None:
-        method, path, content, status = self.random.choice(BAD)
-        data = self.known[0]
-        if "{id}" in path:
-            path = path.replace("{id}", await self._send(client, "again", data))
-        headers = {"Content-Type": "application/json"} if path != "/v1/images" else {}
-        answer = await self._ask(client, "bad", method, path, content, headers=headers)
-        # A picture may make room between the two.
-        if answer.status_code not in (status, 404):
-            self.faults.append(f"bad {path}: {answer.status_code}, not {status}")
-
-    async def _leave(self, client) -> None:
-        self.number += 1
-        data = variant(self.number, seed=2)
-        async with httpx2.AsyncClient(base_url=self.url) as own:
-            task = asyncio.create_task(own.post("/v1/images", content=data))
-            await asyncio.sleep(self.random.choice([0.0, 0.01, 0.05]))
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        self.statuses["leave"][0] += 1
-
-    def check(self, model) -> None:
-        """Hold every answer against the library's."""
-        for (which, route, asked), answers in self.answers.items():
-            picture, given = self.known[which], json.loads(asked)
-            if route == "segment":
-                found = model.segment(picture, given["phrases"])
-                expected = segment_answer(found, Form.RUNS, None)
-            else:
-                expected = click_answer(
-                    model.click(picture, given["points"]), Form.RUNS, False, False
-                )
-            if answers != {expected}:
-                self.faults.append(f"another answer than the library's: {which} {route} {asked}")
-
-
-def variant(number: int, seed: int) -> bytes:
-    """A picture's file; none is like another of other numbers."""
-    name = PICTURES[number % len(PICTURES)]
-    image = Image.open(ROOT / "examples" / name).convert("RGB")
-    rgb = np.asarray(image).astype(np.int16)
-    noise = np.random.default_rng([seed, number]).integers(-6, 7, rgb.shape)
-    made = io.BytesIO()
-    Image.fromarray(np.clip(rgb + noise, 0, 255).astype(np.uint8)).save(made, "JPEG", quality=90)
-    return made.getvalue()
-
-
-def _resident(process: int) -> int:
-    """The memory of a process, in bytes (Linux)."""
-    status = Path(f"/proc/{process}/status").read_text()
-    found = re.search(r"VmRSS:\s+(\d+) kB", status)
-    return int(found[1]) * 1024 if found else 0
+    seconds: float
+    answers: int
+    before: Counted
+    after: Counted
+    memory: list[int]
 
 
 def begin(artifact: str, cache: int) -> tuple[subprocess.Popen[str], str]:
@@ -199,36 +71,103 @@ def begin(artifact: str, cache: int) -> tuple[subprocess.Popen[str], str]:
     return server, found[0]
 
 
-def _report(load: Load, seconds: float, metrics: str) -> None:
+async def _run(load: Load, process: int, clients: int) -> Ran:
+    async with httpx2.AsyncClient(base_url=load.url, timeout=120) as watching:
+        await _warm_up(load, watching)
+        before = Counted((await watching.get("/metrics")).text)
+        memory: list[int] = []
+        every = max(1, len(load.plan) // _MEASURED)
+
+        async def client() -> None:
+            async with httpx2.AsyncClient(base_url=load.url, timeout=120) as own:
+                while load.plan and time.monotonic() < load.end:
+                    if len(load.plan) % every == 0:
+                        memory.append(_resident(process))
+                    await load.one(own, load.plan.pop())
+
+        begun, answers = time.perf_counter(), _answers(load)
+        await asyncio.gather(*(client() for _ in range(clients)))
+        seconds, answers = time.perf_counter() - begun, _answers(load) - answers
+        load.faults += await _rest(load, watching)
+        after = Counted((await watching.get("/metrics")).text)
+        return Ran(seconds, answers, before, after, memory)
+
+
+async def _warm_up(load: Load, client: httpx2.AsyncClient) -> None:
+    """A burst beyond the queue, two films, and as many pictures as the cache holds."""
+    waiting = (await client.get("/v1")).json()["limits"]["waiting"]
+    await load.burst(waiting + _BEYOND)
+    await asyncio.gather(load.one(client, "film"), load.one(client, "film"))
+    while not load.faults:
+        counted = Counted((await client.get("/metrics")).text)
+        if counted.of("pictures_evicted_total"):
+            break
+        await load.one(client, "new")
+
+
+async def _rest(load: Load, client: httpx2.AsyncClient) -> list[str]:
+    """Wait until nothing is under way and all is counted; a fault where the former isn't so."""
+    end = time.monotonic() + _REST
+    while True:
+        counted = Counted((await client.get("/metrics")).text)
+        kinds = (await client.get("/v1")).json()["kinds"]
+        busy = {kind: one["under_way"] for kind, one in kinds.items() if one["under_way"]}
+        waiting, films = counted.of("waiting"), counted.of("films_followed")
+        rests = not busy and not waiting and not films
+        if rests and counted.answered() == load.sent:
+            return []
+        if time.monotonic() > end:
+            said = (
+                f"after {_REST} s in which nobody asked: under way {busy}, {waiting:.0f} turns "
+                f"waited for, {films:.0f} films followed"
+            )
+            return [] if rests else [said]
+        await asyncio.sleep(0.2)
+
+
+def _end(server: subprocess.Popen[str]) -> list[str]:
+    """End the server; a fault where it doesn't end well."""
+    server.send_signal(signal.SIGTERM)
+    try:
+        ended = server.wait(_REST)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+        return [f"the server did not end within {_REST} s of SIGTERM"]
+    return [f"the server ended with {ended}"] if ended else []
+
+
+def _answers(load: Load) -> int:
+    return sum(map(len, load.seconds.values()))
+
+
+def _resident(process: int) -> int:
+    """The memory of a process, in bytes (Linux)."""
+    status = Path(f"/proc/{process}/status").read_text()
+    found = re.search(r"VmRSS:\s+(\d+) kB", status)
+    return int(found[1]) * 1024 if found else 0
+
+
+def _report(load: Load, ran: Ran) -> None:
     print(f"{'kind':10} {'answers':>8} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8}  statuses")
-    for kind in sorted({*load.seconds, *load.statuses}):
+    for kind in sorted(load.statuses):
         times = np.array(load.seconds.get(kind, [0.0])) * 1000
         p50, p99 = np.percentile(times, [50, 99])
-        statuses = ", ".join(f"{s or 'left'}: {n}" for s, n in sorted(load.statuses[kind].items()))
+        statuses = ", ".join(f"{s}: {n}" for s, n in sorted(load.statuses[kind].items()))
         shown = f"{p50:8.1f} {p99:8.1f} {times.max():8.1f}"
         print(f"{kind:10} {len(load.seconds.get(kind, ())):8} {shown}  {statuses}")
-    total = sum(map(len, load.seconds.values()))
-    print(f"{total} answers in {seconds:.1f} s, {total / seconds:.1f} a second")
-    for kind in ("click", "segment", "encode"):
-        values = {
-            name: float(re.search(rf'sam3_tvm_{name}{{kind="{kind}"}} (\S+)', metrics)[1])  # type: ignore[index]
-            for name in ("waited_seconds_sum", "waited_seconds_count", "computed_seconds_sum")
-        }
-        count = values["waited_seconds_count"] or 1
-        print(
-            f"{kind}: waited {values['waited_seconds_sum'] / count * 1000:.1f} ms on average, "
-            f"computed {values['computed_seconds_sum'] / count * 1000:.1f} ms"
+    print(f"{ran.answers} answers in {ran.seconds:.1f} s, {ran.answers / ran.seconds:.1f} a second")
+    for kind in ("click", "segment", "encode", "frame"):
+        waited, computed = (
+            ran.after.mean(f"{name}_seconds", kind, ran.before) * 1000
+            for name in ("waited", "computed")
         )
-    print("memory, MiB:", ", ".join(f"{m / (1 << 20):.0f}" for m in load.memory))
-    print(f"{sum(map(len, load.answers.values()))} distinct answers held against the library's")
-
-
-async def _run(load: Load, clients: int) -> tuple[float, str]:
-    begun = time.perf_counter()
-    await asyncio.gather(*(load.client() for _ in range(clients)))
-    seconds = time.perf_counter() - begun
-    async with httpx2.AsyncClient(base_url=load.url) as client:
-        return seconds, (await client.get("/metrics")).text
+        print(f"{kind}: waited {waited:.1f} ms on average, computed {computed:.1f} ms")
+    left = ", ".join(f"{where}: {count}" for where, count in sorted(load.left.items()))
+    seen = ran.after.of("requests_total", status="499")
+    print(f"{load.left.total()} clients hung up ({left}), {seen:.0f} were seen to (499)")
+    print("memory, MiB:", ", ".join(f"{mean / (1 << 20):.0f}" for mean in tenths(ran.memory)))
+    print(f"{len(load.answers)} distinct answers held against the library's")
 
 
 def main() -> None:
@@ -242,20 +181,25 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     server, url = begin(given.artifact, given.cache)
+    load, ran = Load(url, given.requests, given.seconds, given.seed), None
     try:
-        load = Load(url, server.pid, given.requests, given.seconds, given.seed)
-        seconds, metrics = asyncio.run(_run(load, given.clients))
+        ran = asyncio.run(_run(load, server.pid, given.clients))
+    except (httpx2.HTTPError, OSError) as error:
+        load.faults.append(f"the server cannot be asked any more: {error!r}")
     finally:
-        server.send_signal(signal.SIGTERM)
-        ended = server.wait(60)
-    load.check(sam3_tvm.load(given.artifact))
-    _report(load, seconds, metrics)
-    if ended != 0:
-        load.faults.append(f"the server ended with {ended}")
+        load.faults += _end(server)
+    if ran is not None:
+        if load.plan:
+            load.faults.append(f"{len(load.plan)} requests were not begun: the time was over")
+        load.faults += memory_faults(ran.memory)
+        load.faults += order_faults(ran.before, ran.after)
+        load.faults += count_faults(load, ran.after)
+        load.faults += answer_faults(load, sam3_tvm.load(given.artifact))
+        _report(load, ran)
     for fault in load.faults[:20]:
         print(f"fault: {fault}")
-    if load.left > 0:
-        print(f"{load.left} requests were not begun: the time was over")
+    if len(load.faults) > 20:
+        print(f"and {len(load.faults) - 20} faults more")
     sys.exit(bool(load.faults))
 
 

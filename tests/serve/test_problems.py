@@ -12,6 +12,7 @@ import pytest
 from sam3_tvm.errors import UsageError
 from sam3_tvm.runtime import PromptError
 from sam3_tvm.serve.problems import as_problem
+from tests.serve.conftest import Asked
 
 
 def is_problem(answer, status: int) -> dict:
@@ -110,6 +111,21 @@ def test_a_model_that_cannot_be_loaded_is_logged_and_the_server_says_so(serving,
 def test_a_server_that_is_about_to_end_is_not_ready(client):
     client.app.state.service.draining = True
     is_problem(client.get("/readyz"), 503)
+
+
+@pytest.mark.parametrize("path", ["/v1/images", "/v1/export/coco"])
+def test_a_client_that_leaves_while_it_sends_is_counted_as_one(on_loop, path):
+    async def check(app) -> None:
+        asked = Asked(app, path, b"")
+        asked._messages = [{"type": "http.request", "body": b'{"a', "more_body": True}]
+        asked.left.set()
+        await asked.task
+        assert asked.status == 499
+        requests = app.state.service.metrics.requests
+        route = path.replace("coco", "{form}")
+        assert requests.labels(route, "POST", "499")._value.get() == 1
+
+    on_loop(check)
 
 
 def test_a_library_error_is_the_clients():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -11,6 +12,8 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,11 +29,11 @@ from sam3_tvm.serve.process import listening
 SCRIPT = Path(__file__).with_name("serve_stand_in.py")
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_lets_what_runs_be_answered_and_nothing_else_in(file, number):
+@contextmanager
+def serving(*options: str) -> Iterator[tuple[subprocess.Popen, str]]:
+    """A server of its own around a stand-in that takes a second for each call, and its URL."""
     server = subprocess.Popen(
-        [sys.executable, SCRIPT, "--port", "0"],
+        [sys.executable, SCRIPT, "--port", "0", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -42,6 +45,16 @@ def test_a_signal_lets_what_runs_be_answered_and_nothing_else_in(file, number):
         _, segment, page = (server.stdout.readline() for _ in range(3))
         assert "$id/segment" in segment
         assert page == f"or open {url} in a browser\n"
+        yield server, url
+    finally:
+        server.kill()
+        server.communicate()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_what_runs_be_answered_and_nothing_else_in(file, number):
+    with serving() as (server, url):
         answers: list[int] = []
         broken = urllib.request.Request(
             f"{url}/v1/images", b"no form", {"Content-Type": "multipart/form-data; boundary=x"}
@@ -64,9 +77,29 @@ def test_a_signal_lets_what_runs_be_answered_and_nothing_else_in(file, number):
         assert server.stderr.read() == ""
         with pytest.raises(urllib.error.URLError):
             urllib.request.urlopen(url, timeout=5)
-    finally:
-        server.kill()
-        server.communicate()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+def test_a_film_longer_than_what_a_signal_leaves_ends_with_a_line_that_says_so(film_file):
+    with serving("--timeout", "3") as (server, url):
+        with urllib.request.urlopen(f"{url}/v1/videos", film_file, timeout=30) as answer:
+            film = answer.headers["location"]
+        asked = json.dumps({"objects": [{"id": 1, "points": [[18, 34]]}]}).encode()
+        track = urllib.request.Request(
+            f"{url}{film}/track", asked, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(track, timeout=30) as answer:
+            found = [json.loads(answer.readline())]
+            server.send_signal(signal.SIGTERM)
+            found += map(json.loads, answer)
+        *frames, last = found
+        assert [one["frame"] for one in frames] == [*range(len(frames))]
+        assert len(frames) < 12
+        assert last["error"]["status"] == 503
+        assert "about to end" in last["error"]["detail"]
+        assert server.wait(30) == 0
+        (said,) = server.stderr.read().splitlines()
+        assert "stopping when what runs is answered" in said
 
 
 def test_a_port_in_use_is_said_in_a_line():

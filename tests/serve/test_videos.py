@@ -294,6 +294,31 @@ def test_a_film_that_waits_for_its_turn_is_given_up_when_its_client_goes(
     on_loop(check)
 
 
+def test_a_film_ends_with_the_server_though_it_waits_for_its_turn(on_loop, model, film_file, file):
+    async def check(app) -> None:
+        service = app.state.service
+        film = sent(app, film_file)
+        await film.task
+        model.gate.clear()
+        picture = Asked(app, "/v1/images", file())
+        await asyncio.to_thread(model.begun.acquire)
+        track = f"{film.headers[b'location'].decode()}/track"
+        follows = Asked(app, track, json.dumps(SHOWN).encode())
+        await until(lambda: service.turns._heap)
+        service.drain(0.05)
+        later = Asked(app, track, json.dumps(SHOWN).encode())
+        for one in (follows, later):
+            await one.task
+            assert one.status == 503
+            assert "about to end" in json.loads(one.body)["detail"]
+        assert not picture.task.done()
+        model.gate.set()
+        await picture.task
+        assert model.calls == ["encode"]
+
+    on_loop(check)
+
+
 def test_films_that_are_followed_are_counted(on_loop, model, film_file):
     async def check(app) -> None:
         film = sent(app, film_file)

@@ -72,6 +72,8 @@ class _Lines(Output):
 class Following:
     """Follows a film; :meth:`begin`, then :meth:`lines`, and :meth:`stop` whatever happens.
 
+    What it waits for, a turn or room for a line, it waits for until its end at most.
+
     Args:
         model: to follow with.
         film: held until :meth:`stop` is over.
@@ -107,12 +109,15 @@ class Following:
         self._room = asyncio.Semaphore(_AHEAD)
         self._begun: asyncio.Future[None] = self._loop.create_future()
         self._thread: asyncio.Future[None] | None = None
-        # What the thread waits for in the loop, and whether it is to stop.
+        # What the thread waits for in the loop, until when, and whether it is to stop.
         self._task: asyncio.Task[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._left = False
         # Since when it has a turn.
         self._since: float | None = None
         self._end = time.monotonic() + limits.film_seconds
+        # Whether the server ends, and this with it.
+        self._ending = False
 
     async def begin(self) -> None:
         """Start, until the first objects have been shown.
@@ -129,6 +134,17 @@ class Following:
         while (line := await self._lines.get()) is not None:
             yield line
             self._room.release()
+
+    def end_by(self, end: float) -> None:
+        """End with a line that says so before the server does; in the loop.
+
+        Args:
+            end: by the monotonic clock.
+        """
+        self._end = min(self._end, end)
+        self._ending = True
+        if self._task is not None:
+            self._bound(self._task)
 
     async def stop(self) -> None:
         """Stop after the frame at hand, and wait for that."""
@@ -170,17 +186,17 @@ class Following:
 
     async def _offer(self, line: str) -> None:
         """Hand a line on when there is room for it."""
-        if self._room.locked():
-            left = max(0.0, self._end - time.monotonic())
-            try:
-                await asyncio.wait_for(self._room.acquire(), left)
-            except asyncio.TimeoutError as error:
-                raise self._late() from error
-        else:
-            await self._room.acquire()
+        await self._room.acquire()
         self._lines.put_nowait(line)
 
+    def _is_over(self) -> bool:
+        """Whether its time is; when the server ends, whether another frame goes beyond it."""
+        frame = self._turns.seconds(Kind.FRAME) if self._ending else None
+        return time.monotonic() + (frame or 0.0) > self._end
+
     def _late(self) -> Problem:
+        if self._ending:
+            return Problem(503, "the server is about to end: go on with start when it is back")
         seconds = self._limits.film_seconds
         return Problem(
             503, f"this took longer than {seconds:g} s, the most that is taken: go on with start"
@@ -203,7 +219,7 @@ class Following:
             def between() -> bool:
                 self._give_back()
                 self._send(output)
-                if time.monotonic() > self._end:
+                if self._is_over():
                     raise self._late()
                 self._take()
                 return False
@@ -246,6 +262,7 @@ class Following:
 
         Raises:
             _Left: the client has gone, before or while.
+            Problem: it would have to wait beyond its end.
         """
 
         async def guarded() -> _T:
@@ -253,11 +270,22 @@ class Following:
                 work.close()
                 raise _Left
             self._task = asyncio.current_task()
+            assert self._task is not None
+            self._bound(self._task)
             try:
                 return await work
             except asyncio.CancelledError:
-                raise _Left from None
+                raise (_Left() if self._left else self._late()) from None
             finally:
                 self._task = None
+                if self._timer is not None:
+                    self._timer.cancel()
 
         return asyncio.run_coroutine_threadsafe(guarded(), self._loop).result()
+
+    def _bound(self, task: asyncio.Task[Any]) -> None:
+        """Cancel a task at the end; one that needn't wait is done before, however late it is."""
+        if self._timer is not None:
+            self._timer.cancel()
+        left = max(0.0, self._end - time.monotonic())
+        self._timer = self._loop.call_later(left, task.cancel)

@@ -102,6 +102,8 @@ def handle_problems(app: FastAPI) -> None:
     """Let every error of an application be answered in this form."""
 
     async def told(_: Request, error: Exception) -> Response:
+        if isinstance(error.__cause__, ClientDisconnect):  # while FastAPI read what it sent
+            return await left(_, error)
         return answer(as_problem(error))
 
     async def system(_: Request, error: Exception) -> Response:

@@ -26,6 +26,10 @@ __all__ = ["listening", "serve"]
 
 _BACKLOG = 128
 
+# Of the seconds in which what runs is finished, those that are left for films to say that they are
+# not: a share, and at most so many.
+_SAYING, _MOST_SAYING = 0.2, 5.0
+
 
 def listening(host: str, port: int) -> socket.socket:
     """A socket that listens; port 0 lets the system choose.
@@ -136,6 +140,7 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if not self.should_exit:
             if (service := getattr(self._app.state, "service", None)) is not None:
-                service.draining = True
+                grace = self.config.timeout_graceful_shutdown or 0
+                service.drain(grace - min(_SAYING * grace, _MOST_SAYING))
             self._stopping()
         super().handle_exit(sig, frame)

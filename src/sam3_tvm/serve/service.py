@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO
@@ -44,10 +45,11 @@ class Service:
         drawing: of films, beside the turns.
         showing: of single frames, likewise.
         exporting: of results, likewise.
-        draining: whether the server is about to end.
+        draining: whether the server is about to end; see :meth:`drain`.
     """
 
     def __init__(self, limits: Limits) -> None:
+        self._loop = asyncio.get_running_loop()
         self.limits = limits
         self.metrics = Metrics()
         most = dict.fromkeys(Kind, limits.waiting) | {Kind.FRAME: limits.films_followed}
@@ -62,6 +64,8 @@ class Service:
         )
         self.films = Films(limits)
         self.draining = False
+        self._films_end: float | None = None
+        self._followed: weakref.WeakSet[Following] = weakref.WeakSet()
         self._model: Model | None = None
         self._unloadable = False
         self._film_threads = ThreadPoolExecutor(
@@ -176,7 +180,7 @@ class Service:
         """A film, to be followed."""
         if len(asked.phrases) + len(asked.objects) > self.limits.prompts:
             raise self._too_many(len(asked.phrases) + len(asked.objects))
-        return Following(
+        following = Following(
             self.model,
             film,
             self.films,
@@ -186,6 +190,10 @@ class Service:
             self.metrics,
             self._film_threads,
         )
+        self._followed.add(following)
+        if self._films_end is not None:
+            following.end_by(self._films_end)
+        return following
 
     async def draw(self, film: Film, lines: Iterable[bytes]) -> BinaryIO:
         """The frames that lines tell of, with masks on them; see :func:`drawn_film`.
@@ -205,6 +213,20 @@ class Service:
         """
         most = self.limits.pixels
         return await self.exporting.run(lambda stopped: exported(asked, form, most, stopped))
+
+    def drain(self, seconds: float) -> None:
+        """Tell that the server is about to end; also from a signal's handler.
+
+        Films that take longer than ``seconds`` from now end then, with a line that says so.
+        """
+        self.draining = True
+        self._films_end = end = time.monotonic() + seconds
+
+        def bound() -> None:
+            for following in [*self._followed]:
+                following.end_by(end)
+
+        self._loop.call_soon_threadsafe(bound)
 
     async def close(self) -> None:
         """End what runs, after the call at hand, and remove what is on the disk."""
