@@ -87,6 +87,7 @@ async def _run(url: str, pictures: int, pause: float) -> dict[int, set[bytes]]:
         await clicks(None, len(CLICKS))  # memory is touched for the first time
         alone = [(await _send(sender, 1 + n))[1] for n in range(pictures)]
         _say("pictures while nothing else is asked", alone)
+        await _send(sender, 0)  # many pictures push it out
         _say("clicks while nothing else is asked", await clicks(None, 30))
 
         async def send() -> list[float]:
