@@ -134,8 +134,8 @@ INT8 = Arithmetic(
         "convolutions and both products of attention are as in bfloat16; so is what a layer or an "
         "attention hands to layers alone, before it is quantised, where the CPU rounds to bfloat16",
         "so are all functions but the vision and the text encoder and memory attention: boxes, "
-        "scores and masks; DETR's encoder would take 2 % less of a prompt's time for four times its "
-        "error, which DETR's decoder enlarges",
+        "scores and masks; in DETR's encoder it would save 2 % of a prompt's time and make four "
+        "times the error, which DETR's decoder enlarges",
     ),
     rest="bfloat16",
     functions=frozenset(("vision_encoder", "text_encoder", "memory_attention")),
