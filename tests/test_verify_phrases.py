@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("torch")
 
 from sam3_tvm import artifact
+from sam3_tvm.arithmetic import INT8
 from sam3_tvm.runtime import load
 from sam3_tvm.runtime.video.concepts import arbiter
 from sam3_tvm.sources import open_source
@@ -225,6 +226,25 @@ def test_the_compiled_model_finds_the_same_objects(film, tiny_artifact):
     assert why is None
     assert [row.frame for row in rows] == list(range(len(film.frames)))
     assert [row for row in rows if not row.ok] == []
+
+
+def test_the_reference_follows_no_film_that_no_artifact_is_held_to(monkeypatch):
+    """Random weights' scores lie closer together than eight bits keep them."""
+    source, asked = open_source("random:tiny"), []
+
+    class Reference:
+        def find(self, *given):
+            asked.append(given)
+            return []
+
+    monkeypatch.setattr(source, "reference_concept_tracker", Reference)
+    manifest = SimpleNamespace(schemes=[INT8])
+    report = VerifyReport("made", "random:tiny", Bounds.of(INT8))
+    subject = running._Subject(SimpleNamespace(manifest=manifest), report)
+    running._compare_phrases(source, [subject], 3, SimpleNamespace(begin=lambda *_: None))
+    assert asked == []
+    (said,) = report.left_out
+    assert said.endswith("scores lie closer together than int8 keeps them")
 
 
 def test_a_film_has_as_many_frames_as_are_asked_for():
