@@ -272,18 +272,24 @@ def test_a_films_file_stays_while_it_is_followed_and_goes_then(on_loop, model, f
     on_loop(check)
 
 
+async def film_behind_a_picture(app, model, film_file, picture_file):
+    """A picture that is being encoded, a film that waits for its turn, and the film's path."""
+    film = sent(app, film_file)
+    await film.task
+    model.gate.clear()
+    picture = Asked(app, "/v1/images", picture_file)
+    await asyncio.to_thread(model.begun.acquire)
+    track = f"{film.headers[b'location'].decode()}/track"
+    follows = Asked(app, track, json.dumps(SHOWN).encode())
+    await until(lambda: app.state.service.turns._heap)
+    return picture, follows, track
+
+
 def test_a_film_that_waits_for_its_turn_is_given_up_when_its_client_goes(
     on_loop, model, film_file, file
 ):
     async def check(app) -> None:
-        film = sent(app, film_file)
-        await film.task
-        model.gate.clear()
-        picture = Asked(app, "/v1/images", file())
-        await asyncio.to_thread(model.begun.acquire)
-        track = f"{film.headers[b'location'].decode()}/track"
-        follows = Asked(app, track, json.dumps(SHOWN).encode())
-        await until(lambda: app.state.service.turns._heap)
+        picture, follows, _ = await film_behind_a_picture(app, model, film_file, file())
         follows.left.set()
         await follows.task
         assert not picture.task.done()
@@ -296,16 +302,8 @@ def test_a_film_that_waits_for_its_turn_is_given_up_when_its_client_goes(
 
 def test_a_film_ends_with_the_server_though_it_waits_for_its_turn(on_loop, model, film_file, file):
     async def check(app) -> None:
-        service = app.state.service
-        film = sent(app, film_file)
-        await film.task
-        model.gate.clear()
-        picture = Asked(app, "/v1/images", file())
-        await asyncio.to_thread(model.begun.acquire)
-        track = f"{film.headers[b'location'].decode()}/track"
-        follows = Asked(app, track, json.dumps(SHOWN).encode())
-        await until(lambda: service.turns._heap)
-        service.drain(0.05)
+        picture, follows, track = await film_behind_a_picture(app, model, film_file, file())
+        app.state.service.drain(0.05)
         later = Asked(app, track, json.dumps(SHOWN).encode())
         for one in (follows, later):
             await one.task
