@@ -6,6 +6,7 @@ import pytest
 
 from sam3_tvm.arithmetic import (
     BFLOAT16,
+    BFLOAT16_FEATURES,
     COMPUTES,
     FLOAT32,
     INT8,
@@ -32,6 +33,26 @@ def test_arithmetic_brings_its_weights():
     assert scheme("float32") is FLOAT32
     with pytest.raises(KeyError, match="no arithmetic in bfloat16 has weights in int8"):
         scheme("bfloat16", "int8")
+
+
+def test_clicks_are_decoded_with_their_tokens_in_float32():
+    assert BFLOAT16.of_function("click_decoder") is BFLOAT16_FEATURES
+    assert INT8.of_function("click_decoder") is BFLOAT16_FEATURES
+    assert BFLOAT16.of_function("prompt_encoder") is BFLOAT16
+    assert storing("float16").of_function("click_decoder") is storing("float16")
+    scheme = BFLOAT16_FEATURES
+    assert scheme.of_attention is FLOAT32
+    assert scheme.of_layer(256, 256, rows=1) is scheme.of_layer(256, 256, rows=4) is FLOAT32
+    assert scheme.of_layer(128, 256, rows=5184) is scheme
+    assert scheme.of_layer(4, 256, rows=5184) is scheme.of_layer(64, 63, rows=5184) is FLOAT32
+    assert scheme.of_convolution(64) is scheme
+    assert scheme.of_convolution(8) is FLOAT32
+
+
+def test_layers_of_few_rows_are_as_others_in_the_other_schemes():
+    assert BFLOAT16.of_layer(256, 256, rows=1) is BFLOAT16
+    assert BFLOAT16.of_attention is INT8.of_attention is BFLOAT16
+    assert INT8.of_layer(256, 256, rows=1) is INT8
 
 
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=lambda s: s.name)

@@ -10,10 +10,15 @@ from sam3_tvm.abi import BATCH, Sizes, abi
 from sam3_tvm.arithmetic import PRECISIONS, storing
 from sam3_tvm.components import Component, TensorSpec
 from sam3_tvm.runtime.pictures.image import ImageError
-from sam3_tvm.sources.base import ClickReferenceResult, ClickSpec, VideoReferenceFrame
+from sam3_tvm.sources.base import (
+    ClickReferenceResult,
+    ClickSpec,
+    PromptSpec,
+    VideoReferenceFrame,
+)
 from sam3_tvm.verify import Bounds, VerifyError, VerifyReport, verify
 from sam3_tvm.verify.clicks import compare_click
-from sam3_tvm.verify.end_to_end import end_to_end_row
+from sam3_tvm.verify.end_to_end import compare_picture, end_to_end_row
 from sam3_tvm.verify.functions import compare_function, function_cases, function_row
 from sam3_tvm.verify.video import film_of, film_prompts, frame_row, other_choices
 
@@ -359,6 +364,28 @@ def test_kept_queries_may_differ_within_the_margin_alone(found, margin, ok):
     )
     assert row.ok is ok
     assert row.kept == sum(score > 0.5 for score in found.values())
+
+
+@pytest.mark.parametrize(("margin", "compared"), [(0.0, [0.5, 2e-3]), (5e-3, [0.5])])
+def test_scores_that_rounding_cannot_tell_from_none_are_left_out_and_named(margin, compared):
+    class Little(Wanted):
+        scores = np.array([3.1e-3, 3e-3, 1e-3, 9e-4], "float32")
+
+    class Segmenting:
+        def segment(self, image, threshold, **prompt):
+            asked.append(threshold)
+            kept = Little.scores > threshold
+            return Found(np.flatnonzero(kept), Little.scores[kept])
+
+    asked = []
+    rows, left_out = compare_picture(
+        Segmenting(), "a.jpg", None, [PromptSpec("cat")], [Little()], Bounds(margin=margin)
+    )
+    assert [row.threshold for row in rows] == pytest.approx(compared)
+    assert asked == pytest.approx([threshold - margin for threshold in compared])
+    assert all(row.ok for row in rows)
+    said = ["'cat' in a.jpg at a threshold of 2.0e-03: scores there are within 0.005 of 0"]
+    assert left_out == (said if margin else [])
 
 
 def test_an_error_of_a_logit_near_zero_is_not_measured_by_that_logit():

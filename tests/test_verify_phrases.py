@@ -71,21 +71,6 @@ def test_wrong_objects_phrases_masks_and_scores_of_a_frame_are_seen():
     assert row(masks=other).iou_min == pytest.approx(0.98)
 
 
-def test_what_a_phrase_found_is_held_to_the_score_of_pictures_not_of_shown_objects():
-    bounds = Bounds(score=0.005, film_score=0.017)
-    masks, scores = np.ones((1, 4, 4), bool), np.array([0.9], np.float32)
-    wanted = answer(0, [0], ["dog"], masks, scores)
-
-    def row(error):
-        found = SimpleNamespace(
-            index=0, objects=[0], phrases=["dog"], masks=masks, scores=scores - np.float32(error)
-        )
-        return phrase_row("x", found, wanted, bounds)
-
-    assert row(0.004).ok
-    assert not row(0.01).ok
-
-
 def test_a_frame_without_objects_is_the_same_on_both_sides():
     none = (4, [], [], np.zeros((0, 20, 20), bool), np.zeros(0, np.float32))
     wanted = answer(*none)

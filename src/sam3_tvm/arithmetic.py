@@ -6,10 +6,11 @@ kernels it gets, is named in the manifest, and says what ``verify`` holds the fu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = [
     "BFLOAT16",
+    "BFLOAT16_FEATURES",
     "COMPUTES",
     "FLOAT32",
     "INT8",
@@ -24,6 +25,8 @@ __all__ = [
 _FEWEST_OUTPUTS = 32
 _FEWEST_BYTES = 64
 _FEWEST_ROWS = 256
+_FEWEST_POSITIONS = 32
+_OF_FEW_TOKENS = frozenset(("click_decoder",))
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Arithmetic:
         rest: the name of the scheme for all but linear layers, and for the functions that aren't
             among ``functions``; None for the same.
         functions: the functions that are worth it; None for all.
+        tokens: the name of the scheme of attention and of layers with few rows; None for the same.
     """
 
     name: str
@@ -52,29 +56,42 @@ class Arithmetic:
     exceptions: tuple[str, ...] = ()
     rest: str | None = None
     functions: frozenset[str] | None = None
+    tokens: str | None = None
 
     def of_function(self, name: str) -> Arithmetic:
         """The scheme of a function of an artifact that is compiled by this one."""
-        if self.rest is None or self.functions is None or name in self.functions:
-            return self
-        return SCHEMES[self.rest]
+        if self.rest is not None and self.functions is not None and name not in self.functions:
+            return SCHEMES[self.rest].of_function(name)
+        return BFLOAT16_FEATURES if self is BFLOAT16 and name in _OF_FEW_TOKENS else self
 
-    def of_layer(self, outputs: int, inputs: int) -> Arithmetic:
+    def of_layer(self, outputs: int, inputs: int, rows: int) -> Arithmetic:
         """The part of its function's scheme that a linear layer computes by.
 
         What few outputs say (a box, a score, which of three masks) is what a user sees, and costs
         next to nothing in float32. An odd number of inputs is no pairs.
+
+        Args:
+            outputs, inputs: of the layer.
+            rows: how many it has whatever a call brings: its fixed sizes multiplied, at least 1.
         """
         if self.sums == "int32" and min(outputs, inputs) >= _FEWEST_BYTES:
             return self
-        if self.besides is BFLOAT16 and inputs % 2:
+        if self.tokens is not None and rows < _FEWEST_POSITIONS:
+            return SCHEMES[self.tokens]
+        if self.besides.activations == "bfloat16" and inputs % 2:
             return FLOAT32
         return self.of_convolution(outputs)
 
     def of_convolution(self, outputs: int) -> Arithmetic:
         """The part of its function's scheme that a convolution computes by: by the same rule."""
         rest = self.besides
-        return FLOAT32 if rest is BFLOAT16 and outputs < _FEWEST_OUTPUTS else rest
+        few = rest.activations == "bfloat16" and outputs < _FEWEST_OUTPUTS
+        return FLOAT32 if few else rest
+
+    @property
+    def of_attention(self) -> Arithmetic:
+        """The part of its function's scheme that attention computes by."""
+        return self.besides if self.tokens is None else SCHEMES[self.tokens]
 
     def of_table(self, rows: int, columns: int) -> str:
         """The precision of a table that rows are looked up in: that of weights, but no int8, whose
@@ -122,6 +139,19 @@ BFLOAT16 = Arithmetic(
 )
 """Products of bfloat16, added up in float32."""
 
+BFLOAT16_FEATURES = replace(
+    BFLOAT16,
+    name="bfloat16-features",
+    exceptions=(
+        *BFLOAT16.exceptions,
+        "attention, and layers over tokens alone, are float32: a click's few tokens cost next to "
+        "nothing, and what is rounded there comes back enlarged: half of the error in the logit "
+        "that says whether there is an object",
+    ),
+    tokens="float32",
+)
+"""The same of a picture's features only: of the function that decodes clicks."""
+
 INT8 = Arithmetic(
     "int8",
     "int8",
@@ -148,6 +178,7 @@ SCHEMES = {
     for scheme in (
         FLOAT32,
         Arithmetic("float16-weights", "float16", exceptions=_NARROW),
+        BFLOAT16_FEATURES,
         BFLOAT16,
         Arithmetic("int8-weights", "int8", exceptions=_NARROW),
         INT8,
@@ -178,6 +209,7 @@ def scheme(compute: str, weights: str | None = None) -> Arithmetic:
         KeyError: there is none.
     """
     for known in SCHEMES.values():
-        if (known.activations, known.weights) == (compute, weights or compute):
+        of_all = known.tokens is None
+        if of_all and (known.activations, known.weights) == (compute, weights or compute):
             return known
     raise KeyError(f"no arithmetic in {compute} has weights in {weights}")

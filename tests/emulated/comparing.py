@@ -41,12 +41,11 @@ class Difference:
 
     def within(self, bounds: Bounds) -> bool:
         """Whether they are no further apart than an artifact may be from its reference."""
-        score = max(bounds.score, bounds.film_score or 0)
         return (
             not self.fault
             and self.masks > 0
             and (self.iou >= bounds.iou or self.pixels <= bounds.pixels)
-            and self.score <= score
+            and self.score <= bounds.score
             and self.box_px <= bounds.box_px
         )
 

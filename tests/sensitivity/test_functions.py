@@ -49,7 +49,7 @@ def test_layers_are_those_that_the_compiler_multiplies_in_int8(tiny_source, reco
         compiled = Counter(
             (layer.k, layer.n)
             for layer in find_linear_layers(Dataflow(mod[name])).values()
-            if INT8.of_layer(layer.n, layer.k) is INT8
+            if INT8.of_layer(layer.n, layer.k, rows=1) is INT8
         )
         ours = Counter()
         for layer in [one for one in reference.layers if one.function == name]:

@@ -42,17 +42,29 @@ def compare_picture(
     prompts: Sequence[PromptSpec],
     wanted: Sequence[ReferenceResult],
     bounds: Bounds,
-) -> list[EndToEndRow]:
-    rows = []
+) -> tuple[list[EndToEndRow], list[str]]:
+    """Every prompt in a picture, at the usual threshold and at one that keeps something.
+
+    Returns:
+        A row of each, and what isn't compared, in words: queries with scores that the arithmetic
+        can't tell from 0, which nobody's threshold keeps.
+    """
+    rows, left_out = [], []
     for prompt, reference in zip(prompts, wanted, strict=True):
         for threshold in dict.fromkeys((0.5, _threshold(reference.scores))):
+            if threshold < bounds.margin:
+                left_out.append(
+                    f"{prompt} in {name} at a threshold of {threshold:.1e}: scores there are "
+                    f"within {bounds.margin:g} of 0"
+                )
+                continue
             result = model.segment(
                 image,
                 **prompt.arguments,
                 threshold=max(0.0, threshold - bounds.margin),
             )
             rows.append(end_to_end_row(name, prompt, threshold, result, reference, bounds))
-    return rows
+    return rows, left_out
 
 
 def _threshold(scores: NDArray[np.float32], most: int = 12) -> float:

@@ -210,9 +210,11 @@ def _compare_pictures(
         for subject, model in zip(subjects, models, strict=True):
             steps.begin(what, subject)
             image = model.encode_image(rgb)
-            subject.report.end_to_end += compare_picture(
+            rows, left_out = compare_picture(
                 model, picture.name, image, prompts, wanted, subject.bounds
             )
+            subject.report.end_to_end += rows
+            subject.report.left_out += left_out
             for click, answer in zip(clicks, clicked, strict=True):
                 subject.report.clicks.append(
                     compare_click(model, picture.name, image, click, answer, subject.bounds)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,8 +84,6 @@ def compare_film(
     """
     rows: list[FrameRow] = []
     undecided: dict[int, str] = {}
-    score = bounds.score if bounds.film_score is None else bounds.film_score
-    held = replace(bounds, score=score)
     with model.track(list(film)) as session:
         for prompt in prompts:
             session.add(
@@ -104,7 +101,7 @@ def compare_film(
                     f"object {one} of {name} from frame {reference.index} on: of two masks the "
                     f"predicted IoUs differ by {lead:.1e}, which is within {bounds.margin:g}",
                 )
-            rows.append(frame_row(name, result, reference, held, without=undecided))
+            rows.append(frame_row(name, result, reference, bounds, without=undecided))
     return rows, [*undecided.values()]
 
 

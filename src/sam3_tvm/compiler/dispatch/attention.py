@@ -66,7 +66,7 @@ class _Dispatcher:
         """The attentions of a function."""
         calls, dot = (
             find_attention(Dataflow(func)),
-            dot_for(self.target, arithmetic_of(func).besides),
+            dot_for(self.target, arithmetic_of(func).of_attention),
         )
         return {var: partial(self._call, dot, var, found) for var, found in calls.items()}
 

@@ -8,6 +8,7 @@ attentions between them, and norms.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -20,7 +21,7 @@ from sam3_tvm.arithmetic import Arithmetic
 from sam3_tvm.compiler.dispatch.readers import AttentionKernels, Readers
 from sam3_tvm.compiler.dispatch.store_weights import pack_weights
 from sam3_tvm.compiler.graph.arithmetic import arithmetic_of, excepted_by
-from sam3_tvm.compiler.graph.dataflow import Dataflow, shape_of
+from sam3_tvm.compiler.graph.dataflow import Dataflow, shape_of, static_int
 from sam3_tvm.compiler.graph.linear_patterns import LinearLayer, find_linear_layers
 from sam3_tvm.compiler.graph.rewriting import Emit, NewValue, rewrite_bindings
 from sam3_tvm.compiler.kernels.attention.attention import AttentionSpec, attention_kernel
@@ -72,7 +73,7 @@ class DispatchLinear:
 
         def of_layer(layer: LinearLayer) -> Arithmetic:
             named = excepted and excepted & flow.parameters(layer.weight)
-            return (scheme.besides if named else scheme).of_layer(layer.n, layer.k)
+            return (scheme.besides if named else scheme).of_layer(layer.n, layer.k, _rows(layer))
 
         layers = find_linear_layers(flow)
         arithmetic = {var: of_layer(layer) for var, layer in layers.items()}
@@ -85,6 +86,12 @@ class DispatchLinear:
             var: _Dispatch(self.target, arithmetic[var], layer, readers)
             for var, layer in layers.items()
         }
+
+
+def _rows(layer: LinearLayer) -> int:
+    """How many rows a layer has whatever a call brings: its fixed sizes multiplied."""
+    sizes = (shape_of(layer.chain[-1]) or [])[:-1]
+    return math.prod(static_int(size) or 1 for size in sizes)
 
 
 @dataclass(frozen=True)
