@@ -18,7 +18,16 @@ PACKAGE = SRC / "sam3_tvm"
 
 CONTRACT = {"errors", "progress", "locks", "values", "components", "abi", "arithmetic", "rules"}
 FILES = {"json_file", "tokenizer_file", "unfinished"}
-FOLDER = FILES | {"extras", "binary", "signing", "strict_json", "manifest", "weights", "artifact"}
+FOLDER = FILES | {
+    "extras",
+    "binary",
+    "signing",
+    "strict_json",
+    "manifest",
+    "can_run",
+    "weights",
+    "artifact",
+}
 SOURCE = {
     "sources/base",
     "sources/image_size",
@@ -54,7 +63,8 @@ ROOMS: dict[str, set[str]] = {
     "signing": {"errors", "extras", "files", "json_file"},
     "manifest": CONTRACT | {"strict_json"},
     "weights": {"errors", "json_file", "strict_json"},
-    "artifact": CONTRACT | {"host", "system"} | FOLDER - {"artifact"},
+    "can_run": {"errors", "host", "system", "binary", "manifest"},
+    "artifact": CONTRACT | FOLDER - {"artifact"},
     "files": {"errors", "unfinished"},
     "machine": {"errors", "host", "linking"},
     "assets": {"errors"},

@@ -18,21 +18,18 @@ import errno
 import hashlib
 import json
 import os
-import platform
 import shutil
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from sam3_tvm import host
-from sam3_tvm import system as system_of
 from sam3_tvm import weights as weights_format
 from sam3_tvm.abi import Sizes
 from sam3_tvm.arithmetic import FLOAT32
-from sam3_tvm.binary import Binary, machine_name, read_binary
+from sam3_tvm.can_run import check_binary, check_host
 from sam3_tvm.components import Component
 from sam3_tvm.errors import ArtifactError, as_argument
 from sam3_tvm.json_file import parse_json, read_json, read_regular
@@ -82,8 +79,6 @@ __all__ = [
     "VideoRules",
     "Weights",
     "WeightsWriter",
-    "check_binary",
-    "check_host",
     "create",
     "open",
     "open_weights",
@@ -127,8 +122,8 @@ class Artifact:
         return open_weights(self.path)
 
     def check_host(self) -> None:
-        """Refuse a machine that cannot run its code (see :func:`check_host`), and native code
-        that isn't for the target, such as TVM's runtime of the machine that compiled.
+        """Refuse a machine that cannot run its code (:func:`~sam3_tvm.can_run.check_host`), and
+        native code that isn't for the target, such as TVM's runtime of the machine that compiled.
 
         Raises:
             ArtifactError: either, in a line.
@@ -325,77 +320,6 @@ def _no_folder(path: Path) -> str:
     except OSError as error:  # such as a name that is too long
         return f"cannot be read ({error.strerror}); {compile_it}"
     return "is a file, and an artifact is a folder; give one that 'sam3-tvm compile' made"
-
-
-def check_host(
-    target: Target,
-    artifact: str,
-    *,
-    system: str | None = None,
-    machine: str | None = None,
-    features: Collection[str] | None = None,
-) -> None:
-    """Refuse a machine other than the one the code was generated for.
-
-    Args:
-        target: what the artifact was compiled for.
-        artifact: how to name it in the error.
-        system, machine, features: the machine in the words of :func:`platform.system`,
-            :func:`platform.machine` and :func:`sam3_tvm.host.features`; by default this one.
-
-    Raises:
-        ArtifactError: another operating system or architecture, or a CPU that lacks
-            instructions; the message says which.
-    """
-    advice = "compile it again for this machine (sam3-tvm compile CHECKPOINT -o DIR)"
-    arch, here = target.triple.partition("-")[0].lower(), (machine or platform.machine()).lower()
-    built = Binary.of_triple(target.triple)
-    if built.machine != machine_name(here):
-        raise ArtifactError(
-            f"{artifact}: built for {arch} processors, and this one is {here}; {advice}"
-        )
-    running = system or system_of.name()
-    if built.system != running:
-        raise ArtifactError(
-            f"{artifact}: built for {built.system}, and this is {running}; {advice}"
-        )
-    refused: Collection[str] = ()
-    if features is None:
-        features, refused = host.features(), host.refused_features()
-    if lacking := [f for f in target.cpu_features if f not in features]:
-        names = target.level.split("+")
-        dropped = [name for name in names[1:] if name.upper() in lacking]
-        if len(dropped) == len(lacking):
-            both = "+".join(name for name in names if name not in dropped)
-            advice += f", or with --target {both} for both machines"
-        withheld = [f for f in lacking if f in refused]
-        missing = [f for f in lacking if f not in refused]
-        says = [f"this CPU lacks {', '.join(missing)}"] if missing else []
-        if withheld:
-            says.append(
-                f"the system grants this process no tile registers, so no {', '.join(withheld)}"
-            )
-        raise ArtifactError(
-            f"{artifact}: built for {target.level}, and {'; '.join(says)}; {advice}"
-        )
-
-
-def check_binary(path: Path) -> None:
-    """Refuse native code for another processor or system than this process's, by its header.
-
-    Raises:
-        ArtifactError: it is for another one, or can't be read.
-    """
-    try:
-        found, here = read_binary(path), Binary.here()
-    except OSError as error:
-        raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from error
-    if found is not None and found != here:
-        theirs, ours = found.unlike(here)
-        raise ArtifactError(
-            f"{path}: cannot be loaded: it is for {theirs}, and this is {ours}; compile it again "
-            "(sam3-tvm compile --target finds the target's own libraries)"
-        )
 
 
 def _needed(manifest: Manifest) -> list[str]:
