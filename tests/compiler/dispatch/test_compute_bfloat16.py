@@ -13,7 +13,7 @@ from tvm import relax
 from tvm.relax import op as R
 from upsampled_testing import definition
 
-from sam3_tvm.arithmetic import BFLOAT16
+from sam3_tvm.arithmetic import BFLOAT16, BFLOAT16_FEATURES
 from sam3_tvm.compiler.dispatch.attention import DispatchAttention
 from sam3_tvm.compiler.dispatch.conv import DispatchConv
 from sam3_tvm.compiler.dispatch.linear import DispatchLinear
@@ -23,8 +23,8 @@ from sam3_tvm.compiler.kernels.product.dot import FMA, dot_for
 from sam3_tvm.compiler.memory.weights import lift_params
 
 
-def computing(mod):
-    return tvm.IRModule({"main": with_arithmetic(mod["main"], BFLOAT16)})
+def computing(mod, scheme=BFLOAT16):
+    return tvm.IRModule({"main": with_arithmetic(mod["main"], scheme)})
 
 
 @pytest.fixture(params=["pairs", "widened"])
@@ -189,3 +189,30 @@ def test_attention_of_odd_heads_stays_float32(taken):
         lambda emit, q, k, v: R.nn.attention(q, k, v),
     )
     assert kernels(DispatchAttention(TARGET)(computing(mod))) == ["attention_2x7"]
+
+
+@pytest.mark.parametrize("rows", [(), ("n",), (4,), (31,)])
+def test_where_features_alone_are_rounded_layers_over_tokens_stay_float32(taken, rows):
+    mod = build([("x", ("b", *rows, 34))], [("w", (40, 34)), ("b", (40,))], linear)
+    after = DispatchLinear(TARGET)(computing(mod, BFLOAT16_FEATURES))
+    assert kernels(after) == ["linear_34x40_bias"]
+    x, w, bias = randoms((2, *(3 if n == "n" else n for n in rows), 34), (40, 34), (40,))
+    close(run(after, x, w, bias), x @ w.T + bias)
+
+
+@pytest.mark.parametrize("rows", [(32,), (8, 4), (4, "n", 8)])
+def test_layers_over_features_are_rounded_there(taken, rows):
+    mod = build([("x", ("b", *rows, 34))], [("w", (40, 34)), ("b", (40,))], linear)
+    after = DispatchLinear(TARGET)(computing(mod, BFLOAT16_FEATURES))
+    assert kernels(after) == ["round_to_bfloat16", "linear_34x40_bias_bfloat16"]
+
+
+def test_where_features_alone_are_rounded_attention_stays_float32(taken):
+    mod = build(
+        [(name, ("b", 64, 2, 16)) for name in "qkv"],
+        [],
+        lambda emit, q, k, v: R.nn.attention(q, k, v),
+    )
+    assert kernels(DispatchAttention(TARGET)(computing(mod, BFLOAT16_FEATURES))) == [
+        "attention_2x16"
+    ]
