@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pycocotools import mask as coco
@@ -107,6 +109,38 @@ def test_a_window_serves_neighbours_and_only_prompts_that_are_in_doubt():
     found, asked = look([[first], [], [second]], things)
     assert [len(of) for of in found] == [1, 0, 1]
     assert [prompts for _, prompts in asked] == [[0, 2]]
+
+
+RIGHT = Tile(200, 100, 300, 200)
+UPPER, LOWER = (180, 110, 220, 128), (180, 132, 220, 150)
+
+
+def put_together(*members):
+    corners = np.array([one.bounds for one in members])
+    around = Tile(*corners[:, :2].min(0).tolist(), *corners[:, 2:].max(0).tolist())
+    runs = coco.merge([one.runs for one in members])
+    return replace(members[0], runs=runs, bounds=around, members=members)
+
+
+def test_joined_pieces_are_looked_at_each_by_itself():
+    # A tile took two neighbours for one, and so all of their pieces were joined.
+    both = seen((180, 110, 220, 150), RIGHT, 0.8)
+    one = put_together(seen(UPPER, TILED, 0.9), seen(LOWER, TILED, 0.9), both)
+    things = [[(UPPER, {80: 0.8, 100: 0.1}), (LOWER, {80: 0.7, 100: 0.1})]]
+    (found,), _ = look([[one]], things)
+    boxes = [coco.toBbox(one.runs).tolist() for one in found]
+    assert boxes == [[180, 110, 40, 18], [180, 132, 40, 18]]
+
+
+def test_what_no_window_holds_stays_unless_one_sees_a_thing_in_it():
+    wide = put_together(
+        seen((150, 140, 220, 160), TILED, 0.9), seen((190, 140, 290, 160), RIGHT, 0.9)
+    )
+    thing = (152, 140, 190, 160)
+    (found,), _ = look([[wide]], [[(thing, {80: 0.1, 100: 0.1})]])
+    assert found == [wide]
+    (found,), _ = look([[wide]], [[(thing, {80: 0.8, 100: 0.1})]])
+    assert [coco.toBbox(one.runs).tolist() for one in found] == [[152, 140, 38, 20]]
 
 
 def test_two_parts_of_a_thing_become_one():

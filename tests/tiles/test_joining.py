@@ -46,6 +46,7 @@ def test_an_object_on_a_seam_is_one():
     (one,) = joined([seen(box, 0, 0.7), seen(box, 1, 0.8)], TILES, SIZE, 2)
     assert boxes([one]) == [(40, 20, 110, 20)]
     assert (one.score, one.box) == (0.8, (40, 20, 150, 40))
+    assert sorted(member.tile for member in one.members) == [0, 1]
 
 
 def test_an_object_that_two_tiles_see_whole_is_one_the_better():
@@ -92,6 +93,25 @@ def test_the_pictures_own_edge_cuts_nothing():
     assert not seen((0, 0, 30, 100), 0).cut
     assert seen((60, 20, 100, 40), 0).cut
     assert seen((60, 20, 99, 40), 0).cut  # as near as a mask's cell
+
+
+def speckled(side):
+    """A thing in the middle of a tile, and a square of so many pixels at the tile's corner."""
+    mask = np.zeros((70, 60), bool)
+    mask[:30, :30] = True
+    mask[70 - side :, 60 - side :] = True
+    return piece(Window(40, 30, mask), 0.9, (40, 30, 70, 60), TILES[0], 0, SIZE, 2)
+
+
+def test_a_speck_at_an_edge_cuts_nothing_and_stays_in_the_mask():
+    one = speckled(4)
+    assert (one.cut, one.bounds) == (False, Tile(40, 30, 70, 60))
+    assert coco.area(one.runs) == 30 * 30 + 4 * 4
+
+
+def test_a_part_that_is_no_speck_counts():
+    one = speckled(10)
+    assert (one.cut, one.bounds) == (True, Tile(40, 30, 100, 100))
 
 
 def test_of_what_is_larger_than_a_tile_parts_go():

@@ -8,6 +8,9 @@ what lies around, and, unless that finds it, in one of a tile's size.
 What was cut and is found in the first window is what the window has. Otherwise the scores of the
 tile and the windows count alike, and one that doesn't find it counts as 0: an object is what has a
 mean above the threshold.
+
+Pieces that were joined are looked at one by one: they may be of neighbours, and then the middle of
+all is the middle of none.
 """
 
 from __future__ import annotations
@@ -41,10 +44,10 @@ Ask = Callable[[Tile, Sequence[int]], Mapping[int, Sequence[Piece]]]
 
 @dataclass
 class _Doubted:
-    """An object that is to be looked at again.
+    """An object, or a piece of one, that is to be looked at again.
 
     Attributes:
-        prompt, number: which it is.
+        prompt, number: which object.
         piece: what tiles make of it.
         scores: that windows gave it so far.
         best: the best of what they saw; None for nothing.
@@ -57,9 +60,9 @@ class _Doubted:
     best: Piece | None = None
 
     def settled(self, threshold: float) -> Piece | None:
-        """What becomes of it; None for nothing."""
+        """What windows make of it; None for nothing."""
         if not self.scores:
-            return self.piece  # too large for a window
+            return None  # too large for them
         if self.piece.cut and self.scores[0] > threshold:
             return self.best
         score = float(np.mean([self.piece.score, *self.scores]))
@@ -86,10 +89,11 @@ def look_again(
         threshold: objects have higher scores.
     """
     every = [
-        _Doubted(prompt, number, one, [])
+        _Doubted(prompt, number, seen, [])
         for prompt, of in enumerate(objects)
         for number, one in enumerate(of)
         if one.cut or one.score < _SURE
+        for seen in one.members or (one,)
     ]
     every.sort(key=lambda one: (one.piece.bounds.y0, one.piece.bounds.x0))
     for share in _SIDES:
@@ -102,11 +106,25 @@ def look_again(
             seen = ask(window, sorted({one.prompt for one in served}))
             for one in served:
                 _hold(one, seen[one.prompt])
-    settled = {(one.prompt, one.number): one.settled(threshold) for one in every}
+    return _outcome(objects, every, round(max(_SIDES) * tile) - 2 * margin, threshold)
+
+
+def _outcome(
+    objects: Sequence[Sequence[Piece]], every: Sequence[_Doubted], widest: int, threshold: float
+) -> list[list[Piece]]:
+    """Objects of each prompt after all looks; ``widest`` is what a window holds, pixels."""
+    settled: dict[tuple[int, int], list[Piece]] = {}
+    for one in every:
+        found = one.settled(threshold)
+        settled.setdefault((one.prompt, one.number), []).extend([found] if found else [])
     made = []
     for prompt, of in enumerate(objects):
-        kept = [settled.get((prompt, number), one) for number, one in enumerate(of)]
-        made.append(_single([one for one in kept if one is not None]))
+        kept: list[Piece] = []
+        for number, whole in enumerate(of):
+            # What no window holds stays, unless one sees a thing in it.
+            stays = [whole] if max(whole.bounds.size) > widest else []
+            kept += settled.get((prompt, number), [whole]) or stays
+        made.append(_single(kept))
     return made
 
 

@@ -12,8 +12,10 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pycocotools import mask as coco
 
+from sam3_tvm.runtime.pictures.polygons import mask_polygons
 from sam3_tvm.runtime.pictures.runs import Window, runs_of_window
 from sam3_tvm.tiles.layout import Tile
 
@@ -22,6 +24,9 @@ __all__ = ["SAME", "Piece", "is_inside", "joined", "piece", "with_large"]
 SAME = 0.5
 """Two tiles see the same if what they see of it in both has this intersection over union, as in
 evaluations."""
+
+# A part of a mask with less than this share of the largest part's area doesn't say where it lies.
+_SPECK = 0.1
 
 
 @dataclass(frozen=True)
@@ -32,9 +37,10 @@ class Piece:
         score: between 0 and 1.
         box: the detector's, x0, y0, x1, y1 in the picture's pixels.
         runs: the mask over the whole picture, as pycocotools takes it.
-        bounds: around the mask, the lower right corner beyond it.
+        bounds: around the mask without specks, the lower right corner beyond it.
         tile: the number of the tile.
         cut: whether it may go on beyond the tile's edge.
+        members: the pieces it was put together from; none if a single tile sees it.
     """
 
     score: float
@@ -43,6 +49,7 @@ class Piece:
     bounds: Tile
     tile: int
     cut: bool
+    members: tuple[Piece, ...] = ()
 
 
 def piece(
@@ -65,13 +72,36 @@ def piece(
         margin: how near to a tile's edge what is cut there may end, pixels.
         factor: how many pixels wide and high a value of the window's mask is.
     """
-    height, width = (side * factor for side in window.mask.shape)
-    right, bottom = min(window.x + width, size[1]), min(window.y + height, size[0])
-    bounds = Tile(window.x, window.y, right, bottom)
+    left, top, right, bottom = (factor * side for side in _main(window.mask))
+    bounds = Tile(
+        window.x + left,
+        window.y + top,
+        min(window.x + right, size[1]),
+        min(window.y + bottom, size[0]),
+    )
     x0, y0, x1, y1 = (float(value) for value in box)
     runs = runs_of_window(window, size, factor)
     cut = not is_inside(bounds, tile, size, margin)
     return Piece(score, (x0, y0, x1, y1), runs, bounds, number, cut)
+
+
+def _main(mask: NDArray[np.bool_]) -> list[int]:
+    """x0, y0, x1, y1 around a mask without its specks, in its pixels.
+
+    Specks lie anywhere. They stay in the mask, but a thing isn't cut because of one at an edge, and
+    its middle isn't moved.
+    """
+    rings = [outer for outer, _ in mask_polygons(mask)]
+    areas = [_area(ring) for ring in rings]
+    least = _SPECK * max(areas)
+    corners = np.concatenate([r for r, area in zip(rings, areas, strict=True) if area >= least])
+    return [*corners.min(0).tolist(), *corners.max(0).tolist()]
+
+
+def _area(ring: NDArray[np.int32]) -> float:
+    """What a ring of corners encloses, pixels."""
+    x, y = ring.astype(np.float64).T
+    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
 
 
 def is_inside(bounds: Tile, tile: Tile, size: tuple[int, int], margin: int) -> bool:
@@ -93,7 +123,7 @@ def joined(
     Of what tiles see whole, the best of those that agree is an object. What a tile's edge cuts is
     left to a tile that sees it with all that is around it, if there is one, whether that finds it
     or not, and goes where it agrees with an object. Of the rest, pieces that agree, each with
-    another, are one object together, with the best score.
+    another, are one object together, with the best score and with all of them as members.
 
     Pieces of two tiles agree if their masks do in what both tiles see.
 
@@ -172,7 +202,8 @@ def _together(members: Sequence[Piece]) -> Piece:
     (x0, y0), (x1, y1) = boxes[:, :2].min(0).tolist(), boxes[:, 2:].max(0).tolist()
     around = Tile(*bounds[:, :2].min(0).tolist(), *bounds[:, 2:].max(0).tolist())
     runs = coco.merge([one.runs for one in members])
-    return replace(best, box=(x0, y0, x1, y1), runs=runs, bounds=around)
+    box = (x0, y0, x1, y1)
+    return replace(best, box=box, runs=runs, bounds=around, members=tuple(members))
 
 
 def with_large(objects: Sequence[Piece], large: Sequence[Piece]) -> list[Piece]:
