@@ -20,6 +20,7 @@ from sam3_tvm.annotate import (
     chosen_formats,
 )
 from sam3_tvm.annotate import dataset as dataset_module
+from sam3_tvm.annotate.faults import OtherRun
 from tests.annotate.conftest import installed
 from tests.annotate.datasets import everything, make
 from tests.annotate.hard_masks import NAMES
@@ -222,9 +223,7 @@ def test_what_cannot_be_read_is_listed_passed_over_and_tried_again(tmp_path, fin
     broken.write_bytes(whole)
     assert [one.name for one in make(tmp_path / "set", find, pictures)] == [pictures[1].name]
     make(tmp_path / "other", find, pictures)
-    names = ["coco/annotations.json", "lowest-scores.png", "summary.json"]
-    for name in names:
-        assert (tmp_path / "set" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
+    assert everything(tmp_path / "set") == everything(tmp_path / "other")
 
 
 def test_a_picture_that_has_changed_is_looked_at_again(tmp_path, find, pictures):
@@ -235,6 +234,41 @@ def test_a_picture_that_has_changed_is_looked_at_again(tmp_path, find, pictures)
     document = json.loads((tmp_path / "set" / "coco" / "annotations.json").read_text())
     assert len(document["images"]) == len(NAMES)
     assert not [one for one in document["annotations"] if one["image_id"] == 1]
+    make(tmp_path / "other", find, pictures)
+    assert everything(tmp_path / "set") == everything(tmp_path / "other")
+
+
+def test_where_an_open_file_cannot_be_replaced_lines_lie_as_they_came(
+    tmp_path, find, pictures, monkeypatch
+):
+    pictures[1].path.write_bytes(b"no picture")
+    make(tmp_path / "set", find, pictures)
+    journal = tmp_path / "set" / "journal.jsonl"
+    before = journal.read_bytes()
+    Image.fromarray(np.full((24, 31, 3), 5, np.uint8)).save(pictures[1].path)
+
+    def in_use(*_):
+        raise PermissionError(13, "The process cannot access the file")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", in_use)
+        with Dataset(tmp_path / "set", find, pictures) as dataset:
+            assert len([*dataset.run()]) == 1
+            dataset._journal.put_in_order(one.name for one in pictures)
+            assert len([*dataset]) == len(pictures)
+    assert journal.read_bytes().startswith(before)
+    assert {path.name for path in journal.parent.glob(".*")} == set()
+
+
+def test_a_journal_that_was_put_in_order_is_still_one_processs(tmp_path, find, pictures):
+    with Dataset(tmp_path / "set", find, pictures) as dataset:
+        found = [*dataset.run()]
+        dataset._journal.put_in_order(one.name for one in reversed(pictures))
+        lines = (tmp_path / "set" / "journal.jsonl").read_bytes().splitlines()[1:]
+        assert [json.loads(line)["name"] for line in lines] == [one.name for one in found][::-1]
+        with pytest.raises(OtherRun, match="another process is at work"):
+            Dataset(tmp_path / "set", find, pictures)
+        assert [one for _, one in dataset] == found
 
 
 def test_what_follows_a_damaged_line_is_found_anew(tmp_path, find, pictures):

@@ -267,6 +267,7 @@ class Dataset:
         written = []
         self.unwritten = []
         try:
+            self._journal.put_in_order(one.name for one in self.pictures)
             for one in formats:
                 try:
                     written.append(self._write(one, copy))

@@ -10,8 +10,8 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -127,6 +127,61 @@ class Journal:
         """
         os.fsync(self._file.fileno())
         self._synced = time.monotonic()
+
+    def put_in_order(self, names: Iterable[str]) -> None:
+        """Have the lines in this order and no others, as a run that nothing held up leaves them.
+
+        What was found by several processes, or again, lies as it came. Where an open file can't
+        be replaced (on Windows) it stays so.
+
+        Args:
+            names: of the collection's pictures.
+
+        Raises:
+            UsageError: the disk is full, or the folder has become unwritable.
+        """
+        kept = [name for name in names if name in self._places]
+        self._file.seek(0)
+        end = begun = len(self._file.readline())
+        for name in kept:
+            place, length = self._places[name]
+            if place != end:
+                break
+            end += length
+        else:
+            if end == os.fstat(self._file.fileno()).st_size:
+                return
+        with suppress(PermissionError):
+            self._replace(kept, begun)
+
+    def _replace(self, names: Sequence[str], begun: int) -> None:
+        """Write the header, ``begun`` bytes, and these lines anew. The new file is locked before it
+        has the journal's name, so that nobody else has it in between."""
+        partial = self.path.with_name(f".{secrets.token_hex(8)}.part")
+        places: dict[str, tuple[int, int]] = {}
+        try:
+            with in_the_making(partial), ExitStack() as stack:
+                file = stack.enter_context(partial.open("x+b"))
+                lock_alone(file.fileno(), partial)
+                self._file.seek(0)
+                file.write(self._file.read(begun))
+                for name in names:
+                    place, length = self._places[name]
+                    self._file.seek(place)
+                    places[name] = (file.tell(), file.write(self._file.read(length)))
+                file.flush()
+                os.fsync(file.fileno())
+                partial.replace(self.path)
+                stack.pop_all()
+        except PermissionError:
+            raise
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+        finally:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+        self._file.close()
+        self._file, self._places = file, places
 
     def read(self, name: str) -> AnnotatedPicture:
         """What was found in the picture of this name.
