@@ -49,6 +49,13 @@ def test_clicks_are_decoded_with_their_tokens_in_float32():
     assert scheme.of_convolution(8) is FLOAT32
 
 
+def test_coordinates_are_multiplied_in_float32():
+    for one in (BFLOAT16, BFLOAT16_FEATURES, INT8):
+        assert one.of_layer(256, 2, rows=5184) is one.of_layer(256, 4, rows=1) is FLOAT32
+        assert one.of_layer(256, 16, rows=5184).activations == "bfloat16"
+    assert storing("float16").of_layer(256, 2, rows=1) is storing("float16")
+
+
 def test_layers_of_few_rows_are_as_others_in_the_other_schemes():
     assert BFLOAT16.of_layer(256, 256, rows=1) is BFLOAT16
     assert BFLOAT16.of_attention is INT8.of_attention is BFLOAT16

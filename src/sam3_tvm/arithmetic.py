@@ -23,6 +23,7 @@ __all__ = [
 
 
 _FEWEST_OUTPUTS = 32
+_FEWEST_INPUTS = 16
 _FEWEST_BYTES = 64
 _FEWEST_ROWS = 256
 _FEWEST_POSITIONS = 32
@@ -67,8 +68,9 @@ class Arithmetic:
     def of_layer(self, outputs: int, inputs: int, rows: int) -> Arithmetic:
         """The part of its function's scheme that a linear layer computes by.
 
-        What few outputs say (a box, a score, which of three masks) is what a user sees, and costs
-        next to nothing in float32. An odd number of inputs is no pairs.
+        What few outputs say (a box, a score, which of three masks) is what a user sees, and few
+        inputs (a point, a box) are what a user meant; both cost next to nothing in float32. An odd
+        number of inputs is no pairs.
 
         Args:
             outputs, inputs: of the layer.
@@ -78,7 +80,8 @@ class Arithmetic:
             return self
         if self.tokens is not None and rows < _FEWEST_POSITIONS:
             return SCHEMES[self.tokens]
-        if self.besides.activations == "bfloat16" and inputs % 2:
+        odd_or_few = inputs % 2 or inputs < _FEWEST_INPUTS
+        if self.besides.activations == "bfloat16" and odd_or_few:
             return FLOAT32
         return self.of_convolution(outputs)
 
@@ -131,6 +134,8 @@ BFLOAT16 = Arithmetic(
         "rounded where it is written",
         "norms, softmax, activations and rotary positions are float32: they are few operations",
         "layers and convolutions with fewer than 32 outputs are float32: boxes and scores",
+        "layers with fewer than 16 inputs are float32: coordinates of points and boxes, which "
+        "bfloat16 would move by up to 0.2 % of the picture",
         "products of two activations outside attention are float32: the last of a mask",
         "convolutions of larger filters than 1 x 1 multiply and add in float32, but for those over "
         "a doubled picture and, where the CPU has a matrix unit, those of whole tiles: most by "

@@ -119,8 +119,8 @@ def test_rounding_and_packing_move_to_compile_time(taken):
     assert kernels(after) == ["linear_24x40_bias_bfloat16"]
 
 
-@pytest.mark.parametrize(("n", "k"), [(4, 64), (31, 64), (64, 33)])
-def test_few_outputs_and_odd_inputs_stay_float32(taken, n, k):
+@pytest.mark.parametrize(("n", "k"), [(4, 64), (31, 64), (64, 33), (64, 2), (64, 14)])
+def test_few_outputs_and_few_or_odd_inputs_stay_float32(taken, n, k):
     mod = build([("x", ("b", k))], [("w", (n, k)), ("b", (n,))], linear)
     after = DispatchLinear(TARGET)(computing(mod))
     assert kernels(after) == [f"linear_{k}x{n}_bias"]
