@@ -27,7 +27,6 @@ _FEWEST_INPUTS = 16
 _FEWEST_BYTES = 64
 _FEWEST_ROWS = 256
 _FEWEST_POSITIONS = 32
-_OF_FEW_TOKENS = frozenset(("click_decoder",))
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,7 @@ class Arithmetic:
         rest: the name of the scheme for all but linear layers, and for the functions that aren't
             among ``functions``; None for the same.
         functions: the functions that are worth it; None for all.
+        others: functions that have another scheme, each with its name.
         tokens: the name of the scheme of attention and of layers with few rows; None for the same.
     """
 
@@ -57,13 +57,15 @@ class Arithmetic:
     exceptions: tuple[str, ...] = ()
     rest: str | None = None
     functions: frozenset[str] | None = None
+    others: tuple[tuple[str, str], ...] = ()
     tokens: str | None = None
 
     def of_function(self, name: str) -> Arithmetic:
         """The scheme of a function of an artifact that is compiled by this one."""
         if self.rest is not None and self.functions is not None and name not in self.functions:
             return SCHEMES[self.rest].of_function(name)
-        return BFLOAT16_FEATURES if self is BFLOAT16 and name in _OF_FEW_TOKENS else self
+        own = dict(self.others).get(name)
+        return self if own is None else SCHEMES[own]
 
     def of_layer(self, outputs: int, inputs: int, rows: int) -> Arithmetic:
         """The part of its function's scheme that a linear layer computes by.
@@ -141,6 +143,7 @@ BFLOAT16 = Arithmetic(
         "a doubled picture and, where the CPU has a matrix unit, those of whole tiles: most by "
         "Winograd's algorithm, which saves more; their weights are bfloat16",
     ),
+    others=(("click_decoder", "bfloat16-features"),),
 )
 """Products of bfloat16, added up in float32."""
 
@@ -150,9 +153,10 @@ BFLOAT16_FEATURES = replace(
     exceptions=(
         *BFLOAT16.exceptions,
         "attention, and layers over tokens alone, are float32: a click's few tokens cost next to "
-        "nothing, and what is rounded there comes back enlarged: half of the error in the logit "
+        "nothing, and what is rounded there comes back enlarged: most of the error in the logit "
         "that says whether there is an object",
     ),
+    others=(),
     tokens="float32",
 )
 """The same of a picture's features only: of the function that decodes clicks."""
