@@ -20,6 +20,7 @@ from sam3_tvm.verify import Bounds, VerifyError, VerifyReport, verify
 from sam3_tvm.verify.clicks import compare_click
 from sam3_tvm.verify.end_to_end import compare_picture, end_to_end_row
 from sam3_tvm.verify.functions import compare_function, function_cases, function_row
+from sam3_tvm.verify.running import photographs
 from sam3_tvm.verify.video import film_of, film_prompts, frame_row, other_choices
 
 
@@ -209,6 +210,25 @@ def test_functions_can_be_chosen(tiny_artifact):
     report = verify(tiny_artifact, functions=["scoring"])
     assert {row.name for row in report.functions} == {"scoring"}
     assert report.end_to_end == []
+
+
+def test_parts_can_be_chosen(tiny_artifact, report):
+    films = verify(tiny_artifact, frames=3, parts=["films"])
+    assert films.ok
+    assert {row.film for row in films.rows} == {row.film for row in report.frames} | {
+        row.film for row in report.phrase_frames
+    }
+    assert len(films.frames) == 3
+    pictures = verify(tiny_artifact, images=[*photographs()][:1], parts=["pictures"])
+    assert pictures.rows == [*pictures.end_to_end, *pictures.clicks] != []
+
+
+def test_an_unknown_part_says_which_there_are(tiny_artifact, tmp_path):
+    with pytest.raises(VerifyError, match="no part 'clicks'; there are functions, pictures, films"):
+        verify(tiny_artifact, parts=["clicks"])
+    made = toy.write_artifact(tmp_path / "pictures")
+    with pytest.raises(VerifyError, match="isn't for video, so there are no films to compare"):
+        verify(made.path, parts=["films"])
 
 
 def test_an_unknown_function_says_which_there_are(tiny_artifact):

@@ -100,6 +100,33 @@ def test_of_a_long_film_only_frames_that_break_a_bound_are_listed(cli, folder, r
     assert "the same objects on 0" in " ".join(result.stdout.split())
 
 
+def test_parts_are_compared_alone(cli, folder, reported):
+    asked = reported()
+    assert cli("verify", "a", "--only", "films", "--frames", "8").exit_code == 0
+    assert asked["parts"] == ["films"]
+    assert cli("verify", "a", "--only", "functions, pictures").exit_code == 0
+    assert asked["parts"] == ["functions", "pictures"]
+    assert cli("verify", "a").exit_code == 0
+    assert set(asked["parts"]) == {"functions", "pictures", "films"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--only", "films", "--function", "scoring"),
+        ("--only", "pictures", "--frames", "8"),
+        ("--only", "films", "--integrity"),
+        ("--only", "films", "--sensitivity"),
+    ],
+)
+def test_parts_that_go_with_nothing_else_are_refused(cli, folder, reported, options):
+    asked = reported()
+    result = cli("verify", "a", *options)
+    assert result.exit_code == 2
+    assert "--only" in result.stderr
+    assert not asked
+
+
 def test_a_film_of_too_few_frames_is_refused(cli, folder, reported):
     asked = reported()
     assert cli("verify", "a", "--frames", "2").exit_code == 2

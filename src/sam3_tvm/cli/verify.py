@@ -62,6 +62,14 @@ def command(
             metavar="NAME",
         ),
     ] = [],
+    only: Annotated[
+        str | None,
+        typer.Option(
+            help="What to compare, separated by commas: functions, pictures, films (the pan over a "
+            "photograph, and by phrase). By default all.",
+            metavar="PARTS",
+        ),
+    ] = None,
     frames: Annotated[
         int | None,
         typer.Option(
@@ -133,7 +141,7 @@ def command(
     sam3-tvm verify out/tiny
     sam3-tvm verify sam3-cpu sam3-half sam3-int8
     sam3-tvm verify sam3-cpu --image holidays/ -o report.json
-    sam3-tvm verify out/shapes out/shapes-bf16 --frames 200
+    sam3-tvm verify out/shapes out/shapes-bf16 --only films --frames 200
     sam3-tvm verify sam3-cpu --sensitivity --function vision_encoder --layers '*.fc2'
     sam3-tvm verify sam3-cpu --integrity
     sam3-tvm verify sam3-cpu --integrity --key maker.key.pub
@@ -141,9 +149,9 @@ def command(
     if key is not None and not integrity:
         raise UsageError("--key goes with --integrity")
     if sensitivity:
-        if len(artifacts) != 1 or integrity or frames is not None:
+        if len(artifacts) != 1 or integrity or only or frames is not None:
             raise UsageError(
-                "--sensitivity takes the folder of one artifact, no --frames and no --integrity"
+                "--sensitivity takes the folder of one artifact, no --frames, --only or --integrity"
             )
         if output is None and not as_json:
             output = Path("sensitivity.json")
@@ -151,12 +159,18 @@ def command(
         return
     if layers is not None or text:
         raise UsageError("--layers and --text go with --sensitivity")
-    if frames is not None and (function or integrity):
-        raise UsageError("--frames is for films, which --function and --integrity leave out")
+    parts = None if only is None else [n.strip() for n in only.split(",") if n.strip()]
+    if function and only:
+        raise UsageError("--function compares functions alone: it doesn't go with --only")
+    if frames is not None and (function or integrity or (parts and "films" not in parts)):
+        raise UsageError(
+            "--frames is for films, which --function, --integrity and --only of others leave out"
+        )
     if integrity:
-        if image or function or output is not None:
+        if image or function or only or output is not None:
             raise UsageError(
-                "--integrity compares files alone: it goes with no --image, --function or -o"
+                "--integrity compares files alone: it goes with no --image, --function, --only "
+                "or -o"
             )
         _check_files(artifacts, as_json, key)
         return
@@ -165,7 +179,7 @@ def command(
     pictures = find_pictures(image)
     report_file = None if output is None else OutputFile(output, "-o")
     with needed("compile", "comparing with PyTorch"):
-        from sam3_tvm.verify import verify
+        from sam3_tvm.verify import PARTS, verify
 
     with reporting() as progress:
         reports = verify(
@@ -173,6 +187,7 @@ def command(
             images=pictures,
             functions=function or None,
             frames=frames,
+            parts=parts or PARTS,
             progress=progress,
         )
     ok = all(report.ok for report in reports)

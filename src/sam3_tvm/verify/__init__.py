@@ -12,9 +12,10 @@ from sam3_tvm.verify.report import (
     VerifyError,
     VerifyReport,
 )
-from sam3_tvm.verify.running import verify
+from sam3_tvm.verify.running import PARTS, verify
 
 __all__ = [
+    "PARTS",
     "Bounds",
     "ClickRow",
     "EndToEndRow",

@@ -12,7 +12,7 @@ the reference, which takes longest: more than a minute a picture at SAM 3's size
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -40,7 +40,11 @@ from sam3_tvm.verify.phrases import compare_phrases, phrase_film, why_not_compar
 from sam3_tvm.verify.report import Bounds, VerifyError, VerifyReport
 from sam3_tvm.verify.video import LEAST_FRAMES, MOST_FRAMES, compare_film, film_of, film_prompts
 
-__all__ = ["photographs", "verify"]
+__all__ = ["PARTS", "photographs", "verify"]
+
+PARTS = ("functions", "pictures", "films")
+"""What can be compared: functions on random inputs; pictures end to end, by phrase and by click;
+the pan over a photograph and the film by phrase."""
 
 # Of a pan over a photograph.
 _FRAMES = 10
@@ -53,6 +57,7 @@ def verify(
     images: Sequence[str | os.PathLike[str]] = (),
     functions: Sequence[str] | None = None,
     frames: int | None = None,
+    parts: Collection[str] = PARTS,
     progress: Progress = silent,
 ) -> VerifyReport: ...
 
@@ -64,6 +69,7 @@ def verify(
     images: Sequence[str | os.PathLike[str]] = (),
     functions: Sequence[str] | None = None,
     frames: int | None = None,
+    parts: Collection[str] = PARTS,
     progress: Progress = silent,
 ) -> list[VerifyReport]: ...
 
@@ -74,6 +80,7 @@ def verify(
     images: Sequence[str | os.PathLike[str]] = (),
     functions: Sequence[str] | None = None,
     frames: int | None = None,
+    parts: Collection[str] = PARTS,
     progress: Progress = silent,
 ) -> VerifyReport | list[VerifyReport]:
     """Compare artifacts with their source in PyTorch.
@@ -85,6 +92,7 @@ def verify(
         functions: compare these functions only, and nothing end to end.
         frames: of each film, 3 to 2,000; by default 10 of the pan over a photograph and, by phrase,
             8 to 24.
+        parts: those of :data:`PARTS` to compare; ``functions`` given leave out all but functions.
         progress: told of each function, size, picture and artifact.
 
     Returns:
@@ -92,13 +100,13 @@ def verify(
 
     Raises:
         VerifyError: no artifact, artifacts of several checkpoints, a function that isn't in
-            them, too few frames or too many, or any of what isn't for video, or a source that
-            now gives a model of other sizes.
+            them, a part that there isn't, too few frames or too many, or any of what isn't for
+            video, or a source that now gives a model of other sizes.
         ImageError: a picture that can't be read; nothing was compared then.
         Sam3Error: an artifact or a source that can't be opened.
     """
     several = isinstance(path, list | tuple)
-    reports = _verify([*path] if several else [path], images, functions, frames, progress)
+    reports = _verify([*path] if several else [path], images, functions, frames, parts, progress)
     return reports if several else reports[0]
 
 
@@ -122,21 +130,29 @@ def _verify(
     images: Sequence[str | os.PathLike[str]],
     functions: Sequence[str] | None,
     frames: int | None,
+    parts: Collection[str],
     progress: Progress,
 ) -> list[VerifyReport]:
     if frames is not None and not LEAST_FRAMES <= frames <= MOST_FRAMES:
         raise VerifyError(f"a film has {LEAST_FRAMES} to {MOST_FRAMES} frames, not {frames}")
+    if unknown := [n for n in parts if n not in PARTS]:
+        raise VerifyError(f"no part {unknown[0]!r}; there are {', '.join(PARTS)}")
     subjects = _open(paths)
     manifest = subjects[0].opened.manifest
-    if frames is not None and manifest.sizes.video is None:
+    if manifest.sizes.video is None and frames is not None:
         raise VerifyError(f"{paths[0]}: isn't for video, so no film of {frames} frames is compared")
+    if manifest.sizes.video is None and {*parts} == {"films"}:
+        raise VerifyError(f"{paths[0]}: isn't for video, so there are no films to compare")
     names = list(manifest.components) if functions is None else list(functions)
     if unknown := [n for n in names if n not in manifest.components]:
         raise VerifyError(
             f"no function {unknown[0]!r}; the artifact has {', '.join(manifest.components)}"
         )
-    chosen = [] if functions is not None else [Path(p) for p in images] or list(photographs())
-    for picture in chosen:
+    asked = {"functions"} if functions is not None else {*parts}
+    photographed = [Path(p) for p in images] or list(photographs())
+    chosen = photographed if "pictures" in asked else []
+    filmed = photographed[:1] if "films" in asked and manifest.sizes.video is not None else []
+    for picture in chosen or filmed:
         read_picture(picture)  # what is wrong with one shows before the functions are compared
     source = open_source(manifest.source.checkpoint, manifest.sizes.tasks, manifest.sizes.image)
     if source.sizes != manifest.sizes:
@@ -150,13 +166,13 @@ def _verify(
             f"was compiled: {_difference(source.video_concepts, manifest.video_concepts)}; "
             "compile it again"
         )
-    cases = [(name, case) for name in names for case in function_cases(name, source)]
-    filmed = chosen[:1] if manifest.sizes.video is not None else []
+    compared = names if "functions" in asked else []
+    cases = [(name, case) for name in compared for case in function_cases(name, source)]
     unsearched = why_not_compared(source) if filmed else None
     searched = filmed if unsearched is None else []
     # A step of the reference, then one of each artifact.
-    parts = len(cases) + len(chosen) + len(filmed) + len(searched)
-    total = parts * (1 + len(subjects))
+    count = len(cases) + len(chosen) + len(filmed) + len(searched)
+    total = count * (1 + len(subjects))
     steps = _Steps(progress, total, named=len(subjects) > 1)
     _compare_functions(source, subjects, cases, steps)
     if chosen:
