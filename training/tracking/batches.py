@@ -62,7 +62,8 @@ class ClipBatch:
         shown: masks that show them, as a detector gives them; bool [N, T, G, G].
         points: what shows them without a mask, as fractions; float32 [N, P, 2].
         labels: of the points: 1 on the object, 0 beside it, 2 and 3 for a box; int64 [N, P].
-        again: the frame on which they are shown again by a mask; 0 for none.
+        again: the frame, neither the first nor the last, on which all are seen and shown again by a
+            mask; 0 for none.
     """
 
     pixels: NDArray[np.uint8]
@@ -184,7 +185,9 @@ class ClipDrawing:
                 clicked = _prompt(rng, kind, track.masks[0], count)
                 points.append(clicked[0])
                 labels.append(clicked[1])
-        later = plan.frames > 2 and rng.random() < plan.again
+        # A frame that all can be shown on: what a memory is to one object it is to all of a batch.
+        plain = 1 + np.flatnonzero((np.stack(seen)[:, 1:-1] == 1).all(axis=0))
+        later = rng.random() < plan.again and len(plain) > 0
         return ClipBatch(
             pixels=np.array(pixels, np.uint8),
             clip=np.array(owners, np.int64),
@@ -194,7 +197,7 @@ class ClipDrawing:
             shown=np.stack(shown),
             points=np.stack(points),
             labels=np.stack(labels),
-            again=int(rng.integers(1, plan.frames - 1)) if later else 0,
+            again=int(rng.choice(plain)) if later else 0,
         )
 
     def _pixels(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:

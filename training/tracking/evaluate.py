@@ -29,6 +29,7 @@ which it is plain to see."""
 SIZE = 192
 """Side of the clips' frames, pixels."""
 
+_FOUND = 0.5
 _PLAIN = 0.75
 _SAME = 0.5  # of a mask lies in what is hardly seen: then nothing is held against it
 
@@ -160,18 +161,22 @@ def _switches(sequence: Mapping[str, Any]) -> int:
 
 
 def figures(measured: Sequence[Measured]) -> dict[str, float]:
-    """The figures of some clips: J, identity switches and HOTA with its two parts."""
+    """The figures of some clips: J, on how many of the frames it is 0.5 or more ("found") and what
+    it is on these, identity switches, and HOTA with its two parts."""
     hota = _metrics()[0]
     parts = {str(n): hota.eval_sequence(one.sequence) for n, one in enumerate(measured)}
     whole = hota.combine_sequences(parts)
     ious = np.concatenate([one.ious for one in measured])
     by_frame = np.concatenate([one.ious_by_frame for one in measured])
     objects = sum(one.objects for one in measured)
+    found = ious >= _FOUND
     return {
         "objects": objects,
         "object_frames": len(ious),
         "j": float(ious.mean()),
         "j_by_frame": float(by_frame.mean()),
+        "found": float(found.mean()),
+        "j_found": float(ious[found].mean()) if found.any() else 0.0,
         "switches_per_object": sum(one.switches for one in measured) / objects,
         "hota": float(whole["HOTA"].mean()),
         "deta": float(whole["DetA"].mean()),

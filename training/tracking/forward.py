@@ -139,15 +139,13 @@ class Passage:
         passed: list[_Remembered] = []
         for frame in range(frames):
             own = levels.of(clip * frames + frame)
-            shown = torch.full((len(clip),), frame == 0)
+            shown = torch.full((len(clip),), frame in (0, batch.again))
             if frame == 0:
                 answer, mask, pointer = self._show(own, batch)
             else:
                 answer, mask, pointer = self._track(own, passed, frame)
             if 0 < frame == batch.again:
-                shown = torch.from_numpy(batch.seen[:, frame] == 1)
-                _, taken = self._taken(batch, frame)
-                mask = torch.where(shown[:, None, None, None], taken, mask)
+                _, mask = self._taken(batch, frame)
             answers.append(answer)
             if frame + 1 < frames:
                 there = torch.where(shown, _THERE, answer.there)
@@ -220,7 +218,6 @@ class Passage:
         return answer, self._kept(answer, first_mask), _chosen(pointers, first_mask)
 
     def _looked_at(self, one: _Remembered, frame: int) -> bool:
-        # Of those that were shown again the memory stays; the others' goes with it there.
         return bool(one.shown.any()) or frame - one.frame <= self._rules.last_frames
 
     def _no_mask(self, count: int) -> tuple[Tensor, Tensor]:

@@ -88,12 +88,15 @@ class TrackerRun:
         detector: whose backbone the tracker shares; it is frozen.
         stages: what to learn when.
         seed: of weights and clips.
+
+    Attributes:
+        first: the step that it began at; the weights until there are another run's.
     """
 
     def __init__(self, detector: Sam3Model, stages: Sequence[ClipStage], seed: int = 0) -> None:
         self.stages = tuple(stages)
         self.seed = seed
-        self.step = 0
+        self.step = self.first = 0
         self.seconds = 0.0
         self.tracker = build_tracker(detector, seed)
         self.average = AveragedModel(self.tracker, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGING))
@@ -121,7 +124,7 @@ class TrackerRun:
             if {n: t.shape for n, t in own.items()} != {n: t.shape for n, t in weights.items()}:
                 raise Sam3Error("the weights to begin with are another tracker's")
             model.load_state_dict(dict(weights), strict=False)
-        self.step = sum(one.steps for one in self.stages[: names.index(stage)])
+        self.step = self.first = sum(one.steps for one in self.stages[: names.index(stage)])
 
     def passage(self, averaged: bool = True) -> Passage:
         """What passes clips through the tracker, with its averaged weights or the latest."""
@@ -171,6 +174,7 @@ class TrackerRun:
         """Write the run to ``path``, whole or not at all; the detector stays where it is."""
         state = {
             "seed": self.seed,
+            "first": self.first,
             "step": self.step,
             "seconds": self.seconds,
             "tracker": self._own(self.tracker.state_dict()),
@@ -189,7 +193,7 @@ class TrackerRun:
         """
         with read_state(path, "this tracker", "python -m training tracker") as state:
             run = cls(detector, stages, state["seed"])
-            run.step, run.seconds = state["step"], state["seconds"]
+            run.first, run.step, run.seconds = state["first"], state["step"], state["seconds"]
             for model, name in ((run.tracker, "tracker"), (run.average.module, "average")):
                 own = run._own(model.state_dict())
                 if own.keys() != state[name].keys():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -96,6 +98,19 @@ def test_prompts_lie_on_what_they_show(kind: str) -> None:
             x, y = (32 * points[0]).astype(int)
             # A pixel on the border of two cells counts in one of them.
             assert mask[max(0, y - 1) : y + 1, max(0, x - 1) : x + 1].max() > 0
+
+
+def test_what_is_shown_again_is_seen_by_all_of_a_batch() -> None:
+    drawing, plan = ClipDrawing(128, 64, 7), replace(PLAN, again=1.0)
+    batches = [drawing.batch(number, plan) for number in range(8)]
+    later = [batch for batch in batches if batch.again]
+    assert len(later) > 2
+    for batch in later:
+        assert 0 < batch.again < plan.frames - 1
+        assert (batch.seen[:, batch.again] == 1).all()
+    for batch in batches:
+        if not batch.again:
+            assert not (batch.seen[:, 1:-1] == 1).all(axis=0).any()
 
 
 def test_a_rough_mask_is_nearly_the_mask() -> None:

@@ -196,7 +196,7 @@ def test_a_run_begins_at_a_stage_with_the_tracker_that_was_added(
     add_tracker(run, folder)
     begun = TrackerRun(detector, STAGES, seed=1)
     begun.begin_at("clips", read_tracker(folder))
-    assert begun.step == STAGES[0].steps
+    assert begun.step == begun.first == STAGES[0].steps
     wanted = run.average.module.state_dict()
     for model in (begun.tracker, begun.average.module):
         for name, tensor in model.state_dict().items():

@@ -39,12 +39,14 @@ def test_an_object_that_changes_its_id_counts_once_and_loses_half() -> None:
     made = figures([measure([one], found)])
     assert made["switches_per_object"] == 1.0
     assert (made["j"], made["j_by_frame"]) == (0.5, 1.0)
+    assert (made["found"], made["j_found"]) == (0.5, 1.0)
     assert made["hota"] == pytest.approx(0.5**0.5)
 
 
 def test_nothing_found_is_nothing() -> None:
     made = figures([measure([_track(0)], [{} for _ in range(FRAMES)])])
     assert (made["j"], made["hota"]) == (0.0, 0.0)
+    assert (made["found"], made["j_found"]) == (0.0, 0.0)
 
 
 def test_what_is_found_beside_costs_hota_alone() -> None:
