@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 help:
 	@echo "make demo       compile the demonstration model and segment pictures with it"
 	@echo "make train      train the demonstration model anew (hours)    make draw  held-out scenes"
-	@echo "make train-tracker  its tracker alone, beside the detector that is there (about an hour)"
+	@echo "make train-tracker  its tracker alone, beside the detector that is there (1.5 hours)"
 	@echo "make test       ruff, mypy and the tests"
 	@echo "make test-slow  the tests that take longest and fail rarely; CI runs them after the others"
 	@echo "make test-full  the tests at SAM 3's real size (minutes, gigabytes)"

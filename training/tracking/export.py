@@ -30,8 +30,9 @@ _HEADING = "## Films"
 _THERE = "mask_decoder.pred_obj_score_head.proj_out.bias"
 
 # Rules for films that SAM 3's own numbers don't suit, as they are meant for masks of 288 x 288
-# cells and a detector of real pictures.
-_RULES = {"fill_hole_area": 2, "recondition_every_nth_frame": 4}
+# cells and a detector of real pictures. What comes out from behind something scores lower than
+# 0.8 at first: begun anew there, it keeps no id that the tracker would give it back a little later.
+_RULES = {"fill_hole_area": 2, "new_det_thresh": 0.8, "recondition_every_nth_frame": 4}
 
 
 def _detector_tensors(folder: Path) -> dict[str, Tensor]:

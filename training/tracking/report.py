@@ -24,7 +24,7 @@ def section(run: TrackerRun, parameters: int, report: Mapping[str, Any] | None) 
     return f"""The tracker is SAM 3's, too (transformers' `Sam3TrackerVideoModel`, unmodified), with
 {parameters:,} parameters of its own on the detector's frozen backbone. `python -m training tracker`
 trained it on drawn clips of moving shapes, {run.step - run.first:,} steps in
-{run.seconds / 60:.0f} minutes on two CPU cores that did other work, too{before}: shapes that move,
+{run.seconds / 60:.0f} minutes{before}, on two CPU cores that did other work, too: shapes that move,
 turn, grow, cross, hide behind bars, leave and come back, up to {frames} frames at a time. Seed
 {run.seed}. The weights are an exponential average over the steps.
 
@@ -61,5 +61,6 @@ def _figures(report: Mapping[str, Any]) -> str:
         "more, each object held to the one track that fits it best over the whole clip, 0 where "
         "there is none; by frame, to the one that fits best on each. Found are the frames on which "
         "its IoU is at least 0.5. HOTA is that of "
-        f"{report['library']}. `python -m training clips` measured it.\n"
+        f"{report['library']}. `python -m training clips` measured it; `training/README.md` says "
+        "what was asked of it, what is missing, and why.\n"
     )
