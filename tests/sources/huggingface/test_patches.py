@@ -1,11 +1,12 @@
 import pytest
 import torch
 import transformers.models.sam3.modeling_sam3 as modeling_sam3
+import transformers.models.sam3_video.modeling_sam3_video as modeling_sam3_video
 import tvm
 
 from sam3_tvm.abi import abi
 from sam3_tvm.importer import import_module
-from sam3_tvm.sources.huggingface.patches import patched
+from sam3_tvm.sources.huggingface.patches import cpu_kernels, patched
 from sam3_tvm.sources.sampling import dynamic_shapes, sample_inputs
 
 DIMS = {"batch": 2, "boxes": 3, "prompt": 5, "queries": 4, "masks": 3, "height": 9, "width": 7}
@@ -69,3 +70,20 @@ def test_importing_in_any_order_and_twice_gives_equal_modules_and_leaves_torch_a
     for again in (run(order), run(order[::-1])):
         for name in order:
             tvm.ir.assert_structural_equal(first[name], again[name])
+
+
+def test_masks_are_held_to_each_other_as_by_transformers_in_less_memory():
+    plain, generator = modeling_sam3_video.mask_iou, torch.Generator().manual_seed(0)
+    one = torch.rand(5, 24, 20, generator=generator) > 0.4
+    other = torch.rand(7, 24, 20, generator=generator) > 0.9
+    one[2] = other[3] = False
+    with cpu_kernels():
+        lean = modeling_sam3_video.mask_iou
+        assert lean is not plain
+        assert torch.equal(lean(one, other), plain(one, other))
+        assert torch.equal(lean(one, one), plain(one, one))
+        assert lean(one[:0], other).shape == (0, 7)
+        # As many as SAM 3 has queries; by the plain one 27 GB.
+        many = torch.rand(200, 288, 288, generator=generator) > 0.5
+        assert torch.equal(lean(many, many).diagonal(), torch.ones(200))
+    assert modeling_sam3_video.mask_iou is plain
