@@ -47,8 +47,11 @@ _SOON = {
     "trk_assoc_iou_thresh": 0.36,
     "high_conf_thresh": 0.0,
     "high_iou_thresh": 0.3,
-    "max_num_objects": 12,
 }
+
+# Objects that random weights may find. At SAM 3's size PyTorch takes seconds for each on a frame.
+_MOST, _MOST_LARGE = 12, 4
+_LARGE = 512  # from a picture's side on
 
 
 @dataclass(frozen=True)
@@ -109,11 +112,13 @@ def phrase_film(source: Source, frames: int | None = None) -> PhraseFilm:
         return {word: np.sort(of.scores)[::-1] for word, of in zip(words, found, strict=True)}
 
     # At SAM 3's size a frame takes PyTorch a minute and more.
-    most = frames or (24 if source.sizes.image <= 512 else 8)
+    large = source.sizes.image > _LARGE
+    most = frames or (8 if large else 24)
     seen = scores(PHRASES)
     if max(float(of[0]) for of in seen.values()) >= own.new_det_thresh:
         return PhraseFilm("drawn film", list(drawn_film(most, _CROSSING)), PHRASES, {})
     phrases, changed = rules_among({**seen, **scores(_OTHERS)})
+    changed["max_num_objects"] = _MOST_LARGE if large else _MOST
     film = list(drawn_film(frames or min(most, _CROSSING), _CROSSING))
     return PhraseFilm("drawn film, thresholds among random scores", film, phrases, changed)
 
