@@ -11,6 +11,13 @@ import pytest
 
 verify = pytest.importorskip("sam3_tvm.verify")
 
+# What a report has of each part.
+PARTS = {
+    "functions": ("functions",),
+    "pictures": ("end_to_end", "clicks"),
+    "films": ("frames", "phrase_frames"),
+}
+
 
 @pytest.fixture
 def reported(monkeypatch):
@@ -62,7 +69,12 @@ def reported(monkeypatch):
         def fake(paths, **options):
             asked.update(options, paths=paths)
             options["progress"]("scoring batch=2", 0, 1)
-            return [replace(report, artifact=f"{path}") for path in paths]
+            rows = {
+                name: rows if part in options["parts"] else []
+                for part, names in PARTS.items()
+                for name, rows in ((name, getattr(report, name)) for name in names)
+            }
+            return [replace(report, artifact=f"{path}", **rows) for path in paths]
 
         monkeypatch.setattr(verify, "verify", fake)
         return asked
@@ -102,10 +114,19 @@ def test_of_a_long_film_only_frames_that_break_a_bound_are_listed(cli, folder, r
 
 def test_parts_are_compared_alone(cli, folder, reported):
     asked = reported()
-    assert cli("verify", "a", "--only", "films", "--frames", "8").exit_code == 0
+    result = cli("verify", "a", "--only", "films", "--frames", "8")
+    assert result.exit_code == 0
     assert asked["parts"] == ["films"]
-    assert cli("verify", "a", "--only", "functions, pictures").exit_code == 0
+    assert "a pan" in result.stdout
+    assert "0 dog, 4 cat" in result.stdout
+    assert "scoring" not in result.stdout
+    assert "a: functions" not in result.stdout
+    result = cli("verify", "a", "--only", "functions, pictures")
+    assert result.exit_code == 0
     assert asked["parts"] == ["functions", "pictures"]
+    assert "scoring.logits" in result.stdout
+    assert "x.jpg" in result.stdout
+    assert "a pan" not in result.stdout
     assert cli("verify", "a").exit_code == 0
     assert set(asked["parts"]) == {"functions", "pictures", "films"}
 

@@ -243,16 +243,31 @@ def _check_files(paths: Sequence[Path], as_json: bool, key: str | None) -> None:
 
 
 def _print_report(report: VerifyReport) -> None:
-    path = report.artifact
+    if report.functions:
+        _print_functions(report)
+    if report.end_to_end:
+        _print_pictures(report)
+    if report.clicks:
+        _print_clicks(report)
+    if report.frames:
+        _print_film(f"{report.artifact}: video", report.frames)
+    if report.phrase_frames:
+        _print_film(f"{report.artifact}: video by phrase", report.phrase_frames)
+    for reason in report.left_out:
+        say(f"{report.artifact}: not compared: {reason}")
+
+
+def _print_functions(report: VerifyReport) -> None:
     numbers = ("max error", "mean error", "relative", "bound")
     rows = table("function", "case", *numbers, "", right=numbers)
     for row in report.functions:
         values = (row.max_error, row.mean_error, row.relative, row.bound)
         name = f"{row.name}.{row.output}"
         rows.add_row(name, row.case, *(f"{v:.2e}" for v in values), _word(row.ok))
-    show(f"{path}: functions", rows)
-    if not report.end_to_end:
-        return
+    show(f"{report.artifact}: functions", rows)
+
+
+def _print_pictures(report: VerifyReport) -> None:
     columns = ("threshold", "kept", "IoU mean", "IoU min", "box px", "score")
     pairs = table("picture", "prompt", *columns, "", right=columns)
     for pair in report.end_to_end:
@@ -267,15 +282,7 @@ def _print_report(report: VerifyReport) -> None:
             f"{pair.score_error:.1e}",
             _word(pair.ok),
         )
-    show(f"{path}: end to end", pairs)
-    if report.clicks:
-        _print_clicks(report)
-    if report.frames:
-        _print_film(f"{path}: video", report.frames)
-    if report.phrase_frames:
-        _print_film(f"{path}: video by phrase", report.phrase_frames)
-    for reason in report.left_out:
-        say(f"{path}: not compared: {reason}")
+    show(f"{report.artifact}: end to end", pairs)
 
 
 def _print_clicks(report: VerifyReport) -> None:
