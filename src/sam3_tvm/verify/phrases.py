@@ -49,8 +49,10 @@ _SOON = {
     "high_iou_thresh": 0.3,
 }
 
-# Objects that random weights may find. At SAM 3's size PyTorch takes seconds for each on a frame.
-_MOST, _MOST_LARGE = 12, 4
+# Objects that random weights may find. On larger pictures each takes PyTorch seconds on a frame,
+# and nothing is removed, as too few would be left to be compared.
+_MOST = {"max_num_objects": 12}
+_MOST_LARGE = {"max_num_objects": 4, "hotstart_delay": 0}
 _LARGE = 512  # from a picture's side on
 
 
@@ -118,7 +120,7 @@ def phrase_film(source: Source, frames: int | None = None) -> PhraseFilm:
     if max(float(of[0]) for of in seen.values()) >= own.new_det_thresh:
         return PhraseFilm("drawn film", list(drawn_film(most, _CROSSING)), PHRASES, {})
     phrases, changed = rules_among({**seen, **scores(_OTHERS)})
-    changed["max_num_objects"] = _MOST_LARGE if large else _MOST
+    changed |= _MOST_LARGE if large else _MOST
     film = list(drawn_film(frames or min(most, _CROSSING), _CROSSING))
     return PhraseFilm("drawn film, thresholds among random scores", film, phrases, changed)
 
