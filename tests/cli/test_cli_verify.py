@@ -134,6 +134,7 @@ def test_parts_are_compared_alone(cli, folder, reported):
 @pytest.mark.parametrize(
     "options",
     [
+        ("--only", ","),
         ("--only", "films", "--function", "scoring"),
         ("--only", "pictures", "--frames", "8"),
         ("--only", "films", "--integrity"),

@@ -160,6 +160,8 @@ def command(
     if layers is not None or text:
         raise UsageError("--layers and --text go with --sensitivity")
     parts = None if only is None else [n.strip() for n in only.split(",") if n.strip()]
+    if parts == []:
+        raise UsageError(f"--only {only!r} names no part; give functions, pictures or films")
     if function and only:
         raise UsageError("--function compares functions alone: it doesn't go with --only")
     if frames is not None and (function or integrity or (parts and "films" not in parts)):
