@@ -6,8 +6,7 @@
 # masks are bool; and nothing where what comes next, the kernel for suppressing duplicates, isn't there.
 # What happens: nms_masks calls mask_iou, which adds [N, N, H * W] of bool up; torch's sum widens
 # bool to int64 before it adds. Twice as many detections take four times the memory: 1 GiB for 40 masks
-# of SAM 3's 288 x 288 cells. By that count all 200 queries above the threshold (weights that are
-# untrained or a low score_threshold_detection) take 27 GB: a machine of 24 GiB ended the process.
+# of SAM 3's 288 x 288 cells, where a product of the masks as matrices takes some megabytes.
 # Without the package "kernels" and a GPU all detections stay, whatever was counted.
 # Versions: transformers 5.23.0, torch 2.13.0 (CPU), NumPy 2.2.6, Linux.
 # Seen:
