@@ -129,12 +129,16 @@ def test_integrity_is_a_document_as_json(cli, toy_artifact):
     assert json.loads(result.stdout) == {"ok": True, "artifacts": [one, one]}
 
 
-@pytest.mark.parametrize("option", [["--image", "."], ["--function", "scoring"], ["-o", "x.json"]])
+@pytest.mark.parametrize(
+    "option",
+    [["--image", "."], ["--function", "scoring"], ["--only", "films"], ["-o", "x.json"]],
+)
 def test_integrity_goes_with_nothing_that_it_would_pass_over(cli, toy_artifact, option):
     result = cli("verify", toy_artifact.path, "--integrity", *option)
     assert result.exit_code == 2
     assert result.stderr == (
-        "error: --integrity compares files alone: it goes with no --image, --function or -o\n"
+        "error: --integrity compares files alone: it goes with no --image, --function, --only "
+        "or -o\n"
     )
 
 

@@ -65,7 +65,7 @@ def test_json_alone_writes_nothing(cli, folder, measured):
     ("arguments", "message"),
     [
         (["a", "b", "--sensitivity"], "--sensitivity takes the folder of one artifact"),
-        (["a", "--sensitivity", "--integrity"], "and no --integrity"),
+        (["a", "--sensitivity", "--integrity"], "no --frames, --only or --integrity"),
         (["a", "--sensitivity", "--frames", "9"], "no --frames"),
         (["a", "--layers", "x"], "--layers and --text go with --sensitivity"),
         (["a", "--text", "x"], "--layers and --text go with --sensitivity"),
