@@ -14,6 +14,7 @@ from torch import fx
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
 from sam3_tvm.importer import UnsupportedOperators, import_module
+from sam3_tvm.importer.decompositions.registry import present
 from sam3_tvm.importer.errors import RandomOperators
 from sam3_tvm.importer.registry import convert_map, has_converter
 
@@ -123,3 +124,8 @@ def test_a_branch_names_the_operator_that_is_missing() -> None:
 
     with pytest.raises(UnsupportedOperators, match=r"otherlib\.relu\.default"):
         import_module(Wrap(forward), (torch.ones(3),))
+
+
+def test_an_operator_that_this_torch_has_not_is_passed_over() -> None:
+    names = ("add.Tensor", "add.no_such_overload", "no_such_operator.default")
+    assert [*present(*names)] == [torch.ops.aten.add.Tensor]

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sam3_tvm.importer.decompositions.registry import decomposition
+from sam3_tvm.importer.decompositions.registry import decomposition, present
 
 aten = torch.ops.aten
 
@@ -156,7 +156,7 @@ def triangular_solve(
     return found, A.clone()
 
 
-@decomposition(aten.cholesky.default)
+@decomposition(*present("cholesky.default"))  # until torch 2.13
 def cholesky(self: Tensor, upper: bool = False) -> Tensor:
     return torch.linalg.cholesky_ex(self, upper=upper).L
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-__all__ = ["TABLE", "decomposition"]
+import torch
+
+__all__ = ["TABLE", "decomposition", "present"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -28,3 +30,12 @@ def decomposition(*targets: Any) -> Callable[[_Function], _Function]:
         return function
 
     return register
+
+
+def present(*names: str) -> Iterator[Any]:
+    """Those of aten's overloads that the installed torch has: releases take some away."""
+    for name in names:
+        operator, _, overload = name.partition(".")
+        packet = getattr(torch.ops.aten, operator, None)
+        if packet is not None and overload in packet.overloads():
+            yield getattr(packet, overload)
