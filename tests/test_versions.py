@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+KILLED = "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"
 TOOL = Path(__file__).parents[1] / "tools" / "versions.py"
 
 
@@ -38,8 +39,18 @@ def test_a_command_is_yes_or_its_last_word(versions, tmp_path):
     assert versions.attempt([python, "-c", ""], tmp_path) == "yes"
     failing = "import sys; print('all well'); sys.exit('error: no such thing')"
     assert versions.attempt([python, "-c", failing], tmp_path) == "error: no such thing"
-    ended = "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"
-    assert versions.attempt([python, "-c", ended], tmp_path) == "ended by signal 15"
+    assert versions.attempt([python, "-c", KILLED], tmp_path) == "ended by signal 15"
+
+
+def test_of_tests_the_count_is_kept_and_of_any_step_all_that_it_said(versions, tmp_path):
+    log = tmp_path / "log.txt"
+    code = "print('FAILED a'); print('== 1 failed, 6 passed =='); import sys; sys.exit({})"
+    for status in (0, 1):
+        command = [sys.executable, "-c", code.format(status)]
+        assert versions.attempt(command, tmp_path, "passed", log) == "1 failed, 6 passed"
+        assert log.read_text().startswith("FAILED a\n")
+    died = [sys.executable, "-c", f"print('6 passed', flush=True); {KILLED}"]
+    assert versions.attempt(died, tmp_path, "passed") == "ended by signal 15"
 
 
 def test_a_python_that_is_not_here_is_said_to_be_missing(versions, tmp_path, capsys):

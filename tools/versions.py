@@ -6,8 +6,8 @@
 
 Each Python gets an environment of its own, below ``--work``. Into it goes this tree with the
 versions that pyproject.toml asks for; then single packages are put in the place of those, beyond
-the pins, as a user with ``pip install --no-deps`` would, and put back afterwards. What a step said
-last is kept as its reason.
+the pins, as a user with ``pip install --no-deps`` would (torch with what it asks for), and
+put back afterwards. What a step said last is kept as its reason; of tests, how many passed.
 """
 
 from __future__ import annotations
@@ -36,6 +36,12 @@ COMPILER = (
     ("torch==2.14.1",),
     ("torch==2.15.0",),
 )
+
+# As make test has it.
+PYTEST = ("--rootdir", f"{ROOT}", "-n", "logical", "--maxprocesses", "4", "--dist", "worksteal")
+
+# As make setup-dev has it.
+META = "sam3==0.1.4"
 
 RUN = """
 import sys, sam3_tvm
@@ -71,6 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--steps", default="doctor,run", help="of doctor, run, compile, verify, tests"
     )
+    parser.add_argument(
+        "--tests", action="append", help="a folder or file of tests alone, such as tests/importer"
+    )
     parser.add_argument("--artifact", type=Path, help="of checkpoints/shapes, for the step run")
     parser.add_argument(
         "--work", type=Path, help="where environments go; by default a temporary folder"
@@ -87,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         work.mkdir(parents=True, exist_ok=True)
         outcomes = []
         for one in combinations(asked.python or PYTHONS, asked.compile, asked.only):
-            fill(one, steps, asked.artifact, work)
+            fill(one, steps, asked.artifact, work, asked.tests or ["tests"])
             outcomes.append(one)
             print(row(one, steps), file=sys.stderr, flush=True)
     print("\n".join(table(outcomes, steps)))
@@ -107,7 +116,13 @@ def combinations(
                 yield Outcome(python, said, compiler)
 
 
-def fill(one: Outcome, steps: Sequence[str], artifact: Path | None, work: Path) -> None:
+def fill(
+    one: Outcome,
+    steps: Sequence[str],
+    artifact: Path | None,
+    work: Path,
+    tests: Sequence[str] = ("tests",),
+) -> None:
     """Run a combination's steps; those after a failed installation aren't."""
     interpreter = find_python(one.python)
     if interpreter is None:
@@ -117,11 +132,14 @@ def fill(one: Outcome, steps: Sequence[str], artifact: Path | None, work: Path) 
     python = place / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     pip = [f"{python}", "-m", "pip", "install", "--quiet", "--no-compile"]
     extra = "" if not one.compiler else "[dev]" if "tests" in steps else "[compile]"
-    install = [[*pip, "--no-deps", *one.changed.split(", ")]] if one.changed else []
+    alone = [] if one.changed.startswith("torch") else ["--no-deps"]
+    install = [[*pip, *alone, *one.changed.split(", ")]] if one.changed else []
     done = place / "installed"
     if not done.exists():
         shutil.rmtree(place, ignore_errors=True)
         install[:0] = [[interpreter, "-m", "venv", f"{place}"], [*pip, f"{source(work)}{extra}"]]
+        if extra == "[dev]":
+            install.insert(2, [*pip, "--no-deps", META])
     before = installed(python, one.changed)
     for command in install:
         if (said := attempt(command, work)) != "yes":
@@ -136,10 +154,12 @@ def fill(one: Outcome, steps: Sequence[str], artifact: Path | None, work: Path) 
         "run": [f"{python}", "-c", RUN, f"{artifact and artifact.resolve()}", HEXAGONS],
         "compile": [*sam3, "compile", "random:tiny", "-o", tiny],
         "verify": [*sam3, "verify", tiny, "-o", f"{place / 'verify.json'}"],
-        "tests": [f"{python}", "-m", "pytest", f"{ROOT / 'tests'}", "--rootdir", f"{ROOT}", "-q"],
+        "tests": [f"{python}", "-m", "pytest", *(f"{ROOT / path}" for path in tests), *PYTEST],
     }
     for step in steps:
-        one.steps[step] = attempt(commands[step], ROOT if step == "tests" else work)
+        where, shows = (ROOT, "passed") if step == "tests" else (work, "")
+        log = work / f"{one.python} {one.changed or 'as it is'} {step}.txt"
+        one.steps[step] = attempt(commands[step], where, shows, log)
     if before:
         attempt([*pip, "--no-deps", *before], work)
 
@@ -181,17 +201,23 @@ def find_python(version: str) -> str | None:
     return None
 
 
-def attempt(command: Sequence[str], folder: Path) -> str:
-    """``yes``, or the last line of what a command that failed said."""
+def attempt(command: Sequence[str], folder: Path, shows: str = "", log: Path | None = None) -> str:
+    """``yes``, or the last line of what a command that failed said; the last line that has
+    ``shows`` in it of any that did not die, if one is asked for and there is one. All that it
+    said goes to a file, if one is named."""
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
-    if done.returncode == 0:
-        return "yes"
+    said = [line.strip() for line in f"{done.stdout}\n{done.stderr}".splitlines() if line.strip()]
+    if log is not None:
+        log.write_text(f"{done.stdout}\n{done.stderr}")
     if done.returncode < 0:
         return f"ended by signal {-done.returncode}"
-    said = [line.strip() for line in f"{done.stdout}\n{done.stderr}".splitlines() if line.strip()]
+    if shown := [line for line in said if shows and shows in line]:
+        return shown[-1].strip("= ")[:160]
+    if done.returncode == 0:
+        return "yes"
     errors = [line for line in said if line.lower().startswith("error")]
     return (errors or said or [f"exit code {done.returncode}"])[-1][:160]
 
