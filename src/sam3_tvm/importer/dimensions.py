@@ -1,10 +1,8 @@
-"""Names and bounds of symbolic sizes: the caller's, not torch's ``s77``."""
+"""Bounds of symbolic sizes, and how a program and a module hold them."""
 
 from __future__ import annotations
 
-import inspect
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,110 +10,18 @@ import sympy  # type: ignore[import-untyped]
 import torch
 import tvm
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
 from tvm import relax, tirx
+
+from sam3_tvm.importer.names import user_inputs
 
 __all__ = [
     "bounds_by_symbol",
-    "default_names",
     "input_symbols",
     "name_inputs",
-    "names_by_symbol",
     "note_bounds",
     "solve_derived",
     "symbolic_bounds",
-    "unique_names",
 ]
-
-
-def _leaves(value: Any, spec: Any) -> Iterator[tuple[Any, Any]]:
-    """Each tensor or number of an argument with what ``dynamic_shapes`` says of it."""
-    if isinstance(value, list | tuple):
-        specs = spec if isinstance(spec, list | tuple) else [None] * len(value)
-        for entry, of_entry in zip(value, specs, strict=True):
-            yield from _leaves(entry, of_entry)
-    elif isinstance(value, dict):
-        for key, entry in value.items():
-            yield from _leaves(entry, spec.get(key) if isinstance(spec, Mapping) else None)
-    else:
-        yield value, spec
-
-
-def _axes(spec: Any) -> dict[int, Any]:
-    """What a ``dynamic_shapes`` entry says of each axis."""
-    if isinstance(spec, Mapping):
-        return dict(spec)
-    return dict(enumerate(spec)) if isinstance(spec, list | tuple) else {}
-
-
-def names_by_symbol(
-    module: torch.nn.Module,
-    example_args: Sequence[Any],
-    dynamic_shapes: Any,
-    program: ExportedProgram,
-) -> dict[str, str]:
-    """The name of the caller's ``Dim`` for each of torch's symbols that has one.
-
-    A derived dimension such as ``2 * batch`` names the symbol of its root.
-    """
-    bound = inspect.signature(module.forward).bind(*example_args).arguments
-    if isinstance(dynamic_shapes, Mapping):
-        specs = [dynamic_shapes.get(name) for name in bound]
-    else:
-        specs = list(dynamic_shapes or [None] * len(bound))
-    pairs = [
-        pair
-        for value, spec in zip(bound.values(), specs, strict=True)
-        for pair in _leaves(value, spec)
-    ]
-    inputs = _user_inputs(program)
-    names: dict[str, str] = {}
-    if len(inputs) != len(pairs):
-        return names  # An input of a registered container class: its leaves aren't ours to guess.
-    derived: dict[str, str] = {}
-    for (_, fake), (_, spec) in zip(inputs, pairs, strict=True):
-        if not isinstance(fake, torch.Tensor):
-            continue
-        for axis, dim in _axes(spec).items():
-            size = fake.shape[axis]
-            name = getattr(getattr(dim, "root", dim), "__name__", None)
-            if name is None or not isinstance(size, torch.SymInt):
-                continue
-            symbols = size.node.expr.free_symbols
-            if len(symbols) == 1:
-                target = derived if hasattr(dim, "root") else names
-                target.setdefault(str(next(iter(symbols))), name)
-    return {**derived, **names}
-
-
-def _user_inputs(program: ExportedProgram) -> list[tuple[str, Any]]:
-    """Name and fake value of every input of the caller, in order; None for constants."""
-    fakes = {n.name: n.meta.get("val") for n in program.graph.nodes if n.op == "placeholder"}
-    found = []
-    for spec in program.graph_signature.input_specs:
-        if spec.kind is InputKind.USER_INPUT:
-            name = getattr(spec.arg, "name", "")
-            found.append((name, fakes.get(name)))
-    return found
-
-
-def default_names(program: ExportedProgram) -> dict[str, str]:
-    """A name for every symbol from the first input that has it: ``image_2`` for axis 2 of
-    ``image``, ``size_0`` for an entry of a tuple of ints ``size``, ``image_2_by_4`` for what an
-    axis is four times of."""
-    names: dict[str, str] = {}
-    derived: dict[str, str] = {}
-    for name, fake in _user_inputs(program):
-        sizes = enumerate(fake.shape) if isinstance(fake, torch.Tensor) else [(None, fake)]
-        for axis, size in sizes:
-            if isinstance(size, torch.SymInt) and size.node.expr.is_Symbol:
-                label = name if axis is None else f"{name}_{axis}"
-                names.setdefault(str(size.node.expr), label)
-            elif isinstance(size, torch.SymInt) and len(size.node.expr.free_symbols) == 1:
-                factor, symbol = size.node.expr.as_coeff_Mul()
-                if symbol.is_Symbol:
-                    derived.setdefault(str(symbol), f"{name}_{axis}_by_{factor}")
-    return {**derived, **names}
 
 
 def bounds_by_symbol(program: ExportedProgram) -> dict[str, tuple[int, int | None]]:
@@ -127,7 +33,7 @@ def bounds_by_symbol(program: ExportedProgram) -> dict[str, tuple[int, int | Non
     """
     bare = {
         str(size.node.expr)
-        for _, fake in _user_inputs(program)
+        for _, fake in user_inputs(program)
         for size in (fake.shape if isinstance(fake, torch.Tensor) else [fake])
         if isinstance(size, torch.SymInt) and size.node.expr.is_Symbol
     }
@@ -151,17 +57,6 @@ def bounds_by_symbol(program: ExportedProgram) -> dict[str, tuple[int, int | Non
             int(sympy.floor((high - offset) / factor)) if high.is_Integer else None,
         )
     return bounds
-
-
-def unique_names(symbols: Iterable[str], names: Mapping[str, str]) -> dict[str, str]:
-    """A valid name for every symbol, no two alike."""
-    taken: dict[str, str] = {}
-    for symbol in symbols:
-        name = re.sub(r"\W", "_", names.get(symbol, symbol))
-        while name in taken.values():
-            name += "_"
-        taken[symbol] = name
-    return taken
 
 
 def name_inputs(program: ExportedProgram, names: Mapping[str, str]) -> None:
@@ -330,7 +225,7 @@ def _unused(name: str, taken: Collection[str]) -> str:
 def input_symbols(program: ExportedProgram) -> list[str]:
     """Every symbol in the shapes of the caller's inputs, in order of first use."""
     found: dict[str, None] = {}
-    for _, fake in _user_inputs(program):
+    for _, fake in user_inputs(program):
         for size in fake.shape if isinstance(fake, torch.Tensor) else [fake]:
             if isinstance(size, torch.SymInt):
                 found.update(dict.fromkeys(sorted(map(str, size.node.expr.free_symbols))))

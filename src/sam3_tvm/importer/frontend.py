@@ -18,18 +18,16 @@ from tvm.relax.frontend.torch import from_exported_program
 from sam3_tvm.importer import complex_rewrite, converters  # noqa: F401 - registers them
 from sam3_tvm.importer.dimensions import (
     bounds_by_symbol,
-    default_names,
     input_symbols,
     name_inputs,
-    names_by_symbol,
     note_bounds,
     solve_derived,
     symbolic_bounds,
-    unique_names,
 )
 from sam3_tvm.importer.errors import RandomOperators, UnsupportedOperators, source_line
 from sam3_tvm.importer.export import decompose_unknown, draws, export, nodes
 from sam3_tvm.importer.folding import fold, foldable_nodes
+from sam3_tvm.importer.names import default_names, names_by_symbol, unique_names
 from sam3_tvm.importer.registry import ImportState, convert_map, has_converter
 from sam3_tvm.importer.sizes import SizeTable
 

@@ -66,7 +66,9 @@ def _factor(environment: Any, symbol: sympy.Symbol) -> int:
     """
     example = environment.backed_var_to_val
     conditions = set()
-    for guard in environment.guards:
+    # Of a ShapesSpec's sizes torch has no example; what it says of them is asserted.
+    asserted = environment.deferred_runtime_asserts.get(symbol, ())
+    for guard in [*environment.guards, *asserted]:
         condition = environment.replace(guard.expr)
         others = {s: example[s] for s in condition.free_symbols - {symbol} if s in example}
         condition = condition.xreplace(others)
@@ -74,7 +76,7 @@ def _factor(environment: Any, symbol: sympy.Symbol) -> int:
             conditions.add(condition)
     if not conditions:
         return 1
-    first = int(example[symbol])
+    first = int(example.get(symbol, 0))
     limits = environment.var_to_range[symbol]
     low = max(int(limits.lower), 1) if limits.lower.is_Integer else 1
     high = int(limits.upper) if limits.upper.is_Integer else low + 2 * first + _TRIED
@@ -98,7 +100,8 @@ def _write(program: ExportedProgram, environment: Any, symbol: sympy.Symbol, fac
     high = sympy.floor(limits.upper / factor) if limits.upper.is_Integer else limits.upper
     environment.var_to_range[part] = ValueRanges(low, high)
     environment.var_to_range_sloc[part] = environment.var_to_range_sloc[symbol]
-    environment.backed_var_to_val[part] = environment.backed_var_to_val[symbol] // factor
+    if symbol in environment.backed_var_to_val:
+        environment.backed_var_to_val[part] = environment.backed_var_to_val[symbol] // factor
     environment._set_replacement(symbol, factor * part, "the program's own guards")
     constraints = program.range_constraints
     constraints.pop(symbol, None)
