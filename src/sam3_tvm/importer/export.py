@@ -45,7 +45,7 @@ def export(
         known: whether a graph node's target has a converter. The others are decomposed as
             :func:`decompose_unknown` does it, save those that draw random numbers.
 
-    A condition on sizes that torch can't decide, such as ``min(n + 1, 4 * n + 4) == n + 1``, is
+    A condition on sizes that torch can't decide, such as ``min(n * n, 64 * n) == n * n``, is
     no error if it holds for every size that ``dynamic_shapes`` allows, which is tried. Nor is
     code that asks for a size as a Python integer (``len(x)``), where TorchDynamo sees through it,
     nor a decision by a value that follows from buffers and sizes alone (``if mask.all():``).
