@@ -1,9 +1,10 @@
 # Every target does its own set-up in .venv; Python >= 3.11 and gcc are all that must be there.
-# The set-up runs again when pyproject.toml has changed.
+# The set-up runs again when pyproject.toml or constraints.txt has changed.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help demo train train-tracker draw test test-slow test-full test-aarch64 zoo docs lint format setup setup-dev clean distclean
@@ -22,21 +23,21 @@ help:
 	@echo "make clean      remove what was built      make distclean  and .venv"
 
 # Two stamps: the demo needs no test tools, and the tests need what the demo does.
-$(VENV)/.stamp-compile: pyproject.toml
+$(VENV)/.stamp-compile: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.11"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "error: no venv could be made; install the venv module (Debian: python3-venv)"; exit 1; }
-	$(BIN)/python -m pip install --quiet -e '.[compile,video]'
+	$(INSTALL) -e '.[compile,video]'
 	@touch $@
 
 $(VENV)/.stamp-dev: $(VENV)/.stamp-compile
-	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	$(INSTALL) -e '.[dev]'
 	$(BIN)/python -m pip install --quiet --no-deps sam3==0.1.4
 	@touch $@
 
 $(VENV)/.stamp-train: $(VENV)/.stamp-compile
-	$(BIN)/python -m pip install --quiet -e '.[train]'
+	$(INSTALL) -e '.[train]'
 	@touch $@
 
 setup: $(VENV)/.stamp-compile

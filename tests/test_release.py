@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,6 +26,18 @@ def test_the_citation_is_of_this_version_and_licence():
     assert re.findall(r"^version: (.+)$", said, re.MULTILINE) == [project()["version"]]
     assert metadata.version("sam3-tvm") == project()["version"]
     assert re.findall(r"^license: (.+)$", said, re.MULTILINE) == ["Apache-2.0"]
+
+
+def test_what_make_installs_lies_within_what_may_be_installed():
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    chosen = [Requirement(line) for line in lines if not line.startswith("#")]
+    ranges = [Requirement(line) for line in project()["optional-dependencies"]["compile"]]
+    assert {one.name for one in ranges} == {one.name for one in chosen}
+    for exact in chosen:
+        (version,) = exact.specifier
+        assert version.operator == "=="
+        for one in [*ranges, *map(Requirement, project()["dependencies"])]:
+            assert one.name != exact.name or one.specifier.contains(version.version), one
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +148,8 @@ def test_the_workflow_does_what_continuous_integration_runs():
         "ruff check .",
         "ruff format --check .",
         "mypy",
-        "pip install --quiet -e '.[dev]'",
+        "pip install --quiet --constraint constraints.txt",
+        "-e '.[dev]'",
     ):
         assert tool in makefile
         assert tool in ran

@@ -30,11 +30,11 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 RUNTIME = ((), ("apache-tvm-ffi==0.1.14.post1",), ("apache-tvm-ffi==0.1.15.post1",))
 COMPILER = (
     (),
-    ("apache-tvm-ffi==0.1.15.post1",),
+    ("apache-tvm-ffi==0.1.14.post1",),
     ("apache-tvm-ffi==0.1.15.post2",),
-    ("transformers==5.24.0",),
+    ("transformers==5.23.0",),
     ("torch==2.14.1",),
-    ("torch==2.15.0",),
+    ("torch==2.13.0",),
 )
 
 # As make test has it.
