@@ -106,10 +106,29 @@ def test_a_level_is_for_linux_unless_it_says_otherwise(text, system, machine, tm
 
 
 @pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("aarch64-apple-macos", "aarch64-macos"),
+        ("arm64-apple-darwin+dotprod", "aarch64-macos+dotprod"),
+        ("arm64", "aarch64"),
+        ("aarch64-unknown-linux-gnu", "aarch64"),
+        ("x86_64-windows", "x86-64-v3-windows"),
+        ("x86_64-pc-windows-msvc", "x86-64-v3-windows"),
+        ("amd64", "x86-64-v3"),
+        ("x86-64-v4-linux+avx512bf16", "x86-64-v4+avx512bf16"),
+    ],
+)
+def test_what_other_tools_call_a_machine_is_understood(text, name):
+    assert CpuTarget.parse(text) == CpuTarget.parse(name)
+    assert CpuTarget.parse(text).name == name
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         ("aarch64-solaris", "levels may be followed by -macos or -windows"),
         ("-macos", "unknown CPU target"),
+        ("riscv64-linux-gnu", "unknown CPU target 'riscv64-linux-gnu'"),
         ("native-macos", "unknown CPU target"),
         ("x86-64-v3+avx512bf16", "unknown feature 'avx512bf16' .* of: avxvnni"),
         (

@@ -12,6 +12,7 @@ named: ``aarch64-macos+dotprod``.
 from __future__ import annotations
 
 import platform
+import re
 import sys
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
@@ -87,7 +88,8 @@ class CpuTarget:
     @classmethod
     def parse(cls, text: str, tuned: Path | None = None) -> CpuTarget:
         """The target of a name: a level, with a system and features or without, or ``"native"`` for
-        this machine.
+        this machine. What other tools call a processor and a system does, too:
+        ``"arm64-apple-darwin"``, ``"x86_64-pc-windows-msvc"``; x86-64 without a level is v3.
 
         Caches, cores and tiles of a named level are typical ones, so that its code doesn't
         depend on where it was generated; those of ``"native"`` are this machine's.
@@ -108,8 +110,7 @@ class CpuTarget:
         if tuned is not None:
             raise TargetError(f"tuned tiles are for the target native, not {text!r}")
         name, *added = text.split("+")
-        ending = next((word for word in _ENDINGS if name.endswith(word)), "")
-        level = name.removesuffix(ending)
+        level, ending = _split(name)
         if level not in _LEVELS:
             accepted = ", ".join(["native", *_LEVELS])
             systems = " or ".join(_ENDINGS)
@@ -218,6 +219,24 @@ class CpuTarget:
 
 # What follows a level in a name, and the system that it means.
 _ENDINGS = {"-macos": "Darwin", "-windows": "Windows"}
+
+# What other tools call these: parts of LLVM's and Rust's triples, uname's and wheels' names of
+# processors. Of x86-64 without a level, what any desktop of the last ten years has.
+_PROCESSORS = {"arm64": "aarch64", "amd64": "x86-64-v3", "x86_64": "x86-64-v3"}
+_SYSTEMS = {
+    r"-(apple-)?(macosx?|darwin)$": "-macos",
+    r"-((pc|w64|unknown)-)?windows(-msvc|-gnu)?$": "-windows",
+    r"-((pc|unknown)-)?linux(-gnu)?$": "",
+}
+
+
+def _split(name: str) -> tuple[str, str]:
+    """The level of a name without features, and its ending; the name itself if it has neither."""
+    for pattern, ending in _SYSTEMS.items():
+        if found := re.search(pattern, name):
+            processor = name[: found.start()]
+            return _PROCESSORS.get(processor, processor), ending
+    return _PROCESSORS.get(name, name), ""
 
 
 def _triple(level: str, system: str) -> str:
