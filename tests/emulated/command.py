@@ -64,10 +64,12 @@ def command(
     if not planned:
         raise SetupError(f"no artifact's name has {only!r} in it")
     _compile([trial for trial, _ in planned], folder / "artifacts")
-    outcomes = [_one(trial, machine, folder) for trial, machine in planned]
-    text = markdown(outcomes)
-    (folder / "results.json").write_text(json.dumps([*map(asdict, outcomes)], indent=1) + "\n")
-    (folder / "results.md").write_text(text)
+    outcomes: list[Outcome] = []
+    for trial, machine in planned:
+        outcomes.append(_one(trial, machine, folder))
+        text = markdown(outcomes)
+        (folder / "results.json").write_text(json.dumps([*map(asdict, outcomes)], indent=1) + "\n")
+        (folder / "results.md").write_text(text)
     _say(f"\n{text}")
     wrong = [one for one in outcomes if not one.right]
     for one in wrong:

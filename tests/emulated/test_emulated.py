@@ -205,6 +205,14 @@ def test_packages_are_those_that_running_needs():
     assert not names & {"torch", "apache-tvm", "pytest", "fastapi"}
 
 
+def test_what_an_installation_has_not_is_not_found_on_a_machine(tmp_path):
+    python = here().python
+    assert Machine("as it is", python).run("--help").code == 0
+    lean = Machine("lean", python, hidden=("typer", "rich")).run("--help")
+    assert lean.code != 0
+    assert "typer" in lean.printed
+
+
 def test_the_newest_python_of_a_root_is_taken(tmp_path):
     with pytest.raises(system.SetupError, match=r"has no Python of 3\.10"):
         system.python_of(tmp_path)
