@@ -238,6 +238,30 @@ def test_a_film_has_as_many_frames_as_are_asked_for():
 
 
 @pytest.mark.parametrize(
+    ("side", "frames", "rules"),
+    [
+        (128, 12, {"max_num_objects": 12, "hotstart_delay": 4}),
+        # Where PyTorch takes a minute a frame, few objects of which none is removed.
+        (1008, 8, {"max_num_objects": 4, "hotstart_delay": 0}),
+    ],
+)
+def test_a_large_models_film_is_short_and_keeps_its_objects(side, frames, rules):
+    class Segmenter:
+        def segment(self, image, prompts):
+            return [SimpleNamespace(scores=np.linspace(0.1, 0.2, 20, dtype="f4"))] * len(prompts)
+
+    own = open_source("random:tiny").video_concepts
+    source = SimpleNamespace(
+        video_concepts=own,
+        sizes=SimpleNamespace(image=side),
+        reference_segmenter=Segmenter,
+    )
+    film = phrase_film(source)
+    assert len(film.frames) == frames
+    assert rules.items() <= film.changed.items()
+
+
+@pytest.mark.parametrize(
     ("rule", "wrong"),
     [
         ("non_maximum_suppression", lambda masks, scores, threshold: np.arange(len(scores))),
