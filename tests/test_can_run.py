@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
 from sam3_tvm import host
+from sam3_tvm.artifact import MANIFEST
 from sam3_tvm.binary import Binary
 from sam3_tvm.can_run import check_host
 from sam3_tvm.errors import ArtifactError
-from sam3_tvm.manifest import Target
+from sam3_tvm.manifest import Manifest, Target
+from sam3_tvm.runtime import load
 from sam3_tvm.runtime.execution.module import load_functions
 
 sys.path.insert(0, str(Path(__file__).parent / "runtime"))
@@ -91,6 +94,17 @@ class TestHost:
         impossible = dataclasses.replace(made.manifest.target, cpu_features=("NO_SUCH_FEATURE",))
         with pytest.raises(ArtifactError, match="lacks NO_SUCH_FEATURE"):
             check_host(impossible, "a")
+
+    def test_it_is_refused_before_what_an_artifact_leaves_out(self, made, monkeypatch):
+        """Who compiles it again then does so for the machine at hand."""
+        monkeypatch.setattr(Manifest, "left_out", ["scoring"])
+        with pytest.raises(ArtifactError, match="was compiled without scoring"):
+            load(made.path)
+        manifest = json.loads((made.path / MANIFEST).read_text())
+        manifest["target"]["cpu_features"] = ["NO_SUCH_FEATURE"]
+        (made.path / MANIFEST).write_text(json.dumps(manifest))
+        with pytest.raises(ArtifactError, match="this CPU lacks NO_SUCH_FEATURE"):
+            load(made.path)
 
     @pytest.mark.parametrize("name", ["model.so", "libtvm_runtime.so"])
     def test_a_library_for_another_processor_is_named(self, made, name):

@@ -206,6 +206,8 @@ def attempt(command: Sequence[str], folder: Path, shows: str = "", log: Path | N
     ``shows`` in it of any that did not die, if one is asked for and there is one. All that it
     said goes to a file, if one is named."""
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+    if folder == ROOT:  # a developer's tests are of the tree
+        environment["PYTHONPATH"] = f"{ROOT / 'src'}"
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
