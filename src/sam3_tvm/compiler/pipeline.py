@@ -201,7 +201,9 @@ def run_phase(mod: tvm.IRModule, number: int, options: Options, label: str = "")
     if options.dump is not None:
         options.dump.mkdir(parents=True, exist_ok=True)
         name = f"{phase.number}_{phase.name}{label}.py"
-        (options.dump / name).write_text(mod.script(), encoding="utf-8")
+        # In a syntax that every Python reads, not that of Python 3.12 where it runs on that.
+        text = mod.script(extra_config={"relax.use_pep695": False})
+        (options.dump / name).write_text(text, encoding="utf-8")
     return mod
 
 

@@ -11,8 +11,7 @@ import pytest
 def module(tiny):
     """The Relax functions that ``random:tiny`` has become after the dispatch, as text, by name."""
     text = (tiny / "phases" / "2_dispatch.py").read_text()
-    # From Python 3.12 on TVM writes symbolic sizes as type parameters, in brackets.
-    parts = re.split(r"\n    @[^\n]+\n    def (\w+)(?:\[[^\]]*\])?\(", text)
+    parts = re.split(r"\n    @[^\n]+\n    def (\w+)\(", text)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
