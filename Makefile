@@ -16,7 +16,7 @@ help:
 	@echo "make test       ruff, mypy and the tests"
 	@echo "make test-slow  the tests that take longest and fail rarely; CI runs them after the others"
 	@echo "make test-full  the tests at SAM 3's real size (minutes, gigabytes)"
-	@echo "make test-aarch64  artifacts for AArch64 and older x86-64 on emulated CPUs (most of an hour)"
+	@echo "make test-aarch64  artifacts for AArch64 and older x86-64 on emulated CPUs (hours)"
 	@echo "make zoo        some 340 models through the importer and TVM's own (an hour or more)"
 	@echo "make docs       the API reference, from the docstrings, in out/docs"
 	@echo "make lint       ruff and mypy alone        make format  ruff format"
