@@ -108,7 +108,7 @@ def test_names_that_are_too_long_are_one_line(cli, folder, tracker, film, name, 
     result = cli("track", "artifact", film, "--point", "64,34", "-o", path)
     assert result.exit_code == 2, result.output
     (line,) = result.stderr.splitlines()
-    assert line.endswith("(File name too long)")
+    assert "(File name too long)" in line
     assert files(folder) == set()
 
 
