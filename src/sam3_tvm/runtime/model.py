@@ -67,8 +67,8 @@ def load(
     checked_threads(threads)
     opened = artifact.open(path, integrity, require_signature)
     manifest = opened.manifest
-    opened.check_host()  # before it is told to be compiled again: for this machine
     if manifest.left_out:
+        opened.check_host()  # so that it is compiled again for this machine
         raise artifact.ArtifactError(
             f"{path}: was compiled without {', '.join(manifest.left_out)}, to be measured; "
             "compile it again to segment pictures"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -108,7 +109,8 @@ def test_names_that_are_too_long_are_one_line(cli, folder, tracker, film, name, 
     result = cli("track", "artifact", film, "--point", "64,34", "-o", path)
     assert result.exit_code == 2, result.output
     (line,) = result.stderr.splitlines()
-    assert "(File name too long)" in line
+    # What is looked at first differs from Python 3.14 on.
+    assert re.search(r"\(File name too long\)(; choose another with -o)?$", line)
     assert files(folder) == set()
 
 
