@@ -6,13 +6,13 @@ import ast
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from sam3_tvm import locks
 from sam3_tvm.locks import Lock, Worker
+from tests.waiting import wait_until
 
 PACKAGE = Path(locks.__file__).parent
 MADE = {"Lock", "RLock", "Condition", "Event", "Semaphore", "BoundedSemaphore", "Barrier"}
@@ -36,14 +36,6 @@ def made_locks(path: Path) -> list[str]:
 def test_no_other_module_makes_a_lock():
     made = {p.name: made_locks(p) for p in sorted(PACKAGE.rglob("*.py")) if made_locks(p)}
     assert made == {"locks.py": ["RLock", "Condition", "RLock"]}
-
-
-def until(holds) -> None:
-    """Wait for what another thread does."""
-    end = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.001)
 
 
 def status_of_child(act) -> int:
@@ -134,7 +126,7 @@ def test_a_child_makes_no_call_that_waited_in_its_parent():
     begun.wait(20)
     callers.append(threading.Thread(target=worker.run, args=(lambda: made.append(os.getpid()),)))
     callers[1].start()
-    until(lambda: worker._calls)
+    wait_until(lambda: worker._calls)
 
     def act() -> None:
         assert worker.run(lambda: 7) == 7
@@ -156,7 +148,7 @@ def waiting(worker: Worker, *asked: tuple[int, object]) -> list[threading.Thread
         there = len(worker._calls)
         callers.append(threading.Thread(target=worker.run, args=(call, rank)))
         callers[-1].start()
-        until(lambda there=there: len(worker._calls) > there)
+        wait_until(lambda there=there: len(worker._calls) > there)
     return callers
 
 

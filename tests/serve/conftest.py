@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from fastapi.testclient import TestClient
 from sam3_tvm.serve import Access, Limits, create_app
 from tests import video_scenes
 from tests.serve.stand_in import StandIn
+from tests.waiting import wait_until
 
 BASE = "http://127.0.0.1:8000"
 
@@ -33,21 +33,25 @@ def model() -> Iterator[StandIn]:
 
 @pytest.fixture
 def serving(model) -> Callable[..., TestClient]:
-    """``with serving(limits, access) as client``: an application that has loaded its model."""
+    """``with serving(limits, access) as client``: an application that has loaded its model.
+
+    With another ``load`` it is begun, and may not have loaded anything yet.
+    """
+
+    def given() -> StandIn:
+        return model
 
     @contextmanager
     def begin(
         limits: Limits | None = None,
         access: Access | None = None,
-        load=lambda: model,
+        load=given,
         **options,
     ) -> Iterator[TestClient]:
         app = create_app(load, limits, access, **options)
         with TestClient(app, base_url=BASE, raise_server_exceptions=False) as client:
-            for _ in range(500):
-                if client.get("/readyz").status_code == 200 or load.__name__ != "<lambda>":
-                    break
-                time.sleep(0.01)
+            if load is given:
+                wait_until(lambda: client.get("/readyz").status_code == 200)
             yield client
 
     return begin
@@ -145,7 +149,7 @@ def on_loop(model):
                 while app.state.service._model is None:
                     await asyncio.sleep(0.005)
                 try:
-                    await asyncio.wait_for(check(app), 20)
+                    await asyncio.wait_for(check(app), 60)
                 finally:
                     model.gate.set()
 
@@ -158,3 +162,10 @@ async def until(condition: Callable[[], object]) -> None:
     """Wait until something is so."""
     while not condition():
         await asyncio.sleep(0.005)
+
+
+def pass_time(seconds: float) -> None:
+    """What the running event loop waits for is due this much earlier, however busy a machine is."""
+    loop = asyncio.get_running_loop()
+    now = loop.time
+    loop.time = lambda: now() + seconds

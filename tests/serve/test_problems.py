@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-import time
+import threading
 
 import pytest
 
@@ -13,6 +13,7 @@ from sam3_tvm.errors import UsageError
 from sam3_tvm.runtime import PromptError
 from sam3_tvm.serve.problems import as_problem
 from tests.serve.conftest import Asked
+from tests.waiting import wait_until
 
 
 def is_problem(answer, status: int) -> dict:
@@ -79,16 +80,22 @@ def test_many_unknown_names_are_one_fault_that_says_what_is_known(client, pictur
 
 
 def test_while_the_model_is_loaded_it_is_said(serving, file, model):
+    asked = threading.Event()
+
     def slow():
-        time.sleep(0.5)
+        asked.wait()
         return model
 
     with serving(load=slow) as client:
-        is_problem(client.get("/readyz"), 503)
-        assert client.get("/healthz").status_code == 200
-        answer = client.post("/v1/images", content=file())
-        is_problem(answer, 503)
-        assert answer.headers["retry-after"]
+        try:
+            is_problem(client.get("/readyz"), 503)
+            assert client.get("/healthz").status_code == 200
+            answer = client.post("/v1/images", content=file())
+            is_problem(answer, 503)
+            assert answer.headers["retry-after"]
+        finally:
+            asked.set()
+        wait_until(lambda: client.get("/readyz").status_code == 200)
 
 
 @pytest.mark.parametrize("error", [UsageError("no artifact"), RuntimeError("secret")])
@@ -97,12 +104,7 @@ def test_a_model_that_cannot_be_loaded_is_logged_and_the_server_says_so(serving,
         raise error
 
     with serving(load=broken) as client:
-        for _ in range(500):
-            detail = is_problem(client.get("/readyz"), 503)["detail"]
-            if "cannot be loaded" in detail:
-                break
-            time.sleep(0.01)
-        assert "cannot be loaded" in detail
+        wait_until(lambda: "cannot be loaded" in is_problem(client.get("/readyz"), 503)["detail"])
         folder = client.app.state.service.films._folder.name
     assert not os.path.exists(folder)
     assert [one.exc_info[1] for one in caplog.records if one.exc_info] == [error]
