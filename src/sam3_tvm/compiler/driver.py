@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
-import tempfile
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,8 +14,6 @@ from typing import Any
 
 import numpy as np
 import tvm
-from numpy.typing import NDArray
-from tvm import relax
 
 from sam3_tvm import artifact, host
 from sam3_tvm.abi import abi, function_names, task_of
@@ -27,25 +24,22 @@ from sam3_tvm.compiler.algebra.split_stages import stages
 from sam3_tvm.compiler.calibrating import Calibrating
 from sam3_tvm.compiler.codegen import used_features
 from sam3_tvm.compiler.describing import describe
+from sam3_tvm.compiler.faults import CompileError, memory_named
 from sam3_tvm.compiler.graph.arithmetic import arithmetic_of
 from sam3_tvm.compiler.importing import import_component
 from sam3_tvm.compiler.kernels.product.stored_weights import widens
-from sam3_tvm.compiler.memory.weights import lift_constants, lift_params, transform_name
+from sam3_tvm.compiler.model_library import link_library
+from sam3_tvm.compiler.packing import pack_weights, split_weights
 from sam3_tvm.compiler.pipeline import LAYER_NORM, Options
 from sam3_tvm.compiler.runtime_library import find_runtime, import_libraries
 from sam3_tvm.compiler.targets.cpu import CpuTarget
-from sam3_tvm.errors import Sam3Error
-from sam3_tvm.linking import Linker, LinkError, find_linker
+from sam3_tvm.linking import find_linker
 from sam3_tvm.progress import Progress, silent
 from sam3_tvm.sources import open_source
 from sam3_tvm.sources.base import Source
 from sam3_tvm.sources.image_size import ImageSizeWarning, VisionShape
 
 __all__ = ["CompileError", "CompileReport", "compile"]
-
-
-class CompileError(Sam3Error):
-    """An option or a machine that can't compile."""
 
 
 @dataclass
@@ -184,7 +178,7 @@ def compile(
     packer = linker if native else find_linker(crossing=True)
     # Beside the components' own: open, runtime, one per shared phase, code, link and write.
     steps = _Steps(report, progress, total=2 * len(names) + 6 + bool(calibrating))
-    with artifact.create(output) as writer, _memory_named():
+    with artifact.create(output) as writer, memory_named():
         # Before a checkpoint, which may have to be downloaded: this may, too, and fails sooner.
         with steps.step("find TVM's runtime"):
             library, imports = find_runtime(report.target, runtime), import_libraries(report.target)
@@ -219,18 +213,18 @@ def compile(
                 name: arithmetic_of(mod[s.prompt if s else name]) for name, s in split.items()
             }
             halves = {name: (s.image, s.prompt) if s else (name,) for name, s in split.items()}
-            mod, transform, inputs = _split_weights(mod, params, halves, options)
+            mod, transform, inputs = split_weights(mod, params, halves, options)
         for name in components:
             with steps.step(f"pack the weights of {name}"):
                 report.parameters += sum(_elements(t) for t in params.pop(name).values())
                 for half in halves[name]:
-                    packed = _transformed(half, transform, inputs.pop(half), options, packer)
-                    _store_weights(writer.weights, half, packed)
+                    taken = inputs.pop(half)
+                    pack_weights(writer.weights, half, transform, taken, options, packer)
                 gc.collect()
         with steps.step("generate code"):
             executable = pipeline.build(mod, replace(options, plan_memory=True))
         with steps.step("link"):
-            _link(executable, writer.folder / artifact.MODEL, linker, imports)
+            link_library(executable, writer.folder / artifact.MODEL, linker, imports)
         with steps.step("write the artifact"):
             used = options.target.with_features(used_features(mod))
             describe(
@@ -257,66 +251,6 @@ def _warn_of_size(source: Source, image_size: int | None) -> None:
         warnings.warn(costly, ImageSizeWarning, stacklevel=3)
 
 
-# What torch, TVM and C++ say where memory ends, in errors of classes that say nothing.
-_NO_MEMORY = ("allocate memory", "bad_alloc", "out of memory", "Cannot allocate")
-
-
-@contextmanager
-def _memory_named() -> Iterator[None]:
-    """An error for users where a library runs out of memory.
-
-    Raises:
-        CompileError: it did.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError, OSError) as error:
-        if not isinstance(error, MemoryError) and not any(w in str(error) for w in _NO_MEMORY):
-            raise
-        raise CompileError(
-            "there is not enough memory to compile this: end other programs, lift the limit "
-            "(ulimit -v), or compile on a larger machine; artifacts need less to run"
-        ) from error
-
-
-def _link(
-    executable: Any, path: Path, linker: Linker, imports: Mapping[str, bytes] | None = None
-) -> None:
-    """Write the compiled functions as a shared library.
-
-    Args:
-        executable: of TVM.
-        path: the library.
-        linker: what links it.
-        imports: libraries to link it with, by name.
-
-    Raises:
-        CompileError: the C compiler fails, which linked a moment ago: for want of room, as a rule.
-    """
-    try:
-        with tempfile.TemporaryDirectory(prefix="sam3-tvm-") as folder:
-            libraries = []
-            for name, content in (imports or {}).items():
-                (Path(folder) / name).write_bytes(content)
-                libraries.append(str(Path(folder) / name))
-            linked = replace(linker, libraries=tuple(libraries))
-            executable.export_library(str(path), fcompile=linked)
-    except LinkError as error:
-        raise CompileError(
-            f"{path.name} can't be linked by {error}: is there room in {tempfile.gettempdir()} "
-            "and in the output's folder?"
-        ) from error
-    except (RuntimeError, OSError) as error:
-        # TVM writes objects and libraries to a temporary folder before the linker is called.
-        if any(words in str(error) for words in _NO_MEMORY):
-            raise
-        reason = " ".join(str(error).split())[:200]
-        raise CompileError(
-            f"{path.name} can't be written ({reason}): is there room in {tempfile.gettempdir()} "
-            "and in the output's folder?"
-        ) from error
-
-
 def _arithmetic(target: CpuTarget, compute: str, weights: str | None) -> Arithmetic:
     """The scheme of every function."""
     if compute not in COMPUTES:
@@ -334,86 +268,6 @@ def _arithmetic(target: CpuTarget, compute: str, weights: str | None) -> Arithme
             "compile with weights float32 or int8, or for a higher level"
         )
     return scheme(compute, weights)
-
-
-def _check_finite(key: str, array: NDArray[Any]) -> None:
-    """What float16 can't hold became an infinity as it was rounded."""
-    if array.dtype == np.float16 and not np.isfinite(array).all():
-        raise CompileError(
-            f"weight {key} has values beyond float16's 65504: compile with weights float32 or int8"
-        )
-
-
-def _split_weights(
-    mod: tvm.IRModule,
-    params: Mapping[str, Mapping[str, Any]],
-    halves: Mapping[str, Sequence[str]],
-    options: Options,
-) -> tuple[tvm.IRModule, tvm.IRModule, dict[str, dict[str, Any]]]:
-    """Phase 3. Returns the module, the transform module, and each function's inputs to it.
-
-    ``halves`` are the functions of each component: its halves, or itself if it is whole.
-    """
-    mod, constants = lift_constants(mod)
-    inputs = {
-        half: {**params[name], **constants.get(half, {})}
-        for name in params
-        for half in halves[name]
-    }
-    mod, transform = lift_params(mod, [name for name, tensors in inputs.items() if tensors])
-    return pipeline.run_phase(mod, pipeline.WEIGHTS, options), transform, inputs
-
-
-def _store_weights(
-    writer: artifact.WeightsWriter, name: str, packed: Iterable[tuple[str, NDArray[Any]]]
-) -> None:
-    keys = []
-    for key, array in packed:
-        _check_finite(key, array)
-        writer.add(key, array)
-        keys.append(key)
-    if keys:
-        writer.function(name, keys)
-
-
-def _transformed(
-    name: str,
-    transform: tvm.IRModule,
-    inputs: Mapping[str, Any],
-    options: Options,
-    linker: Linker,
-) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Run one function's transform over its weights: pairs of key and array, in order. It is linked
-    for this machine and runs here, whatever the target is.
-
-    One function at a time, so that only its weights are in memory twice.
-    """
-    entry = transform_name(name)
-    alone = tvm.IRModule(
-        {
-            g: f
-            for g, f in transform.functions_items()
-            if g.name_hint == entry or not isinstance(f, relax.Function)
-        }
-    )
-    if not any(isinstance(f, relax.Function) for f in alone.functions.values()):
-        return
-    alone = relax.transform.DeadCodeElimination([entry])(alone)
-    here = replace(options, target=CpuTarget.native())
-    executable = pipeline.build(alone, here, f"_{entry}")
-    executable.jit(fcompile=linker)
-    machine = relax.VirtualMachine(executable, tvm.cpu(), memory_cfg="naive")
-    known = {_identity(tensor): key for key, tensor in inputs.items()}
-    for position, tensor in enumerate(machine[entry](list(inputs.values()))):
-        stem = known.get(_identity(tensor), f"packed_{position}")
-        yield f"{name}.{stem}", np.from_dlpack(tensor)
-
-
-def _identity(tensor: Any) -> tuple[int, tuple[int, ...]]:
-    """Where a tensor is, and its shape: a view of other shape is stored beside it."""
-    # .numpy() copies; the DLPack view shows where the tensor itself is.
-    seen = np.from_dlpack(tensor)
-    return int(seen.__array_interface__["data"][0]), seen.shape
 
 
 def _elements(tensor: Any) -> int:
