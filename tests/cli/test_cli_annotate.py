@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 from pycocotools.coco import COCO
 
-from sam3_tvm.cli import annotate as cli_annotate
+from sam3_tvm.cli.annotate import command as cli_annotate
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools
 

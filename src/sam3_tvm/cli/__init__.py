@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from sam3_tvm.cli.annotate import command as _annotate
+from sam3_tvm.cli.annotate.command import command as _annotate
 from sam3_tvm.cli.bench import command as _bench
 from sam3_tvm.cli.click import command as _click
 from sam3_tvm.cli.compile import command as _compile

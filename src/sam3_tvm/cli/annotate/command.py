@@ -6,7 +6,6 @@ import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -14,8 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sam3_tvm.cli.annotate.faults import what_to_type
+from sam3_tvm.cli.annotate.plan import print_plan
+from sam3_tvm.cli.annotate.summary import complain_of_faults, print_summary, warn_of_sizes
 from sam3_tvm.cli.interrupts import Interrupts
 from sam3_tvm.cli.like import (
+    LikeBox,
     LikeOption,
     NegativeLikeOption,
     check_likes,
@@ -25,18 +28,16 @@ from sam3_tvm.cli.like import (
 from sam3_tvm.cli.options import ArtifactFolder, JsonForTables, Threads
 from sam3_tvm.cli.paths import local_path
 from sam3_tvm.cli.prompts import long_phrase
-from sam3_tvm.cli.terminal import complain, counting, duration, say, say_json, show, table
+from sam3_tvm.cli.terminal import complain, counting
 from sam3_tvm.cli.tiling import OnceOption, OverlapOption, TileOption, parse_tiling
-from sam3_tvm.errors import UsageError, as_argument, one_line
+from sam3_tvm.errors import UsageError, as_argument
 
 if TYPE_CHECKING:
-    from sam3_tvm.annotate import Cluster, Dataset, Format, Listed, PhraseFinder, Usage
+    from sam3_tvm.annotate import Cluster, Dataset, Listed, Usage
+    from sam3_tvm.annotate.classes import Phrase
     from sam3_tvm.annotate.cluster import LoadFinder
 
 __all__ = ["command"]
-
-# More than anyone reads; summary.json has them all.
-_FAILURES_SHOWN = 20
 
 
 def command(
@@ -158,7 +159,7 @@ def command(
     sam3-tvm annotate sam3-cpu photos/ --text cat -o pets --dry-run
     sam3-tvm annotate sam3-cpu photos/ --text cat -o pets --ray
     """
-    with _what_to_type(output):
+    with what_to_type(output):
         from sam3_tvm.annotate import (
             Cluster,
             Dataset,
@@ -166,36 +167,15 @@ def command(
             TiledPhraseFinder,
             check_place,
             chosen_formats,
-            collect,
             load_phrase_finder,
-            read_classes,
         )
-        from sam3_tvm.annotate.classes import phrases_of
-        from sam3_tvm.runtime.concepts.detector import PhraseWarning
-        from sam3_tvm.runtime.concepts.sharing import share_out
 
         if not 0 <= threshold <= 1:
             raise UsageError(f"--threshold {threshold:g}: scores lie between 0 and 1")
         likes, tiling = parse_likes(like, negative_like), parse_tiling(tile, overlap, once)
-        if not text and classes is None and not likes:
-            raise UsageError(
-                "nothing to look for: give --text PHRASE, --classes FILE or --like "
-                "PICTURE:x0,y0,x1,y1=NAME"
-            )
-        given = [*text, *(read_classes(classes) if classes is not None else ())]
-        phrases = phrases_of(given) if given else ()
-        check_likes(share_out([(p.text, p.category) for p in phrases], likes))
-        if not phrases and (nameless := [one for one in likes if one.name is None]):
-            raise UsageError(
-                f"{nameless[0].typed}: has no category; give --text PHRASE, or =CATEGORY after "
-                "the box"
-            )
+        phrases = _asked(text, classes, likes)
         written = chosen_formats(name.strip() for names in formats for name in names.split(","))
-        with warnings.catch_warnings(record=True) as heard:
-            warnings.simplefilter("always")
-            listed = collect(pictures, images)
-        for one in heard:
-            complain(f"warning: {one.message}")
+        listed = _listed(pictures, images)
         check_place(output, listed)
         cluster = Cluster(ray_address, threads) if ray or ray_address is not None else None
 
@@ -213,18 +193,16 @@ def command(
             like=exemplars,
             tiling=tiling,
         )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PhraseWarning)  # said once, when all is done
-            warnings.filterwarnings("ignore", module=r"PIL\.")
+        with _what_pictures_warn_of():
             if dry_run:
-                _plan(find, listed, output, written, as_json)
+                print_plan(find, listed, output, written, as_json)
                 return
             with Dataset(output, find, listed) as dataset:
                 stopped, usage = _look(dataset, threads, cluster, load)
                 if stopped is None:
                     paths = dataset.write(written, sheet, copy)
-                    _report(dataset, paths, usage, as_json)
-                    _warn_of_sizes(dataset)
+                    print_summary(dataset, paths, usage, as_json)
+                    warn_of_sizes(dataset)
     for phrase, read in find.read.items():
         complain(long_phrase(phrase, read, "the phrase"))  # it may be of --classes
     if stopped is not None:
@@ -234,12 +212,53 @@ def command(
             f"{as_argument(output)}, and the same command goes on"
         )
         raise typer.Exit(128 + stopped)
-    for reason in dataset.unwritten:
-        complain(f"error: {reason}")
-    if dataset.failed:
-        _complain_of(dataset)
+    complain_of_faults(dataset)
     if dataset.failed or dataset.unwritten:
         raise typer.Exit(1)
+
+
+def _asked(text: list[str], classes: Path | None, likes: list[LikeBox]) -> tuple[Phrase, ...]:
+    """The phrases of the command line and of its file, which go with the examples."""
+    from sam3_tvm.annotate import read_classes
+    from sam3_tvm.annotate.classes import phrases_of
+    from sam3_tvm.runtime.concepts.sharing import share_out
+
+    if not text and classes is None and not likes:
+        raise UsageError(
+            "nothing to look for: give --text PHRASE, --classes FILE or --like "
+            "PICTURE:x0,y0,x1,y1=NAME"
+        )
+    given = [*text, *(read_classes(classes) if classes is not None else ())]
+    phrases = phrases_of(given) if given else ()
+    check_likes(share_out([(p.text, p.category) for p in phrases], likes))
+    if not phrases and (nameless := [one for one in likes if one.name is None]):
+        raise UsageError(
+            f"{nameless[0].typed}: has no category; give --text PHRASE, or =CATEGORY after the box"
+        )
+    return phrases
+
+
+def _listed(pictures: list[Path], images: Path | None) -> list[Listed]:
+    """The pictures that are meant; says what a list leaves in doubt."""
+    from sam3_tvm.annotate import collect
+
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        listed = collect(pictures, images)
+    for one in heard:
+        complain(f"warning: {one.message}")
+    return listed
+
+
+@contextmanager
+def _what_pictures_warn_of() -> Iterator[None]:
+    """Warnings of single pictures aren't shown: of long phrases it is said when all is done."""
+    from sam3_tvm.runtime.concepts.detector import PhraseWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PhraseWarning)
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
 
 
 def _look(
@@ -275,141 +294,3 @@ def _look(
         stopped = (interrupted.signal or signal.SIGINT) if looked < total else None
         usage = meter.usage(looked - before)
     return stopped, usage if cluster is None else cluster.usage(usage)
-
-
-def _plan(
-    find: PhraseFinder, listed: list[Listed], output: Path, formats: tuple[Format, ...], json: bool
-) -> None:
-    """Say what would be done, and in what time."""
-    from sam3_tvm.annotate import seconds_per_picture
-    from sam3_tvm.annotate.dataset import done_before
-
-    done = done_before(output, find, listed)
-    left = [one for one in listed if one.name not in done]
-    missing = [one.name for one in left if not one.path.exists()]
-    seconds = seconds_per_picture(find, left)
-    names = [one.name for one in formats]
-    if json:
-        say_json(
-            {
-                "pictures": len(listed),
-                "left": len(left),
-                "missing": len(missing),
-                "phrases": [{"text": p.text, "category": p.category} for p in find.phrases],
-                "categories": list(find.categories),
-                "formats": names,
-                "output": f"{output}",
-                "seconds_per_picture": seconds,
-                "seconds": None if seconds is None else seconds * len(left),
-            }
-        )
-        return
-    rows = table("", "")
-    rows.add_row("pictures", f"{len(listed)}, {len(left)} of them left to do")
-    if missing:
-        rows.add_row("not there", f"{len(missing)}, such as {missing[0]}")
-    rows.add_row("first", listed[0].name)
-    rows.add_row("last", listed[-1].name)
-    for category in find.categories:
-        phrases = [p.text for p in find.phrases if p.category == category]
-        rows.add_row(
-            "category", category if phrases == [category] else f"{category}: {', '.join(phrases)}"
-        )
-    rows.add_row("formats", ", ".join(names))
-    if seconds is not None:
-        about = f"{duration(seconds * len(left))} ({seconds:.2f} s a picture, measured)"
-        rows.add_row("time", about if left else "none")
-    elif left:
-        rows.add_row("time", "unknown: no picture could be read")
-    show(f"{output} would be made", rows)
-
-
-def _report(dataset: Dataset, paths: list[Path], usage: Usage | None, json: bool) -> None:
-    summary = dataset.summary()
-    if json:
-        run = None if usage is None else asdict(usage)
-        say_json({**summary, "outputs": [f"{path}" for path in paths], "run": run})
-        return
-    rows = table("category", "objects", right=("objects",))
-    for name, count in summary["objects"].items():
-        rows.add_row(name, f"{count}")
-    count, without = summary["pictures"], summary["without_objects"]
-    show(f"{dataset.folder}: {count} pictures, {without} of them without objects", rows)
-    for path in paths:
-        say(f"wrote {path}")
-    if usage is not None:  # beside what is the same for every run
-        complain(
-            f"looked at {usage.pictures} pictures in {usage.seconds:.1f} s, "
-            f"{usage.pictures / usage.seconds:.2f} a second; the model computed "
-            f"{usage.computing:.0%} of the time"
-        )
-
-
-def _warn_of_sizes(dataset: Dataset) -> None:
-    differing = [*dataset.other_sizes()]
-    if differing:
-        listed, (height, width) = differing[0]
-        said = listed.coco_size or (0, 0)
-        complain(
-            f"warning: {len(differing)} of the pictures are of another size than their list says, "
-            f"such as {listed.name}: {said[1]} x {said[0]} there, {width} x {height} in the file, "
-            "upright; masks and boxes are of the file's"
-        )
-
-
-def _complain_of(dataset: Dataset) -> None:
-    for one in dataset.failed[:_FAILURES_SHOWN]:
-        complain(f"error: {one.reason}")
-    more = len(dataset.failed) - _FAILURES_SHOWN
-    if more > 0:
-        complain(f"... and {more} more, which summary.json names")
-    complain(
-        f"{len(dataset.failed)} of {len(dataset.pictures)} pictures could not be looked at; the "
-        f"same command tries them again"
-    )
-
-
-_OPTIONS = {
-    "images": "--images",
-    "phrases": "--text",
-    "classes": "--classes",
-    "formats": "--format",
-    "like": "--like",
-    "dataset": "-o",
-    "cluster": "--ray",
-    "address": "--ray-address",
-}
-
-_ADVICE = {
-    "other": "give what was given then, or another folder",
-    "in use": "wait for it, or give another folder",
-    "damaged": "give another folder",
-}
-
-
-@contextmanager
-def _what_to_type(output: Path) -> Iterator[None]:
-    """Errors of the library, in terms of the command's options.
-
-    Args:
-        output: the dataset's folder, as it was typed.
-
-    Raises:
-        UsageError: what the library raised, with the option that is meant.
-    """
-    try:
-        yield
-    except UsageError as error:
-        # Here, so that --help needs no library of pictures.
-        from sam3_tvm.annotate.faults import OtherRun, Refused, Unfinished
-
-        if isinstance(error, Refused) and error.given in _OPTIONS:
-            option = _OPTIONS[error.given] + ("" if error.has_value else ":")
-            raise UsageError(f"{option} {one_line(f'{error}')}") from error
-        if isinstance(error, OtherRun):
-            raise UsageError(f"-o {output}: {error.reason}; {_ADVICE[error.kind]}") from error
-        if isinstance(error, Unfinished):
-            raise UsageError(
-                f"{error.fault}; when that is mended, the same command goes on"
-            ) from error
-        raise
