@@ -12,7 +12,7 @@ pytest.importorskip("minisign", reason="the extra [sign] isn't installed")
 
 from sam3_tvm import artifact, signing
 from sam3_tvm.errors import MissingExtraError, Sam3Error
-from sam3_tvm.runtime import model as runtime
+from sam3_tvm.runtime import loading as runtime
 from sam3_tvm.signing import SIGNATURE, SIGNED_BY, SignatureError, key_text, new_key, sign
 
 sys.path.insert(0, str(Path(__file__).parent / "runtime"))

@@ -15,7 +15,7 @@ from sam3_tvm.compiler.targets.tiles import Tiles
 from sam3_tvm.errors import Sam3Error
 from sam3_tvm.host import cpu_model
 from sam3_tvm.linking import Linker
-from sam3_tvm.runtime.model import load
+from sam3_tvm.runtime.loading import load
 from sam3_tvm.sources import SourceError, open_source
 from sam3_tvm.verify import verify
 

@@ -17,7 +17,8 @@ from sam3_tvm.runtime.concepts.exemplar import Exemplar
 from sam3_tvm.runtime.concepts.prompts import check_threshold
 from sam3_tvm.runtime.concepts.results import Result
 from sam3_tvm.runtime.concepts.sharing import share_out
-from sam3_tvm.runtime.model import Model, load
+from sam3_tvm.runtime.loading import load
+from sam3_tvm.runtime.model import Model
 from sam3_tvm.tiles import TiledResult, Tiling, Windows, open_windows, segment_tiled
 
 __all__ = ["Finder", "PhraseFinder", "TiledPhraseFinder", "load_phrase_finder"]

@@ -7,7 +7,8 @@ from sam3_tvm.runtime.concepts.detector import PhraseWarning
 from sam3_tvm.runtime.concepts.exemplar import Exemplar
 from sam3_tvm.runtime.concepts.results import Result
 from sam3_tvm.runtime.execution.ranks import giving_way
-from sam3_tvm.runtime.model import Model, load
+from sam3_tvm.runtime.loading import load
+from sam3_tvm.runtime.model import Model
 from sam3_tvm.runtime.pictures.arguments import PromptError
 from sam3_tvm.runtime.pictures.encoded import EncodedImage
 from sam3_tvm.runtime.pictures.image import ImageError

@@ -23,7 +23,7 @@ from sam3_tvm.abi import abi
 from sam3_tvm.arithmetic import SCHEMES
 from sam3_tvm.progress import Progress, silent
 from sam3_tvm.runtime.execution.module import load_functions
-from sam3_tvm.runtime.model import load
+from sam3_tvm.runtime.loading import load
 from sam3_tvm.runtime.pictures.image import read_picture
 from sam3_tvm.sources import open_source
 from sam3_tvm.sources.base import ConceptFrame, Source
