@@ -14,8 +14,10 @@ pytest.importorskip("fastapi")
 from PIL import Image
 
 from sam3_tvm.runtime.pictures.runs import are_runs
-from sam3_tvm.serve import forms
-from sam3_tvm.serve.forms import EXAMPLE_LINE, EXAMPLE_PNG, TrackLine
+from sam3_tvm.serve.forms import answered, asked
+from sam3_tvm.serve.forms.answered import EXAMPLE_LINE
+from sam3_tvm.serve.forms.asked import TrackLine
+from sam3_tvm.serve.forms.fields import EXAMPLE_PNG
 from sam3_tvm.serve.label_studio import routes as label_studio
 from sam3_tvm.serve.label_studio.sources import Sources
 from sam3_tvm.serve.routes import cvat
@@ -54,7 +56,7 @@ def test_every_question_and_answer_has_an_example_that_is_valid(serving):
         if "$ref" in content.get("schema", {})
     ]
     assert {"AskSegment", "AskPredict", "AskInteract", "ClickAnswer", "ProblemAnswer"} <= {*said}
-    places = (forms, cvat, label_studio)
+    places = (asked, answered, cvat, label_studio)
     for name in {*said}:
         (form,) = (getattr(place, name) for place in places if hasattr(place, name))
         examples = described["components"]["schemas"][name]["examples"]

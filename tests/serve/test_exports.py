@@ -15,7 +15,7 @@ from pycocotools import mask as coco
 from sam3_tvm.annotate import FORMATS, AnnotatedObject, AnnotatedPicture, Contents, Listed
 from sam3_tvm.serve import Limits
 from sam3_tvm.serve.exports import ExportFormat, exported
-from sam3_tvm.serve.forms import AskExport
+from sam3_tvm.serve.forms.asked import AskExport
 from sam3_tvm.serve.problems import ClientLeft
 from tests.serve.conftest import Asked, pass_time, until
 

@@ -17,7 +17,7 @@ from sam3_tvm.annotate import FORMATS, AnnotatedObject, AnnotatedPicture, Conten
 from sam3_tvm.errors import one_line
 from sam3_tvm.runtime.pictures.runs import window_of_runs
 from sam3_tvm.serve.answers import numbered_png
-from sam3_tvm.serve.forms import AskExport, Exported
+from sam3_tvm.serve.forms.asked import AskExport, Exported
 from sam3_tvm.serve.problems import ClientLeft, Problem
 
 __all__ = ["ExportFormat", "exported"]

@@ -26,7 +26,7 @@ from sam3_tvm.runtime import Model
 from sam3_tvm.runtime.video.open import open_frames
 from sam3_tvm.runtime.video.result import FrameResult
 from sam3_tvm.serve.films import Film, Films, unplaced
-from sam3_tvm.serve.forms import AskTrack
+from sam3_tvm.serve.forms.asked import AskTrack
 from sam3_tvm.serve.limits import Limits
 from sam3_tvm.serve.metrics import Metrics
 from sam3_tvm.serve.passages import passage_of

@@ -6,7 +6,7 @@ from sam3_tvm.errors import UsageError
 from sam3_tvm.film.passage import Passage, ShownPrompt, check_fits
 from sam3_tvm.runtime.video.frames import Frames
 from sam3_tvm.runtime.video.passes import last_frame
-from sam3_tvm.serve.forms import AskTrack, Shown
+from sam3_tvm.serve.forms.asked import AskTrack, Shown
 
 __all__ = ["passage_of"]
 

@@ -18,7 +18,7 @@ from sam3_tvm.serve.encodings import Encodings
 from sam3_tvm.serve.exports import ExportFormat, exported
 from sam3_tvm.serve.films import Film, Films
 from sam3_tvm.serve.following import Following
-from sam3_tvm.serve.forms import AskClick, AskExport, AskSegment, AskTrack, Like, signed
+from sam3_tvm.serve.forms.asked import AskClick, AskExport, AskSegment, AskTrack, Like, signed
 from sam3_tvm.serve.limits import Limits
 from sam3_tvm.serve.metrics import Metrics
 from sam3_tvm.serve.problems import Problem

@@ -19,7 +19,7 @@ from sam3_tvm.film.outputs.video import OverlayVideo
 from sam3_tvm.runtime.video.frames import Frames, beyond
 from sam3_tvm.runtime.video.open import open_frames
 from sam3_tvm.serve.films import Film, Films, unplaced
-from sam3_tvm.serve.forms import TrackLine
+from sam3_tvm.serve.forms.asked import TrackLine
 from sam3_tvm.serve.problems import ClientLeft, Problem
 
 __all__ = ["drawn_film", "frame_jpeg"]

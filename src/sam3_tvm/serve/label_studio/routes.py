@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from sam3_tvm.serve.forms import EXAMPLE_PNG
+from sam3_tvm.serve.forms.fields import EXAMPLE_PNG
 from sam3_tvm.serve.label_studio.predicting import predicted, version
 from sam3_tvm.serve.label_studio.sources import Sources
 from sam3_tvm.serve.presence import answered

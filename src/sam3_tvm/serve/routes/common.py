@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request
 
-from sam3_tvm.serve.forms import ProblemAnswer
+from sam3_tvm.serve.forms.answered import ProblemAnswer
 from sam3_tvm.serve.service import Service
 
 __all__ = ["PictureId", "ServiceOf", "VideoId", "problems"]

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from sam3_tvm.labels.cvat.masks import encode
-from sam3_tvm.serve.forms import EXAMPLE_PNG, Point, Points, signed
+from sam3_tvm.serve.forms.asked import signed
+from sam3_tvm.serve.forms.fields import EXAMPLE_PNG, Point, Points
 from sam3_tvm.serve.presence import answered
 from sam3_tvm.serve.problems import Problem
 from sam3_tvm.serve.routes.common import ServiceOf, problems

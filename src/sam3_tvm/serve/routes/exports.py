@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from sam3_tvm.serve.exports import ExportFormat
-from sam3_tvm.serve.forms import AskExport
+from sam3_tvm.serve.forms.asked import AskExport
 from sam3_tvm.serve.presence import answered
 from sam3_tvm.serve.routes.common import ServiceOf, problems
 

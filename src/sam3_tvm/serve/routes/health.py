@@ -7,7 +7,7 @@ from importlib import metadata
 
 from fastapi import APIRouter, Response
 
-from sam3_tvm.serve.forms import Health, Info, Working
+from sam3_tvm.serve.forms.answered import Health, Info, Working
 from sam3_tvm.serve.metrics import MEDIA_TYPE
 from sam3_tvm.serve.problems import Problem
 from sam3_tvm.serve.routes.common import ServiceOf, problems

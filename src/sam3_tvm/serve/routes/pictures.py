@@ -7,7 +7,8 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from sam3_tvm.serve.answers import Form, chosen_form
-from sam3_tvm.serve.forms import AskClick, AskSegment, ClickAnswer, PictureAnswer, SegmentAnswer
+from sam3_tvm.serve.forms.answered import ClickAnswer, PictureAnswer, SegmentAnswer
+from sam3_tvm.serve.forms.asked import AskClick, AskSegment
 from sam3_tvm.serve.presence import answered
 from sam3_tvm.serve.receiving import FILE_BODY, read_file
 from sam3_tvm.serve.routes.common import PictureId, ServiceOf, problems

@@ -13,7 +13,8 @@ from starlette.types import Receive, Scope, Send
 
 from sam3_tvm.serve.films import Film
 from sam3_tvm.serve.following import Following
-from sam3_tvm.serve.forms import EXAMPLE_LINE, AskTrack, VideoAnswer
+from sam3_tvm.serve.forms.answered import EXAMPLE_LINE, VideoAnswer
+from sam3_tvm.serve.forms.asked import AskTrack
 from sam3_tvm.serve.presence import answered
 from sam3_tvm.serve.receiving import FILE_BODY, save_file
 from sam3_tvm.serve.routes.common import ServiceOf, VideoId, problems
