@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from sam3_tvm import artifact
-from sam3_tvm.abi import ClickSizes, VideoSizes, abi
+from sam3_tvm.abi import abi
 from sam3_tvm.components import abi_to_json
 from sam3_tvm.errors import ArtifactError
 from sam3_tvm.manifest import FORMAT, Manifest
 from sam3_tvm.rules import ClickRules, ConceptVideoRules, VideoRules
+from sam3_tvm.sizes import ClickSizes, VideoSizes
 
 sys.path.insert(0, str(Path(__file__).parent / "runtime"))
 import toy

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import toy
 
-from sam3_tvm.abi import BATCH, Sizes, abi
+from sam3_tvm.abi import BATCH, abi
 from sam3_tvm.arithmetic import PRECISIONS, storing
 from sam3_tvm.components import Component, TensorSpec
 from sam3_tvm.runtime.pictures.image import ImageError
+from sam3_tvm.sizes import Sizes
 from sam3_tvm.sources.base import (
     ClickReferenceResult,
     ClickSpec,

@@ -16,7 +16,17 @@ import pytest
 SRC = Path(__file__).parents[1] / "src"
 PACKAGE = SRC / "sam3_tvm"
 
-CONTRACT = {"errors", "progress", "locks", "values", "components", "abi", "arithmetic", "rules"}
+CONTRACT = {
+    "errors",
+    "progress",
+    "locks",
+    "values",
+    "components",
+    "sizes",
+    "abi",
+    "arithmetic",
+    "rules",
+}
 FILES = {"json_file", "tokenizer_file", "unfinished"}
 FOLDER = FILES | {
     "extras",
@@ -53,7 +63,8 @@ ROOMS: dict[str, set[str]] = {
     "values": set(),
     "arithmetic": set(),
     "components": {"errors", "values"},
-    "abi": {"components", "values"},
+    "sizes": set(),
+    "abi": {"components", "sizes", "values"},
     "rules": {"errors"},
     "extras": {"errors"},
     "json_file": set(),

@@ -27,7 +27,6 @@ from importlib import metadata
 from pathlib import Path
 
 from sam3_tvm import weights as weights_format
-from sam3_tvm.abi import Sizes
 from sam3_tvm.arithmetic import FLOAT32
 from sam3_tvm.can_run import check_binary, check_host
 from sam3_tvm.components import Component
@@ -52,6 +51,7 @@ from sam3_tvm.rules import (
     VideoRules,
 )
 from sam3_tvm.signing import SIGNATURE, check_signature, required_key
+from sam3_tvm.sizes import Sizes
 from sam3_tvm.unfinished import unfinished_folder
 from sam3_tvm.weights import Weights, WeightsWriter, open_weights
 

@@ -94,7 +94,7 @@ class Component:
     Attributes:
         name: by which it is called.
         inputs, outputs: in calling order.
-        task: what it is for, of :data:`sam3_tvm.abi.TASKS`: the first task that takes it. Empty
+        task: what it is for, of :data:`sam3_tvm.sizes.TASKS`: the first task that takes it. Empty
             where functions were put together for a purpose of the caller's.
     """
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, get_type_hints
 
-from sam3_tvm.abi import Sizes, abi
+from sam3_tvm.abi import abi
 from sam3_tvm.arithmetic import SCHEMES, Arithmetic
 from sam3_tvm.components import (
     Component,
@@ -28,6 +28,7 @@ from sam3_tvm.rules import (
     ReferenceRules,
     VideoRules,
 )
+from sam3_tvm.sizes import Sizes
 from sam3_tvm.strict_json import check_keys, expect, optional_entries, parse, place, shown
 
 __all__ = [

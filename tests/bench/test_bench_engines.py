@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sam3_tvm.abi import Sizes, abi
+from sam3_tvm.abi import abi
 from sam3_tvm.bench import engines
 from sam3_tvm.bench.engines import (
     ENGINES,
@@ -19,6 +19,7 @@ from sam3_tvm.bench.engines import (
 from sam3_tvm.bench.engines.ours import _Remembering
 from sam3_tvm.bench.parts import BenchError
 from sam3_tvm.runtime.execution.functions import FunctionTable
+from sam3_tvm.sizes import Sizes
 
 ABI = abi(Sizes(image=28, grid=2, hidden=8, text_tokens=5, queries=3, heads=2))
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sam3_tvm.abi import ClickSizes, Sizes, VideoSizes, abi
+from sam3_tvm.abi import abi
 from sam3_tvm.bench.parts import (
     EIGHT,
     FILM,
@@ -28,6 +28,7 @@ from sam3_tvm.bench.parts import (
     usual_sizes,
 )
 from sam3_tvm.components import Component, Dim, TensorSpec
+from sam3_tvm.sizes import ClickSizes, Sizes, VideoSizes
 
 SIZES = Sizes(image=168, grid=12, hidden=8, text_tokens=5, queries=30, heads=2)
 ABI = abi(SIZES)

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from sam3_tvm import values
-from sam3_tvm.abi import TASKS, ClickSizes, Sizes, VideoSizes, abi
+from sam3_tvm.abi import abi
 from sam3_tvm.components import Component, TensorSpec
+from sam3_tvm.sizes import TASKS, ClickSizes, Sizes, VideoSizes
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "training" / "README.md"]

@@ -22,12 +22,13 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
 from sam3_tvm import artifact
-from sam3_tvm.abi import BATCH, ClickSizes, Sizes, abi
+from sam3_tvm.abi import BATCH, abi
 from sam3_tvm.components import TensorSpec
 from sam3_tvm.locks import Worker
 from sam3_tvm.runtime.concepts.tokenizer import Tokenizer
 from sam3_tvm.runtime.execution.functions import FunctionTable
 from sam3_tvm.runtime.model import Model
+from sam3_tvm.sizes import ClickSizes, Sizes
 
 HERE = Path(__file__).parent
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sam3_tvm.abi import TASKS, abi, function_names, task_of
+from sam3_tvm.abi import abi, function_names, task_of
+from sam3_tvm.sizes import TASKS
 from sam3_tvm.sources import SourceError, open_source
 
 

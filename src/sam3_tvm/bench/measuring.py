@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sam3_tvm import artifact as artifacts
-from sam3_tvm.abi import Sizes, abi
+from sam3_tvm.abi import abi
 from sam3_tvm.bench.engines import our_engines, select_engines
 from sam3_tvm.bench.parts import BenchError, select_parts
 from sam3_tvm.bench.process import termination_unwinds
@@ -17,6 +17,7 @@ from sam3_tvm.bench.rounds import Plan, Run
 from sam3_tvm.manifest import Manifest
 from sam3_tvm.progress import Progress, silent
 from sam3_tvm.runtime.execution.engine import checked_threads
+from sam3_tvm.sizes import Sizes
 
 __all__ = ["Options", "bench"]
 

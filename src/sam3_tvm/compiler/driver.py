@@ -131,7 +131,7 @@ def compile(
             what they name.
         tuned: a database of tile sizes that ``sam3-tvm tune`` wrote, for ``"native"``; by default
             what is known of this CPU, see :func:`sam3_tvm.compiler.targets.tuning.find`.
-        tasks: what it is to be for, of :data:`sam3_tvm.abi.TASKS`: ``"concepts"``, that
+        tasks: what it is to be for, of :data:`sam3_tvm.sizes.TASKS`: ``"concepts"``, that
             and ``"clicks"``, or these and ``"video"``; None for all that the checkpoint has
             weights for.
         image_size: side of the square to which pictures are brought, pixels: a multiple of the

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tokenizers import Tokenizer
 
-from sam3_tvm.abi import TASKS
+from sam3_tvm.sizes import TASKS
 from sam3_tvm.sources.base import Source, SourceError
 
 __all__ = ["Source", "SourceError", "open_source"]
@@ -23,7 +23,7 @@ def open_source(
             ``random:sam3`` / ``random:tiny``, optionally with a seed (``random:tiny:7``); or,
             for which Meta's ``sam3`` package is needed, its own file (``sam3.pt``, or a folder
             that holds it) or ``random:meta`` / ``random:meta-tiny``.
-        tasks: what is wanted of it, of :data:`sam3_tvm.abi.TASKS`, ``"concepts"`` among
+        tasks: what is wanted of it, of :data:`sam3_tvm.sizes.TASKS`, ``"concepts"`` among
             them; None for all that it has weights for.
         image_size: side of the model's square picture, pixels; None for the one that the
             checkpoint was made for.

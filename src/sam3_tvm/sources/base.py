@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sam3_tvm.abi import Sizes
 from sam3_tvm.errors import Sam3Error, one_line
 from sam3_tvm.rules import (
     ClickRules,
@@ -21,6 +20,7 @@ from sam3_tvm.rules import (
     ReferenceRules,
     VideoRules,
 )
+from sam3_tvm.sizes import Sizes
 from sam3_tvm.sources.image_size import VisionShape
 
 __all__ = [

@@ -20,8 +20,8 @@ from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
     Sam3TrackerVideoModel,
 )
 
-from sam3_tvm.abi import ClickSizes
 from sam3_tvm.rules import ClickRules
+from sam3_tvm.sizes import ClickSizes
 from sam3_tvm.sources.huggingface.files import (
     making_a_model,
     read_json,

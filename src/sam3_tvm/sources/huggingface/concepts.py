@@ -6,7 +6,7 @@ import torch
 import transformers.models.sam3.modeling_sam3 as modeling_sam3
 from transformers.models.sam3.modeling_sam3 import Sam3Model
 
-from sam3_tvm.abi import Sizes
+from sam3_tvm.sizes import Sizes
 from sam3_tvm.sources.patches import IntegerShapes
 
 __all__ = [

@@ -13,7 +13,6 @@ from safetensors import SafetensorError
 from transformers.initialization import no_init_weights
 from transformers.utils import logging as transformers_logging
 
-from sam3_tvm.abi import Sizes
 from sam3_tvm.rules import (
     ClickRules,
     ConceptVideoRules,
@@ -21,6 +20,7 @@ from sam3_tvm.rules import (
     ReferenceRules,
     VideoRules,
 )
+from sam3_tvm.sizes import Sizes
 from sam3_tvm.sources.base import Licence, SourceError, read_licence
 from sam3_tvm.sources.huggingface.architectures import (
     ARCHITECTURES,

@@ -22,8 +22,8 @@ from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
     Sam3TrackerVideoModel,
 )
 
-from sam3_tvm.abi import VideoSizes
 from sam3_tvm.rules import VideoRules
+from sam3_tvm.sizes import VideoSizes
 from sam3_tvm.sources.base import SourceError
 from sam3_tvm.sources.huggingface.files import making_a_model
 from sam3_tvm.sources.huggingface.resizing import follow

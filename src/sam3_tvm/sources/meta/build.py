@@ -15,7 +15,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers.initialization import no_init_weights
 
-from sam3_tvm.abi import Sizes
+from sam3_tvm.sizes import Sizes
 from sam3_tvm.sources.image_size import VisionShape
 from sam3_tvm.sources.meta.checkpoint import Checkpoint
 from sam3_tvm.sources.meta.environment import meta_environment

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from sam3_tvm.abi import Sizes
+from sam3_tvm.sizes import Sizes
 from sam3_tvm.sources.patches import IntegerShapes
 
 __all__ = ["COMPONENTS"]

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from sam3_tvm.abi import ClickSizes, Sizes, VideoSizes
 from sam3_tvm.rules import ClickRules, ConceptVideoRules, VideoRules
+from sam3_tvm.sizes import ClickSizes, Sizes, VideoSizes
 
 __all__ = [
     "TRACKER_COMPONENTS",
