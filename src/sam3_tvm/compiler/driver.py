@@ -218,8 +218,8 @@ def compile(
             with steps.step(f"pack the weights of {name}"):
                 report.parameters += sum(_elements(t) for t in params.pop(name).values())
                 for half in halves[name]:
-                    taken = inputs.pop(half)
-                    pack_weights(writer.weights, half, transform, taken, options, packer)
+                    # Popped in the call, so that nothing holds them after it.
+                    pack_weights(writer.weights, half, transform, inputs.pop(half), options, packer)
                 gc.collect()
         with steps.step("generate code"):
             executable = pipeline.build(mod, replace(options, plan_memory=True))
