@@ -112,7 +112,8 @@ if {platform!r} == "win32":
             raise PermissionError(13, "Permission denied", str(path))
         return whole(path, *rest, **named)
     os.open = open_
-    shutil._use_fd_functions = False  # as it is there, where folders aren't opened
+    # As it is there, where folders aren't opened; Python 3.14 has asked already.
+    shutil._use_fd_functions, shutil._rmtree_impl = False, shutil._rmtree_unsafe
 """
 
 

@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+import sys
 
 import pytest
 
@@ -195,7 +196,7 @@ def test_what_links_and_runs_is_looked_at_before_the_work(tmp_path, monkeypatch,
     monkeypatch.setattr(driver, "import_component", lambda *_: pytest.fail("the work began"))
     if "target" in options:
         monkeypatch.setattr(Linker, "check", lambda self: None)
-        monkeypatch.setattr(linking, "_cross_compilers", lambda target: [("python3",)])
+        monkeypatch.setattr(linking, "_cross_compilers", lambda target: [(sys.executable,)])
     with pytest.raises(Sam3Error, match=says) as caught:
         compile("random:tiny", tmp_path / "out", **options)
     assert "\n" not in str(caught.value)
