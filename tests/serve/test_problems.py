@@ -83,7 +83,7 @@ def test_while_the_model_is_loaded_it_is_said(serving, file, model):
     asked = threading.Event()
 
     def slow():
-        asked.wait()
+        asked.wait(60)
         return model
 
     with serving(load=slow) as client:
